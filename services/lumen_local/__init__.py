@@ -1,0 +1,1 @@
+"""Runs rendered pods as processes of this machine."""

@@ -1,0 +1,1 @@
+"""Fetches, verifies and validates a model's files, all or none."""

@@ -1,0 +1,1 @@
+"""One door to all model services: routing, retries and the cascade."""

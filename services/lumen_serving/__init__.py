@@ -1,0 +1,1 @@
+"""The model server: one model per process behind gRPC."""
