@@ -1,0 +1,1 @@
+"""The backends: one module per runtime, imported only when it is asked for."""
