@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-
 from lumen_manifest.model_service import Accelerator
 from lumen_resources.verified import VerifiedModel
+from numpy.typing import NDArray
+
 from lumen_serving.errors import BackendUnavailable
 
 
