@@ -1,0 +1,32 @@
+"""What tests of several packages share: the builders of tiny models, importable by name."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def _importable(name: str, path: Path) -> ModuleType:
+    """Load a builder module once; importlib mode puts no test folder on the path."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+tiny_models = _importable("tiny_models", Path(__file__).parent / "integration" / "tiny_models.py")
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory) -> Path:
+    """A cache folder that holds `tiny-clip` and `tiny-bioclip`; read it only."""
+    cache = tmp_path_factory.mktemp("tiny-cache")
+    tiny_models.write_model(cache)
+    tiny_models.write_model(cache, tiny_models.a_bioclip())
+    return cache
