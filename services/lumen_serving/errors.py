@@ -100,7 +100,7 @@ class BackendFailed(Internal):
 class StartError(Exception):
     """The server can't start; the message says what was found, the remedy what to do."""
 
-    reason: Reason = Reason.UNKNOWN
+    reason: Reason = Reason("Unknown")
 
     def __init__(self, message: str, *, remedy: str = "", file: str = "") -> None:
         super().__init__(message)
@@ -115,22 +115,22 @@ class StartError(Exception):
 class BackendUnavailable(StartError):
     """The runtime or its package is not there."""
 
-    reason = Reason.RUNTIME_UNAVAILABLE
+    reason = Reason("RuntimeUnavailable")
 
 
 class DeviceMismatch(StartError):
     """The model was asked for on one device and runs on another."""
 
-    reason = Reason.DEVICE_MISMATCH
+    reason = Reason("DeviceMismatch")
 
 
 class ParityFailed(StartError):
     """The vectors of the golden set differ from the reference by more than the tolerance."""
 
-    reason = Reason.PARITY_FAILED
+    reason = Reason("ParityFailed")
 
 
 class LabelsUnusable(StartError):
     """A label set does not fit the model."""
 
-    reason = Reason.LABEL_SET_INVALID
+    reason = Reason("LabelSetInvalid")

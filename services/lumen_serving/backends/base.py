@@ -8,6 +8,7 @@ before they are queued.
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,13 @@ from lumen_resources.verified import VerifiedModel
 from numpy.typing import NDArray
 
 from lumen_serving.errors import BackendUnavailable
+
+
+class Modality(StrEnum):
+    """Which tower an item goes through; items of the two never share a batch."""
+
+    IMAGE = "image"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)

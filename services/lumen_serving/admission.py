@@ -1,0 +1,174 @@
+"""Whether a request may come in: by bytes, by count, and by whether it would be in time.
+
+Asked before anything is decoded. A refusal is immediate and says when to
+come back; nothing that is admitted waits longer than its deadline allows, as far as can be told.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from lumen_serving.backends.base import Modality
+from lumen_serving.errors import Overloaded, TooLate
+from lumen_serving.metrics import Metrics
+
+# Both averages follow what happens now, so that a node that became slow refuses in time.
+_WEIGHT = 0.2
+_PACE_BOUNDS = (0.25, 20.0)
+
+
+class Cost(Protocol):
+    """How long a batch takes, as measured at warm-up."""
+
+    def predict_ms(self, size: int) -> float:
+        """Return the milliseconds that a batch of `size` items takes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """What may be in flight at once: raw payload in bytes, and requests.
+
+    `slots` batches run at a time and `decoders` payloads are decoded at a time.
+    """
+
+    held_bytes: int
+    requests: int
+    slots: int = 1
+    decoders: int = 1
+
+
+class Admission:
+    """Counts what is in flight and predicts what a newcomer would wait.
+
+    `costs` and `caps` are per modality, from the warm-up. Lives on the event loop, but for the
+    two verbs about decoding.
+    """
+
+    def __init__(
+        self,
+        limits: AdmissionLimits,
+        costs: Mapping[Modality, Cost],
+        caps: Mapping[Modality, int],
+        metrics: Metrics,
+    ) -> None:
+        self._limits = limits
+        self._costs = dict(costs)
+        self._caps = dict(caps)
+        self._metrics = metrics
+        self._pending = dict.fromkeys(Modality, 0)
+        self._decode_lock = threading.Lock()
+        self._decoding = 0
+        self._held_bytes = 0
+        self._pace = 1.0
+        self._decode_s = 0.0
+        metrics.predict_wait_with(lambda: self.predicted_wait_s(Modality.IMAGE))
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are admitted and not answered yet."""
+        return sum(self._pending.values())
+
+    @contextmanager
+    def admit(self, modality: Modality, payload_bytes: int, deadline_at: float) -> Iterator[None]:
+        """Hold a place while the request is answered.
+
+        Raises:
+            TooLate: the deadline has passed.
+            Overloaded: there is no room, or the deadline can't be met; with `retry_after_ms`.
+
+        """
+        self._refuse_what_does_not_fit(payload_bytes)
+        self._refuse_what_comes_too_late(modality, deadline_at - time.monotonic())
+        self._change(modality, 1, payload_bytes)
+        try:
+            yield
+        finally:
+            self._change(modality, -1, -payload_bytes)
+
+    def batch_done(self, modality: Modality, size: int, seconds: float) -> None:
+        """Learn from a batch how the present compares with the warm-up."""
+        predicted_ms = self._costs[modality].predict_ms(size)
+        if predicted_ms <= 0:
+            return
+        low, high = _PACE_BOUNDS
+        now = min(max(seconds * 1000 / predicted_ms, low), high)
+        self._pace += _WEIGHT * (now - self._pace)
+
+    def decode_begins(self) -> None:
+        """Count a payload that waits to be decoded; from any thread."""
+        with self._decode_lock:
+            self._decoding += 1
+
+    def decode_ended(self, seconds: float) -> None:
+        """Learn how long a payload took, 0 if it was dropped undecoded; from any thread."""
+        with self._decode_lock:
+            self._decoding -= 1
+            if seconds > 0:
+                self._decode_s += _WEIGHT * (seconds - self._decode_s)
+
+    def predicted_wait_s(self, modality: Modality) -> float:
+        """Return the seconds until a newcomer of that modality would have its answer."""
+        ahead = dict(self._pending)
+        ahead[modality] += 1
+        total_ms = sum(self._work_ms(m, count) for m, count in ahead.items())
+        # Batches of several slots overlap, but no batch ends sooner than it takes alone.
+        model_s = max(self._work_ms(modality, 1), total_ms / self._limits.slots) / 1000
+        # Decoding goes on beside the model; whichever is the longer decides.
+        decode_s = self._decode_s * self._decoding / self._limits.decoders
+        return self._decode_s + max(model_s, decode_s)
+
+    def _work_ms(self, modality: Modality, count: int) -> float:
+        full, rest = divmod(count, self._caps[modality])
+        cost = self._costs[modality]
+        whole_ms = full * cost.predict_ms(self._caps[modality])
+        return self._pace * (whole_ms + (cost.predict_ms(rest) if rest else 0.0))
+
+    def _refuse_what_does_not_fit(self, payload_bytes: int) -> None:
+        if self._held_bytes + payload_bytes > self._limits.held_bytes and self._held_bytes > 0:
+            self._metrics.refused("bytes")
+            raise Overloaded(
+                f"The server already holds {self._held_bytes >> 20} MiB of payload. "
+                "Send the request again later.",
+                retry_after_ms=self._one_batch_ms(),
+            )
+        if self.in_flight >= self._limits.requests:
+            self._metrics.refused("count")
+            raise Overloaded(
+                f"{self.in_flight} requests are in flight, which is the most this server takes. "
+                "Send the request again later.",
+                retry_after_ms=self._one_batch_ms(),
+            )
+
+    def _refuse_what_comes_too_late(self, modality: Modality, remaining_s: float) -> None:
+        if remaining_s <= 0:
+            self._metrics.refused("deadline")
+            raise TooLate("The deadline had passed when the request arrived.")
+        wait_s = self.predicted_wait_s(modality)
+        # An idle server always tries: a wrong prediction could heal in no other way.
+        if wait_s > remaining_s and self.in_flight > 0:
+            self._metrics.refused("wait")
+            raise Overloaded(
+                f"The answer would take about {wait_s:.1f} s and the deadline leaves "
+                f"{remaining_s:.1f} s. Send the request again later or give it more time.",
+                retry_after_ms=max(1, math.ceil((wait_s - remaining_s) * 1000)),
+            )
+
+    def _one_batch_ms(self) -> int:
+        """Return when the batch that runs now should be done, and with it some places free."""
+        slowest = max(
+            (m for m in Modality if self._pending[m]),
+            key=lambda m: self._work_ms(m, min(self._pending[m], self._caps[m])),
+            default=Modality.IMAGE,
+        )
+        size = min(max(self._pending[slowest], 1), self._caps[slowest])
+        return max(1, math.ceil(self._work_ms(slowest, size)))
+
+    def _change(self, modality: Modality, requests: int, payload_bytes: int) -> None:
+        self._pending[modality] += requests
+        self._held_bytes += payload_bytes
+        self._metrics.inflight(self.in_flight, self._held_bytes)

@@ -1,0 +1,133 @@
+"""All metrics of a model server; their labels are closed sets, never names from requests."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """One registry and the verbs that fill it; every verb may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "lumen_requests", "Requests answered.", ["task", "code"], registry=registry
+        )
+        self._errors = Counter(
+            "lumen_errors", "Requests answered with an error.", ["code"], registry=registry
+        )
+        self._latency = Histogram(
+            "lumen_request_seconds",
+            "From the complete request to its answer.",
+            ["task"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._inflight = Gauge("lumen_inflight", "Requests being answered.", registry=registry)
+        self._held_bytes = Gauge(
+            "lumen_held_payload_bytes", "Raw payload of requests in flight.", registry=registry
+        )
+        self._refused = Counter(
+            "lumen_refused", "Requests refused at admission.", ["bound"], registry=registry
+        )
+        self._queue_length = Gauge(
+            "lumen_queue_length", "Items that wait for the model.", registry=registry
+        )
+        self._queue_wait = Histogram(
+            "lumen_queue_wait_seconds",
+            "From the decoded item to the start of its batch.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._predicted = Gauge(
+            "lumen_predicted_wait_seconds",
+            "How long a picture that arrived now would take.",
+            registry=registry,
+        )
+        self._batch_size = Histogram(
+            "lumen_batch_size",
+            "Items in a batch.",
+            ["modality"],
+            buckets=_BATCH_SIZES,
+            registry=registry,
+        )
+        self._inference = Histogram(
+            "lumen_inference_seconds",
+            "How long the model took for a batch.",
+            ["modality"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._decode = Histogram(
+            "lumen_decode_seconds",
+            "Decoding and preprocessing of a picture, or tokenising of a text.",
+            ["modality"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "lumen_dropped_dead",
+            "Items dropped before the model because their caller left or their deadline passed.",
+            registry=registry,
+        )
+        self._batch_failures = Counter(
+            "lumen_batch_failures", "Batches on which the model failed.", registry=registry
+        )
+        self._ready = Gauge("lumen_ready", "1 while the model serves.", registry=registry)
+
+    def request_done(self, task: str, code: str, seconds: float) -> None:
+        """Count an answered request; `task` is a task's kind, `code` a gRPC status name."""
+        self._requests.labels(task, code).inc()
+        self._latency.labels(task).observe(seconds)
+        if code != "OK":
+            self._errors.labels(code).inc()
+
+    def inflight(self, requests: int, held_bytes: int) -> None:
+        """Set how many requests are being answered and what their payloads weigh."""
+        self._inflight.set(requests)
+        self._held_bytes.set(held_bytes)
+
+    def refused(self, bound: str) -> None:
+        """Count a refusal by the bound that caused it: bytes, count, wait or deadline."""
+        self._refused.labels(bound).inc()
+
+    def predict_wait_with(self, seconds: Callable[[], float]) -> None:
+        """Ask that function for the predicted wait whenever metrics are read."""
+        self._predicted.set_function(seconds)
+
+    def queue_length(self, length: int) -> None:
+        """Set how many items wait for the model."""
+        self._queue_length.set(length)
+
+    def queue_waited(self, seconds: float) -> None:
+        """Record how long one item waited for its batch."""
+        self._queue_wait.observe(seconds)
+
+    def batch_done(self, modality: str, size: int, seconds: float) -> None:
+        """Record one batch that went through the model."""
+        self._batch_size.labels(modality).observe(size)
+        self._inference.labels(modality).observe(seconds)
+
+    def batch_failed(self) -> None:
+        """Count a batch on which the model failed."""
+        self._batch_failures.inc()
+
+    def decoded(self, modality: str, seconds: float) -> None:
+        """Record how long one payload took to become the model's input."""
+        self._decode.labels(modality).observe(seconds)
+
+    def dropped_dead(self, items: int) -> None:
+        """Count items that were dropped because nobody waits for them any more."""
+        self._dropped.inc(items)
+
+    def ready(self, serves: bool) -> None:
+        """Set whether the model serves."""
+        self._ready.set(1 if serves else 0)
+
+    def page(self) -> tuple[str, bytes]:
+        """Return the content type and the text of `/metrics`."""
+        return CONTENT_TYPE_LATEST, generate_latest(self._registry)
