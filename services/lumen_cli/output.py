@@ -6,13 +6,15 @@ Colour and boxes only on a terminal; NO_COLOR and pipes give plain text.
 import csv
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, NoReturn
 
 import click
 import orjson
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 
@@ -67,3 +69,15 @@ def write_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], output
     for row in rows:
         table.add_row(*("" if row.get(c) is None else str(row[c]) for c in columns))
     Console(soft_wrap=True).print(table)
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show items done and time left on stderr while it is a terminal; yield "one more is done"."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
