@@ -1,0 +1,180 @@
+"""Everything that can be wrong with a model's files, each with a name, a file and a remedy.
+
+    ResourceError
+    ├── ConfigError                     the server's settings cannot be read
+    ├── ResourceNotFoundError           the source holds no such model
+    │   └── FileMissingError            it does, but a file is not there
+    ├── ResourceValidationError         a file's content is not what it must be
+    │   ├── ChecksumMismatchError       size or SHA-256 differ from what was promised
+    │   ├── ModelInfoError              model_info.json
+    │   ├── DatasetNotFoundError        a named label set is missing
+    │   ├── LabelSetError               a label set's labels or matrix
+    │   └── TokenizerError              tokenizer.json
+    ├── RuntimeNotSupportedError        the model has no files for this runtime
+    ├── SourceUnavailableError          no connection, a time-out, a 5xx
+    │   └── UnsupportedSourceError      a scheme that nothing here fetches
+    ├── UnauthorizedError               401 or 403
+    ├── DiskFullError                   no space left
+    ├── AccessDeniedError               the file system said no
+    └── StoppedError                    SIGTERM or Ctrl-C; what was fetched is kept
+
+`REASONS` is the one table from these classes to the reasons of the status conditions.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lumen_manifest.conditions import Reason
+
+
+class ResourceError(Exception):
+    """Why a model's files cannot be used.
+
+    `message` says what was found and what was expected, `remedy` what to do about it, `file`
+    which file it is (empty when it is none in particular).
+    """
+
+    def __init__(self, message: str, *, remedy: str, file: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.file = file
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}"
+
+    @property
+    def reason(self) -> Reason:
+        """The reason of the status condition that this error becomes."""
+        for kind in type(self).__mro__:
+            if kind in REASONS:
+                return Reason(REASONS[kind])
+        return Reason("Unknown")
+
+
+class ConfigError(ResourceError):
+    """The server's settings cannot be read, or ask for what cannot be."""
+
+
+class ResourceNotFoundError(ResourceError):
+    """The source holds no such model."""
+
+
+class FileMissingError(ResourceNotFoundError):
+    """The model is there, but a file it needs is not."""
+
+
+class ResourceValidationError(ResourceError):
+    """A file's content is not what it must be."""
+
+
+class ChecksumMismatchError(ResourceValidationError):
+    """A file's size or SHA-256 differ from what was promised; it was not used."""
+
+
+class ModelInfoError(ResourceValidationError):
+    """model_info.json is missing, malformed, or proves nothing."""
+
+
+class DatasetNotFoundError(ResourceValidationError):
+    """A label set that the manifest names is not in the model."""
+
+
+class LabelSetError(ResourceValidationError):
+    """A label set's labels or matrix cannot be used."""
+
+
+class TokenizerError(ResourceValidationError):
+    """tokenizer.json cannot be loaded."""
+
+
+class RuntimeNotSupportedError(ResourceError):
+    """The model has no files for the runtime, device or precision that was asked for."""
+
+
+class SourceUnavailableError(ResourceError):
+    """The source does not answer."""
+
+
+class UnsupportedSourceError(SourceUnavailableError):
+    """Nothing here fetches from such a source."""
+
+
+class UnauthorizedError(ResourceError):
+    """The source wants another token, or one at all."""
+
+
+class DiskFullError(ResourceError):
+    """The cache has no space left for the files."""
+
+
+class AccessDeniedError(ResourceError):
+    """The file system refused to read or write."""
+
+
+class StoppedError(ResourceError):
+    """A signal ended the work; what was fetched is kept."""
+
+
+REASONS: dict[type[ResourceError], str] = {
+    ConfigError: "InvalidSpec",
+    ResourceNotFoundError: "RepositoryNotFound",
+    FileMissingError: "FileMissing",
+    ResourceValidationError: "FilesInvalid",
+    ChecksumMismatchError: "ChecksumMismatch",
+    ModelInfoError: "ModelInfoInvalid",
+    DatasetNotFoundError: "LabelSetInvalid",
+    LabelSetError: "LabelSetInvalid",
+    TokenizerError: "TokenizerInvalid",
+    RuntimeNotSupportedError: "RuntimeUnavailable",
+    SourceUnavailableError: "SourceUnreachable",
+    UnauthorizedError: "Unauthorized",
+    DiskFullError: "DiskFull",
+    AccessDeniedError: "PermissionDenied",
+    StoppedError: "Unknown",
+}
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+
+
+def from_os_error(error: OSError, path: Path | str, doing: str) -> ResourceError:
+    """Translate what the file system said while `doing` (reading, writing) with `path`."""
+    path = str(path)
+    if error.errno in _NO_SPACE:
+        return DiskFullError(
+            f"{path}: no space left while {doing}.",
+            remedy="Free space or enlarge the cache (spec.cache.sizeLimit), then start again; "
+            "what was fetched is kept.",
+            file=path,
+        )
+    if error.errno in _DENIED:
+        return AccessDeniedError(
+            f"{path}: permission denied while {doing}.",
+            remedy="Give the process's user access to this path (in a pod: user 65532, by fsGroup "
+            "on the volume), or name another cache.",
+            file=path,
+        )
+    if error.errno in _ABSENT:
+        return FileMissingError(
+            f"{path} is not there (while {doing}).",
+            remedy="Put the file in place, or correct the path in spec.model.source.",
+            file=path,
+        )
+    return ResourceValidationError(
+        f"{path}: {error.strerror or error} while {doing}.",
+        remedy="Check the disk or volume that holds it.",
+        file=path,
+    )
+
+
+@contextmanager
+def translated(path: Path | str, doing: str) -> Iterator[None]:
+    """Turn the file system's errors of the block into ours; `doing` says what it was about."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, path, doing) from error

@@ -1,0 +1,318 @@
+"""Label sets: names with their lineages, how they are written, and their matrix of vectors.
+
+Read by the checks of this package, by the server when it builds its index, and by `prepare` when
+it computes vectors that were not shipped (see `prepared_labels`).
+"""
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+from lumen_manifest.closed_sets import LabelFormat
+from numpy.typing import NDArray
+
+from lumen_resources.errors import LabelSetError, from_os_error
+from lumen_resources.layouts import LabelSetFiles
+
+MAX_LABELS_BYTES = 512 * 1024 * 1024
+MAX_LABELS = 2_000_000
+UNKNOWN = "*"
+BLOCK_BYTES = 4 * 1024 * 1024
+# Where one `[[lineage], name]` entry ends and the next begins.
+_BETWEEN_ENTRIES = re.compile(rb"\]\s*,\s*(?=\[\s*\[)")
+
+
+class Rank(StrEnum):
+    """The seven ranks of a lineage, in its order."""
+
+    KINGDOM = "kingdom"
+    PHYLUM = "phylum"
+    CLASS = "class"
+    ORDER = "order"
+    FAMILY = "family"
+    GENUS = "genus"
+    SPECIES = "species"
+
+
+RANKS = tuple(Rank)
+Lineage = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of one set, in the order of the matrix's rows.
+
+    `names` are class names, or the common names of a taxonomy (empty when there is none);
+    `lineages` has seven parts an entry, kingdom to epithet (empty where unknown), or is None.
+    """
+
+    names: list[str]
+    lineages: list[Lineage] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def texts(self, label_format: str = LabelFormat.COMMON) -> list[str]:
+        """Return how every label is written; plain names know one format only."""
+        if self.lineages is None:
+            return list(self.names)
+        write = _WRITERS[LabelFormat(label_format)]
+        return [write(*entry) for entry in zip(self.lineages, self.names, strict=True)]
+
+    def prompts(self, template: str, label_format: str = LabelFormat.COMMON) -> list[str]:
+        """Return the texts to embed: each label put in the place of `{}`."""
+        before, after = split_template(template)
+        return [f"{before}{text}{after}" for text in self.texts(label_format)]
+
+    def digest(self, label_format: str = LabelFormat.COMMON) -> str:
+        """Return the SHA-256 over the texts: computed vectors are valid as long as it stays."""
+        digest = hashlib.sha256()
+        for text in self.texts(label_format):
+            digest.update(text.encode() + b"\n")
+        return digest.hexdigest()
+
+    def mask(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> NDArray[np.bool_]:
+        """Return bool [N]: which labels stay.
+
+        A term is `rank=value` (`class=Aves`) or `name=value`; the case of letters does not matter.
+        A label stays when any include term holds (or there is none) and no exclude term does.
+        Raises LabelSetError for a term that is neither.
+        """
+        keep = self._any(include) if include else np.ones(len(self), np.bool_)
+        return keep & ~self._any(exclude) if exclude else keep
+
+    def _any(self, terms: Sequence[str]) -> NDArray[np.bool_]:
+        found = np.zeros(len(self), np.bool_)
+        for term in terms:
+            column, wanted = self._column(term)
+            found |= np.fromiter((v.casefold() == wanted for v in column), np.bool_, len(self))
+        return found
+
+    def _column(self, term: str) -> tuple[Iterator[str], str]:
+        key, equals, value = (part.strip() for part in term.partition("="))
+        if equals and value and key == "name":
+            return iter(self.names), value.casefold()
+        if equals and value and self.lineages is not None and key in RANKS:
+            at = RANKS.index(Rank(key))
+            return (lineage[at] for lineage in self.lineages), value.casefold()
+        known = "name" if self.lineages is None else ", ".join((*RANKS, "name"))
+        raise LabelSetError(
+            f"{term!r} is not a filter that this label set knows.",
+            remedy=f"Write KEY=VALUE with one of these keys: {known} (example: class=Aves).",
+        )
+
+
+def species_name(lineage: Lineage) -> str:
+    """Return `Genus epithet`, or the most exact rank that is known."""
+    genus, epithet = lineage[5], lineage[6]
+    if genus and epithet:
+        return f"{genus} {epithet}"
+    return next((part for part in reversed(lineage) if part), UNKNOWN)
+
+
+def _common(lineage: Lineage, name: str) -> str:
+    return name or species_name(lineage)
+
+
+def _scientific(lineage: Lineage, name: str) -> str:
+    del name
+    return species_name(lineage)
+
+
+def _path8(lineage: Lineage, name: str) -> str:
+    return "/".join(part or UNKNOWN for part in (*lineage, name))
+
+
+_WRITERS = {
+    LabelFormat.COMMON: _common,
+    LabelFormat.SCIENTIFIC: _scientific,
+    LabelFormat.PATH8: _path8,
+}
+
+
+def split_template(template: str) -> tuple[str, str]:
+    """Return what stands before and after the one `{}`; braces elsewhere are plain text."""
+    before, hole, after = template.partition("{}")
+    if not hole or "{}" in after:
+        raise LabelSetError(
+            f"The template {template!r} must contain {{}} exactly once.",
+            remedy='Write it as "a photo of a {}".',
+        )
+    return before, after
+
+
+def load_labels(files: LabelSetFiles) -> Labels:
+    """Read a label set's labels: a JSON list, an id2label object, TreeOfLife entries, or an npz.
+
+    450,000 entries take about a second and no more memory than they then occupy, plus the file.
+    Raises LabelSetError.
+    """
+    if files.labels.suffix == ".npz":
+        return Labels([str(name) for name in _npz_member(files.labels, ("labels", "names"))])
+    content = _read_bounded(files.labels)
+    try:
+        return parse_labels(content)
+    except (orjson.JSONDecodeError, _MalformedError) as error:
+        raise LabelSetError(
+            f"{files.labels}: {error}.",
+            remedy="Expected: a list of names, an object from index to name, or a list of "
+            "[[kingdom, phylum, class, order, family, genus, epithet], common name].",
+            file=str(files.labels),
+        ) from error
+
+
+class _MalformedError(Exception):
+    """A labels file has another shape than the known ones."""
+
+
+def parse_labels(content: bytes) -> Labels:
+    """Parse the JSON of a labels file; its formats are those of `load_labels`."""
+    start = content.lstrip()[:256]
+    if re.match(rb"\[\s*\[\s*\[", start):
+        return _parse_taxonomy(content)
+    document = orjson.loads(content)
+    if isinstance(document, dict):
+        document = _in_index_order(document.get("id2label", document))
+    if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
+        raise _MalformedError("is neither a list of names nor an id2label object")
+    return Labels(_bounded(document))
+
+
+def _in_index_order(document: dict[str, Any]) -> list[Any]:
+    """id2label: the keys are the rows, 0 to N-1; as text they would sort 0, 1, 10."""
+    try:
+        rows = {int(key): value for key, value in document.items()}
+    except ValueError as error:
+        raise _MalformedError("is an object whose keys are not all integers") from error
+    if sorted(rows) != list(range(len(document))):
+        raise _MalformedError(f"is an object whose keys are not 0 to {len(document) - 1}")
+    return [rows[row] for row in range(len(rows))]
+
+
+Item = TypeVar("Item")
+
+
+def _bounded(items: list[Item]) -> list[Item]:
+    if not 1 <= len(items) <= MAX_LABELS:
+        raise _MalformedError(f"has {len(items):,} labels; 1 to {MAX_LABELS:,} are accepted")
+    return items
+
+
+def _parse_taxonomy(content: bytes) -> Labels:
+    """Entries block by block: parsed at once, 450,000 of them would hold 300 MB for a moment."""
+    names: list[str] = []
+    lineages: list[Lineage] = []
+    known: dict[str, str] = {}
+    for entry in _taxonomy_entries(content):
+        lineage, name = _checked_entry(entry, len(names))
+        lineages.append(tuple(known.setdefault(part, part) for part in lineage))
+        names.append(known.setdefault(name, name))
+    return Labels(_bounded(names), lineages)
+
+
+def _taxonomy_entries(content: bytes) -> Iterator[Any]:
+    body = content.strip()
+    if not (body.startswith(b"[") and body.endswith(b"]")):
+        raise _MalformedError("is not a complete JSON list")
+    start, end = 1, len(body) - 1
+    while start < end:
+        split = _BETWEEN_ENTRIES.search(body, min(start + BLOCK_BYTES, end), end)
+        stop, following = (split.start() + 1, split.end()) if split else (end, end)
+        yield from orjson.loads(b"[%b]" % body[start:stop])
+        start = following
+
+
+def _checked_entry(entry: Any, row: int) -> tuple[list[str], str]:
+    """Return seven ranks and the common name; null and absent ranks become empty."""
+    match entry:
+        case [list() as ranks, str() | None as name] if len(ranks) <= len(RANKS):
+            lineage = [rank or "" for rank in ranks]
+            if all(isinstance(rank, str) for rank in lineage):
+                return lineage + [""] * (len(RANKS) - len(lineage)), name or ""
+    raise _MalformedError(f"entry {row} is not [[seven ranks], common name]")
+
+
+def _read_bounded(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_LABELS_BYTES:
+            raise LabelSetError(
+                f"{path} is {size:,} bytes; at most {MAX_LABELS_BYTES:,} are read.",
+                remedy="Split the label set.",
+                file=str(path),
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise from_os_error(error, path, "reading labels") from error
+
+
+def _npz_member(path: Path, names: Sequence[str]) -> NDArray[Any]:
+    """Return the first array of these names; pickled ones are refused unread."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for name in names:
+                if name in archive.files:
+                    array: NDArray[Any] = archive[name]
+                    return array
+            found = ", ".join(archive.files) or "nothing"
+    except OSError as error:
+        if error.errno is not None:
+            raise from_os_error(error, path, "reading") from error
+        raise _unreadable(path, error) from error
+    except (ValueError, zipfile.BadZipFile, KeyError) as error:
+        raise _unreadable(path, error) from error
+    raise LabelSetError(
+        f"{path} has no array {' or '.join(names)}; it holds: {found}.",
+        remedy="Write it with numpy.savez(path, labels=..., embeddings=...).",
+        file=str(path),
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> LabelSetError:
+    return LabelSetError(
+        f"{path} cannot be read: {error}.",
+        remedy="Write it anew with numpy.save or numpy.savez, without Python objects (pickles "
+        "are never read).",
+        file=str(path),
+    )
+
+
+def load_matrix(path: Path, dim: int, count: int) -> NDArray[np.float32] | NDArray[np.float16]:
+    """Return [count, dim], float32 or float16; an npy is memory-mapped, not read.
+
+    Some published matrices are [dim, count]: those come back as a transposed view.
+    Raises LabelSetError when the shape or dtype is another.
+    """
+    try:
+        if path.suffix == ".npz":
+            matrix = _npz_member(path, ("embeddings", "vecs"))
+        else:
+            matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise from_os_error(error, path, "reading") from error
+    except (ValueError, EOFError) as error:
+        raise _unreadable(path, error) from error
+    if matrix.dtype not in (np.float32, np.float16):
+        raise LabelSetError(
+            f"{path} is {matrix.dtype}; float32 or float16 is expected.",
+            remedy="Save it as float32.",
+            file=str(path),
+        )
+    if matrix.shape == (count, dim):
+        return matrix
+    if matrix.shape == (dim, count):
+        return matrix.T
+    raise LabelSetError(
+        f"{path} has shape {matrix.shape}; [{count}, {dim}] is expected ({count} labels, the "
+        f"model's dimension {dim}).",
+        remedy="Take the matrix out of the model info's datasets, and it is computed from the "
+        "labels.",
+        file=str(path),
+    )

@@ -1,0 +1,286 @@
+"""Where a model's files lie: every layout a loader finds, and what it hands on when it has.
+
+Choosing is pure: it is told which relative paths exist (in a folder, or in a remote model info)
+and answers which of them make up the model for one runtime and precision.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from lumen_manifest.closed_sets import Precision, Runtime
+
+from lumen_resources.errors import ConfigError, FileMissingError, RuntimeNotSupportedError
+from lumen_resources.model_info import ModelInfo
+
+# What open_clip, transformers and tokenizers may keep beside tokenizer.json.
+TOKENIZER_COMPANIONS = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+)
+CONFIGS = ("open_clip_config.json", "config.json")
+TORCH_WEIGHTS = (
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "torch/model.pt",
+    "model.pt",
+)
+# Which files hold a precision that is only a way to compute: bf16 starts from fp32 files.
+FILE_PRECISION = {"bf16": "fp32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How a picture becomes the model's input: RGB, `size` x `size` pixels.
+
+    `shortest` scales the shorter edge to `size` and crops the centre; `squash` scales both.
+    `mean` and `std` are per channel, for values in 0..1.
+    """
+
+    size: int
+    resize_mode: Literal["shortest", "squash"]
+    interpolation: Literal["bicubic", "bilinear"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ParityInput:
+    """One golden input; exactly one of the two is set."""
+
+    image: Path | None
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The golden set; `vectors` is an npy file, float32 [len(inputs), dim], unit rows."""
+
+    inputs: tuple[ParityInput, ...]
+    vectors: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Absolute paths of one runtime's files.
+
+    `vision` and `text` are the two graphs (onnx, rknn), `weights` the checkpoint (torch).
+    """
+
+    vision: Path | None
+    text: Path | None
+    weights: Path | None
+    config: Path | None
+    tokenizer: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetFiles:
+    """One label set that the manifest names.
+
+    `embeddings` is an npy file [N, dim] (or an npz with `embeddings`) that passed the checks, or
+    None when the vectors must be computed from the labels; `note` then says why.
+    `digest` is the SHA-256 of the labels file.
+    """
+
+    name: str
+    labels: Path
+    embeddings: Path | None
+    digest: str
+    template: str
+    label_format: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedModel:
+    """A model whose every file was verified: the only way a server learns of paths.
+
+    `root` is the folder the files lie in; `cache` is the model's own folder in the cache, where
+    computed label vectors go (for a source that is read in place the two differ).
+    `revision` is what the source resolved to, `digest` the SHA-256 over all files in use.
+    """
+
+    name: str
+    model_id: str
+    root: Path
+    info: ModelInfo
+    runtime: Runtime
+    precision: Precision
+    files: ModelFiles
+    preprocess: Preprocess
+    logit_scale: float
+    context_length: int
+    embedding_dim: int
+    embedding_space: str
+    revision: str
+    digest: str
+    parity: Parity | None
+    label_sets: tuple[LabelSetFiles, ...]
+    cache: Path
+    bytes: int = 0
+    file_count: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenFiles:
+    """Relative paths of one runtime's files, as found in a layout."""
+
+    vision: str | None = None
+    text: str | None = None
+    weights: str | None = None
+    config: str | None = None
+    tokenizer: str | None = None
+    companions: tuple[str, ...] = ()
+
+    def all_files(self) -> tuple[str, ...]:
+        """Return every path that is set, without repeats."""
+        named = (self.vision, self.text, self.weights, self.config, self.tokenizer)
+        return tuple(dict.fromkeys([p for p in named if p] + list(self.companions)))
+
+    def under(self, root: Path) -> ModelFiles:
+        """Return the same files as absolute paths."""
+
+        def at(path: str | None) -> Path | None:
+            return None if path is None else root / path
+
+        return ModelFiles(
+            at(self.vision), at(self.text), at(self.weights), at(self.config), at(self.tokenizer)
+        )
+
+
+def folder_name(model: str) -> str:
+    """Return the cache folder of a model; `arch::tag` and `owner/model` become plain names."""
+    name = model.replace("::", "__").replace("/", "__")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,199}", name):
+        raise ConfigError(
+            f"spec.model.name: {model!r} cannot name a folder in the cache.",
+            remedy="Use letters, digits, '.', '_', '-', or open_clip's arch::tag.",
+        )
+    return name
+
+
+def model_folder(cache_dir: Path, model: str) -> Path:
+    """Return where the cache keeps a model, whether or not it is there yet.
+
+    `cache_dir` may already end in `models`; a folder of an older layout (`cache_dir/model`) wins
+    when it is a model's.
+    """
+    name = folder_name(model)
+    direct = cache_dir / name
+    if cache_dir.name == "models" or (direct.is_dir() and _is_model_folder(direct)):
+        return direct
+    return cache_dir / "models" / name
+
+
+def _is_model_folder(folder: Path) -> bool:
+    markers = ("model_info.json", "lumen.lock.json", "onnx", "rknn", "torch", *CONFIGS)
+    return any((folder / marker).exists() for marker in markers)
+
+
+def onnx_pairs(precision: str) -> Iterator[tuple[str, str]]:
+    """Yield (vision, text) of every layout, best first.
+
+    Names without a precision are older, and mean fp32.
+    """
+    p = FILE_PRECISION.get(precision, precision)
+    yield f"onnx/vision.{p}.onnx", f"onnx/text.{p}.onnx"
+    if p != "fp32":
+        return
+    yield "onnx/vision.onnx", "onnx/text.onnx"
+    for folder in ("onnx/", ""):
+        yield f"{folder}image_encoder.onnx", f"{folder}text_encoder.onnx"
+        yield f"{folder}visual.onnx", f"{folder}textual.onnx"
+
+
+def rknn_pairs(precision: str, target: str) -> Iterator[tuple[str, str]]:
+    """Yield (vision, text) for one RKNN target, best first."""
+    yield (f"rknn/{target}/vision.{precision}.rknn", f"rknn/{target}/text.{precision}.rknn")
+    yield f"rknn/{target}/image_encoder.rknn", f"rknn/{target}/text_encoder.rknn"
+
+
+def choose(
+    available: Collection[str],
+    info: ModelInfo,
+    runtime: Runtime,
+    precision: Precision,
+    rknn_target: str = "",
+) -> ChosenFiles:
+    """Return the files of the first layout that is complete.
+
+    Raises RuntimeNotSupportedError when the model does not have this runtime, FileMissingError
+    when a layout's files are not all there.
+    """
+    _runtime_is_offered(info, runtime)
+    shared = _shared_files(available, runtime)
+    if runtime == Runtime.TORCH:
+        weights = next((p for p in TORCH_WEIGHTS if p in available), None)
+        if weights is None:
+            raise _missing(TORCH_WEIGHTS[0], "torch", precision, available, ".safetensors")
+        return replace(shared, weights=weights)
+    if runtime == Runtime.ONNX:
+        pairs, suffix = list(onnx_pairs(precision)), ".onnx"
+    else:
+        pairs, suffix = list(rknn_pairs(precision, rknn_target)), ".rknn"
+    complete = next((p for p in pairs if p[0] in available and p[1] in available), None)
+    if complete is None:
+        started = next((p for p in pairs if p[0] in available or p[1] in available), pairs[0])
+        absent = started[0] if started[0] not in available else started[1]
+        raise _missing(absent, runtime, precision, available, suffix)
+    vision, text = complete
+    apart = sorted(path for path in available if _holds_weights_of(path, complete))
+    return replace(shared, vision=vision, text=text, companions=(*shared.companions, *apart))
+
+
+def _holds_weights_of(path: str, graphs: tuple[str, str]) -> bool:
+    """Whether `path` is an ONNX graph's external data (graphs above 2 GiB keep weights apart)."""
+    return any(path in {f"{graph}.data", f"{graph}_data"} for graph in graphs)
+
+
+def _shared_files(available: Collection[str], runtime: Runtime) -> ChosenFiles:
+    """Return configuration and tokenizer, which older layouts keep in the runtime's folder."""
+
+    def first(names: tuple[str, ...]) -> str | None:
+        places = [f"{folder}{name}" for folder in ("", f"{runtime}/") for name in names]
+        return next((path for path in places if path in available), None)
+
+    tokenizer = first(("tokenizer.json",))
+    folder = tokenizer.removesuffix("tokenizer.json") if tokenizer else ""
+    companions = tuple(
+        f"{folder}{name}" for name in TOKENIZER_COMPANIONS if f"{folder}{name}" in available
+    )
+    return ChosenFiles(config=first(CONFIGS), tokenizer=tokenizer, companions=companions)
+
+
+def _runtime_is_offered(info: ModelInfo, runtime: Runtime) -> None:
+    offered = info.runtimes.get(runtime)
+    if offered is not None and offered.available:
+        return
+    there = ", ".join(name for name, r in info.runtimes.items() if r.available) or "none"
+    raise RuntimeNotSupportedError(
+        f"{info.name} has no {runtime} files (model_info.json offers: {there}).",
+        remedy="Set spec.model.runtime to one of those, or export the model for this runtime.",
+        file="model_info.json",
+    )
+
+
+def _missing(
+    path: str, runtime: str, precision: str, available: Collection[str], suffix: str
+) -> FileMissingError:
+    there = ", ".join(sorted(p for p in available if p.endswith(suffix))[:8]) or "none"
+    return FileMissingError(
+        f"{path} is not there; {runtime} in {precision} needs it ({suffix} files there: {there}).",
+        remedy="Set spec.model.precision to one whose files are there, or complete the model's "
+        "folder at its source.",
+        file=path,
+    )

@@ -1,0 +1,187 @@
+"""Computed label vectors: written block by block, kept beside a small meta file.
+
+The server's `prepare` writes them, so that a label set needs its vectors computed once; a killed
+run goes on where it was. The meta names all that the vectors depend on, so a change of it is seen.
+"""
+
+import io
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+import orjson
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from lumen_resources.errors import LabelSetError, translated
+from lumen_resources.label_sets import Labels, load_labels
+from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
+
+MATRIX = "vectors.npy"
+META = "meta.json"
+PARTIAL = "vectors.partial"
+PARTIAL_META = "partial.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """All that computed vectors depend on; equal metas mean the vectors may be used."""
+
+    embedding_space: str
+    labels_sha256: str
+    label_format: str
+    template: str
+    dim: int
+    rows: int
+
+
+def folder(model: VerifiedModel, files: LabelSetFiles) -> Path:
+    """Return where the vectors of one label set are kept."""
+    return model.cache / "prepared" / folder_name(files.name)
+
+
+def meta_of(model: VerifiedModel, files: LabelSetFiles, labels: Labels) -> Meta:
+    """Return what the vectors of these labels must say of themselves."""
+    return Meta(
+        embedding_space=model.embedding_space,
+        labels_sha256=labels.digest(files.label_format),
+        label_format=files.label_format,
+        template=files.template,
+        dim=model.embedding_dim,
+        rows=len(labels),
+    )
+
+
+def prepared(
+    model: VerifiedModel, files: LabelSetFiles, labels: Labels | None = None
+) -> Path | None:
+    """Return the computed matrix (npy, float32 [N, dim]) when it is complete and still valid.
+
+    `labels` spares reading them again.
+    """
+    place = folder(model, files)
+    if not (place / MATRIX).is_file():
+        return None
+    wanted = meta_of(model, files, labels or load_labels(files))
+    return place / MATRIX if _read_meta(place / META) == wanted else None
+
+
+def begin(
+    model: VerifiedModel, files: LabelSetFiles, labels: Labels | None = None
+) -> "Preparation":
+    """Open a preparation, at the row where an earlier one of the same meta was stopped."""
+    meta = meta_of(model, files, labels or load_labels(files))
+    return Preparation(folder(model, files), meta)
+
+
+class Preparation:
+    """A matrix that is being computed: `append` blocks in row order, then `commit`.
+
+    A context manager; leaving it without commit keeps the rows for the next run.
+    """
+
+    def __init__(self, place: Path, meta: Meta) -> None:
+        self._place = place
+        self._meta = meta
+        self._row_bytes = meta.dim * 4
+        with translated(place, "preparing label vectors"):
+            place.mkdir(parents=True, exist_ok=True)
+            self.done_rows = self._resume()
+            self._file: BinaryIO = (place / PARTIAL).open("r+b")
+            self._file.seek(self._header_bytes() + self.done_rows * self._row_bytes)
+            self._file.truncate()
+
+    @property
+    def rows(self) -> int:
+        """How many rows the finished matrix has."""
+        return self._meta.rows
+
+    def append(self, block: NDArray[np.float32]) -> None:
+        """Add rows, float32 [k, dim], finite; they survive a kill once this returns."""
+        if block.ndim != 2 or block.shape[1] != self._meta.dim:
+            raise LabelSetError(
+                f"Computed label vectors have shape {block.shape}, dimension {self._meta.dim} "
+                "was expected.",
+                remedy="Correct embedding_dim in model_info.json.",
+            )
+        if self.done_rows + len(block) > self._meta.rows or not np.isfinite(block).all():
+            raise LabelSetError(
+                f"Computed label vectors from row {self.done_rows} are not finite, or too many.",
+                remedy="Check the model: its parity, and its precision on this device.",
+            )
+        with translated(self._place / PARTIAL, "writing label vectors"):
+            self._file.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+        self.done_rows += len(block)
+
+    def commit(self) -> Path:
+        """Put the complete matrix into place and return its path."""
+        if self.done_rows != self._meta.rows:
+            raise LabelSetError(
+                f"{self.done_rows} of {self._meta.rows} label vectors were computed.",
+                remedy="Run the preparation again; it goes on from there.",
+            )
+        self._file.close()
+        with translated(self._place, "finishing label vectors"):
+            (self._place / META).unlink(missing_ok=True)
+            (self._place / PARTIAL).replace(self._place / MATRIX)
+            _write_meta(self._place / META, self._meta)
+            (self._place / PARTIAL_META).unlink(missing_ok=True)
+        return self._place / MATRIX
+
+    def close(self) -> None:
+        """Stop; complete rows stay for the next run."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _header_bytes(self) -> int:
+        return len(_npy_header(self._meta))
+
+    def _resume(self) -> int:
+        """Return how many complete rows an earlier run left; begin anew when its meta differs."""
+        partial = self._place / PARTIAL
+        if partial.is_file() and _read_meta(self._place / PARTIAL_META) == self._meta:
+            left = partial.stat().st_size - self._header_bytes()
+            if left >= 0:
+                return min(left // self._row_bytes, self._meta.rows)
+        partial.write_bytes(_npy_header(self._meta))
+        _write_meta(self._place / PARTIAL_META, self._meta)
+        return 0
+
+
+def _npy_header(meta: Meta) -> bytes:
+    """An npy header for the whole matrix: the rows follow, so the finished file needs no copy."""
+    buffer = io.BytesIO()
+    npy_format.write_array_header_1_0(
+        buffer, {"descr": "<f4", "fortran_order": False, "shape": (meta.rows, meta.dim)}
+    )
+    return buffer.getvalue()
+
+
+def _write_meta(path: Path, meta: Meta) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(orjson.dumps(asdict(meta), option=orjson.OPT_INDENT_2))
+    temporary.replace(path)
+
+
+def _read_meta(path: Path) -> Meta | None:
+    """Return the meta, or None when there is none that can be read: then vectors are computed."""
+    try:
+        document = orjson.loads(path.read_bytes())
+        return Meta(**document) if isinstance(document, dict) else None
+    except (OSError, TypeError, orjson.JSONDecodeError):
+        return None
