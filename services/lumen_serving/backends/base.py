@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 from lumen_manifest.model_service import Accelerator
-from lumen_resources.verified import VerifiedModel
+from lumen_resources.layouts import VerifiedModel
 from numpy.typing import NDArray
 
 from lumen_serving.errors import BackendUnavailable

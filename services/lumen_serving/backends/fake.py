@@ -8,7 +8,7 @@ import hashlib
 import time
 
 import numpy as np
-from lumen_resources.verified import VerifiedModel
+from lumen_resources.layouts import VerifiedModel
 from numpy.typing import NDArray
 
 from lumen_serving.backends.base import BackendReport, BackendSettings
