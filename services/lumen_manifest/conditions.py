@@ -1,0 +1,370 @@
+"""Conditions and reasons: every way in which a service is, or is not, ready.
+
+A reason is one word for machines and `kubectl get`; its meaning and remedy are for people, and
+the documentation's table is made from them. Errors of `lumen_resources`, the operator's checks
+and `lumen up` all speak in these reasons.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class ConditionType(StrEnum):
+    """What a condition is about, in the order in which the first false one decides Ready."""
+
+    ACCEPTED = "Accepted"
+    RESOURCES_READY = "ResourcesReady"
+    DEVICE_READY = "DeviceReady"
+    AVAILABLE = "Available"
+    PROGRESSING = "Progressing"
+    AUTOSCALING = "Autoscaling"
+    READY = "Ready"
+
+
+READY_NEEDS = (
+    ConditionType.ACCEPTED,
+    ConditionType.RESOURCES_READY,
+    ConditionType.DEVICE_READY,
+    ConditionType.AVAILABLE,
+)
+"""Ready is true when all of these are; else it takes the first one's reason and message."""
+
+
+class Reason(StrEnum):
+    """Why a condition is what it is."""
+
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    UNKNOWN_POOL = "UnknownPool"
+    RUNTIME_NOT_ON_POOL = "RuntimeNotOnPool"
+    DEFAULT_CONFLICT = "DefaultConflict"
+    FIELD_CONFLICT = "FieldConflict"
+
+    VERIFIED = "Verified"
+    FETCHING = "Fetching"
+    PREPARING = "Preparing"
+    REPOSITORY_NOT_FOUND = "RepositoryNotFound"
+    UNAUTHORIZED = "Unauthorized"
+    SOURCE_UNREACHABLE = "SourceUnreachable"
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
+    FILE_MISSING = "FileMissing"
+    FILES_INVALID = "FilesInvalid"
+    MODEL_INFO_INVALID = "ModelInfoInvalid"
+    RUNTIME_UNAVAILABLE = "RuntimeUnavailable"
+    LABEL_SET_INVALID = "LabelSetInvalid"
+    TOKENIZER_INVALID = "TokenizerInvalid"
+    PERMISSION_DENIED = "PermissionDenied"
+    DISK_FULL = "DiskFull"
+    CACHE_EVICTED = "CacheEvicted"
+    VOLUME_NOT_BOUND = "VolumeNotBound"
+    STALLED = "Stalled"
+    UNKNOWN = "Unknown"
+
+    DEVICE_ATTESTED = "DeviceAttested"
+    WAITING_FOR_DEVICE = "WaitingForDevice"
+    NO_NODE_IN_POOL = "NoNodeInPool"
+    DEVICE_MISMATCH = "DeviceMismatch"
+    DRIVER_MISMATCH = "DriverMismatch"
+    DEVICE_TREE_MASKED = "DeviceTreeMasked"
+    PARITY_FAILED = "ParityFailed"
+
+    MINIMUM_REPLICAS_AVAILABLE = "MinimumReplicasAvailable"
+    NO_REPLICA_READY = "NoReplicaReady"
+    SCALED_TO_ZERO = "ScaledToZero"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    PODS_FORBIDDEN = "PodsForbidden"
+    SERVER_CRASHED = "ServerCrashed"
+    OUT_OF_MEMORY = "OutOfMemory"
+
+    ROLLING_OUT = "RollingOut"
+    ROLLED_BACK = "RolledBack"
+    ROLLOUT_COMPLETE = "RolloutComplete"
+    ROLLOUT_STALLED = "RolloutStalled"
+
+    ACTIVE = "Active"
+    METRICS_UNAVAILABLE = "MetricsUnavailable"
+
+    READY = "Ready"
+
+    @property
+    def meaning(self) -> str:
+        """One sentence: what is the case."""
+        return EXPLANATIONS[self].meaning
+
+    def remedy(self, **facts: str) -> str:
+        """One sentence: what to do; empty when nothing is to be done.
+
+        Facts that the sentence asks for and that are not known appear as `<name>`.
+        """
+        known: defaultdict[str, str] = _Placeholders()
+        known.update(facts)
+        return EXPLANATIONS[self].remedy.format_map(known)
+
+
+class _Placeholders(defaultdict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return f"<{key}>"
+
+
+class Explanation(NamedTuple):
+    """What a reason means, and what to do about it (`{fact}` marks what only the case knows)."""
+
+    meaning: str
+    remedy: str = ""
+
+
+EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
+    {
+        Reason.ACCEPTED: Explanation("The manifest is understood and its pool is there."),
+        Reason.INVALID_SPEC: Explanation(
+            "The manifest says something that cannot be done.",
+            "Correct the field that the message names and apply the manifest again.",
+        ),
+        Reason.UNKNOWN_POOL: Explanation(
+            "spec.pool names a LumenNodePool that does not exist.",
+            "List the pools with `kubectl get lnp`, and name one of them or create {pool}.",
+        ),
+        Reason.RUNTIME_NOT_ON_POOL: Explanation(
+            "The pool has no image for this runtime.",
+            "Choose one of the pool's runtimes ({runtimes}), or another pool.",
+        ),
+        Reason.DEFAULT_CONFLICT: Explanation(
+            "Another service is already the family's default in this namespace.",
+            "Remove `default: true` here or from {other}.",
+        ),
+        Reason.FIELD_CONFLICT: Explanation(
+            "Another field manager applies a field that Lumen renders.",
+            "Stop {manager} from applying {field}; set it in the LumenModelService instead.",
+        ),
+        Reason.VERIFIED: Explanation("Every file is here and agrees with its digest."),
+        Reason.FETCHING: Explanation(
+            "The model's files are being fetched.",
+            "Wait; status.files.progress shows how far it is.",
+        ),
+        Reason.PREPARING: Explanation(
+            "The vectors of a label set are being computed, once.",
+            "Wait; status.files.progress shows how far it is.",
+        ),
+        Reason.REPOSITORY_NOT_FOUND: Explanation(
+            "The source has no such repository or revision.",
+            "Check the spelling of spec.model.name and spec.model.source; "
+            "a private repository needs spec.model.source.secretRef.",
+        ),
+        Reason.UNAUTHORIZED: Explanation(
+            "The source refuses access.",
+            "Put a token that may read {source} into the Secret of spec.model.source.secretRef.",
+        ),
+        Reason.SOURCE_UNREACHABLE: Explanation(
+            "The source does not answer.",
+            "Check network, proxy and NetworkPolicies on the way to {source}, "
+            "or name a mirror in spec.model.source.uri. It is tried again by itself.",
+        ),
+        Reason.CHECKSUM_MISMATCH: Explanation(
+            "A file's size or digest is not what the source or the lock file says.",
+            "Run again to fetch it anew; if it stays, the repository is damaged: "
+            "report it to its owner.",
+        ),
+        Reason.FILE_MISSING: Explanation(
+            "The repository lacks a file that the model info or the manifest names.",
+            "Choose a runtime and precision whose files exist, or export them with "
+            "`lumen resources export`.",
+        ),
+        Reason.FILES_INVALID: Explanation(
+            "A file has the right digest but not the right contents.",
+            "The repository's owner must replace {file}; choose another revision until then.",
+        ),
+        Reason.MODEL_INFO_INVALID: Explanation(
+            "model_info.json is missing, breaks its rules, or proves no digests.",
+            "See what is wrong with `lumen resources validate-model-info`; "
+            "record missing digests with `lumen resources verify --write`.",
+        ),
+        Reason.RUNTIME_UNAVAILABLE: Explanation(
+            "The model has no files for this runtime, or the runtime's library is not installed.",
+            "Choose another runtime, export the files with `lumen resources export`, "
+            "or install {package}.",
+        ),
+        Reason.LABEL_SET_INVALID: Explanation(
+            "A label set is missing, or its labels and vectors do not fit together.",
+            "Correct spec.labelSets, or compute the vectors anew with `lumen resources labels`.",
+        ),
+        Reason.TOKENIZER_INVALID: Explanation(
+            "The tokenizer cannot be loaded, or does not fit the text model.",
+            "The repository's owner must replace {file}; choose another revision until then.",
+        ),
+        Reason.PERMISSION_DENIED: Explanation(
+            "The cache cannot be written, or the source cannot be read.",
+            "Give user and group 65532 access to {path}.",
+        ),
+        Reason.DISK_FULL: Explanation(
+            "The cache has no room for the model's files.",
+            "Free {missing}, or raise spec.cache.sizeLimit or the claim's size.",
+        ),
+        Reason.CACHE_EVICTED: Explanation(
+            "The kubelet evicted the pod because its cache grew beyond the limit.",
+            "Raise spec.cache.sizeLimit above {needed}.",
+        ),
+        Reason.VOLUME_NOT_BOUND: Explanation(
+            "A claim that the pods mount does not exist or is not bound.",
+            "Create the claim {claim} in this namespace, or correct spec.cache.claimName or "
+            "spec.model.source.uri.",
+        ),
+        Reason.STALLED: Explanation(
+            "Fetching or preparing has made no progress for spec.rollout.stallSeconds.",
+            "Look at the init container's log; check the network, or raise stallSeconds.",
+        ),
+        Reason.UNKNOWN: Explanation(
+            "No pod has said anything yet.",
+            "Wait for the first pod; `kubectl describe` shows what holds it.",
+        ),
+        Reason.DEVICE_ATTESTED: Explanation("The server proved that it computes on its device."),
+        Reason.WAITING_FOR_DEVICE: Explanation(
+            "Every device of the pool is in use.",
+            "Free it, add a node, or share the card "
+            "(docs/pools.md#sharing prints the device plugin's snippet).",
+        ),
+        Reason.NO_NODE_IN_POOL: Explanation(
+            "No node has the pool's labels.",
+            "Label a node: kubectl label node NAME {selector}",
+        ),
+        Reason.DEVICE_MISMATCH: Explanation(
+            "The server finds another device than its pool promises.",
+            "Check the pool's nodeSelector and device, and the node's device plugin.",
+        ),
+        Reason.DRIVER_MISMATCH: Explanation(
+            "The device's driver does not fit the image's library.",
+            "Update the driver on {node}, or name another image in the pool's images.",
+        ),
+        Reason.DEVICE_TREE_MASKED: Explanation(
+            "The NPU's library cannot read /proc/device-tree.",
+            "Set podSecurity.procMount: Unmasked and hostUsers: false in the pool, "
+            "or run the server on the board and name it in spec.external.",
+        ),
+        Reason.PARITY_FAILED: Explanation(
+            "The vectors differ from the model's reference vectors.",
+            "Use another precision or runtime, or export the files anew; "
+            "vectors that are off would spoil every search.",
+        ),
+        Reason.MINIMUM_REPLICAS_AVAILABLE: Explanation("Enough pods serve."),
+        Reason.NO_REPLICA_READY: Explanation(
+            "No pod serves yet.",
+            "Wait for the first pod; `kubectl describe pod -l lumen.dev/service={service}` "
+            "shows what holds it.",
+        ),
+        Reason.SCALED_TO_ZERO: Explanation(
+            "spec.replicas is 0.",
+            "Start it with `kubectl scale lms {service} --replicas=1`.",
+        ),
+        Reason.IMAGE_PULL_FAILED: Explanation(
+            "The node cannot pull the server's image.",
+            "Check the image's name in the pool, and spec.podTemplate.imagePullSecrets.",
+        ),
+        Reason.PODS_FORBIDDEN: Explanation(
+            "The cluster does not admit the pods: a quota, a limit or a Pod Security level.",
+            "Raise the quota, or set spec.resources to what the namespace allows.",
+        ),
+        Reason.SERVER_CRASHED: Explanation(
+            "The server ended by itself.",
+            "Read its last lines: kubectl logs -c server --previous -l lumen.dev/service={service}",
+        ),
+        Reason.OUT_OF_MEMORY: Explanation(
+            "The server needed more memory than its limit.",
+            "Raise spec.resources.limits.memory, or lower spec.server.maxBatchSize.",
+        ),
+        Reason.ROLLING_OUT: Explanation("A new revision is taking over."),
+        Reason.ROLLED_BACK: Explanation(
+            "The revision failed, and the last Ready one serves again.",
+            "Correct what the message names and apply again; "
+            "the rejected spec is not tried a second time.",
+        ),
+        Reason.ROLLOUT_COMPLETE: Explanation("Every pod runs the current revision."),
+        Reason.ROLLOUT_STALLED: Explanation(
+            "The new revision did not become Ready within its deadline.",
+            "Correct what the message names, or raise spec.rollout.progressDeadlineSeconds.",
+        ),
+        Reason.ACTIVE: Explanation("The number of pods follows the load."),
+        Reason.METRICS_UNAVAILABLE: Explanation(
+            "The metric that autoscaling asks for is not there; minReplicas holds.",
+            "Install metrics-server for cpu, or prometheus-adapter with Lumen's rules for the "
+            "others.",
+        ),
+        Reason.READY: Explanation("The service answers."),
+    }
+)
+
+
+class Outcomes(NamedTuple):
+    """The reasons a condition may carry, by its status."""
+
+    true: tuple[Reason, ...]
+    otherwise: tuple[Reason, ...]
+
+
+OUTCOMES: Mapping[ConditionType, Outcomes] = MappingProxyType(
+    {
+        ConditionType.ACCEPTED: Outcomes(
+            (Reason.ACCEPTED,),
+            (
+                Reason.INVALID_SPEC,
+                Reason.UNKNOWN_POOL,
+                Reason.RUNTIME_NOT_ON_POOL,
+                Reason.DEFAULT_CONFLICT,
+                Reason.FIELD_CONFLICT,
+            ),
+        ),
+        ConditionType.RESOURCES_READY: Outcomes(
+            (Reason.VERIFIED,),
+            (
+                Reason.FETCHING,
+                Reason.PREPARING,
+                Reason.REPOSITORY_NOT_FOUND,
+                Reason.UNAUTHORIZED,
+                Reason.SOURCE_UNREACHABLE,
+                Reason.CHECKSUM_MISMATCH,
+                Reason.FILE_MISSING,
+                Reason.FILES_INVALID,
+                Reason.MODEL_INFO_INVALID,
+                Reason.RUNTIME_UNAVAILABLE,
+                Reason.LABEL_SET_INVALID,
+                Reason.TOKENIZER_INVALID,
+                Reason.PERMISSION_DENIED,
+                Reason.DISK_FULL,
+                Reason.CACHE_EVICTED,
+                Reason.VOLUME_NOT_BOUND,
+                Reason.STALLED,
+                Reason.UNKNOWN,
+            ),
+        ),
+        ConditionType.DEVICE_READY: Outcomes(
+            (Reason.DEVICE_ATTESTED,),
+            (
+                Reason.WAITING_FOR_DEVICE,
+                Reason.NO_NODE_IN_POOL,
+                Reason.DEVICE_MISMATCH,
+                Reason.DRIVER_MISMATCH,
+                Reason.DEVICE_TREE_MASKED,
+                Reason.PARITY_FAILED,
+                Reason.UNKNOWN,
+            ),
+        ),
+        ConditionType.AVAILABLE: Outcomes(
+            (Reason.MINIMUM_REPLICAS_AVAILABLE,),
+            (
+                Reason.NO_REPLICA_READY,
+                Reason.SCALED_TO_ZERO,
+                Reason.IMAGE_PULL_FAILED,
+                Reason.PODS_FORBIDDEN,
+                Reason.SERVER_CRASHED,
+                Reason.OUT_OF_MEMORY,
+            ),
+        ),
+        ConditionType.PROGRESSING: Outcomes(
+            (Reason.ROLLING_OUT, Reason.ROLLED_BACK),
+            (Reason.ROLLOUT_COMPLETE, Reason.ROLLOUT_STALLED),
+        ),
+        ConditionType.AUTOSCALING: Outcomes((Reason.ACTIVE,), (Reason.METRICS_UNAVAILABLE,)),
+    }
+)
+"""Ready is not listed: it is true with Ready, else it repeats one of READY_NEEDS."""

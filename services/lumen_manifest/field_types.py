@@ -1,0 +1,227 @@
+"""What the fields of both custom resources are made of.
+
+`Strict` is the base of every model; `Rule` states a cross-field rule once, for pydantic and for
+the API server (CEL); `Pattern` keeps a regular expression beside the sentence that explains it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule over several fields of one model: `holds` here, `cel` in the API server.
+
+    `at` is the dotted path, below the model, that the message is about.
+    """
+
+    cel: str
+    message: str
+    at: str
+    holds: Callable[[Any], bool]
+
+
+def always(_: object) -> bool:
+    """Stand for a rule that compares with the stored object: only the API server knows that."""
+    return True
+
+
+class Strict(BaseModel):
+    """A frozen model with camelCase keys that refuses what it does not know."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        allow_inf_nan=False,
+    )
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def rules_broken(self) -> Self:
+        """Report every broken rule at once, so that a manifest is corrected in one go."""
+        broken = [rule for rule in self.RULES if not rule.holds(self)]
+        if broken:
+            raise PydanticCustomError(
+                "rules_broken",
+                "{summary}",
+                {
+                    "summary": "; ".join(rule.message for rule in broken),
+                    "problems": [(rule.at, rule.message) for rule in broken],
+                },
+            )
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /
+    ) -> JsonSchemaValue:
+        """Carry the rules into the schema, where the CRD generator finds them."""
+        json_schema = super().__get_pydantic_json_schema__(schema, handler)
+        target = handler.resolve_ref_schema(json_schema)
+        rules = [{"rule": rule.cel, "message": rule.message} for rule in cls.RULES]
+        if rules:
+            target["x-kubernetes-validations"] = rules
+        return json_schema
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueBy:
+    """A list whose items differ: by one key of theirs (a list-map), or as a whole (a set)."""
+
+    key: str | None = None
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Check after the items are valid."""
+        return core_schema.no_info_after_validator_function(self._unique, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Say it to the API server in its own words."""
+        json_schema = handler(schema)
+        json_schema["x-kubernetes-list-type"] = "map" if self.key else "set"
+        if self.key:
+            json_schema["x-kubernetes-list-map-keys"] = [self.key]
+        return json_schema
+
+    def _unique(self, items: Sequence[Any]) -> Sequence[Any]:
+        seen: set[object] = set()
+        for item in items:
+            value = getattr(item, self.key) if self.key else item
+            if value in seen:
+                raise PydanticCustomError(
+                    "duplicate_item",
+                    '"{value}" stands here twice; each {noun} may occur once',
+                    {"value": str(value), "noun": self.key or "entry"},
+                )
+            seen.add(value)
+        return items
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A regular expression (RE2, anchored) and what a person reads when a value does not match."""
+
+    regex: str
+    says: str
+
+
+DNS_LABEL = Pattern(
+    r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
+    "use lower-case letters, digits and hyphens, starting with a letter",
+)
+NAMESPACE = Pattern(
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "use lower-case letters, digits and hyphens"
+)
+DNS_SUBDOMAIN = Pattern(
+    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+    "use lower-case letters, digits, hyphens and dots",
+)
+CALLER_NAME = Pattern(
+    r"^[A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?$",
+    "use letters, digits and . _ : / - in between",
+)
+MODEL_NAME = Pattern(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*(::[A-Za-z0-9][A-Za-z0-9._-]*)?$",
+    "write a model's name such as MobileCLIP2-S2, or open_clip's arch::tag",
+)
+FILE_STEM = Pattern(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    "use letters, digits, dots, underscores and hyphens, starting with a letter or digit",
+)
+MODEL_URI = Pattern(
+    r"^(hf://[^/\s]+/[^/\s]+|modelscope://[^/\s]+/[^/\s]+|https?://\S+|s3://[^/\s]+(/\S*)?"
+    r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/\S*)?|file://\S+)$",
+    "write hf://owner/name, modelscope://owner/name, https://host/path, s3://bucket/prefix, "
+    "pvc://claim/path or file:///path",
+)
+REVISION = Pattern(
+    r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", "name a branch, a tag or a commit, such as main"
+)
+TEMPLATE = Pattern(
+    r"^[^{}]*\{\}[^{}]*$", 'mark the place of the label by one {}, as in "a photo of a {}"'
+)
+RANK_FILTER = Pattern(
+    r"^(kingdom|phylum|class|order|family|genus|species)=.*\S$",
+    "write rank=name, such as class=Aves "
+    "(ranks: kingdom, phylum, class, order, family, genus, species)",
+)
+QUANTITY = Pattern(
+    r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+    "write an amount such as 2, 500m or 8Gi",
+)
+ENV_NAME = Pattern(
+    r"^[A-Za-z_][A-Za-z0-9_]*$", "use letters, digits and underscores, as for any variable"
+)
+EXTERNAL_ADDRESS = Pattern(
+    r"^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$",
+    "write host:port, such as board.local:50051",
+)
+EMBEDDING_SPACE = Pattern(
+    r"^([0-9a-f]{64})?$", "write the 64 hexadecimal digits that status.embeddingSpace shows"
+)
+LABEL_KEY = Pattern(
+    r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+    "write a Kubernetes label key, such as example.com/team",
+)
+LABEL_VALUE = Pattern(
+    r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+    "write at most 63 letters, digits, hyphens, underscores and dots",
+)
+IMAGE = Pattern(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", "write an image such as registry/name:tag")
+
+PATTERNS: tuple[Pattern, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Pattern)
+)
+
+
+def _as_text(value: object) -> object:
+    """Read a bare number as Kubernetes does: `cpu: 2` means the quantity "2"."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+Quantity = Annotated[
+    str,
+    Field(pattern=QUANTITY.regex, max_length=32),
+    BeforeValidator(_as_text),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "pattern": QUANTITY.regex,
+            "maxLength": 32,
+        }
+    ),
+]
+"""An amount as Kubernetes writes it, kept as text: "2", "500m", "8Gi"."""
+
+Labels = Annotated[
+    dict[
+        Annotated[str, Field(pattern=LABEL_KEY.regex, max_length=317)],
+        Annotated[str, Field(pattern=LABEL_VALUE.regex, max_length=63)],
+    ],
+    Field(max_length=64),
+]
+Annotations = Annotated[
+    dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=4096)]],
+    Field(max_length=64),
+]
+FreeForm = Annotated[
+    dict[str, Any],
+    WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
+]
+"""A piece of core/v1 that the API server itself checks when the pod is made."""

@@ -1,0 +1,207 @@
+"""LumenModelService: one model, served.
+
+The one definition of the resource: the parser, the CRD, `kubectl explain` and the documentation's
+field table all come from the models below.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from lumen_manifest.closed_sets import (
+    Accelerator,
+    CacheType,
+    Family,
+    LabelFormat,
+    LogLevel,
+    MetricType,
+    Precision,
+    Region,
+    Runtime,
+    ScenePreset,
+)
+from lumen_manifest.field_types import (
+    CALLER_NAME,
+    EXTERNAL_ADDRESS,
+    NAMESPACE,
+    Rule,
+    Strict,
+    UniqueBy,
+    always,
+)
+from lumen_manifest.model_spec import (
+    LabelSetSpec,
+    LabelSourceSpec,
+    ModelSpec,
+    ScenesSpec,
+    SourceSpec,
+)
+from lumen_manifest.object_meta import ObjectMeta
+from lumen_manifest.pod_fields import PodTemplate, ResourceRequirements
+from lumen_manifest.service_settings import (
+    AutoscalingSpec,
+    CacheSpec,
+    MetricSpec,
+    RolloutSpec,
+    ServerSpec,
+)
+from lumen_manifest.service_status import (
+    Condition,
+    FilesStatus,
+    ModelServiceStatus,
+    ProgressStatus,
+    RouteStatus,
+    RuntimeStatus,
+)
+
+__all__ = [
+    "API_VERSION",
+    "Accelerator",
+    "AutoscalingSpec",
+    "CacheSpec",
+    "CacheType",
+    "Condition",
+    "Family",
+    "FilesStatus",
+    "LabelFormat",
+    "LabelSetSpec",
+    "LabelSourceSpec",
+    "LogLevel",
+    "LumenModelService",
+    "MetricSpec",
+    "MetricType",
+    "ModelServiceSpec",
+    "ModelServiceStatus",
+    "ModelSpec",
+    "ObjectMeta",
+    "Precision",
+    "ProgressStatus",
+    "Region",
+    "RolloutSpec",
+    "RouteStatus",
+    "Runtime",
+    "RuntimeStatus",
+    "ScenePreset",
+    "ScenesSpec",
+    "ServerSpec",
+    "SourceSpec",
+]
+
+API_VERSION: Literal["lumen.dev/v1alpha1"] = "lumen.dev/v1alpha1"
+
+
+def _asks_for_cpu(spec: Any) -> bool:
+    if spec.autoscaling is None:
+        return True
+    return "cpu" in spec.resources.requests or all(
+        metric.type is not MetricType.CPU for metric in spec.autoscaling.metrics
+    )
+
+
+class ModelServiceSpec(Strict):
+    """What is wanted."""
+
+    RULES = (
+        Rule(
+            cel="has(self.pool) != has(self.external)",
+            message="name a pool, or an external address: exactly one of the two",
+            at="pool",
+            holds=lambda spec: (spec.pool is None) != (spec.external is None),
+        ),
+        Rule(
+            cel="!has(self.scenes) || self.family == 'clip'",
+            message="scenes belong to family clip",
+            at="scenes",
+            holds=lambda spec: spec.scenes is None or spec.family is Family.CLIP,
+        ),
+        Rule(
+            cel="self.family == oldSelf.family",
+            message="family cannot change: delete the service and make another",
+            at="family",
+            holds=always,
+        ),
+        Rule(
+            cel="!has(self.autoscaling) || !self.autoscaling.metrics.exists(m, m.type == 'cpu')"
+            " || (has(self.resources.requests) && 'cpu' in self.resources.requests)",
+            message="autoscaling on cpu needs spec.resources.requests.cpu",
+            at="autoscaling",
+            holds=_asks_for_cpu,
+        ),
+    )
+
+    family: Family = Field(
+        description="The kind of model: clip, bioclip or siglip. It cannot change later."
+    )
+    aliases: Annotated[
+        tuple[Annotated[str, Field(pattern=CALLER_NAME.regex, max_length=100)], ...],
+        Field(max_length=16),
+        UniqueBy(),
+    ] = Field(default=(), description="Further names that callers may use for this service.")
+    default: bool = Field(
+        default=False,
+        description="Answer for the family in this namespace; of two that do, the older one wins.",
+    )
+    model: ModelSpec = Field(description="Which model, how it is computed, and from which files.")
+    label_sets: Annotated[tuple[LabelSetSpec, ...], Field(max_length=16), UniqueBy("name")] = Field(
+        default=(),
+        description="Names that pictures are classified with, the first by default; "
+        "without any the service embeds only.",
+    )
+    scenes: ScenesSpec | None = Field(
+        default=None,
+        description="The first stage of smart_classify, for family clip; {} takes the defaults.",
+    )
+    pool: Annotated[str, Field(pattern=NAMESPACE.regex, max_length=63)] | None = Field(
+        default=None,
+        description="The LumenNodePool whose nodes serve it: cpu, cuda, rocm, rk3588 or your own.",
+    )
+    replicas: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="How many pods; leave it out of a manifest that autoscales.",
+    )
+    autoscaling: AutoscalingSpec | None = Field(
+        default=None, description="Let the number of pods follow the load."
+    )
+    server: ServerSpec = Field(
+        default=ServerSpec(), description="Limits and switches of the model server."
+    )
+    cache: CacheSpec | None = Field(
+        default=None,
+        description="The volume that holds the model's files; by default the pool's.",
+    )
+    rollout: RolloutSpec = Field(
+        default=RolloutSpec(), description="How a change of the spec is rolled out."
+    )
+    resources: ResourceRequirements = Field(
+        default=ResourceRequirements(),
+        description="What the server's container asks of its node. "
+        "The pool's device is added to it.",
+    )
+    pod_template: PodTemplate = Field(default=PodTemplate(), description="What to add to the pods.")
+    external: Annotated[str, Field(pattern=EXTERNAL_ADDRESS.regex, max_length=260)] | None = Field(
+        default=None,
+        description="Instead of a pool: host:port of a server outside the cluster, such as a "
+        "board with `lumen serve`. It is routed to and attested, not deployed.",
+    )
+
+
+class LumenModelService(Strict):
+    """One model, served from the nodes of one pool."""
+
+    api_version: Literal["lumen.dev/v1alpha1"] = API_VERSION
+    kind: Literal["LumenModelService"] = "LumenModelService"
+    metadata: ObjectMeta
+    spec: ModelServiceSpec = Field(description="What is wanted.")
+    status: ModelServiceStatus | None = Field(default=None, description="What is known.")
+
+    @property
+    def name(self) -> str:
+        """The service's name in its namespace."""
+        return self.metadata.name
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name: what identifies the object."""
+        return self.metadata.namespace, self.metadata.name

@@ -1,0 +1,198 @@
+"""Which model a service serves: its files, its label sets and its scenes."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from lumen_manifest.closed_sets import LabelFormat, Precision, Region, Runtime, ScenePreset
+from lumen_manifest.field_types import (
+    DNS_LABEL,
+    EMBEDDING_SPACE,
+    FILE_STEM,
+    MODEL_NAME,
+    MODEL_URI,
+    RANK_FILTER,
+    REVISION,
+    TEMPLATE,
+    Rule,
+    Strict,
+    UniqueBy,
+)
+from lumen_manifest.pod_fields import LocalReference
+from lumen_manifest.scene_presets import DEFAULT_ROUTES, PROMPTS, ROUTES
+
+Uri = Annotated[str, Field(pattern=MODEL_URI.regex, max_length=1024)]
+Revision = Annotated[str, Field(pattern=REVISION.regex, max_length=200)]
+RankFilter = Annotated[str, Field(pattern=RANK_FILTER.regex, max_length=100)]
+
+
+class SourceSpec(Strict):
+    """Where the model's files come from."""
+
+    region: Region = Field(
+        default=Region.OTHER,
+        description="The hub when no uri is given: other is Hugging Face (owner Lumilio-Photos), "
+        "cn is ModelScope (owner LumilioPhotos).",
+    )
+    uri: Uri | None = Field(
+        default=None,
+        description="The repository or folder: hf://owner/name, modelscope://owner/name, "
+        "https://host/path, s3://bucket/prefix, pvc://claim/path, file:///path (in the image; "
+        "with `lumen up` also file://path relative to the manifest).",
+    )
+    revision: Revision | None = Field(
+        default=None,
+        description="A branch, tag or commit; the hub's default branch when absent. It is resolved "
+        "once, and every later pod uses that commit until spec.model changes.",
+    )
+    secret_ref: LocalReference | None = Field(
+        default=None,
+        description="A Secret with the keys token, access-key-id or secret-access-key. "
+        "Only the init container that fetches sees it.",
+    )
+
+
+class ModelSpec(Strict):
+    """Which model, how it is computed, and from which files."""
+
+    RULES = (
+        Rule(
+            cel="self.runtime != 'rknn' || self.precision in ['fp16', 'int8']",
+            message="runtime rknn computes in fp16 or int8: say which",
+            at="precision",
+            holds=lambda model: (
+                model.runtime is not Runtime.RKNN
+                or model.precision in {Precision.FP16, Precision.INT8}
+            ),
+        ),
+    )
+
+    name: Annotated[str, Field(pattern=MODEL_NAME.regex, min_length=1, max_length=100)] = Field(
+        description="The model: MobileCLIP2-S2, bioclip-2, ..., or an open_clip name as arch::tag."
+    )
+    runtime: Runtime = Field(
+        description="The library that computes: torch, onnx or rknn. The pool must offer it."
+    )
+    precision: Precision = Field(
+        default=Precision.FP32,
+        description="The files to load and the tolerance they are checked with; "
+        "status.runtime.precision says what is computed.",
+    )
+    source: SourceSpec = Field(
+        default=SourceSpec(),
+        description="Where the files come from; by default the region's hub and owner.",
+    )
+    expect_embedding_space: Annotated[str, Field(pattern=EMBEDDING_SPACE.regex, max_length=64)] = (
+        Field(
+            default="",
+            description="Pin the embedding space, as status.embeddingSpace shows it: "
+            "files of another space are refused.",
+        )
+    )
+
+
+class LabelSourceSpec(Strict):
+    """Where the files of a label set come from, when not from the model's repository."""
+
+    uri: Uri = Field(description="The repository or folder, written as for spec.model.source.uri.")
+    revision: Revision | None = Field(
+        default=None, description="A branch, tag or commit; the hub's default branch when absent."
+    )
+
+
+class LabelSetSpec(Strict):
+    """Names that pictures are classified with."""
+
+    name: Annotated[str, Field(pattern=FILE_STEM.regex, min_length=1, max_length=100)] = Field(
+        description="The label set's name in the model info, such as ImageNet_1k."
+    )
+    source: LabelSourceSpec | None = Field(
+        default=None,
+        description="Where its files come from; by default the model's own repository.",
+    )
+    template: Annotated[str, Field(pattern=TEMPLATE.regex, max_length=200)] = Field(
+        default="a photo of a {}",
+        description="The sentence around each label when its vector is computed.",
+    )
+    label_format: LabelFormat = Field(
+        default=LabelFormat.COMMON,
+        description="How a species is shown: common name, scientific name, or path8 (lineage).",
+    )
+    include: Annotated[tuple[RankFilter, ...], Field(max_length=64)] = Field(
+        default=(), description="Only these branches of the taxonomy, such as class=Aves."
+    )
+    exclude: Annotated[tuple[RankFilter, ...], Field(max_length=64)] = Field(
+        default=(), description="Not these branches of the taxonomy."
+    )
+
+
+class ScenesSpec(Strict):
+    """The first stage of smart_classify: what kind of picture is it?"""
+
+    RULES = (
+        Rule(
+            cel="!has(self.preset) || !has(self.prompts)",
+            message="give a preset or prompts, not both",
+            at="prompts",
+            holds=lambda scenes: scenes.preset is None or scenes.prompts is None,
+        ),
+    )
+
+    preset: ScenePreset | None = Field(
+        default=None, description="Ready-made prompts; oct2025 when prompts are absent too."
+    )
+    prompts: (
+        Annotated[
+            tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
+            Field(min_length=2, max_length=256),
+            UniqueBy(),
+        ]
+        | None
+    ) = Field(default=None, description="Prompts of your own, such as: a photo of a bird.")
+    routes: (
+        Annotated[
+            tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+            Field(max_length=64),
+            UniqueBy(),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Words: a scene whose label contains one is delegated to species. "
+        "By default the preset's: animal, bird, insect (organisms: plant and fungus too).",
+    )
+    to: Annotated[str, Field(pattern=rf"^$|{DNS_LABEL.regex}", max_length=50)] = Field(
+        default="",
+        description="The service that names the species; "
+        "by default the namespace's default bioclip service.",
+    )
+    threshold: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Delegate when the routed scenes together have at least this share.",
+    )
+    margin: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="... and exceed the best scene that is not routed by this much.",
+    )
+
+    @property
+    def effective_prompts(self) -> tuple[str, ...]:
+        """The prompts in use, defaults resolved."""
+        return self.prompts or PROMPTS[self.preset or ScenePreset.OCT2025]
+
+    @property
+    def effective_preset(self) -> ScenePreset | None:
+        """The preset in use; None when the prompts are the user's own."""
+        return None if self.prompts else self.preset or ScenePreset.OCT2025
+
+    @property
+    def effective_routes(self) -> tuple[str, ...]:
+        """The words in use, defaults resolved; an empty list means that nothing is delegated."""
+        if self.routes is not None:
+            return self.routes
+        preset = self.effective_preset
+        return ROUTES[preset] if preset else DEFAULT_ROUTES

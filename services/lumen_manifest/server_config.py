@@ -1,0 +1,88 @@
+"""ServerConfig: all that the processes of one model pod are told, as one JSON file.
+
+Rendered into the ConfigMap (key `server.json`), or written by `lumen up`; read by the init
+containers and the model server from LUMEN_CONFIG.
+"""
+
+import json
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError
+
+from lumen_manifest.closed_sets import Accelerator, Family
+from lumen_manifest.field_types import Strict
+from lumen_manifest.model_service import LabelSetSpec, ModelSpec, ScenesSpec, ServerSpec
+
+CONFIG_KEY = "server.json"
+
+
+class ConfigError(ValueError):
+    """A configuration cannot be used; the message says which, why, and what to do."""
+
+
+class MdnsSpec(Strict):
+    """How a single server announces itself on the local network."""
+
+    enabled: bool = True
+    name: str = ""
+    type: str = "_lumen._tcp.local."
+    uuid: str = ""
+    status: str = "ready"
+    version: str = ""
+    advertise_ip: str = ""
+
+
+class BackendOverrides(Strict):
+    """Settings that only the older single-server configurations have."""
+
+    onnx_providers: tuple[str, ...] = ()
+    intra_op_threads: int | None = Field(default=None, ge=1, le=1024)
+    inter_op_threads: int | None = Field(default=None, ge=1, le=1024)
+
+
+class ServerConfig(BackendOverrides):
+    """Everything a model server and its init containers need to know.
+
+    `pinned_revision` and `pinned_digest` are the first verified pod's commit and lock digest;
+    empty until there is one.
+    """
+
+    service: str
+    namespace: str = "default"
+    family: Family
+    model: ModelSpec
+    label_sets: tuple[LabelSetSpec, ...] = ()
+    scenes: ScenesSpec | None = None
+    server: ServerSpec = ServerSpec()
+    accelerator: Accelerator = Accelerator.CPU
+    rknn_target: str = ""
+    mdns: MdnsSpec | None = None
+    pinned_revision: str = ""
+    pinned_digest: str = ""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the file that LUMEN_CONFIG names.
+
+        Raises:
+            ConfigError: it cannot be read, or is not a ServerConfig.
+
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes(), strict=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be read: {error.strerror}. LUMEN_CONFIG names this file."
+            ) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the document"
+            raise ConfigError(
+                f"{path} is not a server configuration: {where}: {first['msg']}"
+            ) from (error)
+
+    def to_json(self) -> str:
+        """Write the file's text: the same for the same settings, so that its hash names it."""
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
