@@ -1,0 +1,127 @@
+"""What a service says of itself, and how the oldest clients get all services in one record."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lumen_wire import results, tensor
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.tasks import Kind
+
+PROTOCOL_VERSION = "1.0.0"
+MERGED_NAME = "lumen"
+MIXED_RUNTIME = "mixed"
+
+MAX_PAYLOAD_BYTES = 50 * 1024 * 1024
+MAX_PAYLOAD_LIMIT = "max_payload_size"
+
+TEXT_MIMES = ("text/plain",)
+IMAGE_MIMES = ("image/jpeg", "image/png", "image/webp", "image/avif")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorOffer:
+    """The tensor fast path of a task: which preprocessing the tensor must have had."""
+
+    preprocess_id: str
+    batching: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """What goes into a Capability beside the tasks."""
+
+    service_name: str
+    model_ids: Sequence[str]
+    runtime: str
+    max_concurrency: int
+    precisions: Sequence[str] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def capability(
+    facts: ServiceFacts,
+    names: Mapping[str, Kind],
+    *,
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+    tensors: Mapping[Kind, TensorOffer] | None = None,
+) -> pb.Capability:
+    """Return the record of one service: one task per advertised name, aliases included."""
+    offers = tensors or {}
+    return pb.Capability(
+        service_name=facts.service_name,
+        model_ids=facts.model_ids,
+        runtime=facts.runtime,
+        max_concurrency=facts.max_concurrency,
+        precisions=facts.precisions,
+        extra=facts.extra,
+        tasks=[
+            io_task(name, kind, limits(max_payload_bytes), offers.get(kind))
+            for name, kind in names.items()
+        ],
+        protocol_version=PROTOCOL_VERSION,
+    )
+
+
+def io_task(
+    name: str,
+    kind: Kind,
+    task_limits: Mapping[str, str] | None = None,
+    offer: TensorOffer | None = None,
+) -> pb.IOTask:
+    """Return the record of one task name."""
+    inputs = TEXT_MIMES if kind is Kind.TEXT_EMBED else IMAGE_MIMES
+    if kind in {Kind.TEXT_EMBED, Kind.IMAGE_EMBED}:
+        outputs: tuple[str, ...] = (results.EMBEDDING_MIME, results.EMBEDDING_F32LE_MIME)
+    else:
+        outputs = (results.LABELS_MIME,)
+    return pb.IOTask(
+        name=name,
+        input_mimes=(*inputs, tensor.MIME) if offer else inputs,
+        output_mimes=outputs,
+        limits=limits() if task_limits is None else task_limits,
+        tensor_preprocess_id=offer.preprocess_id if offer else "",
+        tensor_batching_supported=offer.batching if offer else False,
+    )
+
+
+def limits(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> dict[str, str]:
+    """Return a task's limits; what is advertised here is enforced by the assembler."""
+    return {MAX_PAYLOAD_LIMIT: str(max_payload_bytes)}
+
+
+def merge(records: Iterable[pb.Capability]) -> pb.Capability:
+    """Return one record for clients that know only unary GetCapabilities.
+
+    `extra` keeps `runtime.<service>` for each, and the smallest `batch_size` (a client that
+    sends so many at once overruns nobody). A task name stays with the record that has it first.
+    """
+    merged = pb.Capability(service_name=MERGED_NAME, protocol_version=PROTOCOL_VERSION)
+    seen: set[str] = set()
+    runtimes: dict[str, None] = {}
+    batch_sizes: list[int] = []
+    for record in records:
+        _extend(merged.model_ids, record.model_ids)
+        _extend(merged.precisions, record.precisions)
+        merged.max_concurrency = max(merged.max_concurrency, record.max_concurrency)
+        merged.tasks.extend(task for task in record.tasks if task.name not in seen)
+        seen.update(task.name for task in record.tasks)
+        if record.runtime:
+            runtimes[record.runtime] = None
+            merged.extra[f"runtime.{record.service_name}"] = record.runtime
+        size = record.extra.get("batch_size", "")
+        batch_sizes += [int(size)] if size.isascii() and size.isdigit() else []
+    merged.runtime = next(iter(runtimes), "") if len(runtimes) < 2 else MIXED_RUNTIME
+    if batch_sizes:
+        merged.extra["batch_size"] = str(min(batch_sizes))
+    return merged
+
+
+def is_compatible(record: pb.Capability) -> bool:
+    """Say whether a record speaks this protocol: a version of major 1."""
+    return record.protocol_version.partition(".")[0] == "1"
+
+
+def _extend(target: "Sequence[str]", values: Iterable[str]) -> None:
+    for value in values:
+        if value not in target:
+            target.append(value)  # type: ignore[attr-defined]

@@ -1,0 +1,200 @@
+"""The request's meta, parsed once at the door into a frozen dataclass.
+
+Keys that are not ours are left alone: older clients send some.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from lumen_wire import tasks
+from lumen_wire.errors import InvalidArgument
+from lumen_wire.tensor import TensorSpec, parse_tensor
+
+TOP_K_SPELLINGS = ("topk", "top_k", "TopK", "topK", "top-k", "lumen.top_k")
+BIOATLAS = "bioatlas"
+
+# A number longer than this is clamped to a round one: it exceeds any label set anyway.
+_LONGEST_COUNT = 18
+_QUOTE_CHARACTERS = 64
+
+
+class Score(StrEnum):
+    """What the scores of labels are."""
+
+    SHARE = "share"
+    COSINE = "cosine"
+
+
+class VectorFormat(StrEnum):
+    """How an embedding is written."""
+
+    JSON = "json"
+    F32LE = "f32le"
+
+
+class LabelFormat(StrEnum):
+    """How a species is called."""
+
+    COMMON = "common"
+    SCIENTIFIC = "scientific"
+    PATH8 = "path8"
+
+
+class Rank(StrEnum):
+    """Taxonomic ranks, broadest first: the fields of a lineage."""
+
+    KINGDOM = "kingdom"
+    PHYLUM = "phylum"
+    CLASS = "class"
+    ORDER = "order"
+    FAMILY = "family"
+    GENUS = "genus"
+    SPECIES = "species"
+
+
+class ErrorMode(StrEnum):
+    """How a failed request is answered."""
+
+    AUTO = "auto"
+    INBAND = "inband"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """Only labels whose lineage has `value` at `rank` (compared without case)."""
+
+    rank: Rank
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMeta:
+    """What a request asks for beside its payload; None and empty mean: not said."""
+
+    top_k: int | None = None
+    service: str | None = None
+    namespace: str | None = None
+    labels: str | None = None
+    label_format: LabelFormat | None = None
+    rank: Rank | None = None
+    include: tuple[Include, ...] = ()
+    score: Score = Score.SHARE
+    vector: VectorFormat = VectorFormat.JSON
+    prompt_template: bool = False
+    embedding_space: str | None = None
+    error_mode: ErrorMode = ErrorMode.AUTO
+    tensor: TensorSpec | None = None
+
+
+_NOTHING_SAID = RequestMeta()
+_RANKS = frozenset(rank.value for rank in Rank)
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def parse_request_meta(meta: Mapping[str, str]) -> RequestMeta:
+    """Return what a request's meta asks for.
+
+    Raises InvalidArgument with a sentence that names the key and what it may be.
+    """
+    if not meta:
+        return _NOTHING_SAID
+    return RequestMeta(
+        top_k=_top_k(meta),
+        service=meta.get("service") or None,
+        namespace=meta.get("namespace") or None,
+        labels=meta.get("labels") or None,
+        label_format=_choice(meta, "label_format", LabelFormat),
+        rank=_choice(meta, "rank", Rank),
+        include=tuple(_include(meta.get("include", ""))),
+        score=_choice(meta, "score", Score) or Score.SHARE,
+        vector=_choice(meta, "vector", VectorFormat) or VectorFormat.JSON,
+        prompt_template=_prompt_template(meta),
+        embedding_space=meta.get("embedding_space") or None,
+        error_mode=_choice(meta, "error_mode", ErrorMode) or ErrorMode.AUTO,
+        tensor=parse_tensor(meta),
+    )
+
+
+def check_namespace(meta: RequestMeta, family: str) -> None:
+    """Raise InvalidArgument when a species service is asked for another namespace than its own."""
+    if family == tasks.BIOCLIP and meta.namespace not in {None, BIOATLAS}:
+        raise InvalidArgument(
+            f'meta "namespace" is {quoted(meta.namespace or "")}, but this service knows only'
+            f' "{BIOATLAS}". Leave it out or send "{BIOATLAS}".'
+        )
+
+
+def normalise_mime(mime: str) -> str:
+    """Return a mime type in lower case without parameters; `image/jpg` is `image/jpeg`."""
+    bare = mime.partition(";")[0].strip().lower()
+    return "image/jpeg" if bare == "image/jpg" else bare
+
+
+def clamp(top_k: int, available: int) -> int:
+    """Return how many labels to answer when there are `available`."""
+    return min(top_k, available)
+
+
+def quoted(text: str) -> str:
+    """Return a caller's own text for an error message: short, printable, in quotes."""
+    shown = text if len(text) <= _QUOTE_CHARACTERS else text[:_QUOTE_CHARACTERS] + "..."
+    return '"' + "".join(c if c.isprintable() else "?" for c in shown) + '"'
+
+
+def _top_k(meta: Mapping[str, str]) -> int | None:
+    found = {s: _count(s, meta[s]) for s in TOP_K_SPELLINGS if s in meta}
+    if not found:
+        return None
+    if len(set(found.values())) > 1:
+        said = ", ".join(f"{key}={value}" for key, value in found.items())
+        raise InvalidArgument(f"meta asks for different numbers of labels ({said}). Send one.")
+    return next(iter(found.values()))
+
+
+def _count(key: str, text: str) -> int:
+    digits = text.strip()
+    if digits.isascii() and digits.isdigit():
+        value = int(digits) if len(digits) <= _LONGEST_COUNT else 10**_LONGEST_COUNT
+        if value > 0:
+            return value
+    raise InvalidArgument(f'meta "{key}" is {quoted(text)}. Send a whole number from 1 up.')
+
+
+def _choice(meta: Mapping[str, str], key: str, choices: type[_E]) -> _E | None:
+    text = meta.get(key)
+    if not text:
+        return None
+    try:
+        return choices(text.strip().lower())
+    except ValueError:
+        allowed = ", ".join(c.value for c in choices)
+        raise InvalidArgument(f'meta "{key}" is {quoted(text)}. Send one of: {allowed}.') from None
+
+
+def _include(text: str) -> Iterable[Include]:
+    """Yield the filters of `class=Aves` or `class=Aves,order=Passeriformes`."""
+    for part in re.split(r"[,;]", text):
+        if not part.strip():
+            continue
+        rank, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not value or rank.lower() not in _RANKS:
+            ranks = ", ".join(r.value for r in Rank)
+            raise InvalidArgument(
+                f'meta "include" is {quoted(text)}. Send RANK=NAME such as class=Aves;'
+                f" ranks are {ranks}."
+            )
+        yield Include(Rank(rank.lower()), value)
+
+
+def _prompt_template(meta: Mapping[str, str]) -> bool:
+    text = meta.get("prompt", "").strip().lower()
+    if text not in {"", "template", "raw", "none"}:
+        raise InvalidArgument(
+            f'meta "prompt" is {quoted(text)}. Send "template" for "a photo of a {{}}",'
+            " or leave it out."
+        )
+    return text == "template"

@@ -1,0 +1,125 @@
+"""The closed list of tasks, their aliases, and who advertises which name.
+
+Clients compare a task's name exactly, so every alias is a name of its own.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+CLIP = "clip"
+BIOCLIP = "bioclip"
+SIGLIP = "siglip"
+FAMILIES = (CLIP, BIOCLIP, SIGLIP)
+
+
+class Kind(StrEnum):
+    """What is computed, whatever the task is called."""
+
+    TEXT_EMBED = "text_embed"
+    IMAGE_EMBED = "image_embed"
+    CLASSIFY = "classify"
+    SCENE_CLASSIFY = "scene_classify"
+    SMART_CLASSIFY = "smart_classify"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One canonical name; `family` is None for the router's own task."""
+
+    name: str
+    kind: Kind
+    family: str | None
+    aliases: tuple[str, ...] = ()
+    default_top_k: int | None = None
+
+
+TASKS: tuple[Task, ...] = (
+    Task(
+        "clip_text_embed",
+        Kind.TEXT_EMBED,
+        CLIP,
+        ("clip_embed", "embed", "semantic_text_embed", "smartclip_text_embed"),
+    ),
+    Task(
+        "clip_image_embed",
+        Kind.IMAGE_EMBED,
+        CLIP,
+        ("image_embed", "semantic_image_embed", "smartclip_image_embed"),
+    ),
+    Task("clip_classify", Kind.CLASSIFY, CLIP, ("classify", "smartclip_classify"), 5),
+    Task(
+        "clip_scene_classify",
+        Kind.SCENE_CLASSIFY,
+        CLIP,
+        ("classify_scene", "smartclip_scene_classify"),
+        1,
+    ),
+    Task("bioclip_text_embed", Kind.TEXT_EMBED, BIOCLIP, ("bioclip_embed",)),
+    Task("bioclip_image_embed", Kind.IMAGE_EMBED, BIOCLIP),
+    Task("bioclip_classify", Kind.CLASSIFY, BIOCLIP, ("smartclip_bioclassify",), 3),
+    Task("siglip_text_embed", Kind.TEXT_EMBED, SIGLIP, ("siglip_embed",)),
+    Task("siglip_image_embed", Kind.IMAGE_EMBED, SIGLIP),
+    Task("siglip_classify", Kind.CLASSIFY, SIGLIP, (), 5),
+    Task("smart_classify", Kind.SMART_CLASSIFY, None, (), 3),
+)
+
+SMART_CLASSIFY = TASKS[-1]
+
+_UNPREFIXED: Mapping[str, Kind] = {
+    "embed": Kind.TEXT_EMBED,
+    "image_embed": Kind.IMAGE_EMBED,
+    "classify": Kind.CLASSIFY,
+    "classify_scene": Kind.SCENE_CLASSIFY,
+}
+_BY_NAME: Mapping[str, Task] = {name: task for task in TASKS for name in (task.name, *task.aliases)}
+
+
+def canonical(name: str) -> Task | None:
+    """Return the task that a canonical name or an alias stands for; unprefixed means CLIP."""
+    return _BY_NAME.get(name)
+
+
+def unprefixed(name: str) -> Kind | None:
+    """Return the kind of a name that says no family, or None when it says one."""
+    return _UNPREFIXED.get(name)
+
+
+def names_for(family: str, kinds: Collection[Kind]) -> dict[str, Kind]:
+    """Return every name that a model server of `family` advertises for `kinds`, in table order.
+
+    Unprefixed names are its own, whatever the family; scenes are CLIP's alone.
+    """
+    names: dict[str, Kind] = {}
+    for task in TASKS:
+        if task.family != family or task.kind not in kinds:
+            continue
+        own = [name for name, kind in _UNPREFIXED.items() if kind is task.kind]
+        names |= dict.fromkeys((task.name, *task.aliases, *own), task.kind)
+    return names
+
+
+def service_prefixed(service: str, family: str, kinds: Collection[Kind]) -> dict[str, Kind]:
+    """Return the names of a family's second service: `<service>_image_embed` and so on."""
+    names: dict[str, Kind] = {}
+    for task in TASKS:
+        if task.family == family and task.kind in kinds:
+            names[f"{service}_{task.kind.value}"] = task.kind
+            if task.kind is Kind.TEXT_EMBED:
+                names[f"{service}_embed"] = task.kind
+    return names
+
+
+def resolve(name: str, family: str) -> Kind | None:
+    """Return what a model server of `family` computes for a task's name, or None if unknown."""
+    return _RESOLVED[family].get(name) if family in _RESOLVED else None
+
+
+def task_for(family: str, kind: Kind) -> Task | None:
+    """Return the canonical task of a family and a kind, or None when it has none."""
+    return next((t for t in TASKS if t.family == family and t.kind is kind), None)
+
+
+_RESOLVED: Mapping[str, Mapping[str, Kind]] = {
+    family: names_for(family, tuple(Kind)) for family in FAMILIES
+}
