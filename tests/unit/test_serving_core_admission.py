@@ -1,0 +1,160 @@
+"""Admission: what is refused, when, and what the caller is told."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lumen_serving.admission import Admission, AdmissionLimits
+from lumen_serving.backends.base import Modality
+from lumen_serving.errors import Overloaded, TooLate
+from lumen_serving.metrics import Metrics
+
+MIB = 1 << 20
+
+
+class Linear:
+    def __init__(self, a_ms, b_ms):
+        self.a_ms, self.b_ms = a_ms, b_ms
+
+    def predict_ms(self, size):
+        return self.a_ms * size + self.b_ms
+
+
+def an_admission(held_mib=256, requests=512, a_ms=90.0, b_ms=10.0, cap=10, **limits):
+    return Admission(
+        AdmissionLimits(held_mib * MIB, requests, **limits),
+        dict.fromkeys(Modality, Linear(a_ms, b_ms)),
+        dict.fromkeys(Modality, cap),
+        Metrics(),
+    )
+
+
+def admit(admission, payload_bytes=1000, patience_s=30.0, modality=Modality.IMAGE):
+    place = admission.admit(modality, payload_bytes, time.monotonic() + patience_s)
+    place.__enter__()
+    return place
+
+
+def leave(place):
+    place.__exit__(None, None, None)
+
+
+def test_payload_beyond_the_bytes_is_refused_until_a_place_is_free():
+    admission = an_admission(held_mib=10)
+    place = admit(admission, 9 * MIB)
+    with pytest.raises(Overloaded) as refused:
+        admit(admission, 2 * MIB)
+    leave(place)
+    place = admit(admission, 2 * MIB)
+
+    assert refused.value.retry_after_ms == 100
+    assert admission.in_flight == 1
+
+
+def test_requests_beyond_the_count_are_refused():
+    admission = an_admission(requests=3)
+    places = [admit(admission) for _ in range(3)]
+    with pytest.raises(Overloaded, match="3 requests are in flight"):
+        admit(admission)
+
+    assert admission.in_flight == len(places)
+
+
+def test_a_deadline_that_the_line_cannot_meet_is_refused_with_the_time_to_come_back():
+    admission = an_admission()
+    places = [admit(admission) for _ in range(19)]
+    # Twenty items are two full batches of 910 ms each.
+    with pytest.raises(Overloaded) as refused:
+        admit(admission, patience_s=1.0)
+    places.append(admit(admission, patience_s=2.0))
+
+    assert 810 <= refused.value.retry_after_ms <= 900
+    assert admission.predicted_wait_s(Modality.IMAGE) == pytest.approx(1.92)
+    assert admission.in_flight == len(places)
+
+
+def test_slots_share_the_work_but_no_batch_is_quicker_than_alone():
+    admission = an_admission(slots=3)
+    alone_s = admission.predicted_wait_s(Modality.IMAGE)
+    places = [admit(admission) for _ in range(29)]
+
+    assert alone_s == pytest.approx(0.1)
+    assert admission.predicted_wait_s(Modality.IMAGE) == pytest.approx(0.91)
+    assert admission.in_flight == len(places)
+
+
+def test_an_idle_server_always_tries():
+    admission = an_admission()
+    place = admit(admission, patience_s=0.01)
+    in_flight = admission.in_flight
+    leave(place)
+
+    assert (in_flight, admission.in_flight) == (1, 0)
+
+
+def test_a_deadline_that_has_passed_is_too_late_even_when_idle():
+    with pytest.raises(TooLate):
+        admit(an_admission(), patience_s=-0.001)
+
+
+def test_a_node_that_became_slow_refuses_earlier_and_recovers():
+    admission = an_admission()
+    as_measured = admission.predicted_wait_s(Modality.IMAGE)
+    for _ in range(40):
+        admission.batch_done(Modality.IMAGE, 10, 4 * 0.91)
+    slow = admission.predicted_wait_s(Modality.IMAGE)
+    for _ in range(40):
+        admission.batch_done(Modality.IMAGE, 10, 0.91)
+
+    assert slow == pytest.approx(4 * as_measured, rel=0.01)
+    assert admission.predicted_wait_s(Modality.IMAGE) == pytest.approx(as_measured, rel=0.01)
+
+
+def test_payloads_that_wait_to_be_decoded_count():
+    admission = an_admission(a_ms=1.0, b_ms=0.0, decoders=2)
+    for _ in range(60):
+        admission.decode_begins()
+        admission.decode_ended(0.1)
+    for _ in range(40):
+        admission.decode_begins()
+
+    # Forty times 100 ms on two threads, and then its own.
+    assert admission.predicted_wait_s(Modality.IMAGE) == pytest.approx(2.1, rel=0.01)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from(Modality), st.integers(0, 4 * MIB), st.floats(-1, 10)),
+            st.integers(0, 50),
+        ),
+        max_size=60,
+    )
+)
+def test_what_is_held_never_passes_the_bounds_and_ends_at_nothing(steps):
+    admission, places, held = an_admission(held_mib=16, requests=8), [], []
+    pushbacks = []
+    for step in steps:
+        if isinstance(step, int):
+            if places:
+                leave(places.pop(step % len(places)))
+                held.pop(step % (len(places) + 1))
+            continue
+        modality, payload_bytes, patience_s = step
+        try:
+            places.append(admit(admission, payload_bytes, patience_s, modality))
+            held.append(payload_bytes)
+        except TooLate:
+            assert patience_s < 0.001
+        except Overloaded as refusal:
+            pushbacks.append(refusal.retry_after_ms)
+
+        assert admission.in_flight == len(places) <= 8
+        assert sum(held) <= 16 * MIB
+    for place in places:
+        leave(place)
+
+    assert all(after_ms >= 1 for after_ms in pushbacks)
+    assert admission.in_flight == 0
+    assert admission.predicted_wait_s(Modality.IMAGE) == pytest.approx(0.1)
