@@ -1,0 +1,186 @@
+"""What happens in a run, as values: the supervisor tells them, a display shows them.
+
+Every name here appears in `lumen up --output json`; docs/run-locally.md lists them.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lumen_local.failures import Failure, Verified
+
+ROUTER = "router"
+
+
+class Phase(StrEnum):
+    """Where a service stands."""
+
+    FETCHING = "fetching"
+    PREPARING = "preparing"
+    LOADING = "loading"
+    READY = "ready"
+    CRASHED = "crashed"
+    FAILED = "failed"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLine:
+    """A service as the first line of a run names it."""
+
+    name: str
+    runtime: str
+    accelerator: str
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a process says of its long work; totals are 0 while they are unknown."""
+
+    phase: str = ""
+    done_bytes: int = 0
+    total_bytes: int = 0
+    rate_bytes_per_s: float = 0.0
+    eta_s: float | None = None
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """What a ready server says of itself; empty text where it says nothing."""
+
+    runtime: str = ""
+    version: str = ""
+    device: str = ""
+    precision: str = ""
+    parity: float | None = None
+    model_id: str = ""
+    embedding_dim: int = 0
+    embedding_space: str = ""
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """The run begins."""
+
+    services: tuple[ServiceLine, ...]
+    address: str
+    router: bool
+    state_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A service fetches, prepares or loads; told again whenever its progress moves."""
+
+    service: str
+    phase: Phase
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesVerified:
+    """Every file of a service's model is as it should be."""
+
+    service: str
+    verified: Verified
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A replica answers; `seconds` since its process was started."""
+
+    service: str
+    replica: int
+    seconds: float
+    address: str
+    attestation: Attestation
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """A replica that was ready says it is not; the router leaves it alone."""
+
+    service: str
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllReady:
+    """Everything that can be ready is; `failed` names what cannot."""
+
+    address: str
+    router: bool
+    seconds: float
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A process ended although nobody asked; `retry_s` is None when nothing more is tried."""
+
+    service: str
+    step: str
+    replica: int
+    failure: Failure
+    retry_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """A replica's process runs again."""
+
+    service: str
+    replica: int
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a person should know, though nothing has failed."""
+
+    service: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a process wrote."""
+
+    service: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The run drains: calls in flight are answered, nothing new is taken."""
+
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Every process has ended."""
+
+    seconds: float
+    killed: tuple[str, ...] = ()
+
+
+Event = (
+    Starting
+    | Working
+    | FilesVerified
+    | Ready
+    | NotReady
+    | AllReady
+    | Failed
+    | Restarted
+    | Warned
+    | LogLine
+    | Stopping
+    | Stopped
+)

@@ -1,0 +1,158 @@
+"""One line per fact: results on stdout, logs and trouble on stderr.
+
+Nothing is silent for more than two seconds while somebody waits: `tick` sees to that.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TextIO
+
+from lumen_local import wording
+from lumen_local.events import (
+    ROUTER,
+    AllReady,
+    Event,
+    Failed,
+    FilesVerified,
+    LogLine,
+    NotReady,
+    Ready,
+    Restarted,
+    ServiceLine,
+    Starting,
+    Stopped,
+    Stopping,
+    Warned,
+    Working,
+)
+from lumen_local.output_stream import write
+
+QUIET_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line to show; `service` None means that it is about the whole run."""
+
+    service: str | None
+    text: str
+    style: str = ""
+    trouble: bool = False
+
+
+class PlainDisplay:
+    """Writes rows as plain text."""
+
+    def __init__(
+        self, out: TextIO, err: TextIO, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._out = out
+        self._err = err
+        self._clock = clock
+        self._last_said = clock()
+        self._width = len(ROUTER)
+        self._working: dict[str, Working] = {}
+        self._verified: dict[str, FilesVerified] = {}
+        self._served: set[tuple[str, int]] = set()
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        for row in self._rows(event):
+            self._write(row)
+
+    def tick(self) -> None:
+        """Say what is under way when nothing was said for two seconds."""
+        if self._working and self._clock() - self._last_said >= QUIET_S:
+            for work in self._working.values():
+                self._write(Row(work.service, wording.progress(work.phase, work.progress)))
+
+    def close(self) -> None:
+        """Do nothing: every line was flushed."""
+
+    def _rows(self, event: Event) -> Iterator[Row]:
+        """Return what an event looks like, and remember what later ones need."""
+        match event:
+            case Starting(services=services, router=router):
+                self._width = max(len(ROUTER), *(len(line.name) for line in services))
+                parts = [*map(_service, services), *([ROUTER] if router else [])]
+                yield Row(None, "  ".join(["Starting", *parts]))
+            case Working(service=service):
+                self._working[service] = event
+            case FilesVerified(service=service):
+                self._verified[service] = event
+            case Ready(service=service):
+                self._working.pop(service, None)
+                if service != ROUTER:
+                    yield self._ready_row(event)
+            case AllReady():
+                yield from _all_ready_rows(event)
+            case Failed(service=service, failure=failure, retry_s=retry_s):
+                self._working.pop(service, None)
+                first, *rest = wording.failure_lines(failure, retry_s)
+                yield Row(service, first, "red", trouble=True)
+                for line in rest:
+                    yield Row("", line, trouble=True)
+            case Stopping() | Stopped():
+                self._working.clear()
+                yield Row(None, _end_text(event))
+            case _:
+                yield _notice_row(event)
+
+    def _ready_row(self, event: Ready) -> Row:
+        parts = []
+        if (files := self._verified.pop(event.service, None)) is not None:
+            of = files.verified
+            parts.append(f"files verified ({of.files} files, {wording.size(of.file_bytes)})")
+        key = (event.service, event.replica)
+        again = " again" if key in self._served else ""
+        self._served.add(key)
+        number = f" (replica {event.replica})" if event.replica else ""
+        took = f"ready{again}{number} in {wording.seconds(event.seconds)}"
+        said = wording.attested(event.attestation)
+        parts.append(f"{took}: {said}" if said else took)
+        return Row(event.service, "   ".join(parts), "green")
+
+    def _write(self, row: Row) -> None:
+        self._last_said = self._clock()
+        name = "" if row.service is None else f"  {row.service:<{self._width}}  "
+        write(self._err if row.trouble else self._out, f"{name}{row.text}\n")
+
+
+def _service(line: ServiceLine) -> str:
+    copies = f", {line.replicas} replicas" if line.replicas != 1 else ""
+    return f"{line.name} ({line.runtime}, {line.accelerator}{copies})"
+
+
+def _all_ready_rows(event: AllReady) -> Iterator[Row]:
+    took = f"up in {wording.seconds(event.seconds)}"
+    left = f"   without {', '.join(event.failed)}" if event.failed else ""
+    yield Row(ROUTER if event.router else "", f"{event.address}   {took}{left}", "bold")
+    yield Row(None, "Ctrl-C drains and stops.", "dim")
+
+
+def _notice_row(event: Event) -> Row:
+    match event:
+        case NotReady(service=service):
+            return Row(service, "not ready: calls wait or go elsewhere", "yellow", trouble=True)
+        case Restarted(service=service, restarts=restarts):
+            return Row(service, f"started again ({restarts})")
+        case Warned(service=service, message=message):
+            return Row(service, message, "yellow", trouble=True)
+        case LogLine(service=service, text=text):
+            return Row(service, f"| {text}", "dim", trouble=True)
+        case _:
+            raise AssertionError(event)
+
+
+def _end_text(event: Stopping | Stopped) -> str:
+    if isinstance(event, Stopping):
+        return (
+            f"Stopping  {event.processes} services finish what is in flight. "
+            "Ctrl-C again ends them at once."
+        )
+    took = wording.seconds(event.seconds)
+    if event.killed:
+        killed = ", ".join(event.killed)
+        return f"Stopped   in {took}; killed after their grace period: {killed}."
+    return f"Stopped   everything drained in {took}."

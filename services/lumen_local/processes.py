@@ -1,0 +1,192 @@
+"""A rendered pod as local processes: pure, so that it is tested without starting anything.
+
+Called by the supervisor before every start, because each start gets fresh ports.
+It reads the pod template that `lumen_manifest.render` writes for Kubernetes and replaces what
+two pods on one machine cannot share: ports, mount paths, the termination log.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lumen_local.errors import PodNotRunnable
+from lumen_local.pod_env import Places, Ports, container_env, declared_env, mounted
+
+DEFAULT_GRACE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileToWrite:
+    """A file that must exist before the pod's processes start."""
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A gRPC probe: the kubelet's fields, in seconds and counts."""
+
+    port: int
+    service: str
+    initial_delay_s: float = 0.0
+    period_s: float = 10.0
+    timeout_s: float = 1.0
+    failure_threshold: int = 3
+    success_threshold: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """The probes of a server; None where the pod names none."""
+
+    startup: Probe | None = None
+    readiness: Probe | None = None
+    liveness: Probe | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One process to start: everything the operating system needs to be told."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    ports: Ports
+    termination_log: Path
+    probes: Probes = Probes()
+    grace_s: float = DEFAULT_GRACE_S
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def missing_secrets(self) -> tuple[str, ...]:
+        """Return the variables that a cluster's Secret would give and this machine does not."""
+        return tuple(name for name in self.secrets if name not in self.env)
+
+
+@dataclass(frozen=True, slots=True)
+class PodProcesses:
+    """A pod, ready to start: first the files, then `init` one after the other, then `server`."""
+
+    files: tuple[FileToWrite, ...]
+    init: tuple[ProcessSpec, ...]
+    server: ProcessSpec
+
+
+def pod_processes(
+    deployment: Mapping[str, Any],
+    config_maps: Sequence[Mapping[str, Any]],
+    ports: Ports,
+    places: Places,
+) -> PodProcesses:
+    """Translate a rendered Deployment into processes.
+
+    Raises PodNotRunnable when the pod has not exactly one server, or uses a probe or a reference
+    that only a cluster can honour.
+    """
+    pod = deployment["spec"]["template"]["spec"]
+    containers = pod["containers"]
+    if len(containers) != 1:
+        raise PodNotRunnable(
+            f"Pod {places.pod_name} has {len(containers)} containers; one server is expected."
+        )
+    folders = volume_folders(pod, places)
+    grace_s = float(pod.get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))
+    specs = [
+        _process(container, folders, ports, places, grace_s)
+        for container in (*pod.get("initContainers", ()), *containers)
+    ]
+    files = tuple(_config_files(pod, config_maps, folders))
+    return PodProcesses(files=files, init=tuple(specs[:-1]), server=specs[-1])
+
+
+def volume_folders(pod: Mapping[str, Any], places: Places) -> dict[str, Path]:
+    """Give every volume of the pod a folder, by the volume's name.
+
+    Volumes of no kind that is known here get an empty folder too: the paths that matter (cache,
+    source, settings) are replaced by the name of their variable.
+    """
+    return {
+        volume["name"]: places.pod_dir / "volumes" / volume["name"]
+        for volume in pod.get("volumes", ())
+    }
+
+
+def _config_files(
+    pod: Mapping[str, Any],
+    config_maps: Sequence[Mapping[str, Any]],
+    folders: Mapping[str, Path],
+) -> Iterator[FileToWrite]:
+    data = {m["metadata"]["name"]: m.get("data", {}) for m in config_maps}
+    for volume in pod.get("volumes", ()):
+        source = volume.get("configMap")
+        if source is None:
+            continue
+        if source["name"] not in data:
+            raise PodNotRunnable(f"Volume {volume['name']} names no rendered ConfigMap.")
+        for key, text in data[source["name"]].items():
+            yield FileToWrite(folders[volume["name"]] / key, text)
+
+
+def _process(
+    container: Mapping[str, Any],
+    folders: Mapping[str, Path],
+    ports: Ports,
+    places: Places,
+    grace_s: float,
+) -> ProcessSpec:
+    name = container["name"]
+    argv = (*container.get("command", ()), *container.get("args", ()))
+    if not argv:
+        raise PodNotRunnable(f"Container {name} of pod {places.pod_name} has no command.")
+    termination_log = places.pod_dir / f"{name}.termination"
+    declared, secrets = declared_env(container, places)
+    env = container_env(declared, mounted(container, folders), ports, places, termination_log)
+    return ProcessSpec(
+        name=name,
+        argv=(places.python if argv[0] == "python3" else argv[0], *argv[1:]),
+        env=env,
+        cwd=places.pod_dir,
+        ports=ports,
+        termination_log=termination_log,
+        probes=_probes(container, _port_map(declared, ports)),
+        grace_s=grace_s,
+        secrets=secrets,
+    )
+
+
+def _port_map(declared: Mapping[str, str], ports: Ports) -> dict[int, int]:
+    """Return the pod's port numbers -> this machine's."""
+    local = {
+        "LUMEN_GRPC_PORT": (50051, ports.grpc),
+        "LUMEN_HEALTH_PORT": (50052, ports.health),
+        "LUMEN_METRICS_PORT": (9090, ports.metrics),
+    }
+    return {int(declared.get(name, default)): port for name, (default, port) in local.items()}
+
+
+def _probes(container: Mapping[str, Any], port_map: Mapping[int, int]) -> Probes:
+    found = {
+        kind: _probe(container[f"{kind}Probe"], port_map, f"{container['name']}.{kind}Probe")
+        for kind in ("startup", "readiness", "liveness")
+        if f"{kind}Probe" in container
+    }
+    return Probes(**found)
+
+
+def _probe(probe: Mapping[str, Any], port_map: Mapping[int, int], where: str) -> Probe:
+    grpc = probe.get("grpc")
+    if grpc is None:
+        raise PodNotRunnable(f"{where}: only gRPC probes are honoured on one machine.")
+    port = int(grpc["port"])
+    return Probe(
+        port=port_map.get(port, port),
+        service=grpc.get("service", ""),
+        initial_delay_s=float(probe.get("initialDelaySeconds", 0)),
+        period_s=float(probe.get("periodSeconds", 10)),
+        timeout_s=float(probe.get("timeoutSeconds", 1)),
+        failure_threshold=int(probe.get("failureThreshold", 3)),
+        success_threshold=int(probe.get("successThreshold", 1)),
+    )

@@ -1,0 +1,200 @@
+"""One running server: started, probed, restarted with back-off, drained.
+
+The only states are where the code stands: waiting to start, loading, ready, draining.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from lumen_manifest.conditions import Reason
+
+from lumen_local.backoff import Backoff
+from lumen_local.child import Child, Watcher
+from lumen_local.events import (
+    Event,
+    Failed,
+    LogLine,
+    NotReady,
+    Phase,
+    Ready,
+    Restarted,
+    ServiceLine,
+    Working,
+)
+from lumen_local.failures import Failure, failure_of, parse_termination
+from lumen_local.probes import Finding, HealthClient, watch
+from lumen_local.processes import FileToWrite, PodProcesses, ProcessSpec
+from lumen_local.status_page import attestation_of, fetch_status
+
+# How long the router may take to read the routes file again before a server is told to end.
+SPREAD_S = 0.3
+
+
+class Roster(Protocol):
+    """Who tells the router which servers there are; calls take effect before they return."""
+
+    def started(self, service: str, replica: int, address: str) -> None:
+        """A server loads at this address."""
+
+    def ready(self, service: str, replica: int, *, ready: bool) -> None:
+        """A server's readiness turned."""
+
+    def terminating(self, service: str, replica: int) -> None:
+        """A server is about to be told to end."""
+
+    def gone(self, service: str, replica: int) -> None:
+        """A server has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """What to run for one service; `pod` renders replica n anew, with fresh ports."""
+
+    line: ServiceLine
+    host: str
+    pod: Callable[[int], PodProcesses]
+
+    @property
+    def name(self) -> str:
+        """Return the service's name."""
+        return self.line.name
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every process of a run shares."""
+
+    tell: Callable[[Event], None]
+    roster: Roster
+    watcher: Watcher
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class Replica:
+    """Replica n of a service."""
+
+    def __init__(self, plan: ServicePlan, index: int, around: Surroundings) -> None:
+        self._plan = plan
+        self._index = index
+        self._around = around
+        self._stop = asyncio.Event()
+        self._restarts = 0
+        self.killed = False
+
+    def stop(self) -> None:
+        """Ask for a drain; `run` returns when it is done."""
+        self._stop.set()
+
+    async def run(self) -> bool:
+        """Keep the server running until `stop`; False when trying again cannot help."""
+        failures = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            failure = await self._live()
+            if failure is None:
+                break
+            failures = self._around.backoff.failures_after(failures, time.monotonic() - began)
+            retry_s = None if failure.final else self._around.backoff.delay_s(failures)
+            self._around.tell(Failed(self._plan.name, "server", self._index, failure, retry_s))
+            if retry_s is None:
+                return False
+            if await happened_within(self._stop, retry_s):
+                break
+            self._restarts += 1
+            self._around.tell(Restarted(self._plan.name, self._index, self._restarts))
+        return True
+
+    async def _live(self) -> Failure | None:
+        """Run the process once; None when it was stopped on purpose."""
+        pod = self._plan.pod(self._index)
+        write_files(pod.files)
+        child = Child(pod.server, self._around.watcher, self._log)
+        try:
+            async with child, HealthClient(self._plan.host) as health:
+                self._around.roster.started(
+                    self._plan.name, self._index, f"{self._plan.host}:{pod.server.ports.grpc}"
+                )
+                self._around.tell(Working(self._plan.name, Phase.LOADING))
+                return await self._attend(child, health)
+        except OSError as error:
+            return not_startable(pod.server, error)
+        finally:
+            self._around.roster.gone(self._plan.name, self._index)
+
+    async def _attend(self, child: Child, health: HealthClient) -> Failure | None:
+        async def on_ready(ready: bool) -> None:
+            await self._readiness_turned(child, ready=ready)
+
+        ended = asyncio.create_task(child.wait())
+        probed = asyncio.create_task(watch(health, child.spec.probes, on_ready))
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({ended, probed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                await self._drain(child)
+                return None
+            if ended.done():
+                message = parse_termination(child.termination_message())
+                return failure_of(message, ended.result(), tuple(child.last_lines), init=False)
+            finding = probed.result()
+            self._around.roster.terminating(self._plan.name, self._index)
+            await asyncio.sleep(SPREAD_S)
+            await child.stop()
+            return Failure(Reason.SERVER_CRASHED, _PROBED[finding])
+        finally:
+            for task in (ended, probed, stopped):
+                task.cancel()
+            await asyncio.gather(ended, probed, stopped, return_exceptions=True)
+
+    async def _readiness_turned(self, child: Child, *, ready: bool) -> None:
+        name, ports = self._plan.name, child.spec.ports
+        self._around.roster.ready(name, self._index, ready=ready)
+        if not ready:
+            self._around.tell(NotReady(name, self._index))
+            return
+        seconds = time.monotonic() - child.started_at
+        attestation = attestation_of(await fetch_status(self._plan.host, ports.metrics))
+        address = f"{self._plan.host}:{ports.grpc}"
+        self._around.tell(Ready(name, self._index, seconds, address, attestation, self._restarts))
+
+    async def _drain(self, child: Child) -> None:
+        self._around.roster.terminating(self._plan.name, self._index)
+        await child.stop()
+        self.killed = child.killed
+
+    def _log(self, line: str) -> None:
+        self._around.tell(LogLine(self._plan.name, line))
+
+
+_PROBED = {
+    Finding.NEVER_STARTED: "The server did not begin to serve in the time its startup probe gives.",
+    Finding.NOT_ALIVE: "The server stopped answering its liveness probe.",
+}
+
+
+def write_files(files: tuple[FileToWrite, ...]) -> None:
+    """Write a pod's files; the folders are made."""
+    for file in files:
+        Path(file.path.parent).mkdir(parents=True, exist_ok=True)
+        file.path.write_text(file.text, encoding="utf-8")
+
+
+def not_startable(spec: ProcessSpec, error: OSError) -> Failure:
+    """Name the failure of a program that the system refuses to start."""
+    return Failure(
+        Reason.PERMISSION_DENIED if isinstance(error, PermissionError) else Reason.UNKNOWN,
+        f"{spec.argv[0]} cannot be started: {error.strerror or error}.",
+    )
+
+
+async def happened_within(event: asyncio.Event, bound_s: float) -> bool:
+    """Wait for an event, at most so long; return whether it happened."""
+    try:
+        await asyncio.wait_for(event.wait(), bound_s)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,150 @@
+"""Runs all services and the router until told to stop, or until nothing can ever serve.
+
+The router starts beside the services: it holds calls until a server is ready.
+At the end the router drains first, since its calls in flight need the servers; then the servers
+drain together. Cancelling `run` kills everything at once.
+"""
+
+import asyncio
+import time
+import traceback
+from collections.abc import Sequence
+from enum import StrEnum
+
+from lumen_manifest.conditions import Reason
+
+from lumen_local.events import (
+    AllReady,
+    Event,
+    Failed,
+    LogLine,
+    Ready,
+    Stopped,
+    Stopping,
+)
+from lumen_local.failures import Failure
+from lumen_local.replica import ServicePlan, Surroundings
+from lumen_local.service_run import ServiceRun
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    STOPPED = "stopped"
+    NOTHING_LEFT = "nothing left"
+
+
+class Supervisor:
+    """All processes of one run."""
+
+    def __init__(
+        self,
+        services: Sequence[ServicePlan],
+        router: ServicePlan | None,
+        address: str,
+        around: Surroundings,
+    ) -> None:
+        self._around = Surroundings(self._tell, around.roster, around.watcher, around.backoff)
+        self._listener = around.tell
+        self._address = address
+        self._plans = tuple(services)
+        self._router_plan = router
+        self._services = [ServiceRun(plan, self._around) for plan in services]
+        self._router = ServiceRun(router, self._around) if router else None
+        doors = (router,) if router else ()
+        self._waiting = {(p.name, n) for p in (*services, *doors) for n in range(p.line.replicas)}
+        self._failed: set[str] = set()
+        self._all_told = False
+        self._began = time.monotonic()
+
+    async def run(self, stop: asyncio.Event) -> Outcome:
+        """Run until `stop` is set or nothing is left that could serve; then drain."""
+        self._began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            servers = [
+                group.create_task(self._guarded(run, plan))
+                for run, plan in zip(self._services, self._plans, strict=True)
+            ]
+            doors = []
+            if self._router is not None and self._router_plan is not None:
+                doors.append(group.create_task(self._guarded(self._router, self._router_plan)))
+            asked = group.create_task(stop.wait())
+            everything = group.create_task(_finished(servers, doors))
+            await asyncio.wait({asked, everything}, return_when=asyncio.FIRST_COMPLETED)
+            outcome = Outcome.STOPPED if asked.done() else Outcome.NOTHING_LEFT
+            asked.cancel()
+            everything.cancel()
+            await self._drain(servers, doors)
+        return outcome
+
+    async def _drain(
+        self, servers: Sequence[asyncio.Task[bool]], doors: Sequence[asyncio.Task[bool]]
+    ) -> None:
+        began = time.monotonic()
+        running = [task for task in (*servers, *doors) if not task.done()]
+        if running:
+            self._tell(Stopping(len(running)))
+        if self._router is not None:
+            self._router.stop()
+            await _ended(doors)
+        for service in self._services:
+            service.stop()
+        await _ended(servers)
+        runs = (*self._services, *((self._router,) if self._router else ()))
+        killed = tuple(run.name for run in runs if run.killed)
+        self._tell(Stopped(time.monotonic() - began, killed))
+
+    async def _guarded(self, run: ServiceRun, plan: ServicePlan) -> bool:
+        """Run a service so that a fault of ours in one leaves the others alone."""
+        try:
+            return await run.run()
+        except Exception as error:  # noqa: BLE001 - the supervisor outlives any one service
+            for line in traceback.format_exception(error):
+                self._tell(LogLine(plan.name, line.rstrip()))
+            failure = Failure(
+                Reason.UNKNOWN,
+                f"Lumen itself failed here: {type(error).__name__}: {error}",
+                "This is a defect of Lumen: please report it with the lines above.",
+            )
+            self._tell(Failed(plan.name, "supervisor", 0, failure, None))
+            return False
+
+    def _tell(self, event: Event) -> None:
+        self._listener(event)
+        match event:
+            case Ready(service=service, replica=replica):
+                self._waiting.discard((service, replica))
+            case Failed(service=service, replica=replica, retry_s=None, step=step):
+                whole = step != "server"
+                self._waiting -= {
+                    w for w in self._waiting if w[0] == service and (whole or w[1] == replica)
+                }
+                self._failed.add(service)
+            case _:
+                return
+        if not self._waiting and not self._all_told and self._some_serve():
+            self._all_told = True
+            seconds = time.monotonic() - self._began
+            failed = tuple(sorted(self._failed))
+            self._listener(AllReady(self._address, self._router is not None, seconds, failed))
+
+    def _some_serve(self) -> bool:
+        return not self._plans or any(plan.name not in self._failed for plan in self._plans)
+
+
+async def _finished(
+    servers: Sequence[asyncio.Task[bool]], doors: Sequence[asyncio.Task[bool]]
+) -> None:
+    """Return when all servers have ended, or a door has: without either nothing is served."""
+    running = {*servers, *doors}
+    while running:
+        _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        if any(door.done() for door in doors):
+            return
+        if servers and all(server.done() for server in servers):
+            return
+
+
+async def _ended(tasks: Sequence[asyncio.Task[bool]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks)
