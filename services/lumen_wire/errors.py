@@ -15,8 +15,8 @@ Deployables derive their own errors from these.
 `message` is a sentence for the caller; causes travel as `__cause__`, to the log only.
 """
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, cast
 
 import grpc
 
@@ -156,7 +156,7 @@ def from_status(
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> WireError:
     """Return the error that a failed call stands for, pushback included."""
-    trailing = error.trailing_metadata() or ()
+    trailing = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
     pushback = next((value for key, value in trailing if key == PUSHBACK_METADATA), None)
     return from_status(error.code(), error.details() or "", retry_after_ms=_milliseconds(pushback))
 

@@ -120,6 +120,13 @@ def task_for(family: str, kind: Kind) -> Task | None:
     return next((t for t in TASKS if t.family == family and t.kind is kind), None)
 
 
+def takes_text(name: str) -> bool:
+    """Say whether a task's name, a second service's included, means text as its input."""
+    if task := _BY_NAME.get(name):
+        return task.kind is Kind.TEXT_EMBED
+    return name.endswith("_embed") and not name.endswith("_image_embed")
+
+
 _RESOLVED: Mapping[str, Mapping[str, Kind]] = {
     family: names_for(family, tuple(Kind)) for family in FAMILIES
 }

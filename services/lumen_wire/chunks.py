@@ -1,0 +1,384 @@
+"""Whole requests out of the messages of one stream: five dialects, any order, any cut.
+
+    1  seq = total = offset = 0, or total = 1        a whole request
+    2  seq 0..n-1, total n, offset, meta on each     parts (ids are often empty)
+    3  the same, meta on the first part alone        parts
+    4  seq = index in a batch, offset 0, own ids     whole requests
+    5  total 0, seq and offset counting up           parts, ended by half-close
+
+A message with seq 0 and offset 0 looks alike in all of them. It is whole when it is text, or when
+its image container ends properly; otherwise it waits for its next part, for half-close, or for
+silence on the stream, and is then taken as whole. A first part whose container says that more
+must follow, and whose total says so too, waits longer: on a slow line a part takes its time.
+
+Pure: no asyncio, no clock but the one given. Bytes are counted against the budget that streams
+share; whoever receives an `Assembled` gives its `held_bytes` back when it is done with it.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lumen_wire import tasks, tensor
+from lumen_wire.budget import ByteBudget
+from lumen_wire.capabilities import MAX_PAYLOAD_BYTES
+from lumen_wire.containers import Ending, ending
+from lumen_wire.errors import InvalidArgument, ResourceExhausted, WireError
+from lumen_wire.meta import normalise_mime
+from lumen_wire.part_buffer import PART_OVERHEAD_BYTES, PartBuffer, meta_bytes, part_print
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.splitting import split_request, split_response
+
+__all__ = [
+    "Assembled",
+    "Assembler",
+    "ChunkLimits",
+    "Outcome",
+    "Rejected",
+    "split_request",
+    "split_response",
+]
+
+_LONGEST_NAME = 256
+_MOST_PAST = 64
+_MOST_PRINTS = 1024
+_MIB = 1024 * 1024
+_ROUND_BYTES = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLimits:
+    """Bounds of one stream; `budget` is shared by all streams of the process."""
+
+    max_request_bytes: int = MAX_PAYLOAD_BYTES
+    max_open: int = 64
+    max_parts: int = 16_384
+    silence_s: float = 0.25
+    first_part_silence_s: float = 10.0
+    part_wait_s: float = 30.0
+    budget: ByteBudget = field(default_factory=lambda: ByteBudget(256 * _MIB))
+
+
+@dataclass(slots=True)
+class Assembled:
+    """One whole request; `held_bytes` are owed to the budget."""
+
+    correlation_id: str
+    task: str
+    payload: bytes
+    mime: str
+    meta: dict[str, str]
+    held_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Rejected:
+    """One request that cannot be assembled, and why; its neighbours are not concerned."""
+
+    correlation_id: str
+    task: str
+    error: WireError
+
+
+Outcome = Assembled | Rejected
+
+
+@dataclass(slots=True)
+class _Past:
+    """A request that is over, so that its late parts are not taken for another's.
+
+    `prints` are the parts of a completed one, whose repetition is ignored. Of any other (None)
+    whatever still comes is ignored, `remaining` messages long.
+    """
+
+    total: int
+    has_first: bool
+    remaining: int
+    prints: frozenset[tuple[int, int, bytes]] | None = None
+
+
+class Assembler:
+    """The open requests of one stream. Not for use by several tasks at once."""
+
+    def __init__(
+        self, limits: ChunkLimits | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits = limits or ChunkLimits()
+        self._clock = clock
+        self._budget = self._limits.budget
+        self._open: dict[str, PartBuffer] = {}
+        self._past: dict[str, _Past] = {}
+        self._last_at = clock()
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Return what open requests hold of the budget."""
+        return sum(buffer.charged_bytes for buffer in self._open.values())
+
+    @property
+    def open_count(self) -> int:
+        """Return how many requests have begun and are not decided."""
+        return len(self._open)
+
+    def push(self, message: pb.InferRequest) -> list[Outcome]:
+        """Take one message; return what it completed, failed, or showed to be whole."""
+        self._last_at = self._clock()
+        try:
+            _check_envelope(message)
+            return self._push(message)
+        except WireError as error:
+            return [self._refuse(message, error)]
+
+    def half_close(self) -> list[Outcome]:
+        """Take the end of the client's messages; nothing stays open."""
+        return [self._end(buffer) for buffer in list(self._open.values())]
+
+    def expire(self, now: float) -> list[Outcome]:
+        """Decide what silence has decided by `now`."""
+        due = [b for b in self._open.values() if self._expiry(b) <= now]
+        return [self._end(buffer) for buffer in due]
+
+    def next_expiry(self) -> float | None:
+        """Return when `expire` has something to do if no message comes, by the clock given."""
+        if not self._open:
+            return None
+        return min(self._expiry(buffer) for buffer in self._open.values())
+
+    def heard(self) -> None:
+        """Start the silence anew: the stream was not read for a while, which is not silence."""
+        now = self._last_at = self._clock()
+        for buffer in self._open.values():
+            buffer.last_at = now
+
+    def close(self) -> None:
+        """Give back what open requests hold; the stream is gone."""
+        for buffer in self._open.values():
+            self._budget.give_back(buffer.charged_bytes)
+        self._open.clear()
+
+    # One message
+
+    def _push(self, message: pb.InferRequest) -> list[Outcome]:
+        payload = message.payload
+        seq = message.seq
+        if message.total == 1:
+            return [self._whole(message, payload)]
+        if not self._open and not self._past:
+            return self._begin(message, payload)
+        buffer = self._open.get(message.correlation_id)
+        if buffer is not None:
+            if self._belongs(buffer, message, payload):
+                return self._continue(buffer, message, payload)
+            if seq == 0 and not _stands_alone(message, payload):
+                # Requests may share an (empty) id one after the other: the earlier one ends here.
+                return [self._end(buffer), *self._begin(message, payload)]
+        elif self._is_late(message, payload):
+            return []
+        return self._begin(message, payload)
+
+    def _belongs(self, buffer: PartBuffer, message: pb.InferRequest, payload: bytes) -> bool:
+        """Say whether a message goes on with the open request of its id."""
+        if message.seq > 0:
+            return True
+        if message.total != buffer.total:
+            return False
+        if 0 not in buffer or message.total:
+            return True
+        # seq = total = offset = 0 twice: with an id of its own it is the same request again.
+        return bool(message.correlation_id) and not _stands_alone(message, payload)
+
+    def _begin(self, message: pb.InferRequest, payload: bytes) -> list[Outcome]:
+        if message.seq == 0:
+            if message.offset:
+                raise InvalidArgument(
+                    f"The first part (seq 0) must begin at byte 0, not at {message.offset}."
+                )
+            if _stands_alone(message, payload):
+                return [self._whole(message, payload)]
+        elif message.offset == 0:
+            return [self._whole(message, payload)]
+        decided = self._make_room()
+        self._past.pop(message.correlation_id, None)
+        buffer = PartBuffer(message.correlation_id, message.total, self._last_at)
+        self._open[message.correlation_id] = buffer
+        return [*decided, *self._continue(buffer, message, payload)]
+
+    def _whole(self, message: pb.InferRequest, payload: bytes) -> Outcome:
+        size = len(payload)
+        try:
+            self._check_size(size)
+            self._take(size)
+        except WireError as error:  # an open request of the same id is not concerned
+            return Rejected(message.correlation_id, message.task, error)
+        return Assembled(
+            message.correlation_id,
+            message.task,
+            payload,
+            message.payload_mime,
+            dict(message.meta),
+            size,
+        )
+
+    def _continue(
+        self, buffer: PartBuffer, message: pb.InferRequest, payload: bytes
+    ) -> list[Outcome]:
+        seq, offset = message.seq, message.offset
+        buffer.last_at = self._last_at
+        if message.total and buffer.total and message.total != buffer.total:
+            raise InvalidArgument(
+                f"Parts of this request say total {buffer.total} and {message.total}."
+            )
+        if buffer.repeats(seq, offset, payload):
+            return []
+        self._check_size(max(buffer.payload_bytes, offset) + len(payload))
+        if len(buffer) >= self._limits.max_parts or message.total > self._limits.max_parts:
+            raise InvalidArgument(
+                f"A request may have at most {self._limits.max_parts} parts; send larger ones."
+            )
+        charge = len(payload) + PART_OVERHEAD_BYTES + meta_bytes(message.meta)
+        self._take(charge)
+        buffer.charged_bytes += charge
+        buffer.total = buffer.total or message.total
+        buffer.add(seq, offset, payload)
+        buffer.describe(seq, message.task, message.payload_mime, message.meta)
+        if buffer.complete or (not buffer.lone_first and buffer.ended_by_container()):
+            return [self._end(buffer)]
+        return []
+
+    def _is_late(self, message: pb.InferRequest, payload: bytes) -> bool:
+        """Say whether a message is what is left of a request that is over."""
+        past = self._past.get(message.correlation_id)
+        if past is None or past.total != message.total:
+            return False
+        if message.seq == 0 and (past.has_first or not past.total):
+            return False
+        if past.prints is not None:
+            return message.offset > 0 and part_print(message.seq, payload) in past.prints
+        if message.offset == 0 and not past.total:
+            return False
+        past.has_first = past.has_first or message.seq == 0
+        past.remaining -= 1
+        if past.remaining <= 0:
+            del self._past[message.correlation_id]
+        return True
+
+    # The end of a request
+
+    def _end(self, buffer: PartBuffer) -> Outcome:
+        """Decide an open request by what is there: whole, complete, or with parts missing."""
+        whole = buffer.lone_first and not self._is_first_part(buffer)
+        try:
+            payload = buffer.join(1 if whole else 0)
+        except WireError as error:
+            return self._drop(buffer, error)
+        del self._open[buffer.correlation_id]
+        self._remember(buffer, finished=True)
+        # The parts are gone with the buffer; the joined payload is what stays held.
+        self._budget.give_back(buffer.charged_bytes - len(payload))
+        return Assembled(
+            buffer.correlation_id, buffer.task, payload, buffer.mime, buffer.meta(), len(payload)
+        )
+
+    def _refuse(self, message: pb.InferRequest, error: WireError) -> Rejected:
+        """Fail the request that a message is, or is a part of."""
+        key = message.correlation_id
+        buffer = self._open.get(key)
+        if buffer is not None and (message.seq or message.total == buffer.total):
+            return self._drop(buffer, error)
+        if message.total > 1 or message.offset:
+            self._note(key, _Past(message.total, message.seq == 0, max(message.total - 1, 1)))
+        return Rejected(key[:_LONGEST_NAME], message.task[:_LONGEST_NAME], error)
+
+    def _drop(self, buffer: PartBuffer, error: WireError) -> Rejected:
+        del self._open[buffer.correlation_id]
+        self._budget.give_back(buffer.charged_bytes)
+        self._remember(buffer, finished=False)
+        return Rejected(buffer.correlation_id, buffer.task, error)
+
+    def _remember(self, buffer: PartBuffer, *, finished: bool) -> None:
+        # Without a total nobody knows how many parts are still to come: as many as there may be.
+        remaining = (buffer.total or self._limits.max_parts) - len(buffer)
+        known = finished and buffer.complete and len(buffer) <= _MOST_PRINTS
+        prints = buffer.prints() if known else None
+        if prints is not None or remaining > 0:
+            self._note(buffer.correlation_id, _Past(buffer.total, 0 in buffer, remaining, prints))
+
+    def _note(self, key: str, past: _Past) -> None:
+        if len(key) > _LONGEST_NAME:
+            return
+        self._past.pop(key, None)
+        if len(self._past) >= _MOST_PAST:
+            del self._past[next(iter(self._past))]
+        self._past[key] = past
+
+    # Bounds and waiting
+
+    def _is_first_part(self, buffer: PartBuffer) -> bool:
+        """Say whether a lone first message can only be a part: total and container both say so."""
+        return buffer.total > 1 and buffer.cut_inside
+
+    def _expiry(self, buffer: PartBuffer) -> float:
+        if not buffer.lone_first:
+            return buffer.last_at + self._limits.part_wait_s
+        # A round size is a client's part size: the file goes on, its total is not known yet.
+        round_size = buffer.payload_bytes % _ROUND_BYTES == 0
+        if buffer.cut_inside and (buffer.total > 1 or round_size):
+            return self._last_at + self._limits.first_part_silence_s
+        return self._last_at + self._limits.silence_s
+
+    def _make_room(self) -> list[Outcome]:
+        """Take the oldest undecided message as whole when too many are open."""
+        if len(self._open) < self._limits.max_open:
+            return []
+        for buffer in self._open.values():
+            if buffer.lone_first and not self._is_first_part(buffer):
+                return [self._end(buffer)]
+        raise ResourceExhausted(
+            f"{self._limits.max_open} requests in parts are open on this stream;"
+            " finish some before beginning others."
+        )
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.max_request_bytes:
+            raise InvalidArgument(
+                f"The payload exceeds {self._limits.max_request_bytes} bytes"
+                f" ({self._limits.max_request_bytes // _MIB} MiB). Send a smaller one."
+            )
+
+    def _take(self, count: int) -> None:
+        if not self._budget.try_take(count):
+            raise ResourceExhausted(
+                f"The server holds {self._budget.held_bytes // _MIB} MiB of requests already;"
+                " try again in a moment.",
+                retry_after_ms=1000,
+            )
+
+
+def _check_envelope(message: pb.InferRequest) -> None:
+    """Raise InvalidArgument when seq is impossible, or names and meta exceed all bounds."""
+    if message.seq >= message.total > 0:
+        raise InvalidArgument(
+            f"Part {message.seq} cannot be one of {message.total}: seq counts from 0 to total - 1."
+        )
+    for name in ("correlation_id", "task", "payload_mime"):
+        if len(getattr(message, name)) > _LONGEST_NAME:
+            raise InvalidArgument(f"{name} is longer than {_LONGEST_NAME} characters.")
+    meta_bytes(message.meta)
+
+
+def _stands_alone(message: pb.InferRequest, payload: bytes) -> bool:
+    """Say whether a message with seq 0 and offset 0 is whole by what it carries."""
+    mime = normalise_mime(message.payload_mime)
+    if mime.startswith("text/") or tasks.takes_text(message.task):
+        return True
+    if mime == tensor.MIME and tensor.is_tensor(message.meta):
+        return _tensor_is_whole(message, len(payload))
+    return ending(payload) is Ending.PROPER
+
+
+def _tensor_is_whole(message: pb.InferRequest, size: int) -> bool:
+    try:
+        spec = tensor.parse_tensor(message.meta)
+    except InvalidArgument:
+        return True  # whoever handles it says what is wrong
+    return spec is None or size >= spec.byte_count

@@ -1,0 +1,162 @@
+"""The parts of one request while they arrive. Pure bookkeeping; `chunks` decides what they mean."""
+
+from collections.abc import Mapping
+
+from lumen_wire.containers import Ending, ending, may_end
+from lumen_wire.errors import InvalidArgument
+
+# What a part costs beside its payload: its objects, and its place in the tables.
+PART_OVERHEAD_BYTES = 256
+MOST_META_ENTRIES = 64
+MOST_META_BYTES = 64 * 1024
+
+_KEPT_BYTES = 16
+
+
+def meta_bytes(meta: Mapping[str, str]) -> int:
+    """Return the size of a meta map; raises InvalidArgument when it exceeds the bounds."""
+    size = sum(len(key) + len(value) for key, value in meta.items())
+    if len(meta) > MOST_META_ENTRIES or size > MOST_META_BYTES:
+        raise InvalidArgument(
+            f"The request's meta has {len(meta)} entries of {size} characters; at most"
+            f" {MOST_META_ENTRIES} entries of {MOST_META_BYTES} characters in all are read."
+        )
+    return size
+
+
+class PartBuffer:
+    """The parts of one request: kept by seq, merged meta, counted bytes."""
+
+    __slots__ = (
+        "_first_ending",
+        "_head",
+        "_meta",
+        "_parts",
+        "_tail",
+        "charged_bytes",
+        "correlation_id",
+        "last_at",
+        "mime",
+        "payload_bytes",
+        "task",
+        "total",
+    )
+
+    def __init__(self, correlation_id: str, total: int, now: float) -> None:
+        self.correlation_id = correlation_id
+        self.total = total
+        self.last_at = now
+        self.task = ""
+        self.mime = ""
+        self.payload_bytes = 0
+        self.charged_bytes = 0
+        self._parts: dict[int, tuple[int, bytes]] = {}
+        self._meta: dict[str, tuple[int, str]] = {}
+        self._head = b""
+        self._tail = b""
+        self._first_ending: Ending | None = None
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._parts
+
+    def repeats(self, seq: int, offset: int, payload: bytes) -> bool:
+        """Say whether a part that is here already has come again.
+
+        Raises InvalidArgument when another part has come under the same seq.
+        """
+        kept = self._parts.get(seq)
+        if kept is None:
+            return False
+        if kept != (offset, payload):
+            raise InvalidArgument(f"Part {seq} came twice with different bytes.")
+        return True
+
+    def add(self, seq: int, offset: int, payload: bytes) -> None:
+        """Keep one part; the caller has checked it and paid for it."""
+        self._parts[seq] = (offset, payload)
+        self.payload_bytes += len(payload)
+        if seq == 0:
+            self._head = payload[:_KEPT_BYTES]
+        self._tail = (self._tail + payload[-_KEPT_BYTES:])[-_KEPT_BYTES:]
+
+    def describe(self, seq: int, task: str, mime: str, meta: Mapping[str, str]) -> None:
+        """Merge what a part says of its request: the part with the lowest seq wins.
+
+        Raises InvalidArgument when parts name different tasks, or meta exceeds its bounds.
+        """
+        if task and self.task and task != self.task:
+            raise InvalidArgument("The parts of this request name different tasks.")
+        self.task = self.task or task
+        if mime and (seq == 0 or not self.mime):
+            self.mime = mime
+        for key, value in meta.items():
+            known = self._meta.get(key)
+            if known is None or seq < known[0]:
+                self._meta[key] = (seq, value)
+        if len(self._meta) > MOST_META_ENTRIES:
+            meta_bytes(self.meta())
+
+    def meta(self) -> dict[str, str]:
+        """Return the merged meta."""
+        return {key: value for key, (_, value) in self._meta.items()}
+
+    @property
+    def complete(self) -> bool:
+        """Say whether every part of a known total is here."""
+        return 0 < self.total == len(self._parts)
+
+    @property
+    def lone_first(self) -> bool:
+        """Say whether only the first part is here, which may be a whole request."""
+        return len(self._parts) == 1 and 0 in self._parts
+
+    def ended_by_container(self) -> bool:
+        """Say whether parts of unknown number make up a file that ends properly here."""
+        if self.total or not may_end(self._head, self._tail, self.payload_bytes):
+            return False
+        if set(self._parts) != set(range(len(self._parts))):
+            return False
+        return ending(self.join(len(self._parts))) is Ending.PROPER
+
+    @property
+    def cut_inside(self) -> bool:
+        """Say whether the first part's container says that more bytes must follow."""
+        if self._first_ending is None:
+            self._first_ending = ending(self._parts[0][1])
+        return self._first_ending is Ending.MISSING
+
+    def join(self, count: int = 0) -> bytes:
+        """Return the payload of `count` parts in order of seq; 0: as many as there should be.
+
+        Raises InvalidArgument when a part is missing, or begins where the one before it does
+        not end.
+        """
+        count = count or self.total or max(self._parts) + 1
+        missing = next((seq for seq in range(count) if seq not in self._parts), None)
+        if missing is not None:
+            of = f" of {self.total}" if self.total else ""
+            raise InvalidArgument(f"Part {missing}{of} never came; send all parts of a request.")
+        pieces: list[bytes] = []
+        end = 0
+        for seq in range(count):
+            offset, payload = self._parts[seq]
+            # Some clients leave `offset` out; then seq alone orders the parts.
+            if offset not in {end, 0}:
+                raise InvalidArgument(
+                    f"Part {seq} begins at byte {offset}, but the part before it ends at {end}."
+                )
+            pieces.append(payload)
+            end += len(payload)
+        return pieces[0] if count == 1 else b"".join(pieces)
+
+    def prints(self) -> frozenset[tuple[int, int, bytes]]:
+        """Return what tells these parts again without keeping them: seq, size and tail."""
+        return frozenset(part_print(seq, payload) for seq, (_, payload) in self._parts.items())
+
+
+def part_print(seq: int, payload: bytes) -> tuple[int, int, bytes]:
+    """Return what a part is recognised by once its bytes are gone."""
+    return (seq, len(payload), payload[-64:])
