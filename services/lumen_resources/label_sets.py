@@ -22,6 +22,7 @@ from lumen_resources.errors import LabelSetError, from_os_error
 from lumen_resources.layouts import LabelSetFiles
 
 MAX_LABELS_BYTES = 512 * 1024 * 1024
+MAX_NPZ_BYTES = 4 * 1024**3
 MAX_LABELS = 2_000_000
 UNKNOWN = "*"
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -155,7 +156,7 @@ def load_labels(files: LabelSetFiles) -> Labels:
     Raises LabelSetError.
     """
     if files.labels.suffix == ".npz":
-        return Labels([str(name) for name in _npz_member(files.labels, ("labels", "names"))])
+        return Labels([str(name) for name in npz_member(files.labels, ("labels", "names"))])
     content = _read_bounded(files.labels)
     try:
         return parse_labels(content)
@@ -253,9 +254,15 @@ def _read_bounded(path: Path) -> bytes:
         raise from_os_error(error, path, "reading labels") from error
 
 
-def _npz_member(path: Path, names: Sequence[str]) -> NDArray[Any]:
+def npz_member(path: Path, names: Sequence[str]) -> NDArray[Any]:
     """Return the first array of these names; pickled ones are refused unread."""
     try:
+        with zipfile.ZipFile(path) as packed:
+            unpacked = sum(member.file_size for member in packed.infolist())
+        if unpacked > MAX_NPZ_BYTES:
+            raise ValueError(
+                f"it unpacks to {unpacked:,} bytes; at most {MAX_NPZ_BYTES:,} are read"
+            )
         with np.load(path, allow_pickle=False) as archive:
             for name in names:
                 if name in archive.files:
@@ -292,7 +299,7 @@ def load_matrix(path: Path, dim: int, count: int) -> NDArray[np.float32] | NDArr
     """
     try:
         if path.suffix == ".npz":
-            matrix = _npz_member(path, ("embeddings", "vecs"))
+            matrix = npz_member(path, ("embeddings", "vecs"))
         else:
             matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:

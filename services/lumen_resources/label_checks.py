@@ -1,0 +1,181 @@
+"""Whether a label set's shipped matrix may be used as it is, once copied, or not at all."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from lumen_manifest.model_spec import LabelSetSpec
+from numpy.typing import NDArray
+
+from lumen_resources.contents import rows_to_sample
+from lumen_resources.errors import LabelSetError, translated
+from lumen_resources.label_sets import load_labels, load_matrix, npz_member
+from lumen_resources.layouts import LabelSetFiles, folder_name
+from lumen_resources.model_info import FileDigest
+
+UNIT_TOLERANCE = 1e-3
+COPY = "shipped.npy"
+COPY_META = "shipped.json"
+COPY_BLOCK_ROWS = 8192
+
+
+def label_set_files(spec: LabelSetSpec, labels: Path, digest: FileDigest) -> LabelSetFiles:
+    """Return a label set as the manifest wants it, without vectors yet."""
+    return LabelSetFiles(
+        name=spec.name,
+        labels=labels,
+        embeddings=None,
+        digest=digest.sha256,
+        template=spec.template,
+        label_format=str(spec.label_format),
+        include=tuple(spec.include),
+        exclude=tuple(spec.exclude),
+        note="No vectors are shipped; they are computed from the labels.",
+    )
+
+
+class MatrixCheck:
+    """One shipped matrix [N, dim] against its labels and the model's dimension.
+
+    `copies` is the model's folder in the cache; a matrix that is transposed or not of unit length
+    is put right there once.
+    """
+
+    def __init__(self, matrix: Path, digest: FileDigest, dim: int, copies: Path) -> None:
+        self._path = matrix
+        self._digest = digest
+        self._dim = dim
+        self._copies = copies
+
+    def check(self, files: LabelSetFiles) -> LabelSetFiles:
+        """Check labels and matrix thoroughly, make the copy when one is needed.
+
+        Raises LabelSetError.
+        """
+        labels = load_labels(files)
+        labels.mask(files.include, files.exclude)
+        shape = matrix_shape(self._path)
+        if len(labels) not in shape:
+            raise LabelSetError(
+                f"{self._path} has {shape[0]} x {shape[1]} values, {files.labels.name} has "
+                f"{len(labels)} labels.",
+                remedy="They are from different releases: take both from the same one, or remove "
+                "`embeddings` from the model info to compute them.",
+                file=self._path.name,
+            )
+        if self._dim not in shape:
+            return self._of_another_dimension(files, shape)
+        matrix = load_matrix(self._path, self._dim, len(labels))
+        if self._is_unit(matrix) and matrix.flags.c_contiguous:
+            return replace(files, embeddings=self._path, note="")
+        return replace(
+            files, embeddings=self._copy(files.name, matrix), note="normalised once, in the cache"
+        )
+
+    def recall(self, files: LabelSetFiles) -> LabelSetFiles:
+        """Return what `check` found for the same verified files, without reading labels."""
+        shape = matrix_shape(self._path)
+        if self._dim not in shape:
+            return self._of_another_dimension(files, shape)
+        copy = self._place(files.name)
+        if (copy / COPY).is_file() and self._copy_meta() == _read(copy / COPY_META):
+            return replace(files, embeddings=copy / COPY, note="normalised once, in the cache")
+        return replace(files, embeddings=self._path, note="")
+
+    def _of_another_dimension(self, files: LabelSetFiles, shape: tuple[int, int]) -> LabelSetFiles:
+        return replace(
+            files,
+            note=f"{self._path.name} is {shape[0]} x {shape[1]}, the model's vectors have "
+            f"{self._dim} numbers: it is from another model and is not used. The vectors are "
+            "computed from the labels.",
+        )
+
+    def _is_unit(self, matrix: NDArray[Any]) -> bool:
+        rows = rows_to_sample(matrix.shape[0])
+        sample = np.asarray(matrix[rows], np.float32)
+        lengths = np.linalg.norm(sample, axis=1)
+        bad = [row for row, n in zip(rows, lengths, strict=True) if not np.isfinite(n) or n < 1e-6]
+        if bad:
+            raise LabelSetError(
+                f"{self._path}: row {bad[0]} is zero or not finite.",
+                remedy="Remove `embeddings` from the model info to compute the vectors anew.",
+                file=self._path.name,
+            )
+        return bool(np.all(np.abs(lengths - 1) <= UNIT_TOLERANCE))
+
+    def _copy(self, name: str, matrix: NDArray[Any]) -> Path:
+        """Write float32 unit rows, block by block, and return the file."""
+        place = self._place(name)
+        temporary = place / f".{COPY}.{os.getpid()}"
+        with translated(place, "writing normalised label vectors"):
+            place.mkdir(parents=True, exist_ok=True)
+            if (place / COPY).is_file() and self._copy_meta() == _read(place / COPY_META):
+                return place / COPY
+            try:
+                copy = np.lib.format.open_memmap(
+                    temporary, mode="w+", dtype=np.float32, shape=matrix.shape
+                )
+                for start in range(0, len(matrix), COPY_BLOCK_ROWS):
+                    block = np.asarray(matrix[start : start + COPY_BLOCK_ROWS], np.float32)
+                    copy[start : start + len(block)] = self._unit(block, start)
+                copy.flush()
+                (place / COPY_META).unlink(missing_ok=True)
+                temporary.replace(place / COPY)
+                (place / COPY_META).write_bytes(orjson.dumps(self._copy_meta()))
+            finally:
+                temporary.unlink(missing_ok=True)
+        return place / COPY
+
+    def _unit(self, block: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+        lengths = np.linalg.norm(block, axis=1, keepdims=True)
+        bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] < 1e-6))
+        if bad.size:
+            raise LabelSetError(
+                f"{self._path}: row {start + int(bad[0])} is zero or not finite.",
+                remedy="Remove `embeddings` from the model info to compute the vectors anew.",
+                file=self._path.name,
+            )
+        unit: NDArray[np.float32] = block / lengths
+        return unit
+
+    def _place(self, name: str) -> Path:
+        return self._copies / "prepared" / folder_name(name)
+
+    def _copy_meta(self) -> dict[str, Any]:
+        return {"source_sha256": self._digest.sha256, "dim": self._dim}
+
+
+def matrix_shape(path: Path) -> tuple[int, int]:
+    """Return a matrix's shape from its header; raises LabelSetError when it is none.
+
+    The file's length is checked against the header, the data is not read.
+    """
+    if path.suffix == ".npz":
+        shape = npz_member(path, ("embeddings", "vecs")).shape
+    else:
+        try:
+            with translated(path, "reading"):
+                shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        except (ValueError, EOFError) as error:
+            raise LabelSetError(
+                f"{path} is not a matrix: {error}.",
+                remedy="Write it with numpy.save, without Python objects (pickles are never read).",
+                file=path.name,
+            ) from error
+    if len(shape) != 2 or 0 in shape:
+        raise LabelSetError(
+            f"{path} has shape {shape}; [labels, dimension] is expected.",
+            remedy="Write it with numpy.save as a matrix with one row a label.",
+            file=path.name,
+        )
+    return int(shape[0]), int(shape[1])
+
+
+def _read(path: Path) -> object:
+    try:
+        return orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None

@@ -1,0 +1,99 @@
+"""`lumen.lock.json`: what was verified, to the byte, so that a later start needs no network."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lumen_resources.errors import ResourceValidationError, translated
+from lumen_resources.model_info import FileDigest, RelativePath, Sha256
+
+FILE_NAME = "lumen.lock.json"
+
+
+class LockedFile(BaseModel):
+    """One verified file; `seen` is its stat identity at that moment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(ge=0)
+    sha256: Sha256
+    seen: str = ""
+
+    @property
+    def digest(self) -> FileDigest:
+        """Size and SHA-256 alone."""
+        return FileDigest(size=self.size, sha256=self.sha256)
+
+
+class Lock(BaseModel):
+    """The lock of one model's folder.
+
+    `root` is set for a source that is read in place; the lock then lies in the cache, apart from
+    the files. `digest` is over all files listed, which may serve several runtimes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = Field(default=1, ge=1, le=1)
+    source: str
+    revision: str
+    root: str | None = None
+    digest: Sha256
+    files: dict[RelativePath, LockedFile]
+
+    def digests(self) -> dict[str, FileDigest]:
+        """Return size and SHA-256 by path."""
+        return {path: file.digest for path, file in self.files.items()}
+
+
+def read(folder: Path) -> Lock | None:
+    """Return the lock of a folder, or None when there is none.
+
+    Raises ResourceValidationError when there is one that cannot be read.
+    """
+    path = folder / FILE_NAME
+    try:
+        with translated(path, "reading"):
+            content = path.read_bytes() if path.exists() else None
+        return None if content is None else Lock.model_validate(orjson.loads(content))
+    except (orjson.JSONDecodeError, ValidationError) as error:
+        raise ResourceValidationError(
+            f"{path} is damaged: {str(error).splitlines()[0]}.",
+            remedy="Remove this file; the model's files are then verified anew and kept.",
+            file=str(path),
+        ) from error
+
+
+def write(folder: Path, lock: Lock) -> None:
+    """Put the lock into place in one step."""
+    path = folder / FILE_NAME
+    temporary = folder / f".{FILE_NAME}.{os.getpid()}"
+    content = orjson.dumps(lock.model_dump(), option=orjson.OPT_INDENT_2)
+    with translated(path, "writing"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            write_durably(temporary, content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def locked_files(
+    digests: Mapping[str, FileDigest], seen: Mapping[str, str]
+) -> dict[str, LockedFile]:
+    """Join what was verified with the stat identity it had."""
+    return {
+        path: LockedFile(size=d.size, sha256=d.sha256, seen=seen.get(path, ""))
+        for path, d in sorted(digests.items())
+    }

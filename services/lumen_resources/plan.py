@@ -1,0 +1,122 @@
+"""Which files a configuration needs, and what proves them: pure, from names and digests."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lumen_manifest.model_spec import LabelSetSpec
+from lumen_manifest.server_config import ServerConfig
+
+from lumen_resources.errors import ConfigError, DatasetNotFoundError, ModelInfoError
+from lumen_resources.layouts import ChosenFiles, choose
+from lumen_resources.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
+
+# Folders of a model in which layouts keep files; nothing else is listed.
+LISTED_FOLDERS = ("", "onnx", "torch", "labels")
+MAX_LISTED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one configuration uses of a model; paths are relative to the model's folder."""
+
+    chosen: ChosenFiles
+    label_sets: tuple[tuple[LabelSetSpec, Dataset], ...]
+    parity: tuple[str, ...]
+
+    def paths(self) -> tuple[str, ...]:
+        """Return every file once, model_info.json left out (it proves the others)."""
+        named = [*self.chosen.all_files(), *self.parity]
+        for _, dataset in self.label_sets:
+            named += [p for p in (dataset.labels, dataset.embeddings) if p]
+        return tuple(dict.fromkeys(named))
+
+
+def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]) -> Wanted:
+    """Choose a model's files for a configuration, given which there are.
+
+    Raises RuntimeNotSupportedError, FileMissingError, DatasetNotFoundError, ModelInfoError.
+    """
+    if info.embedding_dim is None:
+        raise ModelInfoError(
+            f"{FILE_NAME} has no embedding_dim, which serving needs.",
+            remedy="Add embedding_dim: the length of the model's vectors.",
+            file=FILE_NAME,
+        )
+    spec = config.model
+    chosen = choose(available, info, spec.runtime, spec.precision, config.rknn_target or "rk3588")
+    label_sets = tuple((s, _dataset(info, s, available)) for s in config.label_sets)
+    parity = info.lumen.parity
+    golden = (
+        (parity.vectors, *(i.image for i in parity.inputs if i.image is not None)) if parity else ()
+    )
+    return Wanted(chosen, label_sets, golden)
+
+
+def _dataset(info: ModelInfo, spec: LabelSetSpec, available: Collection[str]) -> Dataset:
+    """Return a label set's files: as the model info says, else by their name in older layouts."""
+    if spec.source is not None:
+        raise ConfigError(
+            f"spec.labelSets {spec.name}: a source of its own is not available in this version.",
+            remedy="Put its files into the model's folder and name them under `datasets` in "
+            "model_info.json.",
+        )
+    if spec.name in info.datasets:
+        return info.datasets[spec.name]
+    for folder in ("", "labels/", "onnx/", "torch/"):
+        stem = f"{folder}{spec.name}"
+        if f"{stem}.npz" in available:
+            return Dataset(labels=f"{stem}.npz", embeddings=f"{stem}.npz")
+        if f"{stem}.json" in available:
+            matrix = f"{stem}.npy"
+            return Dataset(
+                labels=f"{stem}.json", embeddings=matrix if matrix in available else None
+            )
+    there = ", ".join(sorted(info.datasets)) or "none"
+    raise DatasetNotFoundError(
+        f"Label set {spec.name} is not in {info.name} (there: {there}).",
+        remedy="Name one of those in spec.labelSets, leave the list out to serve embeddings only, "
+        "or add the set to `datasets` in model_info.json.",
+        file=FILE_NAME,
+    )
+
+
+def proven(
+    wanted: Wanted, info: ModelInfo, digests: Mapping[str, FileDigest], source: str
+) -> dict[str, FileDigest]:
+    """Return the digest of every wanted file; raises ModelInfoError when one has none."""
+    unproven = [path for path in wanted.paths() if path not in digests]
+    if unproven:
+        shown = ", ".join(unproven[:5]) + (" and others" if len(unproven) > 5 else "")
+        raise ModelInfoError(
+            f"{source} proves no size and SHA-256 for {shown} (extra_metadata.lumen.files in "
+            f"{info.name}'s {FILE_NAME}).",
+            remedy="Record them where the files are known to be good: "
+            "`lumen resources verify --write FOLDER`.",
+            file=FILE_NAME,
+        )
+    return {path: digests[path] for path in wanted.paths()}
+
+
+def remote_files(info: ModelInfo, digests: Mapping[str, FileDigest]) -> set[str]:
+    """Return which files a remote folder has, as far as its model info says."""
+    named = {path for runtime in info.runtimes.values() for path in runtime.all_files()}
+    return named | set(digests)
+
+
+def local_files(root: Path, info: ModelInfo) -> set[str]:
+    """Return which files a folder has, in the places that layouts know."""
+    found: set[str] = set()
+    targets = tuple(f"rknn/{p.name}" for p in _entries(root / "rknn") if p.is_dir())
+    for folder in (*LISTED_FOLDERS, *targets):
+        prefix = f"{folder}/" if folder else ""
+        found |= {prefix + p.name for p in _entries(root / folder) if p.is_file()}
+    named = (*info.digests(), *(p for r in info.runtimes.values() for p in r.all_files()))
+    return found | {path for path in named if (root / path).exists()}
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [p for _, p in zip(range(MAX_LISTED), folder.iterdir(), strict=False)]
+    except OSError:
+        return []

@@ -1,0 +1,111 @@
+"""How far the work is: written by the one that works, read by /status, logs and the command."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Phase(StrEnum):
+    """What is being done."""
+
+    STARTING = "Starting"
+    WAITING = "Waiting"
+    FETCHING = "Fetching"
+    VERIFYING = "Verifying"
+    CHECKING = "Checking"
+    DONE = "Done"
+
+
+# The rate is that of the last seconds: an average since the start hides a source gone slow.
+WINDOW_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at the progress; `eta_s` is None while there is no rate to tell from."""
+
+    phase: Phase
+    bytes_done: int
+    bytes_total: int
+    rate_bytes_per_s: float
+    eta_s: float | None
+    file: str
+    files_done: int
+    files_total: int
+
+    def as_status(self) -> dict[str, Any]:
+        """Return the document that GET /status answers."""
+        return {
+            "phase": str(self.phase),
+            "bytesDone": self.bytes_done,
+            "bytesTotal": self.bytes_total,
+            "rateBytesPerS": round(self.rate_bytes_per_s),
+            "etaSeconds": None if self.eta_s is None else round(self.eta_s),
+            "file": self.file,
+            "filesDone": self.files_done,
+            "filesTotal": self.files_total,
+        }
+
+
+class Progress:
+    """The progress of one fetch; every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._phase = Phase.STARTING
+        self._done = self._total = self._files_done = self._files_total = 0
+        self._file = ""
+        self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    def begin(
+        self, phase: Phase, *, total_bytes: int = 0, kept_bytes: int = 0, files: int = 0
+    ) -> None:
+        """Enter a phase; `kept_bytes` of `total_bytes` are already there and count for no rate."""
+        with self._guard:
+            self._phase = phase
+            self._done, self._total = kept_bytes, total_bytes
+            self._files_done, self._files_total = 0, files
+            self._file = ""
+            self._marks.clear()
+            self._marks.append((time.monotonic(), kept_bytes))
+
+    def at(self, file: str) -> None:
+        """Say which file is at work."""
+        with self._guard:
+            self._file = file
+
+    def file_done(self) -> None:
+        """Count one file as finished."""
+        with self._guard:
+            self._files_done += 1
+
+    def add(self, count: int) -> None:
+        """Count bytes; negative when some must be fetched anew."""
+        now = time.monotonic()
+        with self._guard:
+            self._done += count
+            if count < 0 or now - self._marks[-1][0] >= 0.1:
+                self._marks.append((now, self._done))
+            while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_S:
+                self._marks.popleft()
+
+    def snapshot(self) -> Snapshot:
+        """Return how far the work is now."""
+        now = time.monotonic()
+        with self._guard:
+            since, before = self._marks[0]
+            rate = max(0.0, (self._done - before) / max(now - since, 0.001))
+            left = max(0, self._total - self._done)
+            return Snapshot(
+                phase=self._phase,
+                bytes_done=self._done,
+                bytes_total=self._total,
+                rate_bytes_per_s=rate,
+                eta_s=left / rate if rate > 0 else (0.0 if left == 0 else None),
+                file=self._file,
+                files_done=self._files_done,
+                files_total=self._files_total,
+            )

@@ -1,0 +1,1 @@
+"""Where files come from: one protocol, one module per kind of source."""

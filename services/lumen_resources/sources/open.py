@@ -1,0 +1,73 @@
+"""From a URI to a source: which schemes work, and how their paths are read."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lumen_manifest.server_config import ServerConfig
+
+from lumen_resources.errors import ConfigError, UnsupportedSourceError
+from lumen_resources.sources.http import HttpSource
+from lumen_resources.sources.protocol import FolderSource, RemoteSource, SourceAccess
+
+WORKING = "file://, pvc://, https:// and http://"
+LATER = ("hf", "modelscope", "s3")
+
+
+def source_uri(config: ServerConfig) -> str:
+    """Return the URI that the manifest names, or '' when the default hub is meant."""
+    return config.model.source.uri or ""
+
+
+def open_source(uri: str, source_dir: Path, access: SourceAccess) -> FolderSource | RemoteSource:
+    """Return the source that `uri` names, without asking it anything yet.
+
+    Raises ConfigError for a malformed URI, UnsupportedSourceError for a scheme without a source.
+    """
+    if not uri:
+        raise UnsupportedSourceError(
+            "spec.model.source.uri is empty, which means the default hub; fetching from hubs is "
+            "not available in this version.",
+            remedy=f"Name a source of your own in spec.model.source.uri: {WORKING} work.",
+        )
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return FolderSource(uri, _file_path(uri, source_dir))
+    if parts.scheme == "pvc":
+        return FolderSource(uri, _claim_path(uri, source_dir))
+    if parts.scheme in {"https", "http"}:
+        return HttpSource(uri, access)
+    known = (
+        f"{parts.scheme}:// is not available in this version"
+        if parts.scheme in LATER
+        else (f"{uri!r} names no known kind of source")
+    )
+    raise UnsupportedSourceError(
+        f"spec.model.source.uri: {known}.", remedy=f"Use one of those that work: {WORKING}."
+    )
+
+
+def _file_path(uri: str, source_dir: Path) -> Path:
+    """file:///absolute, or relative to the manifest: file://./folder, file://../folder."""
+    rest = unquote(uri.removeprefix("file://"))
+    if rest.startswith("localhost/"):
+        rest = rest.removeprefix("localhost")
+    if rest.startswith("/"):
+        return Path(rest)
+    if not rest or rest.startswith("~"):
+        raise ConfigError(
+            f"spec.model.source.uri: {uri!r} names no folder.",
+            remedy="Write file:///absolute/folder, or file://./folder for one beside the manifest.",
+        )
+    return source_dir / rest
+
+
+def _claim_path(uri: str, source_dir: Path) -> Path:
+    """pvc://claim/path: the claim is mounted at `source_dir`."""
+    parts = urlsplit(uri)
+    path = unquote(parts.path).strip("/")
+    if not parts.netloc or ".." in path.split("/"):
+        raise ConfigError(
+            f"spec.model.source.uri: {uri!r} must name a claim and a path inside it.",
+            remedy="Write pvc://claim-name/path/of/the/model, without '..'.",
+        )
+    return source_dir / path

@@ -1,0 +1,76 @@
+"""What a source promises: a snapshot of a model, and its files from any byte on."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lumen_resources.model_info import FileDigest
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A model at one revision: its model_info.json and the files whose digests are proven."""
+
+    revision: str
+    model_info: bytes
+    digests: Mapping[str, FileDigest]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rest of a file: `blocks` start at byte `offset`, which may be 0 although more was asked.
+
+    `total` is the whole file's size when the source says so; `validator` names its version.
+    """
+
+    offset: int
+    total: int | None
+    validator: str
+    blocks: Iterator[bytes]
+
+
+class RemoteSource(Protocol):
+    """A source whose files are fetched into the cache."""
+
+    uri: str
+
+    def snapshot(self, revision: str) -> Snapshot:
+        """Resolve `revision` (empty: whatever is current) and describe it."""
+
+    def read(self, path: str, offset: int, validator: str) -> AbstractContextManager[Part]:
+        """Open a file from byte `offset` on, provided it is still the version `validator`."""
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A folder that is read in place; only the lock goes to the cache."""
+
+    uri: str
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a source may fail: `attempts` in a row without a byte of progress.
+
+    Waits are random up to `base_s * 2**n`, at most `cap_s`.
+    """
+
+    attempts: int = 6
+    base_s: float = 0.5
+    cap_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAccess:
+    """With what a source is asked: a bearer token (empty: none), time-outs, retries."""
+
+    token: str = ""
+    connect_s: float = 10.0
+    read_s: float = 30.0
+    retries: RetryPolicy = RetryPolicy()

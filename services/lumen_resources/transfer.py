@@ -1,0 +1,220 @@
+"""Fetches files into a side folder: resumed after a break, verified, and only then complete.
+
+Nothing here touches a file that is in use; `fetch` moves complete sets into place.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from lumen_resources.digests import BLOCK_BYTES, digest_of
+from lumen_resources.errors import ChecksumMismatchError, DiskFullError, translated
+from lumen_resources.model_info import FileDigest
+from lumen_resources.progress import Phase, Progress
+from lumen_resources.sources.http import RangeRefusedError, TransientError
+from lumen_resources.sources.protocol import Part, RemoteSource, RetryPolicy
+
+# Room for the lock, the lease and model_info.json beside the files.
+SLACK_BYTES = 1024 * 1024
+RETRY_AFTER_CAP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file turned out to be; `sha256` is empty when its size was enough to tell."""
+
+    size: int
+    sha256: str = ""
+
+
+def fetch_missing(
+    source: RemoteSource,
+    wanted: Mapping[str, FileDigest],
+    incoming: Path,
+    progress: Progress,
+    retries: RetryPolicy,
+) -> dict[str, Path]:
+    """Fetch every file of `wanted` and return where each complete one lies, below `incoming`.
+
+    Files are named by their digest, so no revision's bytes ever mix with another's.
+    """
+    with translated(incoming, "preparing the download"):
+        incoming.mkdir(parents=True, exist_ok=True)
+        kept = {d.sha256: _kept_bytes(incoming, d) for d in wanted.values()}
+        unique = {d.sha256: d.size for d in wanted.values()}
+        total, have = sum(unique.values()), sum(kept.values())
+        _refuse_full_disk(incoming, total - have)
+    progress.begin(Phase.FETCHING, total_bytes=total, kept_bytes=have, files=len(wanted))
+    complete: dict[str, Path] = {}
+    for path, digest in wanted.items():
+        progress.at(path)
+        complete[path] = _FileTransfer(source, path, digest, incoming, progress).run(
+            retries, others=len(wanted) - 1
+        )
+        progress.file_done()
+    return complete
+
+
+def _kept_bytes(incoming: Path, digest: FileDigest) -> int:
+    for name in (digest.sha256, f"{digest.sha256}.part"):
+        if (incoming / name).is_file():
+            return min((incoming / name).stat().st_size, digest.size)
+    return 0
+
+
+def _refuse_full_disk(folder: Path, missing_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < missing_bytes + SLACK_BYTES and missing_bytes > 0:
+        raise DiskFullError(
+            f"{folder} has {free:,} bytes free; {missing_bytes + SLACK_BYTES:,} are needed.",
+            remedy="Free space or enlarge the cache (spec.cache.sizeLimit, or the claim's size), "
+            "then start again; what was fetched is kept.",
+            file=str(folder),
+        )
+
+
+class _FileTransfer:
+    """One file on its way: a part that grows, its running digest, and the server's validator."""
+
+    def __init__(
+        self,
+        source: RemoteSource,
+        path: str,
+        digest: FileDigest,
+        incoming: Path,
+        progress: Progress,
+    ) -> None:
+        self._source = source
+        self._path = path
+        self._wanted = digest
+        self._done = incoming / digest.sha256
+        self._part = incoming / f"{digest.sha256}.part"
+        self._etag = incoming / f"{digest.sha256}.etag"
+        self._progress = progress
+        self._resumed = False
+
+    def run(self, retries: RetryPolicy, *, others: int) -> Path:
+        """Return the verified file; raises ChecksumMismatchError, or what the source said."""
+        if self._done.is_file() and digest_of(self._done) == self._wanted:
+            return self._done
+        found = self._fetch_patiently(retries)
+        if found != self._wanted and self._resumed:
+            # Its beginning may be from another time than its end: once more, from the start.
+            self._discard()
+            self._resumed = False
+            found = self._fetch_patiently(retries)
+        if found != self._wanted:
+            self._discard()
+            raise self._mismatch(Found(found.size, found.sha256), others)
+        with translated(self._part, "keeping a file"):
+            self._part.replace(self._done)
+            self._etag.unlink(missing_ok=True)
+        return self._done
+
+    def _fetch_patiently(self, retries: RetryPolicy) -> FileDigest:
+        failures, before = 0, -1
+        while True:
+            try:
+                return self._fetch_once()
+            except TransientError as error:
+                size = self._part.stat().st_size if self._part.exists() else 0
+                failures = 1 if size > before else failures + 1
+                before = max(size, before)
+                if isinstance(error, RangeRefusedError):
+                    self._discard()
+                if failures >= retries.attempts:
+                    raise
+                time.sleep(_wait_s(retries, failures, error.retry_after_s))
+
+    def _fetch_once(self) -> FileDigest:
+        with translated(self._part, "writing a download"), self._part.open("a+b") as part:
+            have = part.seek(0, os.SEEK_END)
+            if have > self._wanted.size:
+                part.truncate(0)
+                self._progress.add(-self._wanted.size)
+                have = 0
+            digest = _digest_so_far(part)
+            if have < self._wanted.size:
+                validator = self._etag.read_text() if have and self._etag.exists() else ""
+                with self._source.read(self._path, have, validator) as rest:
+                    if rest.offset < have:
+                        part.truncate(0)
+                        self._progress.add(-have)
+                        digest, have = hashlib.sha256(), 0
+                    self._resumed = self._resumed or have > 0
+                    have = self._append(part, rest, have, digest)
+            os.fsync(part.fileno())
+        return FileDigest(size=have, sha256=digest.hexdigest())
+
+    def _append(self, part: BinaryIO, rest: Part, have: int, digest: "hashlib._Hash") -> int:
+        if rest.total is not None and rest.total != self._wanted.size:
+            raise self._mismatch(Found(rest.total))
+        self._etag.write_text(rest.validator)
+        for block in rest.blocks:
+            room = self._wanted.size - have
+            if len(block) > room:
+                raise self._mismatch(Found(have + len(block)))
+            part.write(block)
+            digest.update(block)
+            have += len(block)
+            self._progress.add(len(block))
+        if have < self._wanted.size:
+            part.flush()
+            raise TransientError(
+                f"{self._path}: the connection ended after {have:,} of {self._wanted.size:,} "
+                "bytes.",
+                remedy="Start again; what was fetched is kept.",
+            )
+        return have
+
+    def _discard(self) -> None:
+        with translated(self._part, "removing a damaged download"):
+            if self._part.exists():
+                self._progress.add(-self._part.stat().st_size)
+            self._part.unlink(missing_ok=True)
+            self._etag.unlink(missing_ok=True)
+
+    def _mismatch(self, found: Found, others: int = 0) -> ChecksumMismatchError:
+        return checksum_mismatch(
+            self._path, self._wanted, found, says="model_info.json", others=others
+        )
+
+
+def checksum_mismatch(
+    path: str, wanted: FileDigest, found: Found, *, says: str, others: int = 0
+) -> ChecksumMismatchError:
+    """Say what was found and what `says` (the model info, the lock) had promised."""
+    is_found = f"{found.size:,} bytes" + (
+        f" with sha256 {found.sha256[:12]}..." * bool(found.sha256)
+    )
+    promised = f"{wanted.size:,} bytes" if found.size != wanted.size else f"{wanted.sha256[:12]}..."
+    kept = f" The other {others} files are kept." if others > 0 else ""
+    return ChecksumMismatchError(
+        f"{path} is {is_found}, {says} says {promised}.",
+        remedy=f"It was not used.{kept} Run again to fetch it anew; if it stays, the source is "
+        "damaged: report it to its owner.",
+        file=path,
+    )
+
+
+def _digest_so_far(part: BinaryIO) -> "hashlib._Hash":
+    """Hash what is there; leaves the position at the end."""
+    digest = hashlib.sha256()
+    part.seek(0)
+    while block := part.read(BLOCK_BYTES):
+        digest.update(block)
+    return digest
+
+
+def _wait_s(retries: RetryPolicy, failures: int, asked_s: float | None) -> float:
+    """Return a random wait that grows (many pods must not come back together)."""
+    if asked_s is not None:
+        return min(asked_s, RETRY_AFTER_CAP_S)
+    most = min(retries.cap_s, retries.base_s * 2**failures)
+    return random.uniform(most / 2, most)  # noqa: S311  # spreads load, guards nothing
