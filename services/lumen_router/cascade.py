@@ -1,0 +1,107 @@
+"""When `smart_classify` asks the species service: the decision, and its share of time. Pure.
+
+`smart` runs the two stages and calls these.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+FALLBACK_SHARE = 0.1
+FALLBACK_AT_LEAST_S = 0.05
+ROUNDING = 1e-6
+
+
+class Decision(StrEnum):
+    """What the scene stage's answer means for the species stage."""
+
+    ROUTED = "routed"
+    NOT_ROUTED = "not_routed"
+    BELOW_THRESHOLD = "below_threshold"
+    WITHIN_MARGIN = "within_margin"
+
+
+class Source(StrEnum):
+    """Which stage spoke: the closed set that clients compare as exact strings."""
+
+    SPECIES = "bioclip_classification"
+    SCENE = "scene_classification"
+    FALLBACK = "scene_classification_fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class SceneRules:
+    """The configured half of the decision.
+
+    `routes` are words; a scene whose label contains one of them is routed. `to` is the name of
+    the species service, empty for the default BioCLIP.
+    """
+
+    routes: tuple[str, ...] = ("animal", "bird", "insect")
+    to: str = ""
+    threshold: float = 0.5
+    margin: float = 0.1
+
+    def is_routed(self, label: str) -> bool:
+        """Tell whether a scene with this label is delegated."""
+        folded = label.casefold()
+        return any(word.casefold() in folded for word in self.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision with the figures it was taken on. Shares are within the scene set, 0 to 1.
+
+    `scene` is what an answer names: the best routed scene when routed, else the best of all.
+    """
+
+    decision: Decision
+    scene: str
+    scene_share: float
+    routed_share: float
+    other_share: float
+
+
+def decide(scenes: Sequence[tuple[str, float]], rules: SceneRules) -> Verdict:
+    """Delegate when the routed scenes together are likely enough and clear of the best other.
+
+    Their summed share must be at least `threshold` and exceed the best scene that is not routed
+    by `margin`: first minus second would fail where "animal" and "bird" share the mass.
+    Raises ValueError when there are no scenes.
+    """
+    if not scenes:
+        raise ValueError("there are no scenes to decide on")
+    routed = [scene for scene in scenes if rules.is_routed(scene[0])]
+    others = [scene for scene in scenes if not rules.is_routed(scene[0])]
+    routed_share = sum(share for _, share in routed)
+    other_share = max((share for _, share in others), default=0.0)
+    decision = _weigh(bool(routed), routed_share, other_share, rules)
+    named = routed if decision is Decision.ROUTED else scenes
+    label, share = max(named, key=lambda scene: scene[1])
+    return Verdict(decision, label, share, routed_share, other_share)
+
+
+def _weigh(any_routed: bool, routed: float, other: float, rules: SceneRules) -> Decision:
+    if not any_routed or routed < other:
+        return Decision.NOT_ROUTED
+    # Shares were rounded to float32 on their way: a bound met exactly must count as met.
+    # Shares were rounded to float32 on their way: a bound met exactly counts as met.
+    if routed < rules.threshold - ROUNDING:
+        return Decision.BELOW_THRESHOLD
+    if routed - other < rules.margin - ROUNDING:
+        return Decision.WITHIN_MARGIN
+    return Decision.ROUTED
+
+
+def fallback_reserve_s(budget_s: float) -> float:
+    """Return how much of the whole deadline is kept for answering without the species stage."""
+    return max(FALLBACK_AT_LEAST_S, FALLBACK_SHARE * budget_s)
+
+
+def stage_figures(stage: str, meta: Mapping[str, str]) -> dict[str, str]:
+    """Return a pod's own `*_ms` figures under the stage's name, `model_ms` as `scene_model_ms`."""
+    return {
+        f"{stage}_{key}": value
+        for key, value in meta.items()
+        if key.endswith("_ms") and key not in {"lat_ms", "retry_after_ms"}
+    }

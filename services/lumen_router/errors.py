@@ -1,0 +1,82 @@
+"""Every way in which the router itself refuses a call. What a pod says is passed on as it is.
+
+WireError
+├── InvalidArgument
+│   ├── UnknownTask          no service here has such a task
+│   └── TaskOfAnotherFamily  the task's name and meta["service"] contradict each other
+├── NotFound
+│   └── UnknownService       meta["service"] names nothing here
+├── FailedPrecondition
+│   └── SpaceNotServed       the embedding space demanded is not the service's
+├── ResourceExhausted
+│   └── RouterFull           no room to hold one more payload
+├── Unavailable
+│   ├── NoServiceOfFamily    nothing of that family is served at all
+│   ├── NoReadyPod           the service has no pod that can answer, and waiting is over
+│   └── NothingReady         no service is ready: there is nothing to advertise
+├── DeadlineExceeded
+│   └── TooLate              the deadline passed before a pod answered
+└── Internal
+    └── PodAnswerBroken      a pod's answer breaks the protocol
+
+SettingsError                whoever starts the router gave a value that cannot be used
+RoutesUnreadable             the routes file says nothing usable; the last good one stays
+"""
+
+from lumen_wire.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+
+
+class UnknownTask(InvalidArgument):
+    """No service here advertises the task."""
+
+
+class TaskOfAnotherFamily(InvalidArgument):
+    """The task's own name says one family, the service that the caller names is of another."""
+
+
+class UnknownService(NotFound):
+    """No alias, service or family of that name is served here."""
+
+
+class SpaceNotServed(FailedPrecondition):
+    """The service's embedding space is not the one the caller demands."""
+
+
+class RouterFull(ResourceExhausted):
+    """Holding one more payload would exceed a bound."""
+
+
+class NoServiceOfFamily(Unavailable):
+    """No service of the family is routed, so the call has nowhere to go."""
+
+
+class NoReadyPod(Unavailable):
+    """The service has no pod that can answer, and the call may wait no longer."""
+
+
+class NothingReady(Unavailable):
+    """No service is ready yet."""
+
+
+class TooLate(DeadlineExceeded):
+    """The deadline passed before a pod answered."""
+
+
+class PodAnswerBroken(Internal):
+    """A pod's answer breaks the protocol: no final part, or an unreadable result."""
+
+
+class SettingsError(Exception):
+    """A setting can't be used; the message names the variable and a good value."""
+
+
+class RoutesUnreadable(Exception):
+    """The routes cannot be read; the message says why."""
