@@ -24,6 +24,35 @@ endef
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
+.PHONY: demo
+demo:  ## start two small models and the router, classify the example pictures, stop
+	$(call setup,local)
+	@$(BIN)/lumen up -f examples/demo.yaml -- $(BIN)/lumen classify examples/pictures --expect examples/pictures/expected.json
+	@cat examples/next.txt
+
+.PHONY: test
+test: lint  ## lint, types, import contracts, and every test
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+# Two at least: tests wait for processes of theirs more than they compute.
+TEST_PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : n)))
+
+.PHONY: bench
+bench: setup  ## measure server, router and label search beside their limits (docs/benchmarks.md)
+	$(BIN)/python tests/bench/bench_serving.py
+	$(BIN)/python tests/bench/bench_labels.py
+
+.PHONY: fuzz
+fuzz: setup  ## send 100,000 damaged requests and pictures to a running server
+	$(BIN)/python tests/fuzz/fuzz_server.py --cases 100000
+
+.PHONY: demo-train
+demo-train:  ## draw the pictures anew, train both demo models, export them
+	@test -x .venv-train/bin/python || $(PYTHON) -m venv .venv-train
+	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.7,<1'
+	VIRTUAL_ENV=.venv-train .venv-train/bin/uv pip install --requirement examples/demo/requirements-train.txt
+	.venv-train/bin/python examples/demo/train.py --out examples/demo/models
+
 .PHONY: setup
 setup:  ## make .venv with everything the tests need
 	$(call setup,dev)

@@ -1,0 +1,59 @@
+"""`lumen embed`: vectors of texts and pictures, for a shell or a script."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from lumen_cli.output import Format, output_option, write_json, write_rows
+from lumen_cli.server_option import failures_explained, read_token, server_options
+from lumen_client import Client
+
+
+@click.command("embed")
+@click.argument("items", nargs=-1, required=True)
+@click.option(
+    "--service", help="Which service embeds: an alias, a name or a family. Default: clip."
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the vectors as a .npy file, float32 [N, dim], instead of printing them.",
+)
+@server_options
+@output_option
+def command(
+    items: tuple[str, ...],
+    service: str | None,
+    out: Path | None,
+    server: str,
+    token_file: str | None,
+    timeout_s: float,
+    output: str,
+) -> None:
+    r"""Print the embeddings of ITEMS: paths of pictures, or texts.
+
+    \b
+    Examples:
+      lumen embed "a red boat" photo.jpg --output json
+      lumen embed photos/*.jpg --out vectors.npy
+    """
+    token = read_token(token_file)
+    with failures_explained(server), Client(server, token=token, timeout_s=timeout_s) as client:
+        vectors = client.encode(items, service=service)
+    if out is not None:
+        np.save(out, vectors)
+        click.echo(f"{out}: float32 {list(vectors.shape)}", err=True)
+        return
+    rows = [
+        {"item": item, "dim": len(vector), "vector": [float(x) for x in vector]}
+        for item, vector in zip(items, vectors, strict=True)
+    ]
+    if output == Format.JSON:
+        write_json(rows)
+        return
+    for row, vector in zip(rows, vectors, strict=True):
+        row["vector"] = " ".join(
+            f"{x:+.4f}" for x in (vector[:6] if output == Format.TABLE else vector)
+        )
+    write_rows(rows, ("item", "dim", "vector"), output)

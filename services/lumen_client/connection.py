@@ -1,0 +1,180 @@
+"""One channel to a router or a model server: whole calls with a deadline and retries.
+
+Retried are UNAVAILABLE and RESOURCE_EXHAUSTED, with jitter, never before the server's own advice
+and never past the deadline. Every request travels on a stream of its own, so that gRPC carries
+its deadline and its cancel.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import empty_pb2
+
+from lumen_client.address import Address
+from lumen_client.errors import NotReachable, ServerError
+from lumen_wire import chunks, errors
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
+
+_MESSAGE_BYTES = 64 * 1024 * 1024
+_FIRST_BACKOFF_S = 0.1
+_LONGEST_BACKOFF_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificates for a `grpcs` address, PEM; `authority` replaces the name that is checked."""
+
+    roots: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+    authority: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How every call of a client behaves."""
+
+    token: str | None = None
+    tls: Tls | None = None
+    timeout_s: float = 30.0
+    retries: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer to one request: the result's bytes, its mime and the meta beside it."""
+
+    result: bytes
+    mime: str
+    meta: Mapping[str, str]
+
+
+class Connection:
+    """One channel. Belongs to the event loop on which it was made."""
+
+    def __init__(self, address: Address, options: CallOptions) -> None:
+        self._address = address
+        self._options = options
+        self._channel = _open_channel(address, options)
+        self._stub = pb_grpc.InferenceStub(self._channel)
+        self._metadata = (("authorization", f"Bearer {options.token}"),) if options.token else None
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight end as cancelled."""
+        await self._channel.close()
+
+    async def infer(self, request: pb.InferRequest, timeout_s: float | None = None) -> Answer:
+        """Send one whole request and return its answer.
+
+        Raises:
+            ServerError: the server refused or failed, after the retries.
+            NotReachable: nobody answered at the address.
+
+        """
+        give_up_at = time.monotonic() + (timeout_s or self._options.timeout_s)
+        for attempt in range(self._options.retries + 1):
+            try:
+                return await self._attempt(request, give_up_at - time.monotonic())
+            except (errors.Unavailable, errors.ResourceExhausted) as error:
+                pause_s = _pause_s(attempt, error.retry_after_ms)
+                last = attempt == self._options.retries
+                if last or time.monotonic() + pause_s >= give_up_at:
+                    raise self._translated(error) from error
+                await asyncio.sleep(pause_s)
+            except errors.WireError as error:
+                raise self._translated(error) from error
+        raise AssertionError("the loop above returns or raises")
+
+    async def capabilities(self) -> list[pb.Capability]:
+        """Return one record per service behind the address."""
+        call = self._stub.StreamCapabilities(
+            empty_pb2.Empty(),
+            timeout=self._options.timeout_s,
+            metadata=self._metadata,
+        )
+        try:
+            return [record async for record in call]
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(errors.from_rpc_error(error)) from error
+
+    async def health(self) -> None:
+        """Return when the server says that it serves; raise its reason otherwise."""
+        try:
+            await self._stub.Health(
+                empty_pb2.Empty(),
+                timeout=self._options.timeout_s,
+                metadata=self._metadata,
+            )
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(errors.from_rpc_error(error)) from error
+
+    async def _attempt(self, request: pb.InferRequest, timeout_s: float) -> Answer:
+        call = self._stub.Infer(
+            iter(chunks.split_request(request)), timeout=timeout_s, metadata=self._metadata
+        )
+        parts: list[pb.InferResponse] = []
+        try:
+            async for response in call:
+                if response.HasField("error"):
+                    raise errors.from_inband(response.error, response.meta)
+                parts.append(response)
+                if response.is_final:
+                    break
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_rpc_error(error) from error
+        finally:
+            call.cancel()
+        if not parts or not parts[-1].is_final:
+            raise errors.Internal("the server ended the stream without an answer")
+        parts.sort(key=lambda part: part.offset)
+        return Answer(
+            result=b"".join(part.result for part in parts),
+            mime=parts[0].result_mime,
+            meta=dict(parts[0].meta),
+        )
+
+    def _translated(self, error: errors.WireError) -> ServerError:
+        code = error.status.name
+        if isinstance(error, errors.Unavailable) and _nobody_listens(error):
+            return NotReachable(
+                code, f"{self._address.target} does not answer. Is Lumen running there?"
+            )
+        return ServerError(code, error.message, retry_after_ms=error.retry_after_ms)
+
+
+def _nobody_listens(error: errors.WireError) -> bool:
+    """Tell "no server there" from a server's own UNAVAILABLE.
+
+    gRPC has no code for it; its core's sentence is the only sign.
+    """
+    cause = error.__cause__
+    details = cause.details() if isinstance(cause, grpc.aio.AioRpcError) else ""
+    return "failed to connect to all addresses" in (details or "")
+
+
+def _pause_s(attempt: int, pushback_ms: int | None) -> float:
+    backoff_s: float = min(_FIRST_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S)
+    jittered_s = backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, no secret
+    return max(jittered_s, (pushback_ms or 0) / 1000)
+
+
+def _open_channel(address: Address, options: CallOptions) -> grpc.aio.Channel:
+    arguments: list[tuple[str, int | str]] = [
+        ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+        ("grpc.max_send_message_length", _MESSAGE_BYTES),
+        # The connection's own back-off: a server that starts within seconds is found in seconds.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 3000),
+    ]
+    if address.scheme == "grpc":
+        return grpc.aio.insecure_channel(address.target, options=arguments)
+    tls = options.tls or Tls()
+    if tls.authority:
+        arguments.append(("grpc.ssl_target_name_override", tls.authority))
+    credentials = grpc.ssl_channel_credentials(tls.roots, tls.key, tls.certificate)
+    return grpc.aio.secure_channel(address.target, credentials, options=arguments)

@@ -1,0 +1,316 @@
+"""What gRPC, batching and the router cost, beside the limit of the same machine in the same run.
+
+    python tests/bench/bench_serving.py --cores 2 --pairs 5
+
+A ViT-B/32-sized ONNX model with random weights, JPEGs of 1024x768. Limit and server run in turn,
+pair by pair. The load generator shares the cores with what it measures, so its CPU is measured and
+given back: ratio = (server answers / CPU seconds left to the server) / (limit pictures / CPU
+seconds left to the limit), where left = cores * seconds - the generator's CPU seconds.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+import vit_model
+from processes import Served, served
+
+from lumen_cli.bench import drawn_jpeg
+from lumen_cli.bench.load import Load, Run, run_load
+from lumen_cli.bench.report import percentile, summarise
+from lumen_wire.pb import ml_service_pb2 as pb
+
+IN_FLIGHT = (1, 8, 32)
+
+
+@dataclass
+class Plan:
+    """How much to measure."""
+
+    cores: int
+    pairs: int
+    seconds: float
+    folder: Path
+    fake_delay_ms: float = 20.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
+    parser.add_argument("--folder", type=Path, default=Path("bench-results"))
+    options = parser.parse_args()
+    plan = Plan(options.cores, options.pairs, options.seconds, options.folder.resolve())
+    cores = set(sorted(os.sched_getaffinity(0))[: plan.cores])
+    os.sched_setaffinity(0, cores)
+    cache = plan.folder / "cache"
+    source = vit_model.write_model(plan.folder / "source", say)
+    results = {
+        "machine": {"processor": processor(), "cores": len(cores), "python": sys.version.split()[0]}
+    }
+    with ExitStack() as stack:
+        server = stack.enter_context(a_server(plan, source, cache, cores, {}))
+        results["model"] = model_figures(server, source)
+        limit = stack.enter_context(a_limit(plan, cache, server, cores))
+        results |= compare_with_limit(plan, server, limit)
+        router = stack.enter_context(a_router(plan, server, "router-vit"))
+        rate = 0.3 * results["throughput"]["32"]["per_second"]
+        results["router_before_vit"] = compare_with_router(plan, server, router, rate)
+    with ExitStack() as stack:
+        fake = {"LUMEN_BACKEND": "fake", "LUMEN_FAKE_DELAY_MS": str(plan.fake_delay_ms)}
+        server = stack.enter_context(a_server(plan, source, cache, cores, fake))
+        router = stack.enter_context(a_router(plan, server, "router-fake"))
+        results["router_idle_rss_mib"] = round(router.rss_mib(), 1)
+        saturation = summarise(run(load(router, 32, plan.seconds))).per_second
+        results["router_before_fake"] = compare_with_router(plan, server, router, 0.3 * saturation)
+        results["router_before_fake"]["saturation_per_second"] = round(saturation, 1)
+    path = plan.folder / f"serving-{len(cores)}-cores.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    print(json.dumps(results, indent=2))
+    say(f"wrote {path}")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+@contextmanager
+def a_server(
+    plan: Plan, source: Path, cache: Path, cores: set[int], more: dict[str, str]
+) -> Iterator[Served]:
+    """A model server of the random ViT on these cores."""
+    config = plan.folder / "server.json"
+    config.write_text(json.dumps(server_config(source)))
+    env = {
+        "LUMEN_CONFIG": str(config),
+        "LUMEN_CACHE_DIR": str(cache),
+        "LUMEN_SOURCE_DIR": str(source.parent),
+        "LUMEN_CPU_LIMIT": str(len(cores)),
+        **more,
+    }
+    with served("lumen_serving", env, plan.folder / "run", first="lumen_resources") as one:
+        yield one
+
+
+def server_config(source: Path) -> dict[str, Any]:
+    return {
+        "service": "clip",
+        "namespace": "default",
+        "family": "clip",
+        "model": {
+            "name": vit_model.NAME,
+            "runtime": "onnx",
+            "precision": "fp32",
+            "source": {"uri": f"file://{source}"},
+        },
+        "labelSets": [{"name": "classes"}],
+        "accelerator": "cpu",
+    }
+
+
+@contextmanager
+def a_router(plan: Plan, server: Served, name: str) -> Iterator[Served]:
+    """A router in front of that server."""
+    routes = plan.folder / f"{name}.json"
+    service = {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenModelService",
+        "metadata": {"name": "clip"},
+        "spec": {
+            "family": "clip",
+            "model": {"name": vit_model.NAME, "runtime": "onnx"},
+            "pool": "cpu",
+        },
+        "status": {"routes": [{"variant": "main", "service": "clip", "weight": 100}]},
+    }
+    endpoint = {"address": server.target, "ready": True, "terminating": False}
+    routes.write_text(json.dumps({"services": [service], "endpoints": {"clip": [endpoint]}}))
+    env = {"LUMEN_ROUTES_FILE": str(routes)}
+    with served("lumen_router", env, plan.folder / name) as one:
+        yield one
+
+
+class Limit:
+    """The in-process pipeline, in a process of its own; it answers one command at a time."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self, what: str, seconds: float) -> dict[str, float]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": what, "seconds": seconds}) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+@contextmanager
+def a_limit(plan: Plan, cache: Path, server: Served, cores: set[int]) -> Iterator[Limit]:
+    """The limit with the server's own cap."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(Path(__file__).with_name("limit.py")),
+            *("--config", str(plan.folder / "server.json"), "--cache", str(cache)),
+            *("--threads", str(len(cores)), "--decoders", str(len(cores))),
+            *("--cap", str(image_cap(server))),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        json.loads(process.stdout.readline())
+        yield Limit(process)
+    finally:
+        process.stdin.close()
+        process.wait(60)
+
+
+def image_cap(server: Served) -> int:
+    """The cap that the server's warm-up measured for pictures."""
+    caps = server.status()["caps"]
+    assert isinstance(caps, dict)
+    return int(caps["image"])
+
+
+def model_figures(server: Served, source: Path) -> dict[str, Any]:
+    weights_mib = sum(p.stat().st_size for p in (source / "onnx").iterdir()) / 2**20
+    rss_mib = server.rss_mib()
+    return {
+        "cap": image_cap(server),
+        "weights_mib": round(weights_mib, 1),
+        "server_rss_mib": round(rss_mib, 1),
+        "above_weights_mib": round(rss_mib - weights_mib, 1),
+    }
+
+
+def load(target: Served, in_flight: int, seconds: float, rate: float | None = None) -> Load:
+    body = pb.InferRequest(
+        correlation_id="bench",
+        task="image_embed",
+        payload=drawn_jpeg(1024, 768),
+        payload_mime="image/jpeg",
+        meta={"vector": "f32le"},
+    ).SerializeToString()
+    return Load(
+        target=target.target,
+        requests=(body,),
+        concurrency=in_flight,
+        rate=rate,
+        duration_s=seconds,
+        # A closed warm-up loop would fill the queues before an open loop.
+        warmup_s=1.0 if rate is None else 0.0,
+    )
+
+
+def run(what: Load) -> Run:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run_load(what))
+
+
+def compare_with_limit(plan: Plan, server: Served, limit: Limit) -> dict[str, Any]:
+    """Throughput and latency over gRPC beside the limit, in interleaved pairs."""
+    pairs: dict[int, list[dict[str, float]]] = {n: [] for n in IN_FLIGHT}
+    singles: list[float] = []
+    for pair in range(plan.pairs):
+        best = limit.ask("throughput", plan.seconds)
+        alone = limit.ask("single", plan.seconds / 2)
+        say(f"pair {pair + 1} of {plan.pairs}: limit {best['per_second']:.1f} a second")
+        for n in IN_FLIGHT:
+            figures = one_load(plan, server, n)
+            left_s = plan.cores * figures["seconds"] - figures["generator_cpu_s"]
+            figures["ratio"] = (figures["answered"] / left_s) / (best["per_second"] / plan.cores)
+            figures["raw_ratio"] = figures["per_second"] / best["per_second"]
+            figures["limit_per_second"] = best["per_second"]
+            pairs[n].append(figures)
+            say(
+                f"  {n:2} in flight: {figures['per_second']:.1f} a second, "
+                f"p50 {figures['p50']:.1f} ms, ratio {figures['ratio']:.3f}"
+            )
+        singles.append(pairs[1][-1]["p50"] - alone["both_ms"])
+        say(f"  single call above decode and model: {singles[-1]:.2f} ms")
+    return {
+        "throughput": {str(n): medians(rows) for n, rows in pairs.items()},
+        "single_above_decode_and_model_ms": round(statistics.median(singles), 2),
+    }
+
+
+def one_load(plan: Plan, server: Served, in_flight: int) -> dict[str, float]:
+    items, batches = server.metric("lumen_batch_size_sum"), server.metric("lumen_batch_size_count")
+    report = summarise(run(load(server, in_flight, plan.seconds)))
+    items = server.metric("lumen_batch_size_sum") - items
+    batches = server.metric("lumen_batch_size_count") - batches
+    return {
+        "answered": report.answered,
+        "failed": report.calls - report.answered,
+        "seconds": report.seconds,
+        "per_second": report.per_second,
+        "p50": report.percentiles_ms["p50"],
+        "p95": report.percentiles_ms["p95"],
+        "p99": report.percentiles_ms["p99"],
+        "mean_batch": items / batches if batches else 0.0,
+        "generator_cpu_s": report.generator_cpu_s,
+    }
+
+
+def medians(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {key: round(statistics.median(row[key] for row in rows), 3) for key in rows[0]}
+
+
+def compare_with_router(
+    plan: Plan, server: Served, router: Served, rate: float
+) -> dict[str, float]:
+    """What the router adds at a fixed rate, an open loop, direct and routed in turn."""
+    added: dict[str, list[float]] = {"p50": [], "p99": []}
+    latencies: dict[str, list[float]] = {"direct": [], "routed": []}
+    cpu_ms: list[float] = []
+    for warmed in (server, router):
+        run(load(warmed, 1, 1.0))
+    for _ in range(plan.pairs):
+        direct = run(load(server, 64, plan.seconds, rate))
+        before_s = router.cpu_s()
+        routed = run(load(router, 64, plan.seconds, rate))
+        cpu_ms.append((router.cpu_s() - before_s) * 1000 / len(routed.samples))
+        for name, one in (("direct", direct), ("routed", routed)):
+            latencies[name] += [s.latency_ms for s in one.samples if s.code == "OK"]
+        a, b = summarise(direct).percentiles_ms, summarise(routed).percentiles_ms
+        for p, values in added.items():
+            values.append(b[p] - a[p])
+    pooled = {
+        f"pooled_added_{p}_ms": percentile(sorted(latencies["routed"]), float(p[1:]))
+        - percentile(sorted(latencies["direct"]), float(p[1:]))
+        for p in added
+    }
+    return {
+        "rate_per_second": round(rate, 2),
+        "calls": len(latencies["routed"]),
+        **{f"added_{p}_ms": round(statistics.median(v), 2) for p, v in added.items()},
+        **{key: round(value, 2) for key, value in pooled.items()},
+        "router_cpu_ms_a_call": round(statistics.median(cpu_ms), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
