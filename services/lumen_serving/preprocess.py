@@ -1,0 +1,96 @@
+"""From a decoded picture to the model's square, and from that to its float input.
+
+Sizes are rounded exactly as torchvision does it for open_clip, so that the same picture gives the
+same vector here and there. Called by `images` (geometry) and by the backends (normalisation).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lumen_resources.layouts import Preprocess
+
+_FILTERS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
+# Up to this ratio of the edges the whole picture is resized, as open_clip does it; beyond, the
+# resized picture would be mostly cropped away, and a 1 x 60,000,000 one would need gigabytes.
+_MOST_RATIO = 4
+
+
+def resized_size(width: int, height: int, preprocess: Preprocess) -> tuple[int, int]:
+    """Return (width, height) after the resize and before the crop, at least `size` each."""
+    side = preprocess.size
+    if preprocess.resize_mode == "squash":
+        return side, side
+    # torchvision's Resize(int): the long edge is truncated, not rounded.
+    if width <= height:
+        return side, int(side * height / width)
+    return int(side * width / height), side
+
+
+def crop_offset(edge: int, side: int) -> int:
+    """Return where torchvision's CenterCrop begins on an edge: half of the rest, half to even."""
+    return round((edge - side) / 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An upright RGB picture, perhaps decoded at a fraction of its size.
+
+    `original` is the (width, height) that decides the geometry. `region` (left, top, right,
+    bottom) is where the whole of it lies in `picture`: a JPEG of 257 pixels decoded by halves is
+    129 pixels wide, of which 128.5 are the picture.
+    """
+
+    picture: Image.Image
+    original: tuple[int, int]
+    region: tuple[float, float, float, float]
+
+    @classmethod
+    def whole(cls, picture: Image.Image) -> "Decoded":
+        """Wrap a picture of full size."""
+        return cls(picture, picture.size, (0, 0, *picture.size))
+
+
+def model_square(decoded: Decoded, preprocess: Preprocess) -> Image.Image:
+    """Return the picture resized and cropped to `size` x `size`."""
+    side, resample = preprocess.size, _FILTERS[preprocess.interpolation]
+    width, height = resized_size(*decoded.original, preprocess)
+    left, top = crop_offset(width, side), crop_offset(height, side)
+    if max(width, height) <= _MOST_RATIO * side:
+        resized = decoded.picture.resize((width, height), resample, box=decoded.region)
+        return resized.crop((left, top, left + side, top + side))
+    # Only the part that stays: the same filter at the same scale, from the crop's own box.
+    x0, y0, x1, y1 = decoded.region
+    x, y = (x1 - x0) / width, (y1 - y0) / height
+    box = (x0 + left * x, y0 + top * y, x0 + (left + side) * x, y0 + (top + side) * y)
+    return decoded.picture.resize((side, side), resample, box=box)
+
+
+@dataclass(frozen=True, slots=True)
+class Normaliser:
+    """uint8 RGB rows to the float input of a vision tower."""
+
+    levels: NDArray[np.float32]  # [3, 256]: what each level of each channel becomes
+
+    @classmethod
+    def of(cls, preprocess: Preprocess) -> "Normaliser":
+        """Build the table: (level / 255 - mean) / std in float32, torchvision's own order."""
+        unit = np.arange(256, dtype=np.float32) / np.float32(255)
+        mean = np.asarray(preprocess.mean, np.float32)[:, None]
+        std = np.asarray(preprocess.std, np.float32)[:, None]
+        return cls((unit[None] - mean) / std)
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return [N, 3, S, S] float32 for [N, S, S, 3] uint8: bit for bit open_clip's values."""
+        count, height, width, channels = images.shape
+        out = np.empty((count, channels, height, width), np.float32)
+        for channel in range(channels):
+            plane = np.ascontiguousarray(images[..., channel])
+            # Every index is a byte and every table has 256 entries: nothing to check.
+            np.take(self.levels[channel], plane, out=out[:, channel], mode="clip")
+        return out
