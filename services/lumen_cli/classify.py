@@ -61,7 +61,7 @@ def command(
     timeout_s: float,
     output: str,
 ) -> None:
-    r"""Say what PICTURES show: CLIP names the scene and, if it is an animal, BioCLIP the species.
+    """Say what PICTURES show: CLIP names the scene and, if it is an animal, BioCLIP the species.
 
     PICTURES are files or folders. Shares are shares within the label set, not probabilities of
     truth.

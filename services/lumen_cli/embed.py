@@ -31,7 +31,7 @@ def command(
     timeout_s: float,
     output: str,
 ) -> None:
-    r"""Print the embeddings of ITEMS: paths of pictures, or texts.
+    """Print the embeddings of ITEMS: paths of pictures, or texts.
 
     \b
     Examples:

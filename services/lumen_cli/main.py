@@ -5,18 +5,28 @@ Each command lives in a module of its own that exports `command`.
 
 import importlib
 import sys
+from dataclasses import dataclass
 
 import click
 
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command lives and what `lumen --help` says of it."""
+
+    module: str
+    help: str
+
+
 COMMANDS = {
-    "up": "lumen_cli.up",
-    "serve": "lumen_cli.serve",
-    "router": "lumen_cli.router",
-    "classify": "lumen_cli.classify",
-    "embed": "lumen_cli.embed",
-    "resources": "lumen_cli.resources",
-    "bench": "lumen_cli.bench",
-    "version": "lumen_cli.version",
+    "up": Entry("lumen_cli.up", "Run the services of a manifest on this machine."),
+    "serve": Entry("lumen_cli.serve", "Run one model server from a single-server file."),
+    "router": Entry("lumen_cli.router", "Run a router over a file of routes."),
+    "classify": Entry("lumen_cli.classify", "Say what pictures show: the scene, the species."),
+    "embed": Entry("lumen_cli.embed", "Print the vectors of texts and pictures."),
+    "resources": Entry("lumen_cli.resources", "Fetch, verify and inspect models' files."),
+    "bench": Entry("lumen_cli.bench", "Send load to a server and print its figures."),
+    "version": Entry("lumen_cli.version", "Print the versions of what is installed."),
 }
 
 
@@ -31,16 +41,22 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command, or None when there is no such name."""
         del ctx
-        module = COMMANDS.get(cmd_name)
-        if module is None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
             return None
-        command: click.Command = importlib.import_module(module).command
+        command: click.Command = importlib.import_module(entry.module).command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each command with its line, without importing any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    r"""Serve CLIP and BioCLIP models, on this machine or a cluster.
+    """Serve CLIP and BioCLIP models, on this machine or a cluster.
 
     \b
     Start here:

@@ -14,7 +14,7 @@ PACKAGES = ("grpcio", "protobuf", "onnxruntime", "numpy", "pillow", "simplejpeg"
 @click.command("version")
 @output_option
 def command(output: str) -> None:
-    r"""Print the versions of Lumen and of what it computes with.
+    """Print the versions of Lumen and of what it computes with.
 
     \b
     Example:

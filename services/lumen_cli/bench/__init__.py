@@ -76,7 +76,7 @@ def command(
     plot: Path | None,
     output: str,
 ) -> None:
-    r"""Send load to TARGET (host:port) and print rates, percentiles and errors by code.
+    """Send load to TARGET (host:port) and print rates, percentiles and errors by code.
 
     \b
     Examples:

@@ -70,10 +70,10 @@ class Run:
     generator_cpu_s: float = 0.0
 
 
-async def run_load(load: Load, on_sample: "Call"able[[Sample], None] | None = None) -> Run:
+async def run_load(load: Load, on_sample: Callable[[Sample], None] | None = None) -> Run:
     """Send the load and return what was measured; calls made during warm-up are not in it."""
     async with _channel(load) as channel:
-        method: "Method" = channel.stream_stream(METHOD)
+        method: Method = channel.stream_stream(METHOD)
         await _warm_up(load, method)
         run = Run(started_s=time.perf_counter())
         cpu_s = time.process_time()
@@ -91,7 +91,7 @@ async def probe(load: Load) -> Sample:
     """Send one call and return its sample: is anybody there, and does it like the request?"""
     async with _channel(load) as channel:
         run = Run(started_s=time.perf_counter())
-        method: "Method" = channel.stream_stream(METHOD)
+        method: Method = channel.stream_stream(METHOD)
         send = _Sender(load, method, run, None)
         await send.once(load.requests[0], time.perf_counter())
         return run.samples[0]
@@ -174,13 +174,13 @@ class _Sender:
         load: Load,
         method: "Method",
         run: Run,
-        on_sample: "Call"able[[Sample], None] | None,
+        on_sample: Callable[[Sample], None] | None,
     ) -> None:
         self._load = load
         self._method = method
         self._run = run
         self._on_sample = on_sample
-        self._kept: dict[asyncio.Task[None] | None, "Call"] = {}
+        self._kept: dict[asyncio.Task[None] | None, Call] = {}
 
     def record(self, due_s: float, code: str) -> None:
         """Record a call that was due at `due_s` and ends now."""
