@@ -1,0 +1,1 @@
+"""How the demo models are made: captions, tokenizer, pictures, fitting, export, packing."""
