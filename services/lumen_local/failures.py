@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
 from lumen_manifest.conditions import Reason
 
 # The kubelet keeps 4 KiB of a message; a longer one is somebody's log.

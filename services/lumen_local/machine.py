@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from lumen_local.errors import PoolRefused
 from lumen_manifest.closed_sets import Accelerator, Runtime
 from lumen_manifest.conditions import Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import DEFAULT_RUNTIMES, LumenNodePool, NodePoolSpec
 from lumen_manifest.object_meta import ClusterObjectMeta
-
-from lumen_local.errors import PoolRefused
 
 # The package that must be importable for a runtime, and the extra that brings it.
 PACKAGES = {

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from lumen_local.processes import Probe, Probes
 
@@ -64,10 +64,13 @@ class HealthClient:
             channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
             self._channels[probe.port] = channel
         request = health_pb2.HealthCheckRequest(service=probe.service)
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(
-                request, timeout=probe.timeout_s
-            )
+            answer = await check(request, timeout=probe.timeout_s)
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lumen_manifest.conditions import Reason
-
 from lumen_local.backoff import Backoff
 from lumen_local.child import Child, Watcher
 from lumen_local.events import (
@@ -29,6 +27,7 @@ from lumen_local.failures import Failure, failure_of, parse_termination
 from lumen_local.probes import Finding, HealthClient, watch
 from lumen_local.processes import FileToWrite, PodProcesses, ProcessSpec
 from lumen_local.status_page import attestation_of, fetch_status
+from lumen_manifest.conditions import Reason
 
 # How long the router may take to read the routes file again before a server is told to end.
 SPREAD_S = 0.3

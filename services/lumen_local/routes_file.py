@@ -8,6 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lumen_local.events import (
+    Attestation,
+    Event,
+    Failed,
+    FilesVerified,
+    Phase,
+    Ready,
+    Working,
+)
+from lumen_local.failures import Failure, Verified
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import (
     Condition,
@@ -19,17 +29,6 @@ from lumen_manifest.model_service import (
 )
 from lumen_manifest.names import STABLE_VARIANT
 from lumen_manifest.routes_document import RouteEndpoint, RoutesDocument
-
-from lumen_local.events import (
-    Attestation,
-    Event,
-    Failed,
-    FilesVerified,
-    Phase,
-    Ready,
-    Working,
-)
-from lumen_local.failures import Failure, Verified
 
 _WAITING = {
     Phase.FETCHING: Reason.FETCHING,

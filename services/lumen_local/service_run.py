@@ -7,8 +7,6 @@ In a pod each replica has its own.
 import asyncio
 import time
 
-from lumen_manifest.conditions import Reason
-
 from lumen_local.child import Child
 from lumen_local.events import Failed, FilesVerified, LogLine, Phase, Progress, Warned, Working
 from lumen_local.failures import Failure, failure_of, parse_termination, verified_of
@@ -22,6 +20,7 @@ from lumen_local.replica import (
     write_files,
 )
 from lumen_local.status_page import fetch_status, progress_of
+from lumen_manifest.conditions import Reason
 
 PROGRESS_LOOK_S = 0.25
 PHASES = {"resources": Phase.FETCHING, "prepare": Phase.PREPARING}
@@ -35,6 +34,11 @@ class ServiceRun:
         self._around = around
         self._stop = asyncio.Event()
         self._replicas = [Replica(plan, n, around) for n in range(plan.line.replicas)]
+
+    @property
+    def name(self) -> str:
+        """Return the service's name."""
+        return self._plan.name
 
     @property
     def killed(self) -> bool:

@@ -11,8 +11,6 @@ import traceback
 from collections.abc import Sequence
 from enum import StrEnum
 
-from lumen_manifest.conditions import Reason
-
 from lumen_local.events import (
     AllReady,
     Event,
@@ -25,6 +23,7 @@ from lumen_local.events import (
 from lumen_local.failures import Failure
 from lumen_local.replica import ServicePlan, Surroundings
 from lumen_local.service_run import ServiceRun
+from lumen_manifest.conditions import Reason
 
 
 class Outcome(StrEnum):

@@ -32,19 +32,16 @@ def seconds(value: float) -> str:
 
 
 def progress(phase: Phase, of: Progress) -> str:
-    """Say what a service is doing, and how far it is."""
-    parts = [phase.value]
-    if of.total_bytes:
-        parts = [f"{phase.value} {size(of.done_bytes)} / {size(of.total_bytes)}"]
-        if of.rate_bytes_per_s > 0:
-            parts.append(f"{size(of.rate_bytes_per_s)}/s")
-        if of.eta_s is not None:
-            parts.append(f"{seconds(of.eta_s)} left")
-    elif of.phase and of.phase.lower() != phase.value:
-        parts.append(of.phase)
-    if of.file:
-        parts.append(of.file)
-    return "   ".join(parts)
+    """Say what a service is doing, and how far it is; its own word for it is the better one."""
+    doing = of.phase.lower() or phase.value
+    if not of.total_bytes:
+        return "   ".join(part for part in (doing, of.file) if part)
+    parts = [f"{doing}  {size(of.done_bytes)} / {size(of.total_bytes)}"]
+    if of.rate_bytes_per_s > 0:
+        parts.append(f"{size(of.rate_bytes_per_s)}/s")
+    if of.eta_s is not None:
+        parts.append(f"{seconds(of.eta_s)} left")
+    return "   ".join([*parts, *([of.file] if of.file else [])])
 
 
 def attested(said: Attestation) -> str:

@@ -1,0 +1,127 @@
+"""One run from first process to last: display, guard, routes file, signals, exit code.
+
+`up` and `serve` build a RunPlan; everything after that is the same for both.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+
+from lumen_local.display import Display
+from lumen_local.events import Event, Starting, Warned
+from lumen_local.guarded import Guard
+from lumen_local.output_stream import OutputClosed
+from lumen_local.replica import ServicePlan, Surroundings
+from lumen_local.routes_file import RoutesFile
+from lumen_local.state_dir import RunFolders
+from lumen_local.supervisor import Outcome, Supervisor
+from lumen_manifest.model_service import LumenModelService
+
+TICK_S = 0.1
+
+EXIT_DRAINED = 0
+EXIT_NOTHING_SERVES = 1
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What to run. `router` None: the one server is the door itself."""
+
+    services: Sequence[LumenModelService]
+    plans: Sequence[ServicePlan]
+    router: ServicePlan | None
+    address: str
+    folders: RunFolders
+    warnings: Sequence[tuple[str, str]] = ()
+
+
+def run(plan: RunPlan, display: Display) -> int:
+    """Run until a signal, or until nothing can ever serve; return the exit code."""
+    return asyncio.run(_Run(plan, display).to_its_end())
+
+
+class _Run:
+    def __init__(self, plan: RunPlan, display: Display) -> None:
+        self._plan = plan
+        self._display: Display | None = display
+        self._stop = asyncio.Event()
+
+    async def to_its_end(self) -> int:
+        plan = self._plan
+        self._routes = RoutesFile(plan.folders.routes_file, plan.services)
+        self._show(
+            Starting(
+                tuple(p.line for p in plan.plans),
+                plan.address,
+                plan.router is not None,
+                str(plan.folders.state),
+            )
+        )
+        for service, message in plan.warnings:
+            self._show(Warned(service, message))
+        async with Guard(plan.folders.run_id) as guard, asyncio.TaskGroup() as group:
+            around = Surroundings(self._tell, self._routes, guard)
+            supervisor = Supervisor(plan.plans, plan.router, plan.address, around)
+            ticking = group.create_task(self._tick())
+            try:
+                return await self._until_signalled(supervisor.run(self._stop))
+            finally:
+                ticking.cancel()
+                self._close()
+
+    async def _until_signalled(self, running: Awaitable[Outcome]) -> int:
+        """Drain at the first signal, kill everything at the second."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(running)
+
+        def on_signal() -> None:
+            if self._stop.is_set():
+                task.cancel()
+            self._stop.set()
+
+        for number in handled_signals():
+            loop.add_signal_handler(number, on_signal)
+        try:
+            outcome = await task
+        except asyncio.CancelledError:
+            return EXIT_INTERRUPTED
+        return EXIT_DRAINED if outcome is Outcome.STOPPED else EXIT_NOTHING_SERVES
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            if self._display is not None:
+                try:
+                    self._display.tick()
+                except OutputClosed:
+                    self._mute()
+
+    def _tell(self, event: Event) -> None:
+        self._routes.observe(event)
+        self._show(event)
+
+    def _show(self, event: Event) -> None:
+        if self._display is not None:
+            try:
+                self._display.show(event)
+            except OutputClosed:
+                self._mute()
+
+    def _mute(self) -> None:
+        """Stop in good order when nobody reads any more: who started us is gone."""
+        self._display = None
+        self._stop.set()
+
+    def _close(self) -> None:
+        if self._display is not None:
+            self._display.close()
+
+
+def handled_signals() -> list[signal.Signals]:
+    """Return the signals that end a run; a hang-up ignored by nohup stays ignored."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        found.append(signal.SIGHUP)
+    return found

@@ -1,0 +1,205 @@
+"""A place to supervise fake pods in: hand-built pod templates, recorded events."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lumen_local.backoff import Backoff
+from lumen_local.events import Event, ServiceLine
+from lumen_local.free_ports import FreePorts
+from lumen_local.guarded import Guard
+from lumen_local.pod_env import Places
+from lumen_local.processes import pod_processes
+from lumen_local.replica import ServicePlan, Surroundings
+from lumen_local.supervisor import Supervisor
+
+FAKE_SERVER = Path(__file__).parent / "fake_server.py"
+BOUND_S = 40.0
+
+
+def a_probe(service: str, **fields: object) -> dict[str, Any]:
+    return {"grpc": {"port": 50052, "service": service}, "periodSeconds": 1, **fields}
+
+
+def a_server(name: str, tmp_path: Path, *, habits: str = "", **fields: object) -> dict[str, Any]:
+    """A container that runs fake_server.py under the probes that every model server has."""
+    env = {
+        "NAME": name,
+        "HABITS": habits,
+        "SWITCH": str(tmp_path / f"{name}.switch"),
+        "DIARY": str(tmp_path / "diary"),
+    }
+    return {
+        "name": "server",
+        "command": ["python3", str(FAKE_SERVER)],
+        "env": [{"name": key, "value": value} for key, value in env.items()],
+        "startupProbe": a_probe("home_native.v1.Inference", failureThreshold=60, timeoutSeconds=5),
+        "readinessProbe": a_probe("home_native.v1.Inference", failureThreshold=1, timeoutSeconds=5),
+        "livenessProbe": a_probe("liveness", failureThreshold=2, timeoutSeconds=5),
+        **fields,
+    }
+
+
+def a_program(name: str, code: str) -> dict[str, Any]:
+    """A container that runs a few lines of Python."""
+    return {"name": name, "command": ["python3", "-c", code]}
+
+
+def a_deployment(*containers: dict[str, Any], grace_s: int = 20) -> dict[str, Any]:
+    """A Deployment whose last container is the server, those before it init containers."""
+    *init, server = containers
+    pod = {
+        "initContainers": init,
+        "containers": [server],
+        "terminationGracePeriodSeconds": grace_s,
+    }
+    return {"spec": {"template": {"spec": pod}}}
+
+
+@dataclass
+class Roster:
+    """Writes down what the router would be told."""
+
+    told: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def started(self, service: str, replica: int, address: str) -> None:
+        self.told.append(("started", service, replica))
+
+    def ready(self, service: str, replica: int, *, ready: bool) -> None:
+        self.told.append(("ready" if ready else "unready", service, replica))
+
+    def terminating(self, service: str, replica: int) -> None:
+        self.told.append(("terminating", service, replica))
+
+    def gone(self, service: str, replica: int) -> None:
+        self.told.append(("gone", service, replica))
+
+
+@dataclass
+class Run:
+    """A supervisor at work."""
+
+    tmp_path: Path
+    events: list[Event] = field(default_factory=list)
+    roster: Roster = field(default_factory=Roster)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[Any] | None = None
+
+    def seen(self, kind: type, **fields: object) -> list[Any]:
+        return [
+            event
+            for event in self.events
+            if isinstance(event, kind)
+            and all(getattr(event, key) == value for key, value in fields.items())
+        ]
+
+    async def until(self, kind: type, count: int = 1, **fields: object) -> Any:
+        await until(lambda: len(self.seen(kind, **fields)) >= count, lambda: str(self.events))
+        return self.seen(kind, **fields)[count - 1]
+
+    def diary(self) -> list[str]:
+        file = self.tmp_path / "diary"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def switch(self, name: str, says: str) -> None:
+        (self.tmp_path / f"{name}.switch").write_text(says)
+
+
+async def until(
+    condition: Callable[[], bool], describe: Callable[[], str] = str, bound_s: float = BOUND_S
+) -> None:
+    """Wait for a condition with a bound."""
+    deadline = time.monotonic() + bound_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {bound_s} s: {describe()}"
+        await asyncio.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def plan(name: str, deployment: dict[str, Any], tmp_path: Path, replicas: int = 1) -> ServicePlan:
+    ports = FreePorts("127.0.0.1")
+
+    def pod(replica: int) -> Any:
+        places = Places(
+            pod_name=f"{name}-{replica}",
+            pod_dir=tmp_path / "pods" / f"{name}-{replica}",
+            cache_dir=tmp_path,
+            source_dir=tmp_path,
+            bind="127.0.0.1",
+            python=sys.executable,
+            parent_pid=os.getpid(),
+            run_id=f"test-{os.getpid()}-{tmp_path.name}",
+            log_level=None,
+            inherited=os.environ,
+        )
+        return pod_processes(deployment, (), ports.take(), places)
+
+    return ServicePlan(ServiceLine(name, "onnx", "cpu", replicas), "127.0.0.1", pod)
+
+
+@pytest.fixture
+def supervise(tmp_path):
+    """Run services by name until the block ends; then everything is killed."""
+
+    @asynccontextmanager
+    async def supervised(
+        router: dict[str, Any] | None = None,
+        replicas: int = 1,
+        backoff: Backoff | None = None,
+        **services: dict[str, Any],
+    ):
+        run = Run(tmp_path)
+        plans = [plan(name, of, tmp_path, replicas) for name, of in services.items()]
+        door = plan("router", router, tmp_path) if router else None
+        async with Guard(f"test-{os.getpid()}-{tmp_path.name}") as guard:
+            around = Surroundings(
+                run.events.append, run.roster, guard, backoff or Backoff(first_s=0.05, longest_s=1)
+            )
+            supervisor = Supervisor(plans, door, "127.0.0.1:50051", around)
+            run.task = asyncio.create_task(supervisor.run(run.stop))
+            try:
+                yield run
+            finally:
+                run.task.cancel()
+                await asyncio.gather(run.task, return_exceptions=True)
+
+    return supervised
+
+
+@pytest.fixture
+def pods():
+    """The builders above, since importlib mode lets no test import its conftest."""
+
+    class Builders:
+        server = staticmethod(a_server)
+        program = staticmethod(a_program)
+        deployment = staticmethod(a_deployment)
+
+    return Builders
+
+
+@pytest.fixture
+def is_alive():
+    """Whether a process runs: zombies have ended."""
+    return alive
+
+
+@pytest.fixture
+def wait_until():
+    """Wait for a condition with a bound."""
+    return until

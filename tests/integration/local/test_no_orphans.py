@@ -1,0 +1,57 @@
+"""Nothing outlives `kill -9` of its parent: not a server, not what a server has started."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lumen_local.free_ports import FreePorts
+
+VICTIM = Path(__file__).parent / "victim.py"
+
+
+@pytest.fixture
+def victim(tmp_path):
+    port = FreePorts("127.0.0.1").take().health
+    process = subprocess.Popen([sys.executable, str(VICTIM), str(tmp_path), str(port)])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def pids(tmp_path) -> list[int]:
+    file = tmp_path / "pids"
+    return [int(word) for word in file.read_text().split()] if file.exists() else []
+
+
+def grandchild(tmp_path) -> int:
+    (line,) = [n for n in (tmp_path / "diary").read_text().splitlines() if "grandchild" in n]
+    return int(line.split()[-1])
+
+
+async def test_kill_9_of_the_parent_leaves_no_process(victim, tmp_path, is_alive, wait_until):
+    await wait_until(lambda: bool(pids(tmp_path)))
+    family = [*pids(tmp_path), grandchild(tmp_path)]
+    lived = [is_alive(pid) for pid in family]
+    victim.send_signal(signal.SIGKILL)
+    await wait_until(lambda: not any(is_alive(pid) for pid in family), lambda: str(family))
+
+    assert lived == [True, True, True]
+
+
+async def test_a_killed_guard_is_replaced_and_its_successor_does_the_same(
+    victim, tmp_path, is_alive, wait_until
+):
+    await wait_until(lambda: bool(pids(tmp_path)))
+    server, first = pids(tmp_path)
+    psutil.Process(first).kill()
+    await wait_until(lambda: pids(tmp_path)[1] != first)
+    survived = is_alive(server)
+    family = [*pids(tmp_path), grandchild(tmp_path)]
+    victim.send_signal(signal.SIGKILL)
+    await wait_until(lambda: not any(is_alive(pid) for pid in family), lambda: str(family))
+
+    assert survived

@@ -1,0 +1,276 @@
+"""What the supervisor does with programs that crash, hang, refuse or obey."""
+
+import json
+import os
+import signal
+
+import psutil
+
+from lumen_local.backoff import Backoff
+from lumen_local.events import (
+    AllReady,
+    Failed,
+    FilesVerified,
+    LogLine,
+    NotReady,
+    Ready,
+    Restarted,
+    Stopped,
+    Stopping,
+)
+from lumen_local.supervisor import Outcome
+from lumen_manifest.conditions import Reason
+
+
+def says(**message) -> str:
+    """A program that writes its termination message; it fails unless it says Verified."""
+    code = 0 if message.get("reason") == "Verified" else 1
+    return (
+        "import os, sys\n"
+        f"open(os.environ['LUMEN_TERMINATION_LOG'], 'w').write({json.dumps(message)!r})\n"
+        f"sys.exit({code})"
+    )
+
+
+async def test_a_service_is_ready_when_its_health_service_says_so_and_not_before(
+    supervise, pods, tmp_path
+):
+    (tmp_path / "clip.switch").write_text("loading")
+    async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
+        await run.until(LogLine, text="clip listens")
+        before = list(run.roster.told)
+        run.switch("clip", "ready")
+        await run.until(AllReady)
+
+        assert before == [("started", "clip", 0)]
+        assert run.roster.told == [("started", "clip", 0), ("ready", "clip", 0)]
+
+
+async def test_a_server_that_says_not_serving_is_taken_out_and_comes_back(
+    supervise, pods, tmp_path
+):
+    async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
+        await run.until(Ready)
+        run.switch("clip", "loading")
+        await run.until(NotReady)
+        run.switch("clip", "ready")
+        await run.until(Ready, count=2)
+
+        assert [kind for kind, *_ in run.roster.told] == ["started", "ready", "unready", "ready"]
+
+
+async def test_a_killed_server_is_started_again_and_serves_again(supervise, pods, tmp_path):
+    async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
+        first = await run.until(Ready)
+        os.kill(server_pid(run), signal.SIGKILL)
+        failed = await run.until(Failed)
+        again = await run.until(Ready, count=2)
+
+        assert failed.failure.reason is Reason.SERVER_CRASHED
+        assert "SIGKILL" in failed.failure.message
+        assert (first.restarts, again.restarts) == (0, 1)
+        assert run.seen(Restarted, restarts=1)
+
+
+async def test_a_program_that_keeps_crashing_waits_longer_each_time(supervise, pods):
+    crashing = pods.program("server", "import sys; print('no such device'); sys.exit(3)")
+    backoff = Backoff(first_s=0.02, longest_s=0.1)
+    async with supervise(clip=pods.deployment(crashing), backoff=backoff) as run:
+        await run.until(Failed, count=5)
+
+        failures = run.seen(Failed)[:5]
+        assert [f.retry_s for f in failures] == [0.02, 0.04, 0.08, 0.1, 0.1]
+        assert "exit code 3" in failures[0].failure.message
+        assert "no such device" in failures[0].failure.message
+
+
+async def test_a_server_that_fails_its_liveness_probe_is_drained_and_started_again(
+    supervise, pods, tmp_path
+):
+    async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
+        await run.until(Ready)
+        run.switch("clip", "dead")
+        failed = await run.until(Failed)
+        run.switch("clip", "ready")
+        await run.until(Ready, count=2)
+
+        assert "liveness" in failed.failure.message
+        assert run.diary()[:2] == ["clip SIGTERM", "clip ends"]
+        assert [kind for kind, *_ in run.roster.told if kind != "unready"] == [
+            *("started", "ready", "terminating", "gone", "started", "ready")
+        ]
+
+
+async def test_init_steps_run_once_and_in_order_however_many_replicas_there_are(
+    supervise, pods, tmp_path
+):
+    note = "open({!r}, 'a').write('{}\\n')"
+    steps = [
+        pods.program(name, note.format(str(tmp_path / "order"), name))
+        for name in ("resources", "prepare")
+    ]
+    async with supervise(
+        clip=pods.deployment(*steps, pods.server("clip", tmp_path)), replicas=2
+    ) as run:
+        await run.until(AllReady)
+
+        assert (tmp_path / "order").read_text().split() == ["resources", "prepare"]
+        assert {event.replica for event in run.seen(Ready)} == {0, 1}
+
+
+async def test_what_the_files_step_verified_is_told(supervise, pods, tmp_path):
+    message = {"reason": "Verified", "digest": "d", "embeddingSpace": "s", "bytes": 9, "files": 4}
+    step = pods.program("resources", says(**message))
+    async with supervise(clip=pods.deployment(step, pods.server("clip", tmp_path))) as run:
+        told = await run.until(FilesVerified)
+
+        assert (told.verified.files, told.verified.file_bytes) == (4, 9)
+        assert told.verified.embedding_space == "s"
+
+
+async def test_a_bad_checksum_ends_its_service_and_no_other(supervise, pods, tmp_path):
+    bad = says(
+        reason="ChecksumMismatch", message="vision.onnx is damaged.", remedy="Fetch.", file="v"
+    )
+    async with supervise(
+        clip=pods.deployment(pods.server("clip", tmp_path)),
+        birds=pods.deployment(pods.program("resources", bad), pods.server("birds", tmp_path)),
+    ) as run:
+        everything = await run.until(AllReady)
+        (failed,) = run.seen(Failed)
+
+        assert failed.failure.reason is Reason.CHECKSUM_MISMATCH
+        assert failed.failure.remedy == "Fetch."
+        assert failed.retry_s is None
+        assert everything.failed == ("birds",)
+        assert not [told for told in run.roster.told if told[1] == "birds"]
+
+
+async def test_a_run_in_which_nothing_can_ever_serve_ends_by_itself(supervise, pods, tmp_path):
+    bad = pods.program("resources", says(reason="ModelInfoInvalid", message="No name."))
+    async with supervise(
+        clip=pods.deployment(bad, pods.server("clip", tmp_path)),
+        router=pods.deployment(pods.server("router", tmp_path)),
+    ) as run:
+        outcome = await run.task
+
+        assert outcome is Outcome.NOTHING_LEFT
+        assert not run.seen(AllReady)
+
+
+async def test_a_source_that_is_away_is_asked_again(supervise, pods, tmp_path):
+    away = {"reason": "SourceUnreachable", "message": "The hub does not answer."}
+    code = (
+        f"import os, pathlib; mark = pathlib.Path({str(tmp_path / 'tried')!r})\n"
+        "if not mark.exists():\n"
+        "    mark.touch()\n"
+        f"    open(os.environ['LUMEN_TERMINATION_LOG'], 'w').write({json.dumps(away)!r})\n"
+        "    raise SystemExit(1)"
+    )
+    step = pods.program("resources", code)
+    async with supervise(clip=pods.deployment(step, pods.server("clip", tmp_path))) as run:
+        await run.until(AllReady)
+        (failed,) = run.seen(Failed)
+
+        assert failed.failure.reason is Reason.SOURCE_UNREACHABLE
+        assert failed.retry_s is not None
+
+
+async def test_the_router_drains_before_the_servers_do(supervise, pods, tmp_path):
+    async with supervise(
+        clip=pods.deployment(pods.server("clip", tmp_path)),
+        birds=pods.deployment(pods.server("birds", tmp_path)),
+        router=pods.deployment(pods.server("router", tmp_path)),
+    ) as run:
+        await run.until(AllReady)
+        run.stop.set()
+        outcome = await run.task
+
+        assert outcome is Outcome.STOPPED
+        assert run.diary()[:2] == ["router SIGTERM", "router ends"]
+        assert sorted(run.diary()[2:]) == [
+            *("birds SIGTERM", "birds ends", "clip SIGTERM", "clip ends")
+        ]
+        assert [type(event) for event in run.events[-2:]] == [Stopping, Stopped]
+        for name in ("clip", "birds"):
+            kinds = [kind for kind, service, _ in run.roster.told if service == name]
+            assert kinds[-2:] == ["terminating", "gone"]
+
+
+async def test_a_stubborn_server_is_killed_after_its_grace_period(
+    supervise, pods, tmp_path, is_alive
+):
+    stubborn = pods.server("clip", tmp_path, habits="stubborn")
+    async with supervise(clip=pods.deployment(stubborn, grace_s=1)) as run:
+        await run.until(AllReady)
+        pid = server_pid(run)
+        run.stop.set()
+        await run.task
+
+        assert run.diary() == ["clip SIGTERM"]
+        assert run.seen(Stopped)[0].killed == ("clip",)
+        assert not is_alive(pid)
+
+
+async def test_a_stop_during_an_init_step_ends_that_step(supervise, pods, tmp_path):
+    step = pods.program("resources", "print('fetching', flush=True); import signal; signal.pause()")
+    async with supervise(clip=pods.deployment(step, pods.server("clip", tmp_path))) as run:
+        await run.until(LogLine, text="fetching")
+        run.stop.set()
+
+        assert await run.task is Outcome.STOPPED
+        assert not run.seen(Failed)
+
+
+async def test_cancelling_the_run_kills_stubborn_servers_at_once(
+    supervise, pods, tmp_path, is_alive
+):
+    stubborn = pods.server("clip", tmp_path, habits="stubborn")
+    async with supervise(clip=pods.deployment(stubborn, grace_s=3600)) as run:
+        await run.until(AllReady)
+        pid = server_pid(run)
+        run.stop.set()
+        await run.until(Stopping)
+    # Leaving the block cancels the run, as a second Ctrl-C does.
+
+    assert not is_alive(pid)
+
+
+async def test_a_servers_own_processes_end_with_it(supervise, pods, tmp_path, is_alive, wait_until):
+    parent = pods.server("clip", tmp_path, habits="parent")
+    async with supervise(clip=pods.deployment(parent)) as run:
+        await run.until(AllReady)
+        grandchild = int(run.diary()[0].split()[-1])
+        run.stop.set()
+        await run.task
+        ran = is_alive(grandchild)
+    # It lives in a session of its own: the guard's last look finds it by the run's id.
+
+    assert ran
+    await wait_until(lambda: not is_alive(grandchild))
+
+
+async def test_a_program_that_does_not_exist_is_named(supervise, pods):
+    missing = {"name": "server", "command": ["/nonexistent/lumen-server"]}
+    async with supervise(clip=pods.deployment(missing)) as run:
+        failed = await run.until(Failed)
+
+        assert "/nonexistent/lumen-server cannot be started" in failed.failure.message
+
+
+def server_pid(run) -> int:
+    """The server's pid, by its environment: nothing else in the run carries its name."""
+    (pid,) = [
+        process.pid
+        for process in psutil.process_iter()
+        if f"{run.tmp_path}" in " ".join(_environ(process).values())
+        and "LUMEN_HEALTH_PORT" in _environ(process)
+    ]
+    return pid
+
+
+def _environ(process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
