@@ -1,0 +1,96 @@
+"""What the router advertises: one record per service, one for smart_classify, or all in one."""
+
+from collections.abc import Iterable
+
+from lumen_manifest.closed_sets import Family
+from lumen_router.directory import Directory, ServicePods
+from lumen_router.errors import NothingReady
+from lumen_router.pods import Learnt
+from lumen_router.routes import Routes, advertised_names
+from lumen_router.smart import species_service
+from lumen_wire import capabilities as wire
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.tasks import SMART_CLASSIFY, Kind
+
+SMART = "smart"
+
+
+def records(directory: Directory) -> list[pb.Capability]:
+    """Return a record per service, CLIP first, smart last; raises NothingReady when there is none.
+
+    A service whose only pod restarts stays advertised for a moment: its calls are held.
+    """
+    routes = directory.routes
+    known = [] if routes is None else [pods for pods in directory.services if pods.last_learnt()]
+    if routes is None or not known:
+        raise NothingReady("no service is ready yet: try again shortly", retry_after_ms=1000)
+    known.sort(key=lambda pods: (not routes.is_first(pods.service), pods.service.family.value))
+    known.sort(key=lambda pods: pods.service.family is not Family.CLIP)
+    listed = [_record(pods, routes) for pods in known]
+    smart = _smart_record({pods.service.name: pods for pods in known}, routes)
+    return listed if smart is None else [*listed, smart]
+
+
+def merged(directory: Directory) -> pb.Capability:
+    """Return everything in one record, for clients that know only unary GetCapabilities."""
+    return wire.merge(records(directory))
+
+
+def _record(pods: ServicePods, routes: Routes) -> pb.Capability:
+    learnt, service = _learnt(pods), pods.service
+    record = pb.Capability(
+        service_name=service.family if routes.is_first(service) else service.name,
+        model_ids=learnt.record.model_ids,
+        runtime=learnt.record.runtime,
+        max_concurrency=_concurrency(pods),
+        precisions=learnt.record.precisions,
+        extra={**learnt.record.extra, "service": service.name},
+        protocol_version=wire.PROTOCOL_VERSION,
+    )
+    for kind, task in learnt.kinds.items():
+        for name in advertised_names(routes, service, kind):
+            renamed = record.tasks.add()
+            renamed.CopyFrom(task)
+            renamed.name = name
+    return record
+
+
+def _smart_record(known: dict[str, ServicePods], routes: Routes) -> pb.Capability | None:
+    clip = routes.defaults.get(Family.CLIP)
+    scenes = known.get(clip.name) if clip is not None else None
+    if clip is None or scenes is None or Kind.SCENE_CLASSIFY not in _learnt(scenes).kinds:
+        return None
+    named = species_service(clip.scenes, routes)
+    species = known.get(named.name) if named is not None else None
+    stages = [_learnt(pods).record for pods in (scenes, species) if pods is not None]
+    runtimes = {record.runtime for record in stages}
+    facts = wire.ServiceFacts(
+        service_name=SMART,
+        model_ids=[model for record in stages for model in record.model_ids],
+        runtime=runtimes.pop() if len(runtimes) == 1 else wire.MIXED_RUNTIME,
+        max_concurrency=min(_concurrency(pods) for pods in (scenes, species) if pods is not None),
+        precisions=sorted({one for record in stages for one in record.precisions}),
+        extra={
+            "scene_service": clip.name,
+            "species_service": named.name if species is not None and named is not None else "",
+            "scene_routes": ",".join(clip.scenes.routes),
+            "threshold": f"{clip.scenes.threshold:g}",
+            "margin": f"{clip.scenes.margin:g}",
+        },
+    )
+    return wire.capability(facts, {SMART_CLASSIFY.name: Kind.SMART_CLASSIFY})
+
+
+def _concurrency(pods: ServicePods) -> int:
+    """Return how many calls all ready pods take together."""
+    return _sum_or_one(pod.learnt.record.max_concurrency for pod in pods.pods if pod.learnt)
+
+
+def _sum_or_one(figures: Iterable[int]) -> int:
+    return max(1, sum(figures))
+
+
+def _learnt(pods: ServicePods) -> Learnt:
+    learnt = pods.last_learnt()
+    assert learnt is not None, "only services that a pod has spoken for are listed"
+    return learnt

@@ -1,0 +1,260 @@
+"""All pods of all services: made and retired as the routes say, found for calls by `forward`.
+
+It keeps embedding spaces apart: a call for vectors only reaches pods of the service's space.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Self
+
+import structlog
+
+from lumen_router import policy
+from lumen_router.pods import Learnt, Pod
+from lumen_router.policy import RetryBudget
+from lumen_router.routes import Route, Routes, Service
+from lumen_wire.tasks import Kind
+
+RETIRE_GRACE_S: Final = 60.0
+LINGER_S: Final = 30.0
+EMBEDDINGS: Final = frozenset({Kind.TEXT_EMBED, Kind.IMAGE_EMBED})
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a call asks of a pod. `space` is empty unless the caller demands one."""
+
+    kind: Kind
+    space: str = ""
+
+
+class ServicePods:
+    """The pods of one service."""
+
+    def __init__(self, service: Service, changed: Callable[[], None]) -> None:
+        self.service = service
+        self.budget = RetryBudget()
+        self.last_ready = float("-inf")
+        self._pods: dict[tuple[str, str], Pod] = {}
+        self._changed = changed
+        self._news = asyncio.Event()
+        self._candidates: dict[Wanted, tuple[tuple[int, tuple[Pod, ...]], ...]] = {}
+        self._settled_space = ""
+        self._remembered: Learnt | None = None
+        self._was_ready = False
+
+    @property
+    def pods(self) -> Iterable[Pod]:
+        """Every pod that the routes name, ready or not."""
+        return self._pods.values()
+
+    @property
+    def ready_pods(self) -> list[Pod]:
+        """The pods that may get calls."""
+        return [pod for pod in self._pods.values() if pod.ready]
+
+    @property
+    def space(self) -> str:
+        """The space of this service's vectors: as declared, else that of its first ready pod."""
+        return self.service.embedding_space or self._settled_space
+
+    def known_kinds(self) -> frozenset[Kind] | None:
+        """Return the kinds of work that ready pods offer, None while no pod is ready."""
+        learnt = [pod.learnt for pod in self._pods.values() if pod.learnt is not None]
+        return frozenset(kind for one in learnt for kind in one.kinds) if learnt else None
+
+    def last_learnt(self, linger_s: float = LINGER_S) -> Learnt | None:
+        """Return what a ready pod says, or said a moment ago; None when there is none."""
+        recent = time.monotonic() - linger_s
+        return self._remembered if self.ready_pods or self.last_ready > recent else None
+
+    def choose(self, wanted: Wanted, avoided: frozenset[tuple[str, int]]) -> Pod | None:
+        """Return the pod for a call, None when no ready pod may get it.
+
+        `avoided` holds address and epoch of pods that already failed it. Variants share calls by
+        weight, pods of one variant by what is outstanding; pods that ask for patience come last.
+        """
+        groups = self._candidates.get(wanted)
+        if groups is None:
+            groups = self._candidates[wanted] = self._find_candidates(wanted)
+        if avoided:
+            groups = _without(groups, avoided)
+        groups = _patient(groups)
+        if not groups:
+            return None
+        if len(groups) == 1:
+            chosen = groups[0]
+        else:
+            roll = random.random()  # noqa: S311 - balance, not a key
+            chosen = groups[policy.choose_weighted([weight for weight, _ in groups], roll) or 0]
+        return policy.choose_least_outstanding(chosen[1], random.randrange)
+
+    async def news(self) -> None:
+        """Return when a pod of this service has become ready or stopped being so."""
+        await self._news.wait()
+
+    def take_note(self) -> None:
+        """Forget what was derived from the pods' state and wake whoever waits for a change."""
+        self._candidates.clear()
+        ready = [pod.learnt for pod in self._pods.values() if pod.learnt is not None]
+        if self._was_ready:
+            self.last_ready = time.monotonic()
+        self._was_ready = bool(ready)
+        if ready:
+            self._remembered = self._spokesman()
+            spaces = {learnt.space for learnt in ready}
+            if self._settled_space not in spaces:
+                self._settled_space = min(spaces)
+        self._news.set()
+        self._news = asyncio.Event()
+        self._changed()
+
+    def update(
+        self, service: Service, start: Callable[[Pod], None], retire: Callable[[Pod], None]
+    ) -> None:
+        """Take over what the routes now say of this service."""
+        self.service = service
+        wanted = {
+            (route.variant, endpoint.address)
+            for route in service.routes
+            for endpoint in route.endpoints
+            if endpoint.takes_calls
+        }
+        for key in [key for key in self._pods if key not in wanted]:
+            retire(self._pods.pop(key))
+        for key in sorted(wanted - self._pods.keys()):
+            pod = self._pods[key] = Pod(key[1], service.family, self.take_note)
+            start(pod)
+        self.take_note()
+
+    def _spokesman(self) -> Learnt | None:
+        """Return what the first ready pod of the heaviest variant says."""
+        weights = {route.variant: route.weight for route in self.service.routes}
+        ready = [(variant, pod.learnt) for (variant, _), pod in self._pods.items() if pod.learnt]
+        return max(ready, key=lambda one: weights.get(one[0], 0))[1] if ready else None
+
+    def _find_candidates(self, wanted: Wanted) -> tuple[tuple[int, tuple[Pod, ...]], ...]:
+        groups = []
+        for route in self.service.routes:
+            pods = tuple(
+                pod
+                for (variant, _), pod in self._pods.items()
+                if variant == route.variant and self._may_answer(pod, route, wanted)
+            )
+            if pods and route.weight > 0:
+                groups.append((route.weight, pods))
+        return tuple(groups)
+
+    def _may_answer(self, pod: Pod, route: Route, wanted: Wanted) -> bool:
+        learnt = pod.learnt
+        if learnt is None or wanted.kind not in learnt.kinds:
+            return False
+        if wanted.space and learnt.space != wanted.space:
+            return False
+        if wanted.kind not in EMBEDDINGS:
+            return True
+        declared = route.embedding_space or self.space
+        if learnt.space == declared == self.space:
+            return True
+        log.warning("pod of another embedding space gets no embeddings", pod=pod.address)
+        return False
+
+
+class Directory:
+    """The pods of every service. Enter it before `apply`; leaving it closes every connection."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.routes: Routes | None = None
+        self._changed = changed
+        self._services: dict[str, ServicePods] = {}
+        self._watches: dict[Pod, asyncio.Task[None]] = {}
+        self._tasks = asyncio.TaskGroup()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pods = list(self._watches)
+        for watch in (*self._watches.values(), *self._closing):
+            watch.cancel()
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            for pod in pods:
+                await pod.close(0.0)
+
+    @property
+    def services(self) -> Iterable[ServicePods]:
+        """Every service, oldest first."""
+        return self._services.values()
+
+    def apply(self, routes: Routes) -> None:
+        """Follow new routes: start pods that are new, retire those that are gone or leaving."""
+        self.routes = routes
+        before = self._services
+        self._services = {}
+        for service in routes.services:
+            pods = before.pop(service.name, None)
+            if pods is not None and pods.service.family is not service.family:
+                pods.update(_emptied(pods.service), self._start, self._retire)
+                pods = None
+            self._services[service.name] = pods or ServicePods(service, self._changed)
+        for gone in before.values():
+            gone.update(_emptied(gone.service), self._start, self._retire)
+        for service in routes.services:
+            self._services[service.name].update(service, self._start, self._retire)
+
+    def of(self, service: Service) -> ServicePods | None:
+        """Return the service's pods, None when the routes no longer name it."""
+        return self._services.get(service.name)
+
+    def any_ready(self, linger_s: float = LINGER_S) -> bool:
+        """Tell whether a service is ready, or was a moment ago.
+
+        Calls are held over a restart of the only pod, so the router must not look dead meanwhile.
+        """
+        recent = time.monotonic() - linger_s
+        return any(pods.ready_pods or pods.last_ready > recent for pods in self.services)
+
+    def _start(self, pod: Pod) -> None:
+        self._watches[pod] = self._tasks.create_task(pod.watch())
+
+    def _retire(self, pod: Pod) -> None:
+        self._watches.pop(pod).cancel()
+        task = self._tasks.create_task(pod.close(RETIRE_GRACE_S))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _emptied(service: Service) -> Service:
+    return Service(service.name, service.family)
+
+
+def _without(
+    groups: tuple[tuple[int, tuple[Pod, ...]], ...], avoided: frozenset[tuple[str, int]]
+) -> tuple[tuple[int, tuple[Pod, ...]], ...]:
+    left = (
+        (weight, tuple(pod for pod in pods if (pod.address, pod.epoch) not in avoided))
+        for weight, pods in groups
+    )
+    return tuple((weight, pods) for weight, pods in left if pods)
+
+
+def _patient(
+    groups: tuple[tuple[int, tuple[Pod, ...]], ...],
+) -> tuple[tuple[int, tuple[Pod, ...]], ...]:
+    """Leave out pods that asked for patience, unless all of them did."""
+    now = time.monotonic()
+    if all(pod.pushback_until <= now for _, pods in groups for pod in pods):
+        return groups
+    left = (
+        (weight, tuple(pod for pod in pods if pod.pushback_until <= now)) for weight, pods in groups
+    )
+    return tuple((weight, pods) for weight, pods in left if pods) or groups

@@ -1,0 +1,87 @@
+"""From LumenModelServices and their endpoints to `Routes`: the only place that reads the manifest.
+
+Both sources, the routes file and the cluster's watch, end here.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from lumen_manifest.conditions import ConditionType
+from lumen_manifest.model_service import LumenModelService, ScenesSpec
+from lumen_manifest.routes_document import RoutesDocument
+from lumen_router import routes
+from lumen_router.cascade import SceneRules
+from lumen_router.routes import Endpoint, Route, Routes, Service
+
+DIRECT = "direct"
+
+
+def routes_from_document(document: RoutesDocument) -> Routes:
+    """Build the table from a routes file."""
+    endpoints = {
+        name: tuple(Endpoint(e.address, e.ready, e.terminating) for e in listed)
+        for name, listed in document.endpoints.items()
+    }
+    return routes.build(
+        [
+            read_service(service, position, endpoints)
+            for position, service in enumerate(document.services)
+        ]
+    )
+
+
+def read_service(
+    manifest: LumenModelService, position: int, endpoints: Mapping[str, Sequence[Endpoint]]
+) -> Service:
+    """Read one service; of two without a creation time the one listed first is the older."""
+    spec, status = manifest.spec, manifest.status
+    return Service(
+        name=manifest.name,
+        family=spec.family,
+        aliases=spec.aliases,
+        default=spec.default,
+        created=(manifest.metadata.creation_timestamp or "", position),
+        embedding_space=status.embedding_space if status else "",
+        reason=status.reason if status else "",
+        message=_ready_message(manifest),
+        routes=_read_routes(manifest, endpoints),
+        scenes=read_scenes(spec.scenes or ScenesSpec()),
+    )
+
+
+def read_scenes(spec: ScenesSpec) -> SceneRules:
+    """Read the decision's rules, defaults resolved."""
+    return SceneRules(spec.effective_routes, spec.to, spec.threshold, spec.margin)
+
+
+def _read_routes(
+    manifest: LumenModelService, endpoints: Mapping[str, Sequence[Endpoint]]
+) -> tuple[Route, ...]:
+    status, external = manifest.status, manifest.spec.external
+    space = status.embedding_space if status else ""
+    if external is not None:
+        return (Route(DIRECT, 100, space, (Endpoint(external),)),)
+    if status is not None and status.routes:
+        return tuple(
+            Route(
+                route.variant,
+                route.weight,
+                route.embedding_space,
+                tuple(endpoints.get(route.service, ())),
+            )
+            for route in status.routes
+        )
+    # Nobody has written routes yet: what is listed under the service's own name is all of it.
+    return (Route(DIRECT, 100, space, tuple(endpoints.get(manifest.name, ()))),)
+
+
+def _ready_message(manifest: LumenModelService) -> str:
+    if manifest.status is None:
+        return ""
+    return next(
+        (
+            condition.message
+            for condition in manifest.status.conditions
+            if condition.type is ConditionType.READY and condition.status != "True"
+        ),
+        "",
+    )

@@ -1,0 +1,198 @@
+"""One assembled request to one pod and its answer back: holding, retries, deadline, cancel.
+
+The servicer and the cascade call `Forwarder.forward`. A call that fails because of its pod goes to
+another one, within the service's retry budget; while no pod is ready it waits, bounded.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from lumen_manifest.conditions import Reason
+from lumen_router.answers import InferCall, read_answer
+from lumen_router.directory import EMBEDDINGS, Directory, ServicePods, Wanted
+from lumen_router.errors import NoReadyPod, SpaceNotServed, TooLate, UnknownTask
+from lumen_router.holding import HOLD_S, HOPELESS, RETRY_AFTER_MS, WaitingRoom, hold_at_most_s
+from lumen_router.metrics import Metrics
+from lumen_router.pods import Pod
+from lumen_router.routes import Target
+from lumen_wire.deadline import Deadline
+from lumen_wire.errors import ResourceExhausted, Unavailable, WireError
+from lumen_wire.pb import ml_service_pb2 as pb
+
+ATTEMPTS = 3
+PATIENCE_S = 0.05
+NEVER_RETRIED: frozenset[tuple[str, int]] = frozenset()
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is to be asked of a service. `space` is empty unless the caller demands one.
+
+    `meta` goes to the pod as it is. `hold_s` bounds the wait for a ready pod.
+    """
+
+    target: Target
+    payload: bytes
+    mime: str
+    meta: Mapping[str, str]
+    correlation_id: str = ""
+    space: str = ""
+    hold_s: float = HOLD_S
+
+
+class Forwarder:
+    """Sends calls to pods."""
+
+    def __init__(self, directory: Directory, room: WaitingRoom, metrics: Metrics) -> None:
+        self._directory = directory
+        self._room = room
+        self._metrics = metrics
+        self._ending: set[InferCall] = set()
+
+    async def forward(self, call: Call, deadline: Deadline) -> pb.InferResponse:
+        """Return the answer of one of the service's pods.
+
+        Raises what the last pod answered, or NoReadyPod, RouterFull, SpaceNotServed, UnknownTask,
+        TooLate. Cancelling it cancels the pod's work.
+        """
+        pods = self._pods_of(call)
+        request = _request_of(call)
+        wanted = Wanted(call.target.kind, call.space)
+        pods.budget.earn()
+        failed: WireError | None = None
+        avoided = NEVER_RETRIED
+        for attempt in range(1, ATTEMPTS + 1):
+            pod = pods.choose(wanted, avoided)
+            if pod is None:
+                if failed is not None and pods.choose(wanted, NEVER_RETRIED) is not None:
+                    break
+                if isinstance(failed, ResourceExhausted):
+                    break
+                pod = await self._wait_for_pod(pods, call, wanted, avoided, deadline)
+            epoch = pod.epoch
+            try:
+                return await self._attempt(pod, call, request, deadline)
+            except (Unavailable, ResourceExhausted) as error:
+                failed = error
+                _blame(pod, epoch, error)
+            if attempt == ATTEMPTS or not pods.budget.spend():
+                break
+            avoided |= {(pod.address, epoch)}
+            self._metrics.retried(call.target.service.name, failed.status)
+        assert failed is not None, "the loop ends early only after a failure"
+        raise failed
+
+    def _pods_of(self, call: Call) -> ServicePods:
+        service = call.target.service
+        pods = self._directory.of(service)
+        if pods is None:
+            raise NoReadyPod(f"service {service.name} was removed")
+        if call.space and pods.space and call.space != pods.space:
+            raise SpaceNotServed(
+                f"service {service.name} computes in embedding space {pods.space}, "
+                f"not in {call.space[:80]}"
+            )
+        return pods
+
+    async def _attempt(
+        self, pod: Pod, call: Call, request: pb.InferRequest, deadline: Deadline
+    ) -> pb.InferResponse:
+        remaining_s = deadline.remaining_s()
+        if remaining_s <= 0:
+            raise TooLate("the deadline passed before a pod could be asked")
+        space = pod.learnt.space if pod.learnt else ""
+        pod.call_begins()
+        answered = False
+        sent = pod.infer(request, timeout=remaining_s)
+        try:
+            answer = await read_answer(sent)
+            answered = True
+        finally:
+            pod.call_ends()
+            if not answered:
+                sent.cancel()
+        self._let_end(sent)
+        if call.target.kind in EMBEDDINGS and answer.meta.get("embedding_space", space) != space:
+            raise Unavailable(f"pod {pod.address} changed its embedding space: try again")
+        pod.praise()
+        return answer
+
+    def _let_end(self, sent: InferCall) -> None:
+        """Keep an answered call until its status has come: dropped earlier, it would be reset."""
+        if not sent.done():
+            self._ending.add(sent)
+            sent.add_done_callback(self._ending.discard)
+
+    async def _wait_for_pod(
+        self,
+        pods: ServicePods,
+        call: Call,
+        wanted: Wanted,
+        avoided: frozenset[tuple[str, int]],
+        deadline: Deadline,
+    ) -> Pod:
+        """Return the first pod that becomes ready; raises NoReadyPod when waiting is over."""
+        name = call.target.service.name
+        _refuse_the_hopeless(pods, wanted)
+        patience_s = hold_at_most_s(deadline.remaining_s(), call.hold_s)
+        started = time.monotonic()
+        pod: Pod | None = None
+        with self._room.enter(name), suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while pod is None:
+                    await pods.news()
+                    if self._directory.of(call.target.service) is not pods:
+                        break
+                    _refuse_the_hopeless(pods, wanted)
+                    pod = pods.choose(wanted, avoided)
+        self._metrics.held(name, time.monotonic() - started, served=pod is not None)
+        if pod is None:
+            raise NoReadyPod(_why_not_ready(pods), retry_after_ms=RETRY_AFTER_MS)
+        return pod
+
+
+def _request_of(call: Call) -> pb.InferRequest:
+    return pb.InferRequest(
+        correlation_id=call.correlation_id,
+        task=call.target.pod_task,
+        payload=call.payload,
+        payload_mime=call.mime,
+        meta=call.meta,
+    )
+
+
+def _blame(pod: Pod, epoch: int, error: WireError) -> None:
+    """Eject a pod that is gone; leave one that is full alone for as long as it asked."""
+    if isinstance(error, ResourceExhausted):
+        patience_s = PATIENCE_S if error.retry_after_ms is None else error.retry_after_ms / 1000
+        pod.pushback_until = time.monotonic() + patience_s
+    elif pod.epoch == epoch:
+        pod.eject(error.message)
+
+
+def _refuse_the_hopeless(pods: ServicePods, wanted: Wanted) -> None:
+    """Raise at once when waiting would change nothing."""
+    service = pods.service
+    kinds = pods.known_kinds()
+    if kinds is not None and wanted.kind not in kinds:
+        raise UnknownTask(f"Unknown task: service {service.name} offers no {wanted.kind}")
+    if kinds is None and service.reason in HOPELESS:
+        raise NoReadyPod(_why_not_ready(pods))
+
+
+def _why_not_ready(pods: ServicePods) -> str:
+    service = pods.service
+    because = service.message
+    if not because and service.reason in Reason.__members__.values():
+        because = Reason(service.reason).meaning
+    if not because and pods.ready_pods:
+        because = "its ready pods are of another embedding space"
+    why = ": ".join(part for part in (service.reason, because) if part)
+    return f"service {service.name} has no pod that can answer" + (f" ({why})" if why else "")

@@ -1,0 +1,127 @@
+"""All metrics of the router. The labels are closed sets and the names of current services."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from lumen_router.cascade import Decision, Source
+from lumen_wire.tasks import Kind
+
+UNKNOWN = "unknown"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_KINDS = (*Kind, UNKNOWN)
+
+
+class Now(Collector):
+    """Figures that are read when asked for: (name, help, rows of service and value)."""
+
+    def __init__(
+        self, read: Callable[[], Iterable[tuple[str, str, Sequence[tuple[str, float]]]]]
+    ) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing beforehand: there may be no service yet."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every figure of the services there are now."""
+        for name, text, rows in self._read():
+            family = GaugeMetricFamily(name, text, labels=["service"])
+            for service, value in rows:
+                family.add_metric([service], value)
+            yield family
+
+
+class Metrics:
+    """One registry and the verbs that fill it."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "lumen_router_requests",
+            "Requests answered.",
+            ["service", "task", "code"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "lumen_router_request_seconds",
+            "From the complete request to its answer.",
+            ["service", "task"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._cascade = Counter(
+            "lumen_router_cascade",
+            "What smart_classify decided, and which stage answered.",
+            ["decision", "source"],
+            registry=registry,
+        )
+        self._retries = Counter(
+            "lumen_router_retries",
+            "Calls sent to another pod, by the code that the first one gave.",
+            ["service", "code"],
+            registry=registry,
+        )
+        self._held = Counter(
+            "lumen_router_held",
+            "Calls that had to wait for a ready pod, by what became of them.",
+            ["service", "outcome"],
+            registry=registry,
+        )
+        self._held_seconds = Histogram(
+            "lumen_router_held_seconds",
+            "How long calls waited for a ready pod.",
+            ["service"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._ready = Gauge("lumen_router_ready", "1 while the router serves.", registry=registry)
+        self._services: frozenset[str] = frozenset()
+
+    def watch(self, now: Now) -> None:
+        """Read those figures whenever metrics are asked for."""
+        self._registry.register(now)
+
+    def request_done(self, service: str, kind: Kind | None, code: str, seconds: float) -> None:
+        """Count an answered request; `service` is empty when none could be found."""
+        task = UNKNOWN if kind is None else kind.value
+        self._requests.labels(service, task, code).inc()
+        self._seconds.labels(service, task).observe(seconds)
+
+    def decided(self, decision: Decision, source: Source) -> None:
+        """Count one answer of smart_classify."""
+        self._cascade.labels(decision.value, source.value).inc()
+
+    def retried(self, service: str, code: grpc.StatusCode) -> None:
+        """Count one more attempt."""
+        self._retries.labels(service, code.name).inc()
+
+    def held(self, service: str, seconds: float, *, served: bool) -> None:
+        """Count one wait for a ready pod that is over."""
+        self._held.labels(service, "served" if served else "refused").inc()
+        self._held_seconds.labels(service).observe(seconds)
+
+    def ready(self, ready: bool) -> None:
+        """Set whether the router serves."""
+        self._ready.set(1 if ready else 0)
+
+    def keep_only(self, services: Iterable[str]) -> None:
+        """Drop the series of services that are gone, so that names do not pile up."""
+        kept = frozenset(services)
+        for gone in self._services - kept:
+            self._drop(gone)
+        self._services = kept
+
+    def page(self) -> tuple[str, bytes]:
+        """Return the content type and the text of /metrics."""
+        return CONTENT_TYPE_LATEST, generate_latest(self._registry)
+
+    def _drop(self, service: str) -> None:
+        for metric in (self._requests, self._seconds, self._retries, self._held):
+            metric.remove_by_labels({"service": service})
+        self._held_seconds.remove_by_labels({"service": service})

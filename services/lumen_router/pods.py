@@ -1,0 +1,207 @@
+"""One pod: its channel, what it said of itself, how busy it is, whether it may get calls.
+
+`directory` makes and retires pods as the routes say; `forward` sends calls. A pod is ready after
+it has told its capabilities on the connection at hand: after a lost connection it is asked again,
+since another model may live at the same address.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+import grpc.aio
+import structlog
+
+from lumen_manifest.closed_sets import Family
+from lumen_wire import tasks
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.tasks import Kind
+
+MESSAGE_BYTES: Final = 64 * 1024 * 1024
+LEARN_TIMEOUT_S: Final = 5.0
+PROBE_FIRST_S: Final = 0.05
+PROBE_LONGEST_S: Final = 5.0
+INFER: Final = "/home_native.v1.Inference/Infer"
+STREAM_CAPABILITIES: Final = "/home_native.v1.Inference/StreamCapabilities"
+
+CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    # Two pods must never share a connection, and a removed pod's must not linger.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A paused node is noticed within 15 s; servers permit a ping each 10 s.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A pod that restarts takes traffic again within a second.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Retries are the router's own: they go to another pod.
+    ("grpc.enable_retries", 0),
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What a pod says of itself: its record, its kinds of work, the space of its vectors."""
+
+    record: pb.Capability
+    kinds: Mapping[Kind, pb.IOTask]
+    space: str
+
+    @classmethod
+    def from_record(cls, record: pb.Capability, family: Family) -> "Learnt":
+        """Read a record; names that the family does not know are left out."""
+        kinds: dict[Kind, pb.IOTask] = {}
+        for task in record.tasks:
+            kind = tasks.resolve(task.name, family)
+            if kind is not None:
+                kinds.setdefault(kind, task)
+        return cls(record, kinds, record.extra.get("embedding_space", ""))
+
+
+class Pod:
+    """One pod behind one channel. `tell` is called whenever it becomes ready or stops being so."""
+
+    def __init__(self, address: str, family: Family, tell: Callable[[], None]) -> None:
+        self.address = address
+        self.outstanding = 0
+        self.pushback_until = 0.0
+        self.epoch = 0
+        self.learnt: Learnt | None = None
+        self._family = family
+        self._tell = tell
+        self._ejections = 0
+        self._ejected = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.infer: grpc.aio.UnaryStreamMultiCallable[pb.InferRequest, pb.InferResponse] = (
+            self._channel.unary_stream(
+                INFER,
+                request_serializer=pb.InferRequest.SerializeToString,
+                response_deserializer=pb.InferResponse.FromString,
+            )
+        )
+        self._capabilities: grpc.aio.UnaryStreamMultiCallable[bytes, pb.Capability] = (
+            self._channel.unary_stream(
+                STREAM_CAPABILITIES,
+                request_serializer=bytes,
+                response_deserializer=pb.Capability.FromString,
+            )
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may get calls now."""
+        return self.learnt is not None
+
+    def call_begins(self) -> None:
+        """Count a call that is being sent."""
+        self.outstanding += 1
+        self._idle.clear()
+
+    def call_ends(self) -> None:
+        """Count a call that is over, however it ended."""
+        self.outstanding -= 1
+        if self.outstanding == 0:
+            self._idle.set()
+
+    def praise(self) -> None:
+        """Take note that it answered a call: its record of failures is forgotten."""
+        self._ejections = 0
+
+    def eject(self, why: str) -> None:
+        """Take it out until a probe succeeds; the wait before it doubles with each ejection."""
+        if self.learnt is None:
+            return
+        log.warning("pod ejected", pod=self.address, why=why[:200])
+        self._lose()
+        self._ejections += 1
+        self._ejected.set()
+
+    async def watch(self) -> None:
+        """Keep the connection and what is known of the pod; runs until it is cancelled."""
+        failures = 0
+        try:
+            while True:
+                await asyncio.sleep(_probe_delay_s(failures + self._ejections))
+                try:
+                    learnt = await self._ask()
+                except grpc.aio.AioRpcError as error:
+                    log.debug("pod does not answer", pod=self.address, code=error.code().name)
+                    learnt = None
+                if learnt is None:
+                    failures += 1
+                    continue
+                failures = 0
+                self._ejected.clear()
+                self.learnt = learnt
+                self.epoch += 1
+                log.info("pod ready", pod=self.address, space=learnt.space[:12])
+                self._tell()
+                await self._until_lost()
+        finally:
+            self._lose()
+
+    async def close(self, grace_s: float) -> None:
+        """Let calls in flight end within the grace, then close the connection."""
+        self._lose()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("pod closed with calls in flight", pod=self.address, n=self.outstanding)
+        finally:
+            await self._channel.close(None)
+
+    async def _ask(self) -> Learnt | None:
+        """Return what the pod says, None when it says nothing; raises AioRpcError."""
+        call = self._capabilities(b"", timeout=LEARN_TIMEOUT_S, wait_for_ready=True)
+        try:
+            record = await call.read()
+        finally:
+            call.cancel()
+        if not isinstance(record, pb.Capability):
+            return None
+        return Learnt.from_record(record, self._family)
+
+    async def _until_lost(self) -> None:
+        """Return when the connection is gone or the pod was ejected."""
+        lost = asyncio.ensure_future(self._connection_lost())
+        ejected = asyncio.ensure_future(self._ejected.wait())
+        try:
+            await asyncio.wait((lost, ejected), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            lost.cancel()
+            ejected.cancel()
+        if self.learnt is not None:
+            log.info("pod connection lost", pod=self.address)
+            self._lose()
+
+    async def _connection_lost(self) -> None:
+        ready = grpc.ChannelConnectivity.READY
+        # The call just made proves a connection; the channel's own state may lag a moment behind.
+        while (state := self._channel.get_state()) is grpc.ChannelConnectivity.CONNECTING:
+            await self._channel.wait_for_state_change(state)
+        if state is ready:
+            await self._channel.wait_for_state_change(ready)
+
+    def _lose(self) -> None:
+        if self.learnt is not None:
+            self.learnt = None
+            self._tell()
+
+
+def _probe_delay_s(failures: int) -> float:
+    if failures == 0:
+        return 0.0
+    longest = min(PROBE_LONGEST_S, PROBE_FIRST_S * 2 ** (failures - 1))
+    return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a key

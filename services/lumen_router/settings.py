@@ -1,0 +1,70 @@
+"""What the router is told at its start: ports, the routes file, patience. Read once, in `main`."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lumen_router.errors import SettingsError
+from lumen_router.holding import HELD_CALLS, HOLD_S
+
+HELD_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The router's settings; every one is an environment variable."""
+
+    routes_file: Path
+    bind: str
+    grpc_port: int
+    health_port: int
+    metrics_port: int
+    drain_delay_s: float
+    grace_s: float
+    hold_s: float
+    held_calls: int
+    held_bytes: int
+    log_format: str
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "Settings":
+        """Read every variable; raises SettingsError with the one that cannot be used."""
+        path = env.get("LUMEN_ROUTES_FILE", "")
+        if not path:
+            raise SettingsError("LUMEN_ROUTES_FILE is not set: name the routes file to watch")
+        return cls(
+            routes_file=Path(path),
+            bind=env.get("LUMEN_BIND", "0.0.0.0"),
+            grpc_port=_port(env, "LUMEN_GRPC_PORT", 50051),
+            health_port=_port(env, "LUMEN_HEALTH_PORT", 50052),
+            metrics_port=_port(env, "LUMEN_METRICS_PORT", 9090),
+            drain_delay_s=_number(env, "LUMEN_DRAIN_DELAY_S", 5.0),
+            grace_s=_number(env, "LUMEN_GRACE_S", 25.0),
+            hold_s=_number(env, "LUMEN_HOLD_S", HOLD_S),
+            held_calls=int(_number(env, "LUMEN_HELD_CALLS", HELD_CALLS)),
+            held_bytes=int(_number(env, "LUMEN_HELD_BYTES", HELD_BYTES)),
+            log_format=env.get("LUMEN_LOG_FORMAT", "json"),
+            log_level=env.get("LUMEN_LOG_LEVEL", "info"),
+        )
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    port = _number(env, name, default)
+    if port > 65535 or port != int(port):
+        raise SettingsError(f"{name} is {env[name]!r}: give a port, 0 to 65535")
+    return int(port)
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name, "")
+    if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise SettingsError(f"{name} is {text!r}: give a number that is not negative")
+    return number

@@ -1,0 +1,242 @@
+"""smart_classify: the scene from CLIP, and for routed scenes the species from BioCLIP.
+
+Four outcomes (`cascade.Source`, and UNAVAILABLE when CLIP can't answer). The decision is
+`cascade`'s; sending is `forward`'s.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import orjson
+import structlog
+
+from lumen_manifest.closed_sets import Family
+from lumen_router.cascade import (
+    Decision,
+    SceneRules,
+    Source,
+    Verdict,
+    decide,
+    fallback_reserve_s,
+    stage_figures,
+)
+from lumen_router.errors import (
+    NoServiceOfFamily,
+    PodAnswerBroken,
+    TaskOfAnotherFamily,
+    UnknownService,
+    UnknownTask,
+)
+from lumen_router.forward import Call, Forwarder
+from lumen_router.metrics import Metrics
+from lumen_router.routes import Routes, Service, Target, pod_task
+from lumen_wire import results
+from lumen_wire.deadline import Deadline
+from lumen_wire.errors import InvalidArgument, WireError
+from lumen_wire.meta import TOP_K_SPELLINGS, RequestMeta
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.tasks import SMART_CLASSIFY, Kind
+
+ALL_SCENES: Final = "1000"
+SPECIES_HOLD_S: Final = 1.0
+SCENE: Final = "scene"
+SPECIES: Final = "species"
+
+# What a caller says about the species; with one of these a refusal is the caller's to see.
+_SPECIES_KEYS: Final = frozenset({"labels", "label_format", "rank", "include", "namespace"})
+_PASSED_ON: Final = _SPECIES_KEYS | {"score"}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The caller's picture and what was asked about it."""
+
+    payload: bytes
+    mime: str
+    meta: Mapping[str, str]
+    asked: RequestMeta
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    answer: pb.InferResponse
+    ms: float
+
+
+class SmartClassify:
+    """Answers smart_classify with two calls."""
+
+    def __init__(self, forwarder: Forwarder, metrics: Metrics) -> None:
+        self._forwarder = forwarder
+        self._metrics = metrics
+
+    async def answer(
+        self, picture: Picture, clip: Service, routes: Routes, deadline: Deadline
+    ) -> pb.InferResponse:
+        """Return one labels_v1 answer whose meta says which stage spoke, and why.
+
+        Raises what the scene stage raises; the species stage's failures become the scene's answer.
+        """
+        started = time.monotonic()
+        # The fallback's share is of the caller's whole deadline, not of what the scene leaves.
+        species_deadline = deadline.earlier_by(fallback_reserve_s(deadline.remaining_s()))
+        scene = await self._ask(_scene_call(picture, clip), deadline)
+        scenes = _read_scenes(scene.answer)
+        verdict = decide([(one.label, one.score) for one in scenes.labels], clip.scenes)
+        species: _Stage | None = None
+        failure = ""
+        if verdict.decision is Decision.ROUTED:
+            try:
+                target = _species_target(clip.scenes, routes)
+                species = await self._ask(_species_call(picture, target), species_deadline)
+            except (WireError, _NoSpecies) as error:
+                failure = _failure_name(error, picture)
+        source = _source(verdict.decision, species)
+        self._metrics.decided(verdict.decision, source)
+        meta = _meta(verdict, clip.scenes, scene, species)
+        meta["source"] = source.value
+        meta["scenes"] = _shares(scenes)
+        if failure:
+            meta["fallback_reason"] = failure
+        meta["lat_ms"] = str(round((time.monotonic() - started) * 1000))
+        if species is not None:
+            return _respond(species.answer.result, meta)
+        meta["labels_count"] = "1"
+        label = [(verdict.scene, verdict.scene_share)]
+        return _respond(results.labels_v1(label, scenes.model_id), meta)
+
+    async def _ask(self, call: Call, deadline: Deadline) -> _Stage:
+        started = time.monotonic()
+        answer = await self._forwarder.forward(call, deadline)
+        if answer.result_mime != results.LABELS_MIME:
+            raise PodAnswerBroken(f"the {call.target.kind} answer is not labels: try again")
+        return _Stage(answer, (time.monotonic() - started) * 1000)
+
+
+class _NoSpecies(Exception):
+    """No species service is configured or served."""
+
+
+def scene_service(routes: Routes, asked: str | None) -> Service:
+    """Return the CLIP service that names the scene; raises what `Routes.find` raises."""
+    if not asked:
+        return routes.default_of(Family.CLIP)
+    service = routes.find(asked)
+    if service.family is not Family.CLIP:
+        raise TaskOfAnotherFamily(
+            f'smart_classify begins with a CLIP service, meta["service"] names {service.name}, '
+            f"which is of family {service.family}. Leave it out"
+        )
+    return service
+
+
+def species_service(rules: SceneRules, routes: Routes) -> Service | None:
+    """Return the service that names the species, None when there is none."""
+    try:
+        return routes.find(rules.to) if rules.to else routes.default_of(Family.BIOCLIP)
+    except (UnknownService, NoServiceOfFamily):
+        return None
+
+
+def _species_target(rules: SceneRules, routes: Routes) -> Target:
+    service = species_service(rules, routes)
+    if service is None:
+        raise _NoSpecies
+    return Target(service, Kind.CLASSIFY, pod_task(service.family, Kind.CLASSIFY))
+
+
+def _scene_call(picture: Picture, clip: Service) -> Call:
+    target = Target(clip, Kind.SCENE_CLASSIFY, pod_task(clip.family, Kind.SCENE_CLASSIFY))
+    meta = _without_options(picture.meta) | {"top_k": ALL_SCENES}
+    return Call(
+        target,
+        picture.payload,
+        picture.mime,
+        meta,
+        picture.correlation_id,
+        picture.asked.embedding_space or "",
+    )
+
+
+def _species_call(picture: Picture, target: Target) -> Call:
+    top_k = picture.asked.top_k or SMART_CLASSIFY.default_top_k
+    passed = {key: value for key, value in picture.meta.items() if key in _PASSED_ON}
+    meta = _without_options(picture.meta) | passed | {"top_k": str(top_k)}
+    call = Call(target, picture.payload, picture.mime, meta, picture.correlation_id)
+    return replace(call, hold_s=SPECIES_HOLD_S)
+
+
+def _without_options(meta: Mapping[str, str]) -> dict[str, str]:
+    """Keep what the caller sent beside options that one stage alone, or the router, reads."""
+    dropped = {*TOP_K_SPELLINGS, *_PASSED_ON, "service", "embedding_space", "error_mode"}
+    return {key: value for key, value in meta.items() if key not in dropped}
+
+
+def _read_scenes(answer: pb.InferResponse) -> results.Labels:
+    scenes = results.parse_labels(answer.result)
+    if not scenes.labels:
+        raise PodAnswerBroken("the CLIP service answered no scenes: try again")
+    return scenes
+
+
+def _failure_name(error: WireError | _NoSpecies, picture: Picture) -> str:
+    """Return why the species stage has no answer; raises what is the caller's own mistake."""
+    if isinstance(error, _NoSpecies):
+        return "NO_SPECIES_SERVICE"
+    own_mistake = isinstance(error, InvalidArgument) and not isinstance(error, UnknownTask)
+    if own_mistake and not _SPECIES_KEYS.isdisjoint(picture.meta):
+        raise error
+    log.warning("species stage failed", code=error.status.name, message=error.message[:200])
+    return error.status.name
+
+
+def _source(decision: Decision, species: _Stage | None) -> Source:
+    if species is not None:
+        return Source.SPECIES
+    return Source.FALLBACK if decision is Decision.ROUTED else Source.SCENE
+
+
+def _meta(
+    verdict: Verdict, rules: SceneRules, scene: _Stage, species: _Stage | None
+) -> dict[str, str]:
+    """Return the answering stage's meta, the decision with its figures, and every stage's time."""
+    spoke = species or scene
+    meta = {key: value for key, value in spoke.answer.meta.items() if not key.endswith("_ms")}
+    if species is None:
+        # What the scene stage says of its other scenes does not fit an answer of one.
+        meta.pop("lineage", None)
+    meta |= {
+        "scene": verdict.scene,
+        "scene_score": f"{verdict.scene_share:.6g}",
+        "decision": verdict.decision.value,
+        "routed_share": f"{verdict.routed_share:.6g}",
+        "other_share": f"{verdict.other_share:.6g}",
+        "threshold": f"{rules.threshold:g}",
+        "margin": f"{rules.margin:g}",
+        "scene_ms": f"{scene.ms:.2f}",
+    }
+    meta |= stage_figures(SCENE, scene.answer.meta)
+    if species is not None:
+        meta["species_ms"] = f"{species.ms:.2f}"
+        meta |= stage_figures(SPECIES, species.answer.meta)
+    return meta
+
+
+def _shares(scenes: results.Labels) -> str:
+    """Return every scene's share as a JSON object, best first."""
+    return orjson.dumps({one.label: round(one.score, 6) for one in scenes.labels}).decode()
+
+
+def _respond(result: bytes, meta: dict[str, str]) -> pb.InferResponse:
+    return pb.InferResponse(
+        is_final=True,
+        result=result,
+        result_mime=results.LABELS_MIME,
+        result_schema=results.LABELS_SCHEMA,
+        meta=meta,
+    )

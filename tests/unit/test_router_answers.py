@@ -1,0 +1,42 @@
+"""Parts of an answer are merged, or refused."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumen_router.answers import merge_parts
+from lumen_router.errors import PodAnswerBroken
+from lumen_wire.chunks import split_response
+from lumen_wire.pb import ml_service_pb2 as pb
+
+
+def an_answer(result: bytes) -> pb.InferResponse:
+    return pb.InferResponse(
+        correlation_id="7",
+        is_final=True,
+        result=result,
+        result_mime="application/json;schema=labels_v1",
+        result_schema="labels_v1",
+        meta={"labels_count": "3"},
+    )
+
+
+@given(st.binary(min_size=20, max_size=400), st.integers(0, 1000))
+def test_parts_are_merged_in_whatever_order_they_come(result, seed):
+    *first, final = split_response(an_answer(result), max_bytes=9)
+    random.Random(seed).shuffle(first)
+
+    whole = merge_parts([*first, final])
+
+    assert whole.result == result
+    assert (whole.is_final, whole.result_schema) == (True, "labels_v1")
+    assert dict(whole.meta)["labels_count"] == "3"
+
+
+def test_a_missing_part_is_not_papered_over():
+    first, _, *rest = split_response(an_answer(b"x" * 50), max_bytes=10)
+
+    with pytest.raises(PodAnswerBroken, match="missing"):
+        merge_parts([first, *rest])

@@ -1,0 +1,43 @@
+"""How many calls wait for a pod, and for how long."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumen_router.errors import RouterFull
+from lumen_router.holding import WaitingRoom, hold_at_most_s
+
+
+def test_the_room_is_full_at_its_limit_and_says_when_to_come_back():
+    room = WaitingRoom(limit=2)
+
+    with room.enter("clip"), room.enter("bioclip"), pytest.raises(RouterFull) as refusal:
+        room.enter("clip").__enter__()
+
+    assert refusal.value.retry_after_ms == 500
+    assert room.waiting == 0
+
+
+def test_waiting_calls_are_counted_per_service_and_forgotten():
+    room = WaitingRoom()
+
+    with room.enter("clip"):
+        with room.enter("clip"):
+            assert dict(room.by_service) == {"clip": 2}
+        assert dict(room.by_service) == {"clip": 1}
+
+    assert (room.waiting, dict(room.by_service)) == (0, {})
+
+
+@given(st.floats(0.001, 1000), st.floats(0, 1000))
+def test_a_wait_ends_before_the_deadline_and_within_patience(remaining_s, patience_s):
+    hold_s = hold_at_most_s(remaining_s, patience_s)
+
+    assert 0 <= hold_s <= patience_s
+    assert hold_s < remaining_s
+
+
+def test_a_wait_uses_nearly_all_of_the_deadline():
+    assert hold_at_most_s(10.0, 30.0) == pytest.approx(9.9)
+    assert hold_at_most_s(0.1, 30.0) == pytest.approx(0.09)
+    assert hold_at_most_s(0.0, 30.0) == 0

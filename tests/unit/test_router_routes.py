@@ -1,0 +1,217 @@
+"""Who is meant by a name and a task, and what is advertised."""
+
+import orjson
+import pytest
+
+from lumen_manifest.routes_document import RoutesDocument
+from lumen_router.documents import routes_from_document
+from lumen_router.errors import (
+    NoServiceOfFamily,
+    TaskOfAnotherFamily,
+    UnknownService,
+    UnknownTask,
+)
+from lumen_router.routes import Endpoint, Routes, advertised_names
+from lumen_wire.tasks import Kind
+
+
+def a_service(name="clip", family="clip", *, created=None, status=None, **spec) -> dict:
+    metadata = {"name": name} | ({"creationTimestamp": created} if created else {})
+    if "external" not in spec:
+        spec["pool"] = "cpu"
+    document = {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenModelService",
+        "metadata": metadata,
+        "spec": {"family": family, "model": {"name": name, "runtime": "onnx"}, **spec},
+    }
+    return document | ({"status": status} if status else {})
+
+
+def some_routes(*services, endpoints=None) -> Routes:
+    text = orjson.dumps({"services": services, "endpoints": endpoints or {}})
+    return routes_from_document(RoutesDocument.from_json(text))
+
+
+BOTH = (a_service(), a_service("bioclip", "bioclip"))
+
+
+@pytest.mark.parametrize(
+    ("task", "asked", "service", "kind", "pod_task"),
+    [
+        ("clip_image_embed", None, "clip", Kind.IMAGE_EMBED, "clip_image_embed"),
+        ("semantic_text_embed", None, "clip", Kind.TEXT_EMBED, "clip_text_embed"),
+        ("image_embed", None, "clip", Kind.IMAGE_EMBED, "clip_image_embed"),
+        ("embed", "clip", "clip", Kind.TEXT_EMBED, "clip_text_embed"),
+        ("embed", "bioclip", "bioclip", Kind.TEXT_EMBED, "bioclip_text_embed"),
+        ("classify", "bioclip", "bioclip", Kind.CLASSIFY, "bioclip_classify"),
+        ("classify", None, "clip", Kind.CLASSIFY, "clip_classify"),
+        ("classify_scene", None, "clip", Kind.SCENE_CLASSIFY, "clip_scene_classify"),
+        ("smartclip_bioclassify", None, "bioclip", Kind.CLASSIFY, "bioclip_classify"),
+        ("bioclip_embed", "bioclip", "bioclip", Kind.TEXT_EMBED, "bioclip_text_embed"),
+    ],
+)
+def test_a_task_name_and_the_callers_service_say_who_is_meant(task, asked, service, kind, pod_task):
+    target = some_routes(*BOTH).resolve(task, asked)
+
+    assert (target.service.name, target.kind, target.pod_task) == (service, kind, pod_task)
+
+
+def test_an_unknown_service_is_named_with_those_that_are_known():
+    with pytest.raises(UnknownService, match=r'"birds" here\. Known: bioclip, clip'):
+        some_routes(*BOTH).resolve("embed", "birds")
+
+
+@pytest.mark.parametrize(
+    "task", ["nonsense", "", "clip", "siglip", "clip_smart", "bioclip_scene_classify"]
+)
+def test_an_unknown_task_is_invalid(task):
+    with pytest.raises(UnknownTask, match="Unknown task: "):
+        some_routes(*BOTH).resolve(task, None)
+
+
+def test_scenes_are_not_asked_of_a_species_service():
+    with pytest.raises(UnknownTask, match="bioclip services offer no scene_classify"):
+        some_routes(*BOTH).resolve("classify_scene", "bioclip")
+
+
+def test_a_prefix_and_a_service_of_another_family_contradict_each_other():
+    with pytest.raises(TaskOfAnotherFamily, match="of family clip"):
+        some_routes(*BOTH).resolve("clip_image_embed", "bioclip")
+
+
+def test_a_family_without_a_service_is_unavailable():
+    with pytest.raises(NoServiceOfFamily, match="no bioclip service"):
+        some_routes(a_service()).resolve("bioclip_classify", None)
+
+
+def test_without_clip_an_unprefixed_name_still_reaches_the_service_that_is_named():
+    routes = some_routes(a_service("bioclip", "bioclip"))
+
+    assert routes.resolve("embed", "bioclip").service.name == "bioclip"
+    with pytest.raises(NoServiceOfFamily):
+        routes.resolve("embed", None)
+
+
+@pytest.mark.parametrize(
+    ("services", "default"),
+    [
+        ([a_service("a"), a_service("b")], "a"),
+        ([a_service("a"), a_service("b", default=True)], "b"),
+        ([a_service("a", default=True), a_service("b", default=True)], "a"),
+        (
+            [
+                a_service("a", created="2026-02-01T00:00:00Z", default=True),
+                a_service("b", created="2026-01-01T00:00:00Z", default=True),
+            ],
+            "b",
+        ),
+        (
+            [
+                a_service("a", created="2026-02-01T00:00:00Z"),
+                a_service("b", created="2026-01-01T00:00:00Z"),
+            ],
+            "b",
+        ),
+    ],
+)
+def test_the_default_flag_decides_and_of_two_the_older_wins(services, default):
+    routes = some_routes(*services)
+
+    assert routes.resolve("clip_image_embed", None).service.name == default
+    assert routes.find("clip").name == default
+
+
+def test_an_alias_comes_before_a_service_and_a_service_before_a_family():
+    routes = some_routes(
+        a_service("first", aliases=["second"]),
+        a_service("second", aliases=["first-too"]),
+        a_service("clip"),
+        a_service("fast", default=True, aliases=["second"]),
+    )
+
+    assert routes.find("second").name == "first"  # the older one's alias
+    assert routes.find("clip").name == "clip"  # the service, not the family's default
+    assert routes.resolve("embed", None).service.name == "fast"
+
+
+def test_a_second_service_carries_its_own_prefix():
+    routes = some_routes(a_service(), a_service("fast"))
+
+    target = routes.resolve("fast_image_embed", None)
+
+    assert (target.service.name, target.pod_task) == ("fast", "clip_image_embed")
+    assert advertised_names(routes, target.service, Kind.IMAGE_EMBED) == ("fast_image_embed",)
+    with pytest.raises(TaskOfAnotherFamily, match="of service fast"):
+        routes.resolve("fast_image_embed", "clip")
+
+
+def test_a_service_name_never_hides_a_canonical_task():
+    routes = some_routes(a_service("fast", default=True), a_service("clip"))
+
+    assert routes.resolve("clip_image_embed", None).service.name == "fast"
+    assert routes.resolve("clip_image_embed", "clip").service.name == "clip"
+
+
+def test_no_name_is_advertised_twice():
+    routes = some_routes(
+        *BOTH, a_service("siglip", "siglip"), a_service("fast"), a_service("bioclip-text")
+    )
+
+    names = [
+        name
+        for service in routes.services
+        for kind in Kind
+        for name in advertised_names(routes, service, kind)
+    ]
+
+    assert len(names) == len(set(names))
+    assert {"embed", "bioclip_classify", "siglip_image_embed", "fast_scene_classify"} <= set(names)
+
+
+def test_every_advertised_name_resolves_to_its_service():
+    routes = some_routes(*BOTH, a_service("siglip", "siglip"), a_service("fast"))
+
+    for service in routes.services:
+        for kind in Kind:
+            for name in advertised_names(routes, service, kind):
+                target = routes.resolve(name, None)
+                assert (target.service.name, target.kind) == (service.name, kind)
+
+
+def test_endpoints_are_those_of_the_routes_headless_service():
+    status = {
+        "embeddingSpace": "s" * 4,
+        "routes": [
+            {"variant": "stable", "service": "clip-stable", "weight": 90, "embeddingSpace": "ssss"},
+            {"variant": "canary", "service": "clip-canary", "weight": 10, "embeddingSpace": "cccc"},
+        ],
+    }
+    endpoints = {
+        "clip-stable": [{"address": "127.0.0.1:1", "ready": True}],
+        "clip-canary": [{"address": "127.0.0.1:2", "ready": True, "terminating": True}],
+    }
+
+    stable, canary = some_routes(a_service(status=status), endpoints=endpoints).services[0].routes
+
+    assert (stable.weight, stable.endpoints) == (90, (Endpoint("127.0.0.1:1"),))
+    assert canary.embedding_space == "cccc"
+    assert not canary.endpoints[0].takes_calls
+
+
+def test_an_external_server_is_its_own_endpoint():
+    (service,) = some_routes(a_service(external="board.local:50051")).services
+
+    assert service.routes[0].endpoints == (Endpoint("board.local:50051"),)
+
+
+def test_the_reason_of_an_unready_service_is_kept():
+    conditions = [
+        {"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""},
+        {"type": "Ready", "status": "False", "reason": "Fetching", "message": "12 % are here."},
+    ]
+    status = {"reason": "Fetching", "conditions": conditions}
+
+    (service,) = some_routes(a_service(status=status)).services
+
+    assert (service.reason, service.message) == ("Fetching", "12 % are here.")
