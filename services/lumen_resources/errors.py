@@ -22,9 +22,11 @@
 """
 
 import errno
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from lumen_manifest.conditions import Reason
 
@@ -116,6 +118,18 @@ class AccessDeniedError(ResourceError):
 
 class StoppedError(ResourceError):
     """A signal ended the work; what was fetched is kept."""
+
+    exit_code = 1
+
+    @classmethod
+    def by(cls, number: signal.Signals) -> Self:
+        """Return the error for a signal; its exit code is what shells expect of one."""
+        error = cls(
+            f"Stopped by {number.name} before every file was verified.",
+            remedy="Start again; what was fetched is kept, the next run goes on from there.",
+        )
+        error.exit_code = 128 + number
+        return error
 
 
 REASONS: dict[type[ResourceError], str] = {

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import orjson
-from lumen_manifest.model_spec import LabelSetSpec
 from numpy.typing import NDArray
 
+from lumen_manifest.model_spec import LabelSetSpec
 from lumen_resources.contents import rows_to_sample
 from lumen_resources.errors import LabelSetError, translated
 from lumen_resources.label_sets import load_labels, load_matrix, npz_member

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import orjson
-from lumen_manifest.closed_sets import LabelFormat
 from numpy.typing import NDArray
 
+from lumen_manifest.closed_sets import LabelFormat
 from lumen_resources.errors import LabelSetError, from_os_error
 from lumen_resources.layouts import LabelSetFiles
 
@@ -257,12 +257,7 @@ def _read_bounded(path: Path) -> bytes:
 def npz_member(path: Path, names: Sequence[str]) -> NDArray[Any]:
     """Return the first array of these names; pickled ones are refused unread."""
     try:
-        with zipfile.ZipFile(path) as packed:
-            unpacked = sum(member.file_size for member in packed.infolist())
-        if unpacked > MAX_NPZ_BYTES:
-            raise ValueError(
-                f"it unpacks to {unpacked:,} bytes; at most {MAX_NPZ_BYTES:,} are read"
-            )
+        _refuse_zip_bomb(path)
         with np.load(path, allow_pickle=False) as archive:
             for name in names:
                 if name in archive.files:
@@ -280,6 +275,13 @@ def npz_member(path: Path, names: Sequence[str]) -> NDArray[Any]:
         remedy="Write it with numpy.savez(path, labels=..., embeddings=...).",
         file=str(path),
     )
+
+
+def _refuse_zip_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path) as packed:
+        unpacked = sum(member.file_size for member in packed.infolist())
+    if unpacked > MAX_NPZ_BYTES:
+        raise ValueError(f"it unpacks to {unpacked:,} bytes; at most {MAX_NPZ_BYTES:,} are read")
 
 
 def _unreadable(path: Path, error: Exception) -> LabelSetError:

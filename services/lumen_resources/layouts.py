@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from lumen_manifest.closed_sets import Precision, Runtime
-
 from lumen_resources.errors import ConfigError, FileMissingError, RuntimeNotSupportedError
 from lumen_resources.model_info import ModelInfo
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from lumen_manifest.model_spec import LabelSetSpec
 from lumen_manifest.server_config import ServerConfig
-
 from lumen_resources.errors import ConfigError, DatasetNotFoundError, ModelInfoError
 from lumen_resources.layouts import ChosenFiles, choose
 from lumen_resources.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo

@@ -42,13 +42,13 @@ def fetch_missing(
 ) -> dict[str, Path]:
     """Fetch every file of `wanted` and return where each complete one lies, below `incoming`.
 
-    Files are named by their digest, so no revision's bytes ever mix with another's.
+    Each lies in a folder named by its digest, so no revision's bytes ever mix with another's.
     """
     with translated(incoming, "preparing the download"):
         incoming.mkdir(parents=True, exist_ok=True)
-        kept = {d.sha256: _kept_bytes(incoming, d) for d in wanted.values()}
-        unique = {d.sha256: d.size for d in wanted.values()}
-        total, have = sum(unique.values()), sum(kept.values())
+        places = {staged(incoming, path, digest): digest for path, digest in wanted.items()}
+        total = sum(digest.size for digest in places.values())
+        have = sum(_kept_bytes(place, digest) for place, digest in places.items())
         _refuse_full_disk(incoming, total - have)
     progress.begin(Phase.FETCHING, total_bytes=total, kept_bytes=have, files=len(wanted))
     complete: dict[str, Path] = {}
@@ -61,10 +61,20 @@ def fetch_missing(
     return complete
 
 
-def _kept_bytes(incoming: Path, digest: FileDigest) -> int:
-    for name in (digest.sha256, f"{digest.sha256}.part"):
-        if (incoming / name).is_file():
-            return min((incoming / name).stat().st_size, digest.size)
+def staged(incoming: Path, path: str, digest: FileDigest) -> Path:
+    """Return where a file lies between its download and its move into place."""
+    return incoming / digest.sha256 / path.rpartition("/")[2]
+
+
+def partial(place: Path) -> Path:
+    """Return where a staged file grows."""
+    return place.with_name(f"{place.name}.part")
+
+
+def _kept_bytes(place: Path, digest: FileDigest) -> int:
+    for path in (place, partial(place)):
+        if path.is_file():
+            return min(path.stat().st_size, digest.size)
     return 0
 
 
@@ -93,14 +103,16 @@ class _FileTransfer:
         self._source = source
         self._path = path
         self._wanted = digest
-        self._done = incoming / digest.sha256
-        self._part = incoming / f"{digest.sha256}.part"
-        self._etag = incoming / f"{digest.sha256}.etag"
+        self._done = staged(incoming, path, digest)
+        self._part = partial(self._done)
+        self._etag = self._done.with_name(f"{self._done.name}.etag")
         self._progress = progress
         self._resumed = False
 
     def run(self, retries: RetryPolicy, *, others: int) -> Path:
         """Return the verified file; raises ChecksumMismatchError, or what the source said."""
+        with translated(self._done, "preparing the download"):
+            self._done.parent.mkdir(exist_ok=True)
         if self._done.is_file() and digest_of(self._done) == self._wanted:
             return self._done
         found = self._fetch_patiently(retries)
@@ -130,7 +142,7 @@ class _FileTransfer:
                     self._discard()
                 if failures >= retries.attempts:
                     raise
-                time.sleep(_wait_s(retries, failures, error.retry_after_s))
+                time.sleep(wait_s(retries, failures, error.retry_after_s))
 
     def _fetch_once(self) -> FileDigest:
         with translated(self._part, "writing a download"), self._part.open("a+b") as part:
@@ -212,7 +224,7 @@ def _digest_so_far(part: BinaryIO) -> "hashlib._Hash":
     return digest
 
 
-def _wait_s(retries: RetryPolicy, failures: int, asked_s: float | None) -> float:
+def wait_s(retries: RetryPolicy, failures: int, asked_s: float | None) -> float:
     """Return a random wait that grows (many pods must not come back together)."""
     if asked_s is not None:
         return min(asked_s, RETRY_AFTER_CAP_S)

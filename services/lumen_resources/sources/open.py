@@ -4,7 +4,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lumen_manifest.server_config import ServerConfig
-
 from lumen_resources.errors import ConfigError, UnsupportedSourceError
 from lumen_resources.sources.http import HttpSource
 from lumen_resources.sources.protocol import FolderSource, RemoteSource, SourceAccess

@@ -1,0 +1,200 @@
+"""From verified files to a VerifiedModel: contents are checked here, and pins compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lumen_manifest.server_config import ServerConfig
+from lumen_resources.contents import (
+    check_graphs,
+    check_weights,
+    load_tokenizer,
+    read_config,
+)
+from lumen_resources.digests import overall
+from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
+from lumen_resources.label_checks import MatrixCheck, label_set_files
+from lumen_resources.label_sets import load_labels
+from lumen_resources.layouts import (
+    LabelSetFiles,
+    Parity,
+    ParityInput,
+    Preprocess,
+    VerifiedModel,
+)
+from lumen_resources.model_info import FILE_NAME, FileDigest, ModelInfo
+from lumen_resources.plan import Wanted
+from lumen_resources.traits import context_length_of, embedding_space, preprocess_of
+from lumen_resources.verify import At
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model whose files agree with their digests (model_info.json's own is among them).
+
+    `root` is where the files are or will be, `cache` the model's folder in the cache.
+    """
+
+    config: ServerConfig
+    root: Path
+    cache: Path
+    info: ModelInfo
+    wanted: Wanted
+    digests: Mapping[str, FileDigest]
+    revision: str
+    warnings: tuple[str, ...] = ()
+
+
+def describe(subject: Subject, at: At, *, thorough: bool) -> VerifiedModel:
+    """Check contents and return the model; `at` says where a file lies right now.
+
+    Not `thorough` means the same bytes passed all of it before, so only what is cheap is done.
+    Raises ResourceValidationError and its kinds.
+    """
+    info, chosen = subject.info, subject.wanted.chosen
+    dim = info.embedding_dim or 0
+    config = read_config(at(chosen.config) if chosen.config else None)
+    preprocess = preprocess_of(info, config)
+    graph_length = None
+    if chosen.vision and chosen.vision.endswith(".onnx"):
+        graph_length = check_graphs(at, chosen, preprocess, dim)
+    if thorough:
+        _check_thoroughly(subject, at, dim)
+    label_sets = tuple(_label_sets(subject, at, dim, thorough=thorough))
+    model = VerifiedModel(
+        name=subject.config.model.name,
+        model_id=info.name,
+        root=subject.root,
+        info=info,
+        runtime=subject.config.model.runtime,
+        precision=subject.config.model.precision,
+        files=chosen.under(subject.root),
+        preprocess=preprocess,
+        logit_scale=info.lumen.logit_scale,
+        context_length=_context_length(info, config, graph_length),
+        embedding_dim=dim,
+        embedding_space=_space(subject, preprocess, dim),
+        revision=subject.revision,
+        digest=_model_digest(subject),
+        parity=_parity(info, subject.root),
+        label_sets=label_sets,
+        cache=subject.cache,
+        bytes=sum(d.size for d in subject.digests.values()),
+        file_count=len(subject.digests),
+        warnings=(*subject.warnings, *(f"{s.name}: {s.note}" for s in label_sets if s.note)),
+    )
+    _compare_pins(subject.config, model)
+    return model
+
+
+def _check_thoroughly(subject: Subject, at: At, dim: int) -> None:
+    chosen = subject.wanted.chosen
+    if chosen.tokenizer:
+        load_tokenizer(at(chosen.tokenizer))
+    if chosen.weights:
+        check_weights(at(chosen.weights))
+    parity = subject.info.lumen.parity
+    if parity:
+        _check_parity(at(parity.vectors), (len(parity.inputs), dim))
+
+
+def _check_parity(path: Path, expected: tuple[int, int]) -> None:
+    try:
+        with translated(path, "reading"):
+            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        fits = vectors.shape == expected and vectors.dtype == np.float32
+        found = f"{vectors.dtype} {vectors.shape}"
+        if fits and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+            fits, found = False, "rows that are not unit length"
+    except (ValueError, EOFError) as error:
+        fits, found = False, str(error)
+    if not fits:
+        raise ResourceValidationError(
+            f"{path.name} (the parity set) has {found}; float32 {expected}, unit rows, "
+            "is expected.",
+            remedy="Write the parity set anew, or remove `parity` from the model info.",
+            file=path.name,
+        )
+
+
+def _label_sets(subject: Subject, at: At, dim: int, *, thorough: bool) -> list[LabelSetFiles]:
+    found = []
+    for spec, dataset in subject.wanted.label_sets:
+        files = label_set_files(spec, at(dataset.labels), subject.digests[dataset.labels])
+        if dataset.embeddings:
+            digest = subject.digests[dataset.embeddings]
+            check = MatrixCheck(at(dataset.embeddings), digest, dim, subject.cache)
+            files = check.check(files) if thorough else check.recall(files)
+        elif thorough:
+            check_labels(files)
+        found.append(_in_place(files, subject.root, dataset.labels, dataset.embeddings, at))
+    return found
+
+
+def check_labels(files: LabelSetFiles) -> None:
+    """Raise LabelSetError when the labels cannot be read or the filters do not fit them."""
+    load_labels(files).mask(files.include, files.exclude)
+
+
+def _in_place(
+    files: LabelSetFiles, root: Path, labels: str, embeddings: str | None, at: At
+) -> LabelSetFiles:
+    """Name the files where they will be, when they were looked at before their move."""
+    moved = files.embeddings
+    if embeddings and files.embeddings == at(embeddings):
+        moved = root / embeddings
+    return replace(files, labels=root / labels, embeddings=moved)
+
+
+def _context_length(
+    info: ModelInfo, config: Mapping[str, Any] | None, graph_length: int | None
+) -> int:
+    length = context_length_of(info, config, graph_length)
+    if graph_length is not None and graph_length != length:
+        raise ResourceValidationError(
+            f"The text graph takes {graph_length} tokens, the model info says {length}.",
+            remedy="Correct extra_metadata.lumen.context_length, or export the model anew.",
+            file=FILE_NAME,
+        )
+    return length
+
+
+def _space(subject: Subject, preprocess: Preprocess, dim: int) -> str:
+    return embedding_space(subject.info, subject.wanted.chosen, subject.digests, preprocess, dim)
+
+
+def _model_digest(subject: Subject) -> str:
+    """Over the model's own files: naming another label set does not make it another model."""
+    paths = (FILE_NAME, *subject.wanted.chosen.all_files())
+    return overall({path: subject.digests[path] for path in paths})
+
+
+def _parity(info: ModelInfo, root: Path) -> Parity | None:
+    if info.lumen.parity is None:
+        return None
+    inputs = tuple(
+        ParityInput(image=None if i.image is None else root / i.image, text=i.text)
+        for i in info.lumen.parity.inputs
+    )
+    return Parity(inputs, root / info.lumen.parity.vectors)
+
+
+def _compare_pins(config: ServerConfig, model: VerifiedModel) -> None:
+    expected = config.model.expect_embedding_space
+    if expected and expected != model.embedding_space:
+        raise ResourceValidationError(
+            f"The files give embedding space {model.embedding_space}, "
+            f"spec.model.expectEmbeddingSpace is {expected}.",
+            remedy="Vectors of the two cannot be compared. Name the files that were used before, "
+            "or change expectEmbeddingSpace and embed everything anew.",
+        )
+    if config.pinned_digest and config.pinned_digest != model.digest:
+        raise ChecksumMismatchError(
+            f"The files have digest {model.digest[:12]}..., the first pod verified "
+            f"{config.pinned_digest[:12]}....",
+            remedy="The source changed under a running service. Put the earlier files back, or "
+            "change spec.model to take the new ones.",
+        )

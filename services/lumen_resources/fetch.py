@@ -1,0 +1,227 @@
+"""Brings a configured model's files here, verified, all or none; or opens what already is.
+
+`fetch_and_verify` is for the init container and the command, `open_verified` for the server.
+"""
+
+import contextlib
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from lumen_manifest.server_config import ServerConfig
+from lumen_resources import lock_file
+from lumen_resources.cached import Cached
+from lumen_resources.describe import Subject, describe
+from lumen_resources.digests import bytes_digest, stat_identity
+from lumen_resources.errors import (
+    ChecksumMismatchError,
+    FileMissingError,
+    ResourceError,
+    ResourceNotFoundError,
+    translated,
+)
+from lumen_resources.in_place import InPlace
+from lumen_resources.layouts import VerifiedModel
+from lumen_resources.lease import Lease
+from lumen_resources.model_info import FILE_NAME, FileDigest, parse
+from lumen_resources.pins import check_revision
+from lumen_resources.plan import plan_files, proven, remote_files
+from lumen_resources.progress import Phase, Progress
+from lumen_resources.sources.http import TransientError
+from lumen_resources.sources.open import open_source, source_uri
+from lumen_resources.sources.protocol import (
+    FolderSource,
+    RemoteSource,
+    RetryPolicy,
+    Snapshot,
+    SourceAccess,
+)
+from lumen_resources.transfer import fetch_missing, wait_s
+from lumen_resources.verify import agrees
+
+SIDE_FOLDER = ".lumen"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """`force` asks the source although the cache is complete; files that agree are kept."""
+
+    access: SourceAccess = field(default_factory=SourceAccess)
+    force: bool = False
+
+
+def fetch_and_verify(
+    config: ServerConfig,
+    cache_dir: Path,
+    source_dir: Path,
+    progress: Progress,
+    options: FetchOptions | None = None,
+) -> VerifiedModel:
+    """Return the model, every file of it verified against its promised size and SHA-256.
+
+    Files that are here and right are used without the network; what is missing is fetched into a
+    side folder and moved into place when all of it is verified. Raises ResourceError.
+    """
+    options = options or FetchOptions()
+    uri = source_uri(config)
+    if _is_read_in_place(uri):
+        source = open_source(uri, source_dir, options.access)
+        assert isinstance(source, FolderSource)
+        return InPlace(config, cache_dir, source).verify(progress)
+    cached = Cached(config, cache_dir, uri)
+    damage = None
+    if not options.force:
+        try:
+            model = cached.open(progress, thorough=True)
+        except (ChecksumMismatchError, FileMissingError) as error:
+            damage, model = error, None
+        if model is not None:
+            progress.begin(Phase.DONE)
+            return model
+    try:
+        remote = open_source(uri, source_dir, options.access)
+        assert not isinstance(remote, FolderSource)
+    except ResourceError:
+        if damage is not None:
+            raise damage from None
+        raise
+    with contextlib.closing(remote):
+        model = _Fetch(cached, remote, progress, options).run()
+    progress.begin(Phase.DONE)
+    return model
+
+
+def open_verified(config: ServerConfig, cache_dir: Path, source_dir: Path) -> VerifiedModel:
+    """Return the model as an earlier `fetch_and_verify` left it; nothing is fetched or written.
+
+    Files that changed since are read and compared again. Raises ResourceError.
+    """
+    uri = source_uri(config)
+    if _is_read_in_place(uri):
+        source = open_source(uri, source_dir, SourceAccess())
+        assert isinstance(source, FolderSource)
+        return InPlace(config, cache_dir, source).reopen()
+    cached = Cached(config, cache_dir, uri)
+    model = cached.open(Progress(), thorough=False)
+    if model is None:
+        raise ResourceNotFoundError(
+            f"{cached.place} holds no verified files for {config.model.name} "
+            f"({config.model.runtime}, {config.model.precision}).",
+            remedy="Fetch them first: `lumen resources download`, or the init container "
+            "`resources`.",
+            file=str(cached.place),
+        )
+    return model
+
+
+def _is_read_in_place(uri: str) -> bool:
+    return uri.startswith(("file://", "pvc://"))
+
+
+Answer = TypeVar("Answer")
+
+
+def patiently(ask: Callable[[], Answer], retries: RetryPolicy) -> Answer:
+    """Call `ask` until it answers or has failed transiently too often."""
+    for failures in range(1, retries.attempts):
+        try:
+            return ask()
+        except TransientError as error:
+            time.sleep(wait_s(retries, failures, error.retry_after_s))
+    return ask()
+
+
+class _Fetch:
+    """One fetch from a remote source into a cached folder, under the folder's lease."""
+
+    def __init__(
+        self, cached: Cached, source: RemoteSource, progress: Progress, options: FetchOptions
+    ) -> None:
+        self._cached = cached
+        self._place = cached.place
+        self._source = source
+        self._progress = progress
+        self._options = options
+
+    def run(self) -> VerifiedModel:
+        """Return the model, from what another process fetched meanwhile or from the source."""
+        with Lease(self._place / SIDE_FOLDER, waiting=self._wait_for) as lease:
+            if lease.waited and not self._options.force:
+                with contextlib.suppress(ChecksumMismatchError, FileMissingError):
+                    model = self._cached.open(self._progress, thorough=True)
+                    if model is not None:
+                        return model
+            return self._fetch(lease)
+
+    def _wait_for(self, holder: str) -> None:
+        self._progress.begin(Phase.WAITING)
+        self._progress.at(f"the cache is in use by {holder}")
+
+    def _fetch(self, lease: Lease) -> VerifiedModel:
+        config, progress = self._cached.config, self._progress
+        progress.begin(Phase.FETCHING)
+        progress.at(FILE_NAME)
+        retries = self._options.access.retries
+        asked = config.model.source.revision or ""
+        snapshot = patiently(lambda: self._source.snapshot(asked), retries)
+        check_revision(config, snapshot.revision, self._source.uri)
+        subject = self._subject(snapshot)
+        promised = {p: d for p, d in subject.digests.items() if p != FILE_NAME}
+        missing = self._missing(promised)
+        complete = fetch_missing(
+            self._source, missing, self._place / SIDE_FOLDER / "incoming", progress, retries
+        )
+        progress.begin(Phase.CHECKING)
+        describe(subject, lambda path: complete.get(path, self._place / path), thorough=True)
+        lease.ensure_held()
+        self._move_into_place(complete, snapshot.model_info)
+        seen = {path: stat_identity(self._place / path) for path in subject.digests}
+        self._cached.keeplock_of(subject, self._source.uri, seen)
+        return describe(subject, lambda path: self._place / path, thorough=False)
+
+    def _subject(self, snapshot: Snapshot) -> Subject:
+        info, warnings = parse(snapshot.model_info)
+        available = remote_files(info, snapshot.digests)
+        wanted = plan_files(info, self._cached.config, available)
+        digests = proven(wanted, info, snapshot.digests, self._source.uri)
+        itself = bytes_digest(snapshot.model_info)
+        return self._cached.subject(
+            info, wanted, {FILE_NAME: itself, **digests}, snapshot.revision, warnings
+        )
+
+    def _missing(self, promised: Mapping[str, FileDigest]) -> dict[str, FileDigest]:
+        """Return what is not here, or is here and is another file."""
+        total = sum(d.size for p, d in promised.items() if (self._place / p).is_file())
+        self._progress.begin(Phase.VERIFYING, total_bytes=total, files=len(promised))
+        missing = {}
+        for path, digest in promised.items():
+            self._progress.at(path)
+            if not agrees(self._place / path, digest, self._progress):
+                missing[path] = digest
+        return missing
+
+    def _move_into_place(self, complete: Mapping[str, Path], model_info: bytes) -> None:
+        """Every file is verified by now: each move is one step, and the lock follows."""
+        uses = Counter(complete.values())
+        for path, staged in complete.items():
+            target = self._place / path
+            with translated(target, "moving into place"):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                uses[staged] -= 1
+                if uses[staged]:
+                    twin = staged.with_name(f"{staged.name}.copy")
+                    shutil.copyfile(staged, twin)
+                    twin.replace(target)
+                else:
+                    staged.replace(target)
+                    with contextlib.suppress(OSError):
+                        staged.parent.rmdir()
+        info = self._place / FILE_NAME
+        with translated(info, "writing"):
+            temporary = self._place / SIDE_FOLDER / FILE_NAME
+            lock_file.write_durably(temporary, model_info)
+            temporary.replace(info)

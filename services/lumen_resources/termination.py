@@ -1,0 +1,54 @@
+"""The one JSON line by which an init container says how it ended."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lumen_manifest.conditions import Reason
+from lumen_resources.errors import ResourceError
+from lumen_resources.layouts import VerifiedModel
+
+# The kubelet cuts a termination message here.
+MAX_BYTES = 4096
+
+
+def success_line(model: VerifiedModel) -> bytes:
+    """Return what the operator records of the first verified pod."""
+    return _line(
+        {
+            "reason": str(Reason.VERIFIED),
+            "revision": model.revision,
+            "digest": model.digest,
+            "embeddingSpace": model.embedding_space,
+            "bytes": model.bytes,
+            "files": model.file_count,
+        }
+    )
+
+
+def failure_line(error: ResourceError) -> bytes:
+    """Return reason, message, remedy and file, the longest of them cut when need be."""
+    document = {
+        "reason": str(error.reason),
+        "message": error.message,
+        "remedy": error.remedy,
+        "file": error.file,
+    }
+    while len(line := _line(document)) > MAX_BYTES:
+        longest = max(("message", "remedy", "file"), key=lambda key: len(document[key].encode()))
+        over = len(line) - MAX_BYTES
+        keep = max(0, len(document[longest]) - over - 3)
+        document[longest] = f"{document[longest][:keep]}..." if keep else ""
+    return line
+
+
+def write(path: Path, line: bytes) -> None:
+    """Write the line where the kubelet (or `lumen up`) reads it; the log says the same."""
+    with contextlib.suppress(OSError):
+        path.write_bytes(line)
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document) + b"\n"
