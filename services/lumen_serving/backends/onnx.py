@@ -1,0 +1,227 @@
+"""CLIP's two towers on ONNX Runtime.
+
+Pictures arrive as bytes and are normalised here; what comes out are unit rows. Each tower is asked
+once, when it is loaded, whether an item's vector depends on its neighbours; if so its batches run
+one item at a time.
+"""
+
+import mmap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumen_resources.layouts import VerifiedModel
+from lumen_serving.backends import ort
+from lumen_serving.backends.base import BackendReport, BackendSettings
+from lumen_serving.errors import BackendUnavailable
+from lumen_serving.preprocess import Normaliser
+
+# The batch sizes of the trial, and how long it may take on a large model.
+_TRIAL_SIZES = (2, 3, 8)
+_TRIAL_S = 2.0
+# Quantises with one scale over the whole input, and so over the batch.
+_BATCH_SCALED = (b"DynamicQuantizeLinear", b"DynamicQuantizeMatMul", b"DynamicQuantizeLSTM")
+
+
+class Batching(StrEnum):
+    """How a tower runs a batch so that no item's bytes depend on the others."""
+
+    TOGETHER = "together"
+    SINGLY = "one at a time"
+
+
+@dataclass(slots=True)
+class Tower:
+    """One graph: which port takes the items, which gives [N, dim]."""
+
+    session: ort.Session
+    input: ort.Port
+    output: ort.Port
+    batching: Batching = Batching.TOGETHER
+
+    @classmethod
+    def open(cls, path: Path, dim: int, settings: ort.SessionSettings) -> "Tower":
+        """Load a graph and find its ports.
+
+        Raises:
+            StartError: it cannot be loaded, or is no tower of this dimension.
+
+        """
+        session = ort.open_session(path, settings)
+        takes, gives = session.inputs[0], _output(session, dim)
+        batch = takes.shape[0] if takes.shape else 0
+        if (
+            len(session.inputs) != 1
+            or takes.dtype is None
+            or gives is None
+            or batch not in {None, 1}
+        ):
+            raise BackendUnavailable(
+                f"{path.name} is no tower of this model: one input with a free batch dimension "
+                f"and an output [N, {dim}] are expected.",
+                remedy="Export the model anew.",
+                file=str(path),
+            )
+        singly = batch == 1 or _scales_over_batch(path)
+        return cls(session, takes, gives, Batching.SINGLY if singly else Batching.TOGETHER)
+
+    def rows(self, items: NDArray[Any]) -> NDArray[np.float32]:
+        """Return unit rows float32 [N, dim]; a row's bytes depend on its item alone."""
+        if len(items) == 0:
+            width = self.output.shape[-1] or 0
+            return np.empty((0, width), np.float32)
+        if self.batching is Batching.TOGETHER:
+            return self._run(items)
+        return np.concatenate([self._run(items[row : row + 1]) for row in range(len(items))])
+
+    def prove(self, items: NDArray[Any]) -> None:
+        """Try `items`, distinct and typical, alone and together; run singly when they differ.
+
+        Matrix products of one row and of several may use kernels that add up in another order;
+        that depends on the CPU and on the graph, so it is tried and not assumed.
+        """
+        if self.batching is Batching.SINGLY:
+            return
+        began_at = time.monotonic()
+        alone = [self._run(items[row : row + 1]).tobytes() for row in range(len(items))]
+        for size in _TRIAL_SIZES:
+            if time.monotonic() - began_at > _TRIAL_S:
+                return
+            if self._run(items[:size]).tobytes() != b"".join(alone[:size]):
+                self.batching = Batching.SINGLY
+                return
+
+    def _run(self, items: NDArray[Any]) -> NDArray[np.float32]:
+        feed = items.astype(self.input.dtype or items.dtype, copy=False)
+        (out,) = self.session.run([self.output.name], {self.input.name: feed})
+        return unit_rows(out)
+
+
+class OnnxBackend:
+    """A model's ONNX files on the CPU, or on a GPU whose onnxruntime is installed."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._vision: Tower | None = None
+        self._text: Tower | None = None
+        self._normalise: Normaliser | None = None
+        self._report: BackendReport | None = None
+
+    def load(self, model: VerifiedModel, settings: BackendSettings) -> None:
+        """Load both graphs and try whether their batches are safe.
+
+        Raises:
+            StartError: a file, the device or the package does not allow it.
+
+        """
+        session_settings = ort.SessionSettings(
+            threads=settings.threads,
+            inter_op_threads=settings.inter_op_threads,
+            providers=ort.choose_providers(settings.accelerator, settings.onnx_providers),
+            device_memory_mib=settings.device_memory_mib,
+        )
+        self._normalise = Normaliser.of(model.preprocess)
+        rng = np.random.default_rng(0)
+        count, dim = max(_TRIAL_SIZES), model.embedding_dim
+        if model.files.vision is not None:
+            self._vision = Tower.open(model.files.vision, dim, session_settings)
+            side = model.preprocess.size
+            noise = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+            _usable(
+                model.files.vision, lambda tower: tower.prove(self._pixels(noise)), self._vision
+            )
+        if model.files.text is not None:
+            self._text = Tower.open(model.files.text, dim, session_settings)
+            # Low numbers are in every vocabulary; their order makes the texts distinct.
+            tokens = rng.integers(1, 200, (count, model.context_length), dtype=np.int64)
+            _usable(model.files.text, lambda tower: tower.prove(tokens), self._text)
+        self._report = self._describe(model, settings, session_settings.providers)
+
+    def embed_images(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return unit rows [N, dim] for RGB pictures [N, S, S, 3]."""
+        if self._vision is None:
+            raise RuntimeError("the model has no vision graph")
+        return self._vision.rows(self._pixels(images))
+
+    def embed_texts(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return unit rows [N, dim] for token rows [N, L]."""
+        if self._text is None:
+            raise RuntimeError("the model has no text graph")
+        return self._text.rows(tokens)
+
+    def report(self) -> BackendReport:
+        """Say what computes; only after `load`."""
+        if self._report is None:
+            raise RuntimeError("nothing is loaded")
+        return self._report
+
+    def close(self) -> None:
+        """Drop the sessions; their memory goes with them."""
+        self._vision = self._text = None
+
+    def _pixels(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self._normalise is None:
+            raise RuntimeError("nothing is loaded")
+        return self._normalise(images)
+
+    def _describe(
+        self, model: VerifiedModel, settings: BackendSettings, providers: tuple[str, ...]
+    ) -> BackendReport:
+        towers = {"images": self._vision, "texts": self._text}
+        loaded = {name: tower for name, tower in towers.items() if tower is not None}
+        details = {f"batching.{name}": tower.batching.value for name, tower in loaded.items()}
+        for name, tower in loaded.items():
+            if tower.session.optimisation != "all":
+                details[f"optimisation.{name}"] = tower.session.optimisation
+        # The CPU has no kernels in half precision: onnxruntime computes such graphs in float32.
+        half_on_cpu = providers == (ort.CPU,) and model.precision.value in {"fp16", "bf16"}
+        return BackendReport(
+            runtime="onnxruntime",
+            version=ort.VERSION,
+            device=settings.accelerator.value,
+            precision="fp32" if half_on_cpu else model.precision.value,
+            dim=model.embedding_dim,
+            providers=providers,
+            details={**details, "files": model.precision.value, "threads": str(settings.threads)},
+        )
+
+
+def unit_rows(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """Return float32 rows of length one; zero and non-finite rows stay visibly not finite."""
+    wide = vectors.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        units = wide / np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+    rows: NDArray[np.float32] = units.astype(np.float32)
+    return rows
+
+
+def _output(session: ort.Session, dim: int) -> ort.Port | None:
+    """Return the pooled output: [N, dim], and not the tokens some exports give beside it."""
+    flat = [port for port in session.outputs if len(port.shape) == 2]
+    exact = [port for port in flat if port.shape[-1] == dim]
+    free = [port for port in flat if port.shape[-1] is None]
+    return next(iter([*exact, *free]), None)
+
+
+def _scales_over_batch(path: Path) -> bool:
+    """Whether the graph names an operation whose scale is the whole batch's."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(name) >= 0 for name in _BATCH_SCALED)
+
+
+def _usable(path: Path, trial: Callable[[Tower], None], tower: Tower) -> None:
+    try:
+        trial(tower)
+    except ort.RunFailed as error:
+        raise BackendUnavailable(
+            f"{path.name} loads but does not run: {str(error.__cause__)[:300]}",
+            remedy="Export the model anew.",
+            file=str(path),
+        ) from error
