@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final, Self
 
 import structlog
@@ -51,7 +52,7 @@ class ServicePods:
     @property
     def pods(self) -> Iterable[Pod]:
         """Every pod that the routes name, ready or not."""
-        return self._pods.values()
+        return tuple(self._pods.values())
 
     @property
     def ready_pods(self) -> list[Pod]:
@@ -180,12 +181,17 @@ class Directory:
         await self._tasks.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         pods = list(self._watches)
         for watch in (*self._watches.values(), *self._closing):
             watch.cancel()
         try:
-            await self._tasks.__aexit__(None, None, None)
+            await self._tasks.__aexit__(kind, error, trace)
         finally:
             for pod in pods:
                 await pod.close(0.0)
@@ -193,7 +199,7 @@ class Directory:
     @property
     def services(self) -> Iterable[ServicePods]:
         """Every service, oldest first."""
-        return self._services.values()
+        return tuple(self._services.values())
 
     def apply(self, routes: Routes) -> None:
         """Follow new routes: start pods that are new, retire those that are gone or leaving."""

@@ -10,14 +10,6 @@ from typing import Any, Final
 
 import grpc.aio
 from google.protobuf.empty_pb2 import Empty
-from lumen_wire.chunks import Assembled
-from lumen_wire.deadline import Deadline
-from lumen_wire.errors import WireError
-from lumen_wire.meta import RequestMeta, parse_request_meta
-from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
-from lumen_wire.stream import StreamOptions, serve_stream
-from lumen_wire.tasks import SMART_CLASSIFY, Kind
 
 from lumen_router import capabilities
 from lumen_router.directory import Directory
@@ -26,12 +18,19 @@ from lumen_router.forward import Call, Forwarder
 from lumen_router.metrics import Metrics
 from lumen_router.routes import Routes
 from lumen_router.smart import Picture, SmartClassify, scene_service
+from lumen_wire.chunks import Assembled
+from lumen_wire.deadline import Deadline
+from lumen_wire.errors import WireError
+from lumen_wire.meta import RequestMeta, parse_request_meta
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.stream import StreamOptions, serve_stream
+from lumen_wire.tasks import SMART_CLASSIFY, Kind
 
 # The router has read these; a pod knows itself by other names and answers one request a call.
 _OWN_KEYS: Final = frozenset({"service", "error_mode"})
 
 
-class RouterServicer(pb_grpc.InferenceServicer):
+class RouterServicer:
     """The protocol's four calls, for all services behind the router."""
 
     def __init__(

@@ -1,0 +1,56 @@
+"""The router as a process: settings from the environment, logs, a loop, an exit code.
+
+The life inside the loop is `running`'s.
+"""
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from lumen_router.errors import SettingsError
+from lumen_router.from_file import RoutesFile
+from lumen_router.running import Running
+from lumen_router.settings import Settings
+from lumen_wire import logs, processes
+from lumen_wire.grpc_server import PortUnavailable
+
+FAILED = 1
+USAGE = 2
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Route until SIGTERM; ends the process with 0, 1 when a port is taken, 2 for bad settings."""
+    processes.die_with_parent()
+    try:
+        settings = Settings.from_environment()
+        logs.configure(settings.log_format, settings.log_level)
+    except (SettingsError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(USAGE)
+    try:
+        run(settings)
+    except (PortUnavailable, OSError) as error:
+        log.error("router cannot start", why=str(error))  # noqa: TRY400 - the message says it all
+        sys.exit(FAILED)
+
+
+def run(settings: Settings) -> None:
+    """Route until a signal ends it; raises PortUnavailable or OSError when a port is taken."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(Running(settings, RoutesFile(settings.routes_file)).live())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's where it is installed: it is quicker and changes nothing else."""
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
+            "uvloop"
+        ).new_event_loop
+    except ModuleNotFoundError:
+        return None
+    return factory

@@ -1,0 +1,147 @@
+"""The life of a router: ports, routes, readiness, drain.
+
+The ports open at once and answer `not yet`; the router serves as soon as one service has a ready
+pod. SIGTERM drains: NOT_SERVING, a delay for endpoints to spread, what is in flight is answered.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import grpc.aio
+import structlog
+
+from lumen_router import status_page
+from lumen_router.directory import LINGER_S, Directory
+from lumen_router.forward import Forwarder
+from lumen_router.from_file import RoutesSource
+from lumen_router.holding import WaitingRoom
+from lumen_router.metrics import Metrics
+from lumen_router.servicer import RouterServicer
+from lumen_router.settings import Settings
+from lumen_wire.budget import ByteBudget
+from lumen_wire.chunks import ChunkLimits
+from lumen_wire.drain import Drain
+from lumen_wire.grpc_server import bind, build_health_server, build_server
+from lumen_wire.health import HealthBoard, Phase
+from lumen_wire.http_status import start_http_status
+from lumen_wire.processes import terminate_on_signal
+from lumen_wire.stream import StreamOptions
+
+NOT_YET: Final = "No service is ready yet; try again in a moment."
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a running router listens."""
+
+    grpc: int
+    health: int
+    metrics: int
+
+
+class Running:
+    """One router. `live` runs it; `ports` is known once `listening` is set."""
+
+    def __init__(self, settings: Settings, source: RoutesSource) -> None:
+        self._settings = settings
+        self._source = source
+        self._board = HealthBoard()
+        self._metrics = Metrics()
+        self._drain = Drain()
+        self._room = WaitingRoom(settings.held_calls)
+        self._budget = ByteBudget(settings.held_bytes)
+        self._news = asyncio.Event()
+        self._directory = Directory(self._news.set)
+        self._forwarder = Forwarder(self._directory, self._room, self._metrics)
+        self.listening = asyncio.Event()
+        self.ports: Ports | None = None
+
+    async def live(self, stop: asyncio.Event | None = None) -> None:
+        """Serve until `stop` is set, by default by SIGTERM or SIGINT, then drain.
+
+        Raises PortUnavailable or OSError when a port is taken.
+        """
+        stopping = terminate_on_signal() if stop is None else stop
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._directory)
+            servers = await self._listen(stack)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            owned = [tasks.create_task(self._follow_routes()), tasks.create_task(self._be_ready())]
+            self.listening.set()
+            await stopping.wait()
+            await self._stop(servers)
+            for task in owned:
+                task.cancel()
+
+    async def _listen(self, stack: AsyncExitStack) -> list[grpc.aio.Server]:
+        """Open every port; nothing serves yet."""
+        settings = self._settings
+        pages = {"/metrics": self._metrics.page, "/status": self._status}
+        self._metrics.watch(status_page.figures(self._directory, self._room, self._budget))
+        http = stack.enter_context(start_http_status(settings.bind, settings.metrics_port, pages))
+        await self._board.set_loading(NOT_YET)
+        main = build_server(self._servicer(), self._board)
+        health = build_health_server(self._board)
+        ports = Ports(
+            bind(main, settings.bind, settings.grpc_port),
+            bind(health, settings.bind, settings.health_port),
+            http.port,
+        )
+        for server in (main, health):
+            await server.start()
+            stack.push_async_callback(server.stop, None)
+        self.ports = ports
+        log.info("router listens", bind=settings.bind, port=ports.grpc, metrics=ports.metrics)
+        return [main, health]
+
+    def _servicer(self) -> RouterServicer:
+        options = StreamOptions(
+            limits=ChunkLimits(budget=self._budget),
+            drain=self._drain,
+            on_rejected=lambda rejected: self._metrics.request_done(
+                "", None, rejected.error.status.name, 0.0
+            ),
+        )
+        return RouterServicer(
+            self._directory, self._forwarder, self._metrics, options, self._settings.hold_s
+        )
+
+    async def _follow_routes(self) -> None:
+        async for routes in self._source.watch():
+            self._directory.apply(routes)
+            self._metrics.keep_only(service.name for service in routes.services)
+            log.info("routes changed", services=[service.name for service in routes.services])
+
+    async def _be_ready(self) -> None:
+        """Show on the health board whether a service is ready, or was a moment ago."""
+        while True:
+            ready = self._directory.any_ready()
+            if ready != (self._board.phase is Phase.SERVING):
+                log.info("router ready" if ready else "router not ready")
+                await (self._board.set_serving() if ready else self._board.set_loading(NOT_YET))
+                self._metrics.ready(ready)
+            try:
+                async with asyncio.timeout(LINGER_S):
+                    await self._news.wait()
+            except TimeoutError:
+                # Nothing happened for as long as a service may be away: look again.
+                continue
+            self._news.clear()
+
+    async def _stop(self, servers: list[grpc.aio.Server]) -> None:
+        settings = self._settings
+        log.info("router drains", delay_s=settings.drain_delay_s, grace_s=settings.grace_s)
+        await self._board.set_stopping()
+        await asyncio.sleep(settings.drain_delay_s)
+        self._drain.begin()
+        # Health goes last: probes must not fail while calls are being answered.
+        for server in servers:
+            await server.stop(settings.grace_s)
+        log.info("router stopped")
+
+    def _status(self) -> tuple[str, bytes]:
+        return status_page.page(self._directory, self._room, self._board.phase)
