@@ -78,6 +78,7 @@ class Rejected:
     correlation_id: str
     task: str
     error: WireError
+    error_mode: str = ""  # as the request's meta says it
 
 
 Outcome = Assembled | Rejected
@@ -144,6 +145,10 @@ class Assembler:
             return None
         return min(self._expiry(buffer) for buffer in self._open.values())
 
+    def now(self) -> float:
+        """Return the time of the clock given."""
+        return self._clock()
+
     def heard(self) -> None:
         """Start the silence anew: the stream was not read for a while, which is not silence."""
         now = self._last_at = self._clock()
@@ -209,7 +214,7 @@ class Assembler:
             self._check_size(size)
             self._take(size)
         except WireError as error:  # an open request of the same id is not concerned
-            return Rejected(message.correlation_id, message.task, error)
+            return _rejected(message, error)
         return Assembled(
             message.correlation_id,
             message.task,
@@ -287,13 +292,14 @@ class Assembler:
             return self._drop(buffer, error)
         if message.total > 1 or message.offset:
             self._note(key, _Past(message.total, message.seq == 0, max(message.total - 1, 1)))
-        return Rejected(key[:_LONGEST_NAME], message.task[:_LONGEST_NAME], error)
+        return _rejected(message, error)
 
     def _drop(self, buffer: PartBuffer, error: WireError) -> Rejected:
         del self._open[buffer.correlation_id]
         self._budget.give_back(buffer.charged_bytes)
         self._remember(buffer, finished=False)
-        return Rejected(buffer.correlation_id, buffer.task, error)
+        mode = buffer.meta().get("error_mode", "")
+        return Rejected(buffer.correlation_id, buffer.task, error, mode)
 
     def _remember(self, buffer: PartBuffer, *, finished: bool) -> None:
         # Without a total nobody knows how many parts are still to come: as many as there may be.
@@ -352,6 +358,16 @@ class Assembler:
                 " try again in a moment.",
                 retry_after_ms=1000,
             )
+
+
+def _rejected(message: pb.InferRequest, error: WireError) -> Rejected:
+    """Return the refusal of a message that stands alone; what it says of itself may be huge."""
+    return Rejected(
+        message.correlation_id[:_LONGEST_NAME],
+        message.task[:_LONGEST_NAME],
+        error,
+        message.meta.get("error_mode", "")[:_LONGEST_NAME],
+    )
 
 
 def _check_envelope(message: pb.InferRequest) -> None:

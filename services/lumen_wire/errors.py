@@ -92,6 +92,7 @@ class Internal(WireError):
     """A fault of this server; the cause is in its log."""
 
     status = grpc.StatusCode.INTERNAL
+    logged = False  # set where the cause was written to the log, so that it is written once
 
 
 # The one table. gRPC code -> (class that stands for it, code of an in-band error).

@@ -1,0 +1,173 @@
+"""A gRPC server as every deployable runs it: limits, pings, ages, names, reflection, health.
+
+The event loop is the caller's business; build and run everything on one loop.
+"""
+
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from lumen_wire.health import HealthBoard
+from lumen_wire.interceptors import CallMetrics, intercept, written
+from lumen_wire.pb import ml_service_pb2 as pb
+
+_DESCRIPTOR = pb.DESCRIPTOR.services_by_name["Inference"]
+SERVICE = _DESCRIPTOR.full_name
+# What clients of the first generation call the same service.
+OLD_SERVICE = "inference.Inference"
+
+_MIB = 1024 * 1024
+_FOR_EVER_MS = 2**31 - 1  # gRPC's own word for no limit
+
+
+class Servicer(Protocol):
+    """The four calls. They raise WireError; the server makes a status of it."""
+
+    async def Infer(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
+        """Serve one stream, by `serve_stream`."""
+
+    async def GetCapabilities(self, request: Any, context: Any) -> pb.Capability:  # noqa: N802
+        """Return one record."""
+
+    def StreamCapabilities(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> AsyncIterator[pb.Capability]:
+        """Yield one record per service."""
+
+    async def Health(self, request: Any, context: Any) -> empty_pb2.Empty:  # noqa: N802
+        """Return when serving, raise Unavailable otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Limits of one server."""
+
+    max_receive_bytes: int = 64 * _MIB
+    max_send_bytes: int = 64 * _MIB
+    # Clients ping each 10 s; half of it, since theirs and our clocks and queues differ.
+    min_ping_interval_s: float = 5.0
+    max_connection_age_s: float = 600.0
+    max_concurrent_streams: int = 4096
+
+    def channel_arguments(self) -> list[tuple[str, int]]:
+        """Return them as gRPC wants them."""
+        return [
+            ("grpc.max_receive_message_length", self.max_receive_bytes),
+            ("grpc.max_send_message_length", self.max_send_bytes),
+            ("grpc.max_concurrent_streams", self.max_concurrent_streams),
+            ("grpc.keepalive_permit_without_calls", 1),
+            (
+                "grpc.http2.min_ping_interval_without_data_ms",
+                int(self.min_ping_interval_s * 1000),
+            ),
+            ("grpc.max_connection_age_ms", int(self.max_connection_age_s * 1000)),
+            # Clients keep streams open: an aged connection ends when its last stream does.
+            ("grpc.max_connection_age_grace_ms", _FOR_EVER_MS),
+            # Two servers must not share a port in silence.
+            ("grpc.so_reuseport", 0),
+        ]
+
+
+class PortUnavailable(Exception):
+    """The server cannot listen where it was told to; the message names the address."""
+
+
+def build_server(
+    servicer: Servicer,
+    board: HealthBoard,
+    options: ServerOptions | None = None,
+    metrics: CallMetrics | None = None,
+) -> grpc.aio.Server:
+    """Return a server of both service names, reflection and health; no port is bound yet."""
+    server = grpc.aio.server(options=(options or ServerOptions()).channel_arguments())
+    handlers = _method_handlers(servicer, metrics)
+    for name in (SERVICE, OLD_SERVICE):
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+    health_pb2_grpc.add_HealthServicer_to_server(board.servicer, server)
+    _describe_old_service()
+    health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    names = (SERVICE, OLD_SERVICE, health_name, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return server
+
+
+def build_health_server(board: HealthBoard, options: ServerOptions | None = None) -> Any:
+    """Return a plaintext server of health alone: probes speak neither TLS nor tokens."""
+    server = grpc.aio.server(options=(options or ServerOptions()).channel_arguments())
+    health_pb2_grpc.add_HealthServicer_to_server(board.servicer, server)
+    return server
+
+
+def bind(server: grpc.aio.Server, host: str, port: int) -> int:
+    """Listen in plaintext on `host:port` (0: any free port) and return the port.
+
+    Raises PortUnavailable.
+    """
+    bare = host.strip("[]")
+    try:
+        _try_bind(bare, port)
+        return server.add_insecure_port(f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}")
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "refused by gRPC"
+        raise PortUnavailable(
+            f"Cannot listen on port {port} of {bare} ({why})."
+            " Stop the process that uses it, or choose another port or address."
+        ) from error
+
+
+def _try_bind(host: str, port: int) -> None:
+    """Bind and let go: gRPC writes its own complaint to stderr and does not say why."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+
+
+def _method_handlers(
+    servicer: Servicer, metrics: CallMetrics | None
+) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+    empty = empty_pb2.Empty
+    streamed = written(servicer.StreamCapabilities)
+    return {
+        "Infer": grpc.stream_stream_rpc_method_handler(
+            intercept("Infer", servicer.Infer, metrics),
+            request_deserializer=pb.InferRequest.FromString,
+            response_serializer=pb.InferResponse.SerializeToString,
+        ),
+        "GetCapabilities": grpc.unary_unary_rpc_method_handler(
+            intercept("GetCapabilities", servicer.GetCapabilities, metrics),
+            request_deserializer=empty.FromString,
+            response_serializer=pb.Capability.SerializeToString,
+        ),
+        "StreamCapabilities": grpc.unary_stream_rpc_method_handler(
+            intercept("StreamCapabilities", streamed, metrics),
+            request_deserializer=empty.FromString,
+            response_serializer=pb.Capability.SerializeToString,
+        ),
+        "Health": grpc.unary_unary_rpc_method_handler(
+            intercept("Health", servicer.Health, metrics),
+            request_deserializer=empty.FromString,
+            response_serializer=empty.SerializeToString,
+        ),
+    }
+
+
+def _describe_old_service() -> None:
+    """Describe the old name to reflection: without a descriptor, tools cannot call it."""
+    pool = descriptor_pool.Default()
+    file = descriptor_pb2.FileDescriptorProto(
+        name="inference/ml_service.proto",
+        package=OLD_SERVICE.rpartition(".")[0],
+        syntax="proto3",
+        dependency=[pb.DESCRIPTOR.name, *(d.name for d in pb.DESCRIPTOR.dependencies)],
+    )
+    service = file.service.add()
+    _DESCRIPTOR.CopyToProto(service)
+    pool.AddSerializedFile(file.SerializeToString())  # the same bytes twice are no conflict

@@ -1,0 +1,132 @@
+"""A small HTTP server in a thread: /metrics and /status of a process.
+
+For probes and scrapes only: GET and HEAD, a handful of connections at a time, no TLS.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+import structlog
+
+# (content type, body)
+Route = Callable[[], tuple[str, bytes]]
+
+_MOST_CONNECTIONS = 16
+_TIMEOUT_S = 10.0
+
+_log = structlog.get_logger("lumen.http_status")
+
+
+class HttpStatus:
+    """A running server; close it, or use it as a context manager."""
+
+    def __init__(self, server: "_Server") -> None:
+        self._server = server
+        self._thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http-status"
+        )
+        self._thread.daemon = True
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """Return the port that is listened on."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stop listening; returns when the thread has ended."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def start_http_status(host: str, port: int, routes: Mapping[str, Route]) -> HttpStatus:
+    """Serve `routes` (path -> what to answer) on `host:port`; port 0 takes any free one.
+
+    Raises OSError whose message names the port when it cannot be listened on.
+    """
+    try:
+        return HttpStatus(_Server((host.strip("[]"), port), routes))
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Cannot listen on port {port} of {host} for /metrics and /status"
+            f" ({error.strerror}). Stop the process that uses it or choose another port.",
+        ) from error
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Two servers must not share a port in silence; TIME_WAIT must not keep one from starting.
+    allow_reuse_address = True
+    allow_reuse_port = False
+
+    def __init__(self, address: tuple[str, int], routes: Mapping[str, Route]) -> None:
+        import socket  # noqa: PLC0415  (for one constant)
+
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        self.routes = routes
+        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Hand the connection to a thread, or close it when too many are open."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection in its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what failed; a client that went away is no failure."""
+        del request, client_address
+        _log.debug("status request failed", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _TIMEOUT_S
+    server_version = "lumen"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        route = self.server.routes.get(self.path.partition("?")[0])
+        if route is None:
+            known = ", ".join(sorted(self.server.routes))
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", f"Ask for: {known}\n".encode())
+            return
+        content_type, body = route()
+        self._send(HTTPStatus.OK, content_type, body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (its name upstream)
+        _log.debug("status request", line=format % args)

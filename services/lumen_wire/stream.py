@@ -1,0 +1,299 @@
+"""The Infer stream, as server and router both serve it.
+
+Requests of a stream run concurrently and are answered in any order; one that fails, fails alone.
+At `max_in_flight` the stream is not read any further, so that the client feels it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+from structlog.contextvars import bind_contextvars
+
+from lumen_wire.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
+from lumen_wire.deadline import DEFAULT_S, Deadline
+from lumen_wire.drain import Drain
+from lumen_wire.errors import Cancelled, DeadlineExceeded, WireError, to_inband, to_inband_meta
+from lumen_wire.interceptors import REQUEST_ID_META, settled
+from lumen_wire.meta import ErrorMode
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.splitting import MAX_MESSAGE_BYTES, split_response
+
+Answer = AsyncIterator[pb.InferResponse] | Awaitable[pb.InferResponse]
+Handler = Callable[[Assembled, Deadline], Answer]
+
+_T = TypeVar("_T")
+_FAILED = "request failed"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """How streams are served; one value for all streams of a process."""
+
+    limits: ChunkLimits = field(default_factory=ChunkLimits)
+    max_in_flight: int = 64
+    default_deadline_s: float = DEFAULT_S
+    max_response_bytes: int = MAX_MESSAGE_BYTES
+    # A stream that has got this old ends with OK once nothing is in flight on it.
+    max_age_s: float = 600.0
+    # How long a lone request's failure waits to learn whether the client has half-closed.
+    half_close_grace_s: float = 0.05
+    # The shared switch that ends idle streams when the process stops.
+    drain: Drain | None = None
+    on_rejected: Callable[[Rejected], None] | None = None
+
+
+async def serve_stream(
+    context: Any, handler: Handler, options: StreamOptions | None = None
+) -> None:
+    """Serve one Infer stream to its end.
+
+    `handler` gets a whole request and its deadline, and returns one response, or an iterator of
+    responses whose last is final. What it raises becomes the answer. Ids are filled in here.
+    Raises the WireError with which the stream is to end; the interceptor makes a status of it.
+    A cancelled call cancels every handler of the stream.
+    """
+    await _Stream(context, handler, options or StreamOptions()).serve()
+
+
+class ClientGone(Cancelled):
+    """An answer cannot be written any more; what else runs on the stream is cancelled."""
+
+
+class _Stream:
+    """The state of one stream. Everything runs on one event loop, tasks in one TaskGroup."""
+
+    def __init__(self, context: Any, handler: Handler, options: StreamOptions) -> None:
+        self._context = context
+        self._handler = handler
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._assembler = Assembler(options.limits)
+        self._writing = asyncio.Lock()
+        self._changed = asyncio.Event()  # input has come or ended, or a request is done
+        self._tasks: asyncio.TaskGroup
+        self._reading: asyncio.Timeout
+        self._silence: asyncio.TimerHandle | None = None
+        self._requests = 0
+        self._in_flight = 0
+        self._half_closed = False
+        self._ending = False
+        self._failure: WireError | None = None
+
+    async def serve(self) -> None:
+        """Read to the end, answer everything, then return or raise."""
+        age = self._loop.call_later(self._options.max_age_s, self._end_when_idle)
+        drain = self._options.drain
+        if drain is not None:
+            drain.add(self._end_when_idle)
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None) as self._reading:
+                        await self._read()
+                self._stop_silence()
+        except* ClientGone as gone:
+            self._failure = ClientGone(str(gone.exceptions[0]))
+        finally:
+            age.cancel()
+            self._stop_silence()
+            self._assembler.close()
+            if drain is not None:
+                drain.discard(self._end_when_idle)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _read(self) -> None:
+        limit = self._options.max_in_flight
+        if self._ending or (self._options.drain is not None and self._options.drain.begun):
+            self._end_when_idle()
+        while True:
+            if self._in_flight >= limit:
+                await self._room()
+            message = await self._context.read()
+            if message is grpc.aio.EOF:
+                break
+            self._accept(self._assembler.push(message))
+            self._watch_silence()
+        self._half_closed = True
+        self._accept(self._assembler.half_close())
+        self._changed.set()
+
+    async def _room(self) -> None:
+        """Wait until a request is done; what is not read meanwhile is no silence."""
+        self._stop_silence()
+        while self._in_flight >= self._options.max_in_flight:
+            self._changed.clear()
+            await self._changed.wait()
+        self._assembler.heard()
+        self._watch_silence()
+
+    # Silence, age and drain: no timer polls, each fires when there is something to do
+
+    def _watch_silence(self) -> None:
+        expiry = self._assembler.next_expiry()
+        if expiry is None:
+            self._stop_silence()
+        elif self._silence is None:
+            delay_s = expiry - self._assembler.now()
+            self._silence = self._loop.call_later(max(delay_s, 0.0), self._silent)
+
+    def _silent(self) -> None:
+        self._silence = None
+        self._accept(self._assembler.expire(self._assembler.now()))
+        self._watch_silence()
+        self._end_if_due()
+
+    def _stop_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    def _end_when_idle(self) -> None:
+        self._ending = True
+        self._end_if_due()
+
+    def _end_if_due(self) -> None:
+        if self._ending and not self._in_flight and not self._assembler.open_count:
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if not self._half_closed and not self._reading.expired():
+            self._reading.reschedule(self._loop.time())
+
+    # Answers
+
+    def _accept(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            self._requests += 1
+            self._in_flight += 1
+            self._changed.set()
+            self._tasks.create_task(self._serve_one(outcome))
+
+    async def _serve_one(self, outcome: Outcome) -> None:
+        try:
+            if isinstance(outcome, Assembled):
+                await self._answer(outcome)
+            else:
+                if self._options.on_rejected is not None:
+                    self._options.on_rejected(outcome)
+                await self._refuse(outcome, outcome.error, _error_mode(outcome.error_mode))
+        finally:
+            if isinstance(outcome, Assembled):
+                self._options.limits.budget.give_back(outcome.held_bytes)
+            self._in_flight -= 1
+            self._changed.set()
+            self._end_if_due()
+
+    async def _answer(self, request: Assembled) -> None:
+        request_id = request.meta.get(REQUEST_ID_META) or request.correlation_id
+        if request_id:
+            bind_contextvars(request_id=request_id[:128])
+        deadline = Deadline.from_context(self._context, self._options.default_deadline_s)
+        async for response in self._responses(request, deadline):
+            if isinstance(response, WireError):
+                await self._refuse(
+                    request, response, _error_mode(request.meta.get("error_mode", ""))
+                )
+            else:
+                await self._write(request, response)
+
+    async def _responses(
+        self, request: Assembled, deadline: Deadline
+    ) -> AsyncIterator[pb.InferResponse | WireError]:
+        """Yield what the handler answers; a failure is the last."""
+        answer = await settled(_called(self._handler, request, deadline), _FAILED)
+        if not isinstance(answer, AsyncIterator):
+            yield answer
+            return
+        try:
+            while (response := await settled(_next(answer, deadline), _FAILED)) is not None:
+                yield response
+                if isinstance(response, WireError):
+                    return
+        finally:
+            if isinstance(answer, AsyncGenerator):
+                await answer.aclose()
+
+    async def _write(self, request: Assembled | Rejected, response: pb.InferResponse) -> None:
+        if not response.correlation_id:
+            response.correlation_id = request.correlation_id
+        parts = split_response(response, self._options.max_response_bytes)
+        async with self._writing:
+            try:
+                for part in parts:
+                    await self._context.write(part)
+            except (grpc.aio.InternalError, grpc.aio.UsageError) as error:
+                # gRPC cancels this call too, but the failing write is often heard of first.
+                raise ClientGone("The client left before its answer was written.") from error
+
+    async def _refuse(
+        self, request: Assembled | Rejected, error: WireError, mode: ErrorMode
+    ) -> None:
+        """Answer a failure: as the stream's status where that is asked for, else in-band."""
+        if await self._ends_stream(mode):
+            self._failure = error
+            self._stop_reading()
+            return
+        response = pb.InferResponse(
+            is_final=True, error=to_inband(error), meta=to_inband_meta(error)
+        )
+        await self._write(request, response)
+
+    async def _ends_stream(self, mode: ErrorMode) -> bool:
+        """Say whether a failure is the stream's: never while anything else is in flight on it."""
+        if mode is ErrorMode.INBAND or not self._alone():
+            return False
+        if mode is ErrorMode.STATUS:
+            return True
+        # A client's half-close may be a moment behind its only request.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.half_close_grace_s):
+                while not self._half_closed and self._requests == 1:
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self._half_closed and self._requests == 1
+
+    def _alone(self) -> bool:
+        return self._in_flight == 1 and not self._assembler.open_count and self._failure is None
+
+
+async def _called(
+    handler: Handler, request: Assembled, deadline: Deadline
+) -> pb.InferResponse | AsyncIterator[pb.InferResponse]:
+    """Return the handler's one response, marked final, or the iterator of several."""
+    answer = handler(request, deadline)
+    if isinstance(answer, AsyncIterator):
+        return answer
+    response = await _within(deadline, answer)
+    response.is_final = True
+    return response
+
+
+async def _next(
+    answer: AsyncIterator[pb.InferResponse], deadline: Deadline
+) -> pb.InferResponse | None:
+    return await _within(deadline, anext(answer, None))
+
+
+async def _within(deadline: Deadline, awaitable: Awaitable[_T]) -> _T:
+    """Wait no longer than the deadline, whatever the handler does with it itself."""
+    try:
+        async with asyncio.timeout(deadline.remaining_s()) as limit:
+            return await awaitable
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise DeadlineExceeded("The request's deadline passed before its answer.") from error
+
+
+def _error_mode(text: str) -> ErrorMode:
+    """Return how a request wants to hear of failure; a mode that does not exist means auto."""
+    mode = text.strip().lower()
+    return ErrorMode(mode) if mode in _MODES else ErrorMode.AUTO
+
+
+_MODES = frozenset(mode.value for mode in ErrorMode)
