@@ -109,12 +109,17 @@ def verified_of(message: Mapping[str, Any]) -> Verified:
     )
 
 
+def is_named(message: Mapping[str, Any]) -> bool:
+    """Return whether a termination message names its failure in our words."""
+    return _text(message, "reason") in _REASONS and bool(_text(message, "message"))
+
+
 def failure_of(
     message: Mapping[str, Any], ended: Exit, last_lines: Sequence[str], *, init: bool
 ) -> Failure:
     """Name the failure of a process: its own words first, else its exit and its last lines."""
     known = _REASONS.get(_text(message, "reason"))
-    if known is not None and _text(message, "message"):
+    if known is not None and is_named(message):
         return Failure(
             reason=known,
             message=_text(message, "message"),

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lumen_local.errors import PodNotRunnable
+from lumen_local.quantities import whole_cores
 
 # Variables of the process contract that a user's shell must not leak into a server.
 # The source's credentials are the exception: locally they come from the shell.
@@ -99,17 +100,6 @@ def _declare_limit(
     key = str(ref["resource"]).removeprefix("limits.")
     if key == "cpu" and key in limits:
         plain[name] = str(whole_cores(str(limits[key])))
-
-
-def whole_cores(quantity: str) -> int:
-    """Return a CPU quantity ("2", "1500m", "0.5") in whole cores, rounded up, as Kubernetes does.
-
-    >>> whole_cores("1500m")
-    2
-    """
-    if quantity.endswith("m"):
-        return max(1, -(-int(quantity[:-1]) // 1000))
-    return max(1, -(-int(float(quantity) * 1000) // 1000))
 
 
 def container_env(

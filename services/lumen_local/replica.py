@@ -23,7 +23,8 @@ from lumen_local.events import (
     ServiceLine,
     Working,
 )
-from lumen_local.failures import Failure, failure_of, parse_termination
+from lumen_local.failures import Failure, failure_of, is_named, parse_termination
+from lumen_local.held_lines import HeldLines
 from lumen_local.probes import Finding, HealthClient, watch
 from lumen_local.processes import FileToWrite, PodProcesses, ProcessSpec
 from lumen_local.status_page import attestation_of, fetch_status
@@ -111,21 +112,23 @@ class Replica:
         """Run the process once; None when it was stopped on purpose."""
         pod = self._plan.pod(self._index)
         write_files(pod.files)
-        child = Child(pod.server, self._around.watcher, self._log)
+        lines = HeldLines(self._log, pod.server.env)
+        child = Child(pod.server, self._around.watcher, lines.push)
         try:
             async with child, HealthClient(self._plan.host) as health:
                 self._around.roster.started(
                     self._plan.name, self._index, f"{self._plan.host}:{pod.server.ports.grpc}"
                 )
                 self._around.tell(Working(self._plan.name, Phase.LOADING))
-                return await self._attend(child, health)
+                return await self._attend(child, health, lines)
         except OSError as error:
             return not_startable(pod.server, error)
         finally:
             self._around.roster.gone(self._plan.name, self._index)
 
-    async def _attend(self, child: Child, health: HealthClient) -> Failure | None:
+    async def _attend(self, child: Child, health: HealthClient, lines: HeldLines) -> Failure | None:
         async def on_ready(ready: bool) -> None:
+            lines.release()
             await self._readiness_turned(child, ready=ready)
 
         ended = asyncio.create_task(child.wait())
@@ -138,6 +141,8 @@ class Replica:
                 return None
             if ended.done():
                 message = parse_termination(child.termination_message())
+                if is_named(message):
+                    lines.drop()
                 return failure_of(message, ended.result(), tuple(child.last_lines), init=False)
             finding = probed.result()
             self._around.roster.terminating(self._plan.name, self._index)
@@ -148,6 +153,7 @@ class Replica:
             for task in (ended, probed, stopped):
                 task.cancel()
             await asyncio.gather(ended, probed, stopped, return_exceptions=True)
+            lines.release()
 
     async def _readiness_turned(self, child: Child, *, ready: bool) -> None:
         name, ports = self._plan.name, child.spec.ports

@@ -9,7 +9,8 @@ import time
 
 from lumen_local.child import Child
 from lumen_local.events import Failed, FilesVerified, LogLine, Phase, Progress, Warned, Working
-from lumen_local.failures import Failure, failure_of, parse_termination, verified_of
+from lumen_local.failures import Failure, failure_of, is_named, parse_termination, verified_of
+from lumen_local.held_lines import HeldLines
 from lumen_local.processes import ProcessSpec
 from lumen_local.replica import (
     Replica,
@@ -85,14 +86,15 @@ class ServiceRun:
         """Run one init step once; None when it succeeded or was stopped."""
         self._warn_of_secrets(spec)
         self._around.tell(Working(self._plan.name, _phase(spec)))
-        child = Child(spec, self._around.watcher, self._log)
+        lines = HeldLines(self._log, spec.env)
+        child = Child(spec, self._around.watcher, lines.push)
         try:
             async with child:
-                return await self._attend(child)
+                return await self._attend(child, lines)
         except OSError as error:
             return not_startable(spec, error)
 
-    async def _attend(self, child: Child) -> Failure | None:
+    async def _attend(self, child: Child, lines: HeldLines) -> Failure | None:
         ended = asyncio.create_task(child.wait())
         stopped = asyncio.create_task(self._stop.wait())
         followed = asyncio.create_task(self._follow(child.spec))
@@ -106,6 +108,9 @@ class ServiceRun:
                 task.cancel()
             await asyncio.gather(ended, stopped, followed, return_exceptions=True)
         message = parse_termination(child.termination_message())
+        if is_named(message):
+            lines.drop()
+        lines.release()
         if (how := await child.wait()).code != 0:
             return failure_of(message, how, tuple(child.last_lines), init=True)
         if message.get("reason") == Reason.VERIFIED and "digest" in message:

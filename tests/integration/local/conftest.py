@@ -37,6 +37,7 @@ def a_server(name: str, tmp_path: Path, *, habits: str = "", **fields: object) -
         "HABITS": habits,
         "SWITCH": str(tmp_path / f"{name}.switch"),
         "DIARY": str(tmp_path / "diary"),
+        "LUMEN_LOG_LEVEL": "debug",
     }
     return {
         "name": "server",
@@ -49,9 +50,10 @@ def a_server(name: str, tmp_path: Path, *, habits: str = "", **fields: object) -
     }
 
 
-def a_program(name: str, code: str) -> dict[str, Any]:
+def a_program(name: str, code: str, log_level: str = "debug") -> dict[str, Any]:
     """A container that runs a few lines of Python."""
-    return {"name": name, "command": ["python3", "-c", code]}
+    env = [{"name": "LUMEN_LOG_LEVEL", "value": log_level}]
+    return {"name": name, "command": ["python3", "-c", code], "env": env}
 
 
 def a_deployment(*containers: dict[str, Any], grace_s: int = 20) -> dict[str, Any]:

@@ -146,6 +146,25 @@ async def test_a_bad_checksum_ends_its_service_and_no_other(supervise, pods, tmp
         assert not [told for told in run.roster.told if told[1] == "birds"]
 
 
+async def test_a_failure_that_is_named_is_told_once_and_another_with_all_its_lines(
+    supervise, pods, tmp_path
+):
+    noise = "print('the log says it too', flush=True)\n"
+    named = noise + says(reason="ModelInfoInvalid", message="No name.")
+    unnamed = noise + "raise SystemExit(1)"
+    async with supervise(
+        clip=pods.deployment(
+            pods.program("resources", named, log_level="info"), pods.server("clip", tmp_path)
+        ),
+        birds=pods.deployment(pods.program("server", unnamed, log_level="info")),
+    ) as run:
+        await run.until(Failed, service="clip")
+        await run.until(Failed, service="birds")
+
+        assert [line.service for line in run.seen(LogLine)][:1] == ["birds"]
+        assert not run.seen(LogLine, service="clip")
+
+
 async def test_a_run_in_which_nothing_can_ever_serve_ends_by_itself(supervise, pods, tmp_path):
     bad = pods.program("resources", says(reason="ModelInfoInvalid", message="No name."))
     async with supervise(

@@ -1,0 +1,135 @@
+"""From manifests to what the supervisor runs: a plan per service, and one for the router."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lumen_manifest.render import RenderContext, render
+
+from lumen_local.events import ROUTER, ServiceLine
+from lumen_local.free_ports import FreePorts
+from lumen_local.pod_env import Places, contract_env, inherited_env
+from lumen_local.processes import PodProcesses, Probe, Probes, ProcessSpec, pod_processes
+from lumen_local.replica import ServicePlan
+from lumen_local.state_dir import RunFolders
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.names import HEALTH_SERVICE, LIVENESS_SERVICE
+from lumen_manifest.node_pool import LumenNodePool
+
+LOOPBACK = "127.0.0.1"
+
+# The router has no rendered pod (the chart has its Deployment), so its figures are here.
+ROUTER_GRACE_S = 30.0
+ROUTER_PROBE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all plans of a run stand on."""
+
+    folders: RunFolders
+    ports: FreePorts
+    log_level: str | None
+    shell: Mapping[str, str]
+
+    def places(self, pod: str, source: Path, bind: str) -> Places:
+        """Return the places of one pod."""
+        return Places(
+            pod_name=pod,
+            pod_dir=self.folders.pod(pod),
+            cache_dir=self.folders.cache,
+            source_dir=source,
+            bind=bind,
+            python=sys.executable,
+            parent_pid=os.getpid(),
+            run_id=self.folders.run_id,
+            log_level=self.log_level,
+            inherited=self.shell,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The address that callers use."""
+
+    bind: str
+    port: int
+
+    @property
+    def host(self) -> str:
+        """Return an address of this machine that reaches the door."""
+        wildcards = {"0.0.0.0": LOOPBACK, "::": "[::1]", "[::]": "[::1]"}
+        return wildcards.get(self.bind, self.bind)
+
+    @property
+    def address(self) -> str:
+        """Return host:port."""
+        return f"{self.host}:{self.port}"
+
+
+def service_plan(
+    service: LumenModelService,
+    pool: LumenNodePool,
+    source: Path,
+    ground: Ground,
+    door: Door | None = None,
+) -> ServicePlan:
+    """Plan one service; with a door it is the only one, and listens there itself."""
+    children = render(service, pool, context=RenderContext())
+    host = LOOPBACK if door is None else door.host
+
+    def pod(replica: int) -> PodProcesses:
+        ports = ground.ports.take(None if door is None else door.port)
+        bind = LOOPBACK if door is None else door.bind
+        places = ground.places(f"{service.name}-{replica}", source, bind)
+        return pod_processes(children.deployments[0], (children.config_map,), ports, places)
+
+    line = ServiceLine(
+        name=service.name,
+        runtime=service.spec.model.runtime,
+        accelerator=pool.spec.accelerator,
+        replicas=service.spec.replicas,
+    )
+    return ServicePlan(line, host, pod)
+
+
+def router_plan(ground: Ground, door: Door) -> ServicePlan:
+    """Plan the router."""
+
+    def pod(replica: int) -> PodProcesses:
+        del replica
+        return PodProcesses((), (), router_process(ground, door))
+
+    return ServicePlan(ServiceLine(ROUTER, "", ""), door.host, pod)
+
+
+def router_process(ground: Ground, door: Door) -> ProcessSpec:
+    """Return the router's process, with fresh ports but for its door."""
+    ports = ground.ports.take(door.port)
+    places = ground.places(ROUTER, ground.folders.run, door.bind)
+    log = places.pod_dir / "router.termination"
+    return ProcessSpec(
+        name="server",
+        argv=(places.python, "-m", "lumen_router"),
+        env={
+            **inherited_env(places.inherited),
+            **contract_env(ports, places, log, None),
+            "LUMEN_ROUTES_FILE": str(ground.folders.routes_file),
+        },
+        cwd=places.pod_dir,
+        ports=ports,
+        termination_log=log,
+        probes=_router_probes(ports.health),
+        grace_s=ROUTER_GRACE_S,
+    )
+
+
+def _router_probes(port: int) -> Probes:
+    alive = Probe(port, LIVENESS_SERVICE, period_s=ROUTER_PROBE_S, timeout_s=ROUTER_PROBE_S)
+    return Probes(
+        startup=replace(alive, failure_threshold=12),
+        readiness=Probe(port, HEALTH_SERVICE, period_s=1.0, timeout_s=ROUTER_PROBE_S),
+        liveness=alive,
+    )
