@@ -1,4 +1,4 @@
-"""What tests of several packages share: the builders of tiny models, importable by name."""
+"""What tests of several packages share: builders of models and servers, importable by name."""
 
 import importlib.util
 import sys
@@ -20,7 +20,9 @@ def _importable(name: str, path: Path) -> ModuleType:
     return sys.modules[name]
 
 
-tiny_models = _importable("tiny_models", Path(__file__).parent / "integration" / "tiny_models.py")
+_BUILDERS = Path(__file__).parent / "integration"
+tiny_models = _importable("tiny_models", _BUILDERS / "tiny_models.py")
+_importable("serving_servers", _BUILDERS / "serving_servers.py")
 
 
 @pytest.fixture(scope="session")

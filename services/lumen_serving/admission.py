@@ -1,6 +1,7 @@
-"""Whether a request may come in: by bytes, by count, and by whether it would be in time.
+"""Whether a request may come in: by count, and by whether it would be in time.
 
-Asked before anything is decoded. A refusal is immediate and says when to
+Bytes are the third bound, and the wire's: it counts payload while it arrives, with the budget
+that all streams share. Asked before anything is decoded. A refusal is immediate and says when to
 come back; nothing that is admitted waits longer than its deadline allows, as far as can be told.
 """
 
@@ -31,12 +32,8 @@ class Cost(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """What may be in flight at once: raw payload in bytes, and requests.
+    """How many requests may be in flight; `slots` batches and `decoders` payloads run at a time."""
 
-    `slots` batches run at a time and `decoders` payloads are decoded at a time.
-    """
-
-    held_bytes: int
     requests: int
     slots: int = 1
     decoders: int = 1
@@ -63,7 +60,6 @@ class Admission:
         self._pending = dict.fromkeys(Modality, 0)
         self._decode_lock = threading.Lock()
         self._decoding = 0
-        self._held_bytes = 0
         self._pace = 1.0
         self._decode_s = 0.0
         metrics.predict_wait_with(lambda: self.predicted_wait_s(Modality.IMAGE))
@@ -74,21 +70,21 @@ class Admission:
         return sum(self._pending.values())
 
     @contextmanager
-    def admit(self, modality: Modality, payload_bytes: int, deadline_at: float) -> Iterator[None]:
+    def admit(self, modality: Modality, deadline_at: float) -> Iterator[None]:
         """Hold a place while the request is answered.
 
         Raises:
             TooLate: the deadline has passed.
-            Overloaded: there is no room, or the deadline can't be met; with `retry_after_ms`.
+            Overloaded: too many are in flight, or the deadline can't be met; with `retry_after_ms`.
 
         """
-        self._refuse_what_does_not_fit(payload_bytes)
+        self._refuse_one_too_many()
         self._refuse_what_comes_too_late(modality, deadline_at - time.monotonic())
-        self._change(modality, 1, payload_bytes)
+        self._change(modality, 1)
         try:
             yield
         finally:
-            self._change(modality, -1, -payload_bytes)
+            self._change(modality, -1)
 
     def batch_done(self, modality: Modality, size: int, seconds: float) -> None:
         """Learn from a batch how the present compares with the warm-up."""
@@ -128,14 +124,7 @@ class Admission:
         whole_ms = full * cost.predict_ms(self._caps[modality])
         return self._pace * (whole_ms + (cost.predict_ms(rest) if rest else 0.0))
 
-    def _refuse_what_does_not_fit(self, payload_bytes: int) -> None:
-        if self._held_bytes + payload_bytes > self._limits.held_bytes and self._held_bytes > 0:
-            self._metrics.refused("bytes")
-            raise Overloaded(
-                f"The server already holds {self._held_bytes >> 20} MiB of payload. "
-                "Send the request again later.",
-                retry_after_ms=self._one_batch_ms(),
-            )
+    def _refuse_one_too_many(self) -> None:
         if self.in_flight >= self._limits.requests:
             self._metrics.refused("count")
             raise Overloaded(
@@ -168,7 +157,6 @@ class Admission:
         size = min(max(self._pending[slowest], 1), self._caps[slowest])
         return max(1, math.ceil(self._work_ms(slowest, size)))
 
-    def _change(self, modality: Modality, requests: int, payload_bytes: int) -> None:
+    def _change(self, modality: Modality, requests: int) -> None:
         self._pending[modality] += requests
-        self._held_bytes += payload_bytes
-        self._metrics.inflight(self.in_flight, self._held_bytes)
+        self._metrics.inflight(self.in_flight)

@@ -5,7 +5,6 @@ a server that was asked for CUDA and finds itself on a CPU refuses to start.
 """
 
 from lumen_manifest.model_service import Accelerator
-
 from lumen_serving.backends.base import BackendReport
 from lumen_serving.errors import DeviceMismatch, StartError
 

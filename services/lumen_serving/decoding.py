@@ -11,15 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
-import structlog
-from lumen_wire.errors import WireError
 from numpy.typing import NDArray
 
 from lumen_serving.engine import Engine, Item
 from lumen_serving.errors import BackendFailed, TooLate
 from lumen_serving.metrics import Metrics
-
-log = structlog.get_logger(__name__)
+from lumen_wire.errors import WireError
 
 
 class Decoders:
@@ -65,8 +62,7 @@ class Decoders:
         except WireError as error:
             self._refuse(item, error, time.monotonic() - began_at)
             return
-        except Exception as error:  # a decoder's surprise must answer its caller
-            log.exception("decoding failed unexpectedly", modality=item.modality)
+        except Exception as error:  # noqa: BLE001 - a surprise must answer its caller too
             failure = BackendFailed("The payload could not be prepared for the model.")
             failure.__cause__ = error
             self._refuse(item, failure, time.monotonic() - began_at)

@@ -14,13 +14,13 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import structlog
-from lumen_wire.errors import WireError
 from numpy.typing import NDArray
 
 from lumen_serving.backends.base import Backend, Modality
 from lumen_serving.batching import Line
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
 from lumen_serving.metrics import Metrics
+from lumen_wire.errors import WireError
 
 log = structlog.get_logger(__name__)
 
@@ -171,7 +171,7 @@ class Engine:
                     if not item.abandoned:
                         self._run([item])
                 return
-            log.exception("the model failed on an item", modality=items[0].modality)
+            # Logged where it stops: the wire logs an Internal error with its cause.
             failure = BackendFailed("The model failed on this input.")
             failure.__cause__ = error
             self._answer([(items[0], failure)])

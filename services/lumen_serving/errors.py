@@ -8,9 +8,9 @@ For callers, below the wire's tree, so that its one table finds the code:
     │   ├── BadText              the bytes are no UTF-8, or empty
     │   ├── BadTensor            shape, dtype and byte count do not agree
     │   ├── UnknownTask
-    │   ├── UnknownLabelSet
     │   └── BadQuery             rank, include, namespace or label format make no sense here
     ├── NotFound
+    │   ├── UnknownLabelSet
     │   └── UnknownService
     ├── FailedPrecondition
     │   └── OtherSpace           the caller demands another embedding space
@@ -27,6 +27,7 @@ For callers, below the wire's tree, so that its one table finds the code:
 For whoever started the server, written to the log and the termination message:
 
     StartError                   reason, message, remedy
+    ├── SettingsInvalid          the environment or the configuration file
     ├── BackendUnavailable       no such runtime, or its package is missing
     ├── DeviceMismatch           asked for one device and found another
     ├── ParityFailed             the vectors differ from the reference
@@ -61,7 +62,7 @@ class UnknownTask(InvalidArgument):
     """This server does not advertise the task."""
 
 
-class UnknownLabelSet(InvalidArgument):
+class UnknownLabelSet(NotFound):
     """No label set of that name is loaded."""
 
 
@@ -100,7 +101,7 @@ class BackendFailed(Internal):
 class StartError(Exception):
     """The server can't start; the message says what was found, the remedy what to do."""
 
-    reason: Reason = Reason("Unknown")
+    reason: Reason = Reason.UNKNOWN
 
     def __init__(self, message: str, *, remedy: str = "", file: str = "") -> None:
         super().__init__(message)
@@ -112,25 +113,31 @@ class StartError(Exception):
         return f"{self.message} {self.remedy}".strip()
 
 
+class SettingsInvalid(StartError):
+    """A variable of the environment or the configuration file can't be what it is."""
+
+    reason = Reason.INVALID_SPEC
+
+
 class BackendUnavailable(StartError):
     """The runtime or its package is not there."""
 
-    reason = Reason("RuntimeUnavailable")
+    reason = Reason.RUNTIME_UNAVAILABLE
 
 
 class DeviceMismatch(StartError):
     """The model was asked for on one device and runs on another."""
 
-    reason = Reason("DeviceMismatch")
+    reason = Reason.DEVICE_MISMATCH
 
 
 class ParityFailed(StartError):
     """The vectors of the golden set differ from the reference by more than the tolerance."""
 
-    reason = Reason("ParityFailed")
+    reason = Reason.PARITY_FAILED
 
 
 class LabelsUnusable(StartError):
     """A label set does not fit the model."""
 
-    reason = Reason("LabelSetInvalid")
+    reason = Reason.LABEL_SET_INVALID

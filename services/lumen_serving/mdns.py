@@ -5,6 +5,7 @@ server: without the zeroconf package, or on a network without multicast, it warn
 """
 
 import asyncio
+import importlib.metadata
 import ipaddress
 import socket
 import uuid
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from lumen_manifest.server_config import ServerConfig
+from lumen_serving.settings import Settings
+
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo
     from zeroconf.asyncio import AsyncZeroconf
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_TYPE = "_lumen._tcp.local."
 # A name's first label holds at most 63 bytes, and 9 of them make it unique.
 _NAME_BYTES = 54
 
@@ -41,15 +44,32 @@ class Announcement:
     properties: Mapping[str, str]
 
 
+def announcement(config: ServerConfig, settings: Settings, port: int) -> Announcement | None:
+    """Return what the configuration wants announced, None when it wants nothing."""
+    spec = config.mdns
+    if spec is None or not spec.enabled:
+        return None
+    identity = spec.uuid or str(uuid.uuid4())
+    version = spec.version or importlib.metadata.version("lumen-serve")
+    return Announcement(
+        types=tuple(name.strip() for name in spec.type.split(",") if name.strip()),
+        instance=unique_instance(spec.name or config.service, identity),
+        address=choose_address(settings.advertise_ip or spec.advertise_ip, settings.bind),
+        port=port,
+        properties={
+            "uuid": identity,
+            "status": spec.status,
+            "version": version,
+            "v": version,
+            "runtime": config.model.runtime.value,
+        },
+    )
+
+
 def unique_instance(name: str, identity: str) -> str:
     """Return a name that no second server on the network has."""
     short = name.encode()[:_NAME_BYTES].decode(errors="ignore").replace(".", "-")
     return f"{short}-{identity.replace('-', '')[:8]}"
-
-
-def new_identity() -> str:
-    """Return a fresh uuid for a server that was not given one."""
-    return str(uuid.uuid4())
 
 
 def full_type(name: str) -> str:
@@ -80,16 +100,18 @@ def _address_of_default_route() -> str:
 
 
 class Announcer:
-    """Keeps the announcement up while it is entered."""
+    """Keeps the announcement up while it is entered; does nothing when there is none."""
 
-    def __init__(self, announcement: Announcement) -> None:
+    def __init__(self, announcement: Announcement | None) -> None:
         self._announcement = announcement
         self._zeroconf: AsyncZeroconf | None = None
         self._infos: list[ServiceInfo] = []
 
     async def __aenter__(self) -> Self:
+        if self._announcement is None:
+            return self
         try:
-            await self._announce()
+            await self._announce(self._announcement)
         except ModuleNotFoundError:
             log.warning(
                 "mDNS is asked for, but the package zeroconf is missing", install="zeroconf"
@@ -107,12 +129,11 @@ class Announcer:
     ) -> None:
         await self._close()
 
-    async def _announce(self) -> None:
+    async def _announce(self, told: Announcement) -> None:
         # zeroconf is an extra; only a server that announces needs it.
         from zeroconf import InterfaceChoice, ServiceInfo  # noqa: PLC0415
         from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415
 
-        told = self._announcement
         address = ipaddress.ip_address(told.address)
         if address.is_loopback:
             log.warning(

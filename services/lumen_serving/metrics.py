@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -17,6 +18,16 @@ class Metrics:
         self._requests = Counter(
             "lumen_requests", "Requests answered.", ["task", "code"], registry=registry
         )
+        self._calls = Counter(
+            "lumen_grpc_calls", "gRPC calls ended.", ["method", "code"], registry=registry
+        )
+        self._call_seconds = Histogram(
+            "lumen_grpc_call_seconds",
+            "How long gRPC calls lasted.",
+            ["method"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self._errors = Counter(
             "lumen_errors", "Requests answered with an error.", ["code"], registry=registry
         )
@@ -29,7 +40,9 @@ class Metrics:
         )
         self._inflight = Gauge("lumen_inflight", "Requests being answered.", registry=registry)
         self._held_bytes = Gauge(
-            "lumen_held_payload_bytes", "Raw payload of requests in flight.", registry=registry
+            "lumen_held_payload_bytes",
+            "Raw payload of requests that arrive or are in flight.",
+            registry=registry,
         )
         self._refused = Counter(
             "lumen_refused", "Requests refused at admission.", ["bound"], registry=registry
@@ -86,13 +99,21 @@ class Metrics:
         if code != "OK":
             self._errors.labels(code).inc()
 
-    def inflight(self, requests: int, held_bytes: int) -> None:
-        """Set how many requests are being answered and what their payloads weigh."""
+    def call_done(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        """Count a gRPC call that has ended; a stream is one call."""
+        self._calls.labels(method, code.name).inc()
+        self._call_seconds.labels(method).observe(seconds)
+
+    def inflight(self, requests: int) -> None:
+        """Set how many requests are being answered."""
         self._inflight.set(requests)
-        self._held_bytes.set(held_bytes)
+
+    def held_bytes_with(self, held: Callable[[], float]) -> None:
+        """Ask that function for the held bytes whenever metrics are read."""
+        self._held_bytes.set_function(held)
 
     def refused(self, bound: str) -> None:
-        """Count a refusal by the bound that caused it: bytes, count, wait or deadline."""
+        """Count a refusal by the bound that caused it: count, wait or deadline."""
         self._refused.labels(bound).inc()
 
     def predict_wait_with(self, seconds: Callable[[], float]) -> None:

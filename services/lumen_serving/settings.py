@@ -8,15 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumen_manifest.conditions import Reason
-
-from lumen_serving.errors import StartError
-
-
-class SettingsInvalid(StartError):
-    """An environment variable can't be what it is."""
-
-    reason = Reason("InvalidSpec")
+from lumen_serving.errors import SettingsInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +16,7 @@ class Settings:
     """The environment of one model server.
 
     `backend` overrides the runtime of the configuration (`fake` serves without any model runtime,
-    for trials and tests); `cpu_limit` is None when nobody declared one.
+    for trials and tests); `cpu_limit` is None and `log_level` empty when nobody said.
     """
 
     config_path: Path
@@ -65,7 +57,7 @@ class Settings:
             drain_delay_s=_number(env, "LUMEN_DRAIN_DELAY_S", 5.0),
             grace_s=_number(env, "LUMEN_GRACE_S", 25.0),
             log_format=env.get("LUMEN_LOG_FORMAT", "json"),
-            log_level=env.get("LUMEN_LOG_LEVEL", "info"),
+            log_level=env.get("LUMEN_LOG_LEVEL", ""),
             cpu_limit=_number(env, "LUMEN_CPU_LIMIT", 0.0) if cpu_limit else None,
             backend=env.get("LUMEN_BACKEND", ""),
             fake_delay_ms=_number(env, "LUMEN_FAKE_DELAY_MS", 0.0),

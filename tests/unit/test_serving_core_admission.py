@@ -5,12 +5,11 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lumen_serving.admission import Admission, AdmissionLimits
 from lumen_serving.backends.base import Modality
 from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.metrics import Metrics
-
-MIB = 1 << 20
 
 
 class Linear:
@@ -21,17 +20,17 @@ class Linear:
         return self.a_ms * size + self.b_ms
 
 
-def an_admission(held_mib=256, requests=512, a_ms=90.0, b_ms=10.0, cap=10, **limits):
+def an_admission(requests=512, a_ms=90.0, b_ms=10.0, cap=10, **limits):
     return Admission(
-        AdmissionLimits(held_mib * MIB, requests, **limits),
+        AdmissionLimits(requests, **limits),
         dict.fromkeys(Modality, Linear(a_ms, b_ms)),
         dict.fromkeys(Modality, cap),
         Metrics(),
     )
 
 
-def admit(admission, payload_bytes=1000, patience_s=30.0, modality=Modality.IMAGE):
-    place = admission.admit(modality, payload_bytes, time.monotonic() + patience_s)
+def admit(admission, patience_s=30.0, modality=Modality.IMAGE):
+    place = admission.admit(modality, time.monotonic() + patience_s)
     place.__enter__()
     return place
 
@@ -40,24 +39,14 @@ def leave(place):
     place.__exit__(None, None, None)
 
 
-def test_payload_beyond_the_bytes_is_refused_until_a_place_is_free():
-    admission = an_admission(held_mib=10)
-    place = admit(admission, 9 * MIB)
-    with pytest.raises(Overloaded) as refused:
-        admit(admission, 2 * MIB)
-    leave(place)
-    place = admit(admission, 2 * MIB)
-
-    assert refused.value.retry_after_ms == 100
-    assert admission.in_flight == 1
-
-
 def test_requests_beyond_the_count_are_refused():
     admission = an_admission(requests=3)
     places = [admit(admission) for _ in range(3)]
-    with pytest.raises(Overloaded, match="3 requests are in flight"):
+    with pytest.raises(Overloaded, match="3 requests are in flight") as refused:
         admit(admission)
 
+    # The batch that runs now should be done by then.
+    assert refused.value.retry_after_ms == 280
     assert admission.in_flight == len(places)
 
 
@@ -126,32 +115,29 @@ def test_payloads_that_wait_to_be_decoded_count():
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.sampled_from(Modality), st.integers(0, 4 * MIB), st.floats(-1, 10)),
+            st.tuples(st.sampled_from(Modality), st.floats(-1, 10)),
             st.integers(0, 50),
         ),
         max_size=60,
     )
 )
-def test_what_is_held_never_passes_the_bounds_and_ends_at_nothing(steps):
-    admission, places, held = an_admission(held_mib=16, requests=8), [], []
+def test_what_is_in_flight_never_passes_the_bound_and_ends_at_nothing(steps):
+    admission, places = an_admission(requests=8), []
     pushbacks = []
     for step in steps:
         if isinstance(step, int):
             if places:
                 leave(places.pop(step % len(places)))
-                held.pop(step % (len(places) + 1))
             continue
-        modality, payload_bytes, patience_s = step
+        modality, patience_s = step
         try:
-            places.append(admit(admission, payload_bytes, patience_s, modality))
-            held.append(payload_bytes)
+            places.append(admit(admission, patience_s, modality))
         except TooLate:
             assert patience_s < 0.001
         except Overloaded as refusal:
             pushbacks.append(refusal.retry_after_ms)
 
         assert admission.in_flight == len(places) <= 8
-        assert sum(held) <= 16 * MIB
     for place in places:
         leave(place)
 

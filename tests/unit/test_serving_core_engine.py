@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lumen_serving.backends.base import BackendReport, Modality
 from lumen_serving.engine import Engine, Item
 from lumen_serving.errors import BackendFailed, Stopping, TooLate

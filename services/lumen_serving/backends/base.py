@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
-from lumen_manifest.model_service import Accelerator
-from lumen_resources.layouts import VerifiedModel
 from numpy.typing import NDArray
 
+from lumen_manifest.model_service import Accelerator
+from lumen_resources.layouts import VerifiedModel
 from lumen_serving.errors import BackendUnavailable
 
 

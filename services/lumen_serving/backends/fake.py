@@ -8,9 +8,9 @@ import hashlib
 import time
 
 import numpy as np
-from lumen_resources.layouts import VerifiedModel
 from numpy.typing import NDArray
 
+from lumen_resources.layouts import VerifiedModel
 from lumen_serving.backends.base import BackendReport, BackendSettings
 
 

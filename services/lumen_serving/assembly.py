@@ -1,0 +1,104 @@
+"""Puts a warm model behind the queues, and says what came of it.
+
+Imported once the model is loaded; the only module that knows how the parts fit together.
+"""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+from lumen_manifest.server_config import ServerConfig
+from lumen_serving.admission import Admission, AdmissionLimits
+from lumen_serving.decoding import Decoders
+from lumen_serving.engine import Engine
+from lumen_serving.metrics import Metrics
+from lumen_serving.pipeline import Pipeline
+from lumen_serving.service import ModelService
+from lumen_serving.startup import WarmModel
+from lumen_wire import capabilities
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.tasks import Kind, names_for
+
+_MIB = 1 << 20
+
+
+@asynccontextmanager
+async def assembled(
+    warm: WarmModel, config: ServerConfig, metrics: Metrics
+) -> AsyncIterator[ModelService]:
+    """Own the threads of a model while it serves; gives the device back at the end."""
+    limits = AdmissionLimits(
+        requests=config.server.max_queue, slots=warm.backend.slots, decoders=warm.cores
+    )
+    admission = Admission(limits, warm.costs, warm.caps, metrics)
+    try:
+        async with (
+            Engine(warm.backend, warm.caps, metrics, admission.batch_done) as engine,
+            Decoders(warm.cores, engine, metrics, admission.decode_ended) as decoders,
+        ):
+            yield ModelService(
+                config.family,
+                warm.model,
+                warm.tokenizer,
+                warm.rankings,
+                Pipeline(admission, decoders, engine),
+            )
+    finally:
+        warm.backend.close()
+
+
+def capability(warm: WarmModel, config: ServerConfig, kinds: Collection[Kind]) -> pb.Capability:
+    """Return what this server says of itself to clients."""
+    facts = capabilities.ServiceFacts(
+        service_name=config.service,
+        model_ids=(warm.model.model_id,),
+        runtime=warm.report.runtime,
+        max_concurrency=config.server.max_queue,
+        precisions=(warm.report.precision,),
+        extra={
+            "embedding_space": warm.model.embedding_space,
+            "model_id": warm.model.model_id,
+            "embedding_dim": str(warm.model.embedding_dim),
+            "device": warm.report.device,
+            "precision": warm.report.precision,
+            "batch_size": str(max(warm.caps.values())),
+            "logit_scale": f"{warm.model.logit_scale:g}",
+            **{key: text for r in warm.rankings.values() for key, text in r.facts.items()},
+        },
+    )
+    return capabilities.capability(
+        facts,
+        names_for(config.family, kinds),
+        max_payload_bytes=config.server.max_payload_mib * _MIB,
+    )
+
+
+def facts(warm: WarmModel, record: pb.Capability) -> dict[str, Any]:
+    """Return what `/status` shows of a model that serves."""
+    return {
+        "tasks": [task.name for task in record.tasks],
+        "modelId": warm.model.model_id,
+        "embeddingDim": warm.model.embedding_dim,
+        "embeddingSpace": warm.model.embedding_space,
+        "runtime": {
+            "name": warm.report.runtime,
+            "version": warm.report.version,
+            "device": warm.report.device,
+            "precision": warm.report.precision,
+            "providers": list(warm.report.providers),
+            "details": dict(warm.report.details),
+            "parityCosine": warm.parity_cosine,
+        },
+        "files": {
+            "revision": warm.model.revision,
+            "digest": warm.model.digest,
+            "bytes": warm.model.bytes,
+        },
+        "cores": warm.cores,
+        "batchCap": {modality.value: cap for modality, cap in warm.caps.items()},
+        "batchCostMs": {
+            modality.value: {"perItem": cost.a_ms, "perBatch": cost.b_ms}
+            for modality, cost in warm.costs.items()
+        },
+        "labelBytes": warm.label_bytes,
+    }

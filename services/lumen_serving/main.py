@@ -1,0 +1,70 @@
+"""Where a model server starts and ends: settings, configuration, exit code, last words."""
+
+import os
+import sys
+from pathlib import Path
+
+import orjson
+import structlog
+
+from lumen_manifest.server_config import ConfigError, ServerConfig
+from lumen_resources.errors import ResourceError
+from lumen_serving import running
+from lumen_serving.errors import SettingsInvalid, StartError
+from lumen_serving.settings import Settings
+from lumen_wire import logs, processes
+
+log = structlog.get_logger(__name__)
+
+FAILED = 1
+
+
+def main() -> None:
+    """Serve until told to stop; ends the process with 0, or 1 when the start failed."""
+    processes.die_with_parent()
+    termination_log = Path(os.environ.get("LUMEN_TERMINATION_LOG", "/dev/termination-log"))
+    try:
+        settings = Settings.from_environment()
+        _configure_logs(settings, "info")
+        config = _load_config(settings.config_path)
+        _configure_logs(settings, config.server.log_level)
+        running.run(settings, config)
+        code = 0
+    except (StartError, ResourceError) as failure:
+        _last_words(failure, termination_log)
+        code = FAILED
+    # The interpreter's own end would wait for a runtime that still loads in its thread.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _configure_logs(settings: Settings, default_level: str) -> None:
+    try:
+        logs.configure(settings.log_format, settings.log_level or default_level)
+    except ValueError as error:
+        raise SettingsInvalid(
+            f"{error}.", remedy="Correct LUMEN_LOG_FORMAT or LUMEN_LOG_LEVEL."
+        ) from error
+
+
+def _load_config(path: Path) -> ServerConfig:
+    try:
+        return ServerConfig.load(path)
+    except ConfigError as error:
+        raise SettingsInvalid(str(error), file=str(path)) from error
+
+
+def _last_words(failure: StartError | ResourceError, termination_log: Path) -> None:
+    """Say in the log and to the kubelet why there is no server."""
+    words = {
+        "reason": failure.reason,
+        "message": failure.message,
+        "remedy": failure.remedy,
+        "file": failure.file,
+    }
+    log.error("the server did not start", **words, exc_info=failure.__cause__)
+    try:
+        termination_log.write_bytes(orjson.dumps(words) + b"\n")
+    except OSError as error:
+        log.warning("the termination log cannot be written", error=str(error))

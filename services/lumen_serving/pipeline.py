@@ -1,0 +1,44 @@
+"""One item's way: admission, decode threads, engine, and back within its deadline."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lumen_serving.admission import Admission
+from lumen_serving.backends.base import Modality
+from lumen_serving.decoding import Decoders
+from lumen_serving.engine import Engine, Item, Outcome, Scoring
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The long-lived parts that every request goes through."""
+
+    admission: Admission
+    decoders: Decoders
+    engine: Engine
+
+    async def run(
+        self,
+        modality: Modality,
+        deadline_at: float,
+        make: Callable[[], NDArray[Any]],
+        scoring: Scoring | None = None,
+    ) -> Outcome:
+        """Return what the model makes of the one item that `make` decodes in a thread.
+
+        A caller that is cancelled, as it is at its deadline, leaves every queue.
+
+        Raises:
+            Overloaded, TooLate: refused at once, or the deadline passed in a queue.
+            WireError: what `make` or the model answered.
+
+        """
+        with self.admission.admit(modality, deadline_at):
+            answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            self.admission.decode_begins()
+            self.decoders.submit(Item(modality, deadline_at, answer, scoring), make)
+            return await answer

@@ -1,0 +1,27 @@
+"""What passes between the servicer and the service: no proto type, no array."""
+
+from dataclasses import dataclass
+
+from lumen_wire.meta import RequestMeta
+from lumen_wire.tasks import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One complete request; `mime` is normalised, `deadline_at` on the monotonic clock."""
+
+    kind: Kind
+    payload: bytes
+    mime: str
+    meta: RequestMeta
+    deadline_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: the result's bytes with their mime and schema, and the response meta."""
+
+    result: bytes
+    mime: str
+    schema: str
+    meta: dict[str, str]

@@ -1,0 +1,206 @@
+"""The life of a model server: ports, model, service, drain.
+
+The ports open first and answer `not yet`; files, model and label index load in a thread; then the
+service opens. SIGTERM drains, a second signal ends the process at once.
+"""
+
+import asyncio
+import importlib
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from lumen_manifest.server_config import ServerConfig
+from lumen_serving import mdns
+from lumen_serving.errors import StartError
+from lumen_serving.metrics import Metrics
+from lumen_serving.phase import Phase, Status
+from lumen_serving.servicer import Door, InferenceServicer
+from lumen_serving.settings import Settings
+from lumen_wire.budget import ByteBudget
+from lumen_wire.chunks import ChunkLimits
+from lumen_wire.drain import Drain
+from lumen_wire.grpc_server import PortUnavailable, bind, build_health_server, build_server
+from lumen_wire.health import HealthBoard
+from lumen_wire.http_status import start_http_status
+from lumen_wire.processes import terminate_on_signal
+from lumen_wire.stream import StreamOptions
+
+if TYPE_CHECKING:
+    from grpc.aio import Server
+
+    from lumen_serving.startup import WarmModel
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_MIB = 1 << 20
+_HELD_BYTES = 256 * _MIB
+
+
+def run(settings: Settings, config: ServerConfig) -> None:
+    """Serve until a signal ends it.
+
+    Raises:
+        StartError, ResourceError: the model can't be served.
+
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_Running(settings, config).live())
+
+
+class _Running:
+    """The parts that live as long as the process."""
+
+    def __init__(self, settings: Settings, config: ServerConfig) -> None:
+        self._settings = settings
+        self._config = config
+        self._metrics = Metrics()
+        self._status = Status()
+        self._board = HealthBoard()
+        self._door = Door()
+        self._drain = Drain()
+        self._grpc_port = 0
+
+    async def live(self) -> None:
+        """Open, load, serve, drain, close."""
+        stop = terminate_on_signal()
+        async with AsyncExitStack() as stack:
+            server = await self._open_ports(stack)
+            warm = await _unless(stop, _in_thread(self._load))
+            if warm is not None:
+                async with await self._open_service(stack, warm):
+                    await stop.wait()
+                    await self._say_stopping()
+                # Endpoints spread through a cluster with no sign that they have arrived.
+                await asyncio.sleep(self._settings.drain_delay_s)
+            else:
+                await self._say_stopping()
+            await self._finish(server)
+
+    async def _open_ports(self, stack: AsyncExitStack) -> "Server":
+        """Listen everywhere and answer that the model loads."""
+        told = self._settings
+        routes = {"/metrics": self._metrics.page, "/status": self._status.page}
+        budget = ByteBudget(max(_HELD_BYTES, 2 * self._payload_bytes))
+        self._metrics.held_bytes_with(lambda: budget.held_bytes)
+        options = StreamOptions(
+            limits=ChunkLimits(max_request_bytes=self._payload_bytes, budget=budget),
+            drain=self._drain,
+        )
+        servicer = InferenceServicer(
+            self._config.family, self._door, self._board, self._metrics, options
+        )
+        server = build_server(servicer, self._board, metrics=self._metrics)
+        health = build_health_server(self._board)
+        try:
+            self._grpc_port = bind(server, told.bind, told.grpc_port)
+            bind(health, told.bind, told.health_port)
+            stack.enter_context(start_http_status(told.bind, told.metrics_port, routes))
+        except (PortUnavailable, OSError) as error:
+            raise StartError(str(error)) from error
+        await self._board.set_loading()
+        for one in (health, server):
+            await one.start()
+            stack.push_async_callback(one.stop, 0)
+        log.info("listening", grpc_port=self._grpc_port, model=self._config.model.name)
+        return server
+
+    def _load(self) -> "WarmModel":
+        """Import the libraries and load the model; in a thread."""
+        startup = importlib.import_module("lumen_serving.startup")
+        warm: WarmModel = startup.warm_up(self._config, self._settings)
+        return warm
+
+    async def _open_service(self, stack: AsyncExitStack, warm: "WarmModel") -> mdns.Announcer:
+        """Let requests in and say so everywhere."""
+        assembly = importlib.import_module("lumen_serving.assembly")
+        service = await stack.enter_async_context(
+            assembly.assembled(warm, self._config, self._metrics)
+        )
+        capability = assembly.capability(warm, self._config, service.kinds)
+        self._door.open(service, capability)
+        self._status.facts = assembly.facts(warm, capability)
+        self._status.phase = Phase.SERVING
+        self._metrics.ready(True)
+        await self._board.set_serving()
+        log.info(
+            "serving",
+            model=warm.model.model_id,
+            device=warm.report.device,
+            precision=warm.report.precision,
+            parity_cosine=warm.parity_cosine,
+            caps=warm.caps,
+        )
+        return mdns.Announcer(mdns.announcement(self._config, self._settings, self._grpc_port))
+
+    async def _say_stopping(self) -> None:
+        """Tell everyone who asks to go elsewhere; what comes all the same is answered."""
+        log.info("stopping")
+        self._status.phase = Phase.STOPPING
+        self._metrics.ready(False)
+        await self._board.set_stopping()
+
+    async def _finish(self, server: "Server") -> None:
+        """Take nothing new, answer what is in flight, stop listening."""
+        self._door.close()
+        self._drain.begin()
+        await server.stop(self._settings.grace_s)
+        log.info("stopped")
+
+    @property
+    def _payload_bytes(self) -> int:
+        return self._config.server.max_payload_mib * _MIB
+
+
+async def _unless(stop: asyncio.Event, work: "asyncio.Future[T]") -> T | None:
+    """Return what the work gives, or None when the stop comes first."""
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        both: set[asyncio.Future[Any]] = {stopped, work}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else None
+    finally:
+        stopped.cancel()
+        work.cancel()
+
+
+def _in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
+    """Run `function` in a thread that nobody waits for when the process ends."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # no error: there is a result
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            failure = error
+        # The loop is gone when the process was told to stop meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=work, name="load", daemon=True).start()
+    return future
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's where it is installed; it is quicker and changes nothing else."""
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
+            "uvloop"
+        ).new_event_loop
+    except ModuleNotFoundError:
+        return None
+    return factory

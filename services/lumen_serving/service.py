@@ -1,0 +1,173 @@
+"""What each task means: from a payload and its meta to a result and its meta.
+
+No proto type comes in and no array goes out; the servicer translates on one side, the engine
+computes on the other.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumen_manifest.model_service import Family
+from lumen_resources.layouts import VerifiedModel
+from lumen_serving.backends.base import Modality
+from lumen_serving.engine import Outcome
+from lumen_serving.errors import BadTensor, BadText, OtherSpace, UnknownService
+from lumen_serving.images import decode_rgb
+from lumen_serving.pipeline import Pipeline
+from lumen_serving.rankings import Ranking, RankingScoring
+from lumen_serving.requests import Answer, Request
+from lumen_serving.tokens import Tokenizer
+from lumen_wire import results
+from lumen_wire.meta import RequestMeta, VectorFormat, check_namespace, quoted
+from lumen_wire.tasks import Kind
+
+PROMPT = "a photo of a {}"
+
+
+class ModelService:
+    """The tasks of one model; `rankings` are those it can do: classify and scenes."""
+
+    def __init__(
+        self,
+        family: Family,
+        model: VerifiedModel,
+        tokenizer: Tokenizer,
+        rankings: Mapping[Kind, Ranking],
+        pipeline: Pipeline,
+    ) -> None:
+        self._family = family
+        self._model = model
+        self._tokenizer = tokenizer
+        self._rankings = dict(rankings)
+        self._pipeline = pipeline
+        self._tasks: dict[Kind, Callable[[Request], Awaitable[Answer]]] = {
+            Kind.TEXT_EMBED: self.embed_text,
+            Kind.IMAGE_EMBED: self.embed_image,
+            **dict.fromkeys(rankings, self.rank_labels),
+        }
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The tasks for which everything is there."""
+        return frozenset(self._tasks)
+
+    async def answer(self, request: Request) -> Answer:
+        """Run one task.
+
+        Raises:
+            WireError: the table of the wire says what becomes of it.
+
+        """
+        self._check_addressee(request.meta)
+        if request.meta.tensor is not None:
+            raise BadTensor(
+                "This server takes encoded pictures, not tensors: its capabilities name no "
+                "tensor_preprocess_id. Send the JPEG, PNG, WebP or AVIF file."
+            )
+        return await self._tasks[request.kind](request)
+
+    async def embed_text(self, request: Request) -> Answer:
+        """Return the text's vector; as given, or in the prompt on request."""
+        _check_text_mime(request.mime)
+        truncated = False
+
+        def tokenise() -> NDArray[np.int64]:
+            nonlocal truncated
+            text = _text(request.payload)
+            if request.meta.prompt_template:
+                text = PROMPT.format(text)
+            tokens, (truncated,) = self._tokenizer.encode([text])
+            row: NDArray[np.int64] = tokens[0]
+            return row
+
+        outcome = await self._pipeline.run(Modality.TEXT, request.deadline_at, tokenise)
+        answer = self._embedding(request.meta, outcome)
+        if truncated:
+            answer.meta["truncated"] = "1"
+        return answer
+
+    async def embed_image(self, request: Request) -> Answer:
+        """Return the picture's vector."""
+        outcome = await self._pipeline.run(
+            Modality.IMAGE,
+            request.deadline_at,
+            lambda: decode_rgb(request.payload, request.mime, self._model.preprocess),
+        )
+        return self._embedding(request.meta, outcome)
+
+    async def rank_labels(self, request: Request) -> Answer:
+        """Return the labels that fit the picture best, of a label set or of the scenes."""
+        scoring = self._rankings[request.kind].scoring(request.meta)
+        outcome = await self._pipeline.run(
+            Modality.IMAGE,
+            request.deadline_at,
+            lambda: decode_rgb(request.payload, request.mime, self._model.preprocess),
+            scoring,
+        )
+        return self._labels(scoring, outcome)
+
+    def _check_addressee(self, meta: RequestMeta) -> None:
+        """Refuse what is meant for another model."""
+        named = meta.service or ""
+        if named in set(Family) - {self._family}:
+            raise UnknownService(f"This server is of the family '{self._family}', not '{named}'.")
+        check_namespace(meta, self._family)
+        space = self._model.embedding_space
+        if meta.embedding_space and meta.embedding_space != space:
+            raise OtherSpace(
+                f"The request demands embedding space {quoted(meta.embedding_space)}, "
+                f"this server computes {space}."
+            )
+
+    def _embedding(self, meta: RequestMeta, outcome: Outcome) -> Answer:
+        dim = outcome.vector.shape[0]
+        common = {**_stages(outcome), **self._origin(), "dim": str(dim)}
+        if meta.vector is VectorFormat.F32LE:
+            raw = results.embedding_f32le(outcome.vector)
+            return Answer(raw, results.EMBEDDING_F32LE_MIME, results.EMBEDDING_SCHEMA, common)
+        body = results.embedding_v1(outcome.vector, self._model.model_id)
+        return Answer(body, results.EMBEDDING_MIME, results.EMBEDDING_SCHEMA, common)
+
+    def _labels(self, scoring: RankingScoring, outcome: Outcome) -> Answer:
+        shown = scoring.show(outcome.scored)
+        body = results.labels_v1(shown.labels, self._model.model_id)
+        meta = {
+            **_stages(outcome),
+            **self._origin(),
+            **shown.meta,
+            "labels_count": str(len(shown.labels)),
+        }
+        return Answer(body, results.LABELS_MIME, results.LABELS_SCHEMA, meta)
+
+    def _origin(self) -> dict[str, str]:
+        return {
+            "embedding_space": self._model.embedding_space,
+            "model_id": self._model.model_id,
+        }
+
+
+def _check_text_mime(mime: str) -> None:
+    if mime not in {"", "text/plain", "application/octet-stream"}:
+        raise BadText(f"This task takes text/plain, not {quoted(mime)}.")
+
+
+def _text(payload: bytes) -> str:
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as error:
+        raise BadText(f"The text is no UTF-8: byte {error.start} does not belong there.") from error
+    if not text.strip():
+        raise BadText("The text is empty. Send some words as UTF-8.")
+    return text
+
+
+def _stages(outcome: Outcome) -> dict[str, str]:
+    """How long each stage took, in milliseconds."""
+    return {
+        "decode_ms": f"{outcome.decode_ms:.2f}",
+        "queue_ms": f"{outcome.queue_ms:.2f}",
+        "model_ms": f"{outcome.model_ms:.2f}",
+        "score_ms": f"{outcome.score_ms:.2f}",
+    }

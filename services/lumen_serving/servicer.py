@@ -1,0 +1,164 @@
+"""`home_native.v1.Inference`: from messages to the service and back, and nothing else.
+
+Streams, chunks and error modes are the wire's; what a task means is the service's. This module
+imports nothing heavy, since the port is open before the model's libraries are.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+
+from lumen_serving.errors import StillLoading, Stopping, UnknownTask
+from lumen_serving.metrics import Metrics
+from lumen_serving.requests import Request
+from lumen_wire.chunks import Assembled, Rejected
+from lumen_wire.deadline import Deadline
+from lumen_wire.errors import WireError
+from lumen_wire.health import HealthBoard
+from lumen_wire.meta import normalise_mime, parse_request_meta
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.stream import StreamOptions, serve_stream
+from lumen_wire.tasks import Kind, resolve
+
+if TYPE_CHECKING:
+    from lumen_serving.service import ModelService
+
+_UNKNOWN = "unknown"
+
+
+class Door:
+    """Shut while the model loads, open while it serves, shut for good when the server stops."""
+
+    def __init__(self) -> None:
+        self._inside: tuple[ModelService, pb.Capability] | None = None
+        self._closed = False
+
+    def open(self, service: "ModelService", capability: pb.Capability) -> None:
+        """Let requests in."""
+        self._inside = (service, capability)
+
+    def close(self) -> None:
+        """Take nothing new; what is inside goes on."""
+        self._closed = True
+
+    @property
+    def service(self) -> "ModelService":
+        """The service; raises StillLoading or Stopping."""
+        return self._enter()[0]
+
+    @property
+    def capability(self) -> pb.Capability:
+        """What the service says of itself; raises StillLoading or Stopping."""
+        return self._enter()[1]
+
+    def _enter(self) -> "tuple[ModelService, pb.Capability]":
+        if self._closed:
+            raise Stopping("The server is stopping. Send the request to another one.")
+        if self._inside is None:
+            raise StillLoading("The model is still loading. Send the request again later.")
+        return self._inside
+
+
+class InferenceServicer:
+    """The protocol's four calls for one model of one family."""
+
+    def __init__(
+        self,
+        family: str,
+        door: Door,
+        board: HealthBoard,
+        metrics: Metrics,
+        options: StreamOptions,
+    ) -> None:
+        self._family = family
+        self._door = door
+        self._board = board
+        self._metrics = metrics
+        self._options = replace(options, on_rejected=self._count_rejected)
+
+    async def Infer(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.InferRequest],
+        context: grpc.aio.ServicerContext[pb.InferRequest, pb.InferResponse],
+    ) -> None:
+        """Answer every request of the stream."""
+        del request_iterator  # the wire reads by context.read(), which is quicker
+        self._door.service  # noqa: B018 - a stream that opens while loading ends at once
+        await serve_stream(context, self._answer, self._options)
+
+    async def GetCapabilities(  # noqa: N802
+        self, request: Empty, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.Capability:
+        """Return the one record of this server."""
+        del request, context
+        return self._door.capability
+
+    async def StreamCapabilities(  # noqa: N802
+        self, request: Empty, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.Capability]:
+        """Yield the one record of this server."""
+        del request, context
+        yield self._door.capability
+
+    async def Health(  # noqa: N802
+        self, request: Empty, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Empty:
+        """Answer while new requests are wanted here, else Unavailable."""
+        del request, context
+        self._board.require_healthy()
+        return Empty()
+
+    async def _answer(self, assembled: Assembled, deadline: Deadline) -> pb.InferResponse:
+        """Answer one request and count it, whatever comes of it."""
+        began_at = time.monotonic()
+        kind, code = resolve(assembled.task, self._family), grpc.StatusCode.INTERNAL
+        try:
+            response = await self._infer(kind, assembled, deadline, began_at)
+            code = grpc.StatusCode.OK
+        except WireError as error:
+            code = error.status
+            raise
+        except asyncio.CancelledError:
+            late = deadline.expired
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        finally:
+            self._count(kind, code, time.monotonic() - began_at)
+        return response
+
+    def _count_rejected(self, rejected: Rejected) -> None:
+        self._count(resolve(rejected.task, self._family), rejected.error.status, 0.0)
+
+    def _count(self, kind: Kind | None, code: grpc.StatusCode, seconds: float) -> None:
+        # The name in the request may be anything; what it stands for is a closed set.
+        self._metrics.request_done(kind.value if kind else _UNKNOWN, code.name, seconds)
+
+    async def _infer(
+        self, kind: Kind | None, assembled: Assembled, deadline: Deadline, began_at: float
+    ) -> pb.InferResponse:
+        service = self._door.service
+        if kind is None or kind not in service.kinds:
+            raise UnknownTask(f"Unknown task: {assembled.task}")
+        answer = await service.answer(
+            Request(
+                kind=kind,
+                payload=assembled.payload,
+                mime=normalise_mime(assembled.mime),
+                meta=parse_request_meta(assembled.meta),
+                deadline_at=deadline.at,
+            )
+        )
+        answer.meta["lat_ms"] = str(round((time.monotonic() - began_at) * 1000))
+        return pb.InferResponse(
+            correlation_id=assembled.correlation_id,
+            is_final=True,
+            result=answer.result,
+            meta=answer.meta,
+            result_mime=answer.mime,
+            result_schema=answer.schema,
+        )

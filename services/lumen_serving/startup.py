@@ -1,0 +1,133 @@
+"""From verified files to a warm model: all that is slow, in a thread, while the port is open.
+
+Imports the runtime and numpy; nothing that must be there within two seconds of the start imports
+this module.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from lumen_manifest.server_config import ServerConfig
+from lumen_resources.fetch import open_verified
+from lumen_resources.layouts import VerifiedModel
+from lumen_serving.attestation import device_mismatch, dimension_mismatch
+from lumen_serving.backends.base import (
+    Backend,
+    BackendReport,
+    BackendSettings,
+    Modality,
+    load_backend,
+)
+from lumen_serving.cores import usable_cores
+from lumen_serving.costs import CostCurve, measure
+from lumen_serving.parity import check_parity
+from lumen_serving.rankings import Ranking
+from lumen_serving.settings import Settings
+from lumen_serving.tokens import Tokenizer
+from lumen_wire.tasks import Kind
+
+log = structlog.get_logger(__name__)
+
+FAKE = "fake"
+
+
+@dataclass(frozen=True, slots=True)
+class WarmModel:
+    """A model that may serve: loaded, attested, compared with the reference, and measured.
+
+    `parity_cosine` is None when the model ships no golden set, or nothing real computes.
+    """
+
+    model: VerifiedModel
+    backend: Backend
+    report: BackendReport
+    tokenizer: Tokenizer
+    rankings: Mapping[Kind, Ranking]
+    caps: Mapping[Modality, int]
+    costs: Mapping[Modality, CostCurve]
+    parity_cosine: float | None
+    cores: int
+
+    @property
+    def label_bytes(self) -> int:
+        """The memory that the label indexes hold."""
+        return sum(ranking.resident_bytes for ranking in self.rankings.values())
+
+
+def warm_up(config: ServerConfig, settings: Settings) -> WarmModel:
+    """Return the model, ready to serve.
+
+    Raises:
+        ResourceError: the files are not those that were verified.
+        StartError: the runtime, the device, the vectors or the labels are not what they must be.
+
+    """
+    model = open_verified(config, settings.cache_dir, settings.source_dir)
+    name = settings.backend or config.model.runtime.value
+    cores = usable_cores(settings.cpu_limit)
+    log.info("loading", model=model.model_id, runtime=name, cores=cores)
+    backend = load_backend(name)
+    with ExitStack() as on_failure:
+        on_failure.callback(backend.close)
+        warm = _warm(model, backend, config, settings, cores)
+        on_failure.pop_all()
+    return warm
+
+
+def _warm(
+    model: VerifiedModel, backend: Backend, config: ServerConfig, settings: Settings, cores: int
+) -> WarmModel:
+    backend.load(model, backend_settings(config, settings, cores))
+    report = _attested(config, model, backend)
+    tokenizer = Tokenizer.load(model)
+    parity = None if report.runtime == FAKE else check_parity(model, backend, tokenizer)
+    rankings = _rankings(config, model, backend, tokenizer)
+    measured = measure(backend, model, config.server.max_batch_size)
+    return WarmModel(
+        model=model,
+        backend=backend,
+        report=report,
+        tokenizer=tokenizer,
+        rankings=rankings,
+        caps=measured.caps,
+        costs=measured.curves,
+        parity_cosine=parity,
+        cores=cores,
+    )
+
+
+def backend_settings(config: ServerConfig, settings: Settings, cores: int) -> BackendSettings:
+    """Return what a backend may use of this machine."""
+    return BackendSettings(
+        accelerator=config.accelerator,
+        threads=config.intra_op_threads or cores,
+        max_batch=config.server.max_batch_size,
+        inter_op_threads=config.inter_op_threads or 1,
+        device_memory_mib=config.server.device_memory_mib,
+        onnx_providers=config.onnx_providers,
+        rknn_target=config.rknn_target,
+        fake_delay_ms=settings.fake_delay_ms,
+    )
+
+
+def _attested(config: ServerConfig, model: VerifiedModel, backend: Backend) -> BackendReport:
+    report = backend.report()
+    for finding in (
+        device_mismatch(config.accelerator, report),
+        dimension_mismatch(model.embedding_dim, report),
+    ):
+        if finding is not None:
+            raise finding
+    if report.runtime == FAKE:
+        log.warning("the fake backend answers: its vectors mean nothing")
+    return report
+
+
+def _rankings(
+    config: ServerConfig, model: VerifiedModel, backend: Backend, tokenizer: Tokenizer
+) -> dict[Kind, Ranking]:
+    rankings: dict[Kind, Ranking] = {}
+    return rankings

@@ -1,0 +1,388 @@
+"""A whole model server over real gRPC, with the fake backend: what its callers see."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from serving_servers import a_config, a_server
+from tiny_models import a_jpeg
+
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
+
+CLIP_TEXT = (
+    "clip_text_embed",
+    "clip_embed",
+    "embed",
+    "semantic_text_embed",
+    "smartclip_text_embed",
+)
+CLIP_IMAGE = (
+    "clip_image_embed",
+    "image_embed",
+    "semantic_image_embed",
+    "smartclip_image_embed",
+)
+CLASSIFY = ("clip_classify", "classify", "smartclip_classify")
+SCENES = ("clip_scene_classify", "classify_scene", "smartclip_scene_classify")
+TOP_K = ("topk", "top_k", "TopK", "topK", "top-k", "lumen.top_k")
+LABELS_MIME = "application/json;schema=labels_v1"
+EMBEDDING_MIME = "application/json;schema=embedding_v1"
+
+
+@pytest.fixture(scope="module")
+def server(tiny_cache, tmp_path_factory):
+    config = a_config(
+        tiny_cache / "models" / "tiny-clip",
+        label_sets=[{"name": "tiny-classes"}],
+        scenes={"preset": "oct2025"},
+    )
+    with a_server(config, tmp_path_factory.mktemp("server"), {"LUMEN_BACKEND": "fake"}) as running:
+        running.wait_for_health()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def species(tiny_cache, tmp_path_factory):
+    config = a_config(tiny_cache / "models" / "tiny-bioclip", label_sets=[{"name": "tiny-species"}])
+    folder = tmp_path_factory.mktemp("species")
+    with a_server(config, folder, {"LUMEN_BACKEND": "fake"}) as running:
+        running.wait_for_health()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bare(tiny_cache, tmp_path_factory):
+    config = a_config(tiny_cache / "models" / "tiny-bioclip")
+    with a_server(config, tmp_path_factory.mktemp("bare"), {"LUMEN_BACKEND": "fake"}) as running:
+        running.wait_for_health()
+        yield running
+
+
+def a_request(task="image_embed", payload=None, mime="", number=1, **meta):
+    payload = a_jpeg() if payload is None else payload
+    return pb.InferRequest(
+        correlation_id=str(number), task=task, payload=payload, payload_mime=mime, meta=meta
+    )
+
+
+def infer(server, *requests, timeout=30):
+    """Every answer of one stream that is half-closed after the requests, by correlation id."""
+    stub = pb_grpc.InferenceStub(server.channel())
+    answers = {}
+    for answer in stub.Infer(iter(requests), timeout=timeout):
+        answers[answer.correlation_id] = answer
+    return answers
+
+
+def infer_one(server, *args, **kwargs):
+    (answer,) = infer(server, a_request(*args, **kwargs)).values()
+    assert not answer.HasField("error"), answer.error
+    assert answer.is_final
+    return answer
+
+
+def refused(server, *args, **kwargs):
+    """The status that ends a stream whose only request failed."""
+    with pytest.raises(grpc.RpcError) as error:
+        infer(server, a_request(*args, **kwargs))
+    return error.value
+
+
+def vector_of(answer):
+    return np.array(json.loads(answer.result)["vector"], np.float32)
+
+
+def labels_of(answer):
+    return [(row["label"], row["score"]) for row in json.loads(answer.result)["labels"]]
+
+
+def capability(server):
+    return pb_grpc.InferenceStub(server.channel()).GetCapabilities(Empty())
+
+
+def test_every_name_is_advertised_with_the_enforced_limit_and_nothing_else(server):
+    record = capability(server)
+
+    assert {task.name for task in record.tasks} == {*CLIP_TEXT, *CLIP_IMAGE, *CLASSIFY, *SCENES}
+    assert {task.limits["max_payload_size"] for task in record.tasks} == {"52428800"}
+    assert {task.tensor_preprocess_id for task in record.tasks} == {""}
+    assert record.protocol_version == "1.0.0"
+    assert list(record.model_ids) == ["tiny-clip"]
+    assert record.extra["device"] == "fake"
+    assert len(record.extra["embedding_space"]) == 64
+
+
+def test_the_stream_of_capabilities_is_the_one_record(server):
+    records = list(pb_grpc.InferenceStub(server.channel()).StreamCapabilities(Empty()))
+
+    assert records == [capability(server)]
+
+
+def test_the_older_service_path_gives_the_same_record(server):
+    call = server.channel().unary_unary(
+        "/inference.Inference/GetCapabilities",
+        request_serializer=Empty.SerializeToString,
+        response_deserializer=pb.Capability.FromString,
+    )
+
+    assert call(Empty()) == capability(server)
+
+
+def test_without_label_sets_classify_is_neither_advertised_nor_answered(bare):
+    names = {task.name for task in capability(bare).tasks}
+    error = refused(bare, "bioclip_classify")
+
+    assert names == {
+        "bioclip_text_embed", "bioclip_embed", "embed", "bioclip_image_embed", "image_embed",
+    }  # fmt: skip
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.details() == "Unknown task: bioclip_classify"
+
+
+@pytest.mark.parametrize("names", [CLIP_TEXT, CLIP_IMAGE], ids=["text", "image"])
+def test_all_aliases_give_the_same_unit_vector_and_model(server, names):
+    payload = b"a photo of a cat" if names is CLIP_TEXT else a_jpeg(3)
+    answers = [infer_one(server, name, payload) for name in names]
+
+    assert len({answer.result for answer in answers}) == 1
+    assert {answer.result_mime for answer in answers} == {EMBEDDING_MIME}
+    document = json.loads(answers[0].result)
+    assert sorted(document) == ["dim", "model_id", "vector"]
+    assert document["model_id"] == "tiny-clip"
+    assert document["dim"] == len(document["vector"]) == 32
+    assert np.linalg.norm(document["vector"]) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_vector_may_be_asked_for_as_raw_floats(server):
+    raw = infer_one(server, vector="f32le")
+
+    assert raw.result_mime == "application/octet-stream;schema=embedding_v1"
+    np.testing.assert_allclose(np.frombuffer(raw.result, "<f4"), vector_of(infer_one(server)))
+
+
+def test_text_is_embedded_as_given_and_in_the_template_on_request(server):
+    plain, cat = infer_one(server, "embed", b"cat"), infer_one(server, "embed", b"a photo of a cat")
+    wrapped = infer_one(server, "embed", b"cat", prompt="template")
+
+    assert wrapped.result == cat.result != plain.result
+
+
+def test_a_text_beyond_the_context_is_cut_and_says_so(server):
+    long = infer_one(server, "embed", b"cat dog " * 200)
+
+    assert long.meta["truncated"] == "1"
+    assert "truncated" not in infer_one(server, "embed", b"cat").meta
+
+
+@pytest.mark.parametrize("names", [CLASSIFY, SCENES], ids=["classify", "scenes"])
+def test_labels_are_sorted_and_their_shares_sum_to_one(server, names):
+    answers = [infer_one(server, name, top_k="1000") for name in names]
+    labels = labels_of(answers[0])
+    scores = [score for _, score in labels]
+
+    assert len({answer.result for answer in answers}) == 1
+    assert answers[0].result_mime == LABELS_MIME
+    assert answers[0].meta["labels_count"] == str(len(labels))
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1, abs=1e-5)
+
+
+def test_scenes_are_shown_without_their_prompt(server):
+    labels = {label for label, _ in labels_of(infer_one(server, "classify_scene", top_k="8"))}
+
+    assert labels == {
+        "person", "animal", "vehicle", "food", "building", "nature", "object", "landscape",
+    }  # fmt: skip
+
+
+def test_without_top_k_each_family_gives_its_default_number(server, species):
+    counts = {
+        "classify": len(labels_of(infer_one(server, "classify"))),
+        "classify_scene": len(labels_of(infer_one(server, "classify_scene"))),
+        "bioclip_classify": len(labels_of(infer_one(species, "bioclip_classify"))),
+    }
+
+    assert counts == {"classify": 5, "classify_scene": 1, "bioclip_classify": 3}
+
+
+@pytest.mark.parametrize("spelling", TOP_K)
+def test_top_k_has_six_spellings_clamps_and_refuses(server, spelling):
+    two = labels_of(infer_one(server, "classify", **{spelling: "2"}))
+    many = labels_of(infer_one(server, "classify", **{spelling: "99"}))
+
+    assert (len(two), len(many)) == (2, 6)
+    for wrong in ("0", "-1", "many"):
+        error = refused(server, "classify", **{spelling: wrong})
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_cosines_are_given_on_request_in_the_order_of_the_shares(server):
+    shares = labels_of(infer_one(server, "classify", top_k="6"))
+    cosines = labels_of(infer_one(server, "classify", top_k="6", score="cosine"))
+    scale = float(infer_one(server, "classify").meta["logit_scale"])
+    logits = np.array([cosine for _, cosine in cosines]) * scale
+
+    assert [label for label, _ in shares] == [label for label, _ in cosines]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose([share for _, share in shares], expected, rtol=1e-3)
+
+
+def test_species_have_lineages_formats_ranks_and_branches(species):
+    plain = infer_one(species, "classify", top_k="5")
+    scientific = labels_of(infer_one(species, "classify", top_k="5", label_format="scientific"))
+    classes = dict(labels_of(infer_one(species, "classify", top_k="9", rank="class")))
+    birds = labels_of(infer_one(species, "classify", top_k="9", include="class=Aves"))
+
+    lineages = json.loads(plain.meta["lineage"])
+    assert [label for label, _ in scientific] == [" ".join(names[5:7]) for names in lineages]
+    assert set(classes) == {"Aves", "Insecta", "Mammalia"}
+    assert sum(classes.values()) == pytest.approx(1, abs=1e-5)
+    assert {label for label, _ in birds} == {"European Robin", "Emperor Penguin"}
+
+
+@pytest.mark.parametrize(
+    ("meta", "code"),
+    [
+        ({"labels": "no-such-set"}, grpc.StatusCode.NOT_FOUND),
+        ({"service": "bioclip"}, grpc.StatusCode.NOT_FOUND),
+        ({"embedding_space": "0" * 64}, grpc.StatusCode.FAILED_PRECONDITION),
+        ({"rank": "class"}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"include": "class=Aves"}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"label_format": "latin"}, grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+def test_what_this_model_does_not_have_is_refused(server, meta, code):
+    assert refused(server, "classify", **meta).code() is code
+
+
+def test_a_species_server_knows_one_namespace(species):
+    answer = infer_one(species, "classify", namespace="bioatlas")
+    error = refused(species, "classify", namespace="elsewhere")
+
+    assert labels_of(answer)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_every_answer_says_its_space_and_where_the_time_went(server):
+    meta = infer_one(server, "classify").meta
+
+    stages = {"lat_ms", "decode_ms", "queue_ms", "model_ms", "score_ms"}
+    assert stages | {"embedding_space", "label_set", "logit_scale", "model_id"} <= set(meta)
+    assert int(meta["lat_ms"]) >= 0
+    assert all(float(meta[stage]) >= 0 for stage in stages)
+
+
+@pytest.mark.parametrize(
+    ("task", "payload", "mime"),
+    [
+        ("embed", b"\xff\xfe\xfa", "text/plain"),
+        ("embed", b"  ", "text/plain"),
+        ("embed", b"cat", "image/jpeg"),
+        ("image_embed", b"not a picture", ""),
+        ("image_embed", b"", "image/jpeg"),
+        ("image_embed", a_jpeg()[:200], "image/jpeg"),
+        ("image_embed", a_jpeg(), "text/plain"),
+        ("no_such_task", b"cat", "text/plain"),
+    ],
+)
+def test_bad_input_is_refused_with_a_sentence(server, task, payload, mime):
+    error = refused(server, task, payload, mime)
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(error.details()) > 10
+
+
+def test_a_tensor_is_refused_since_none_is_offered(server):
+    meta = {
+        "lumen.input.kind": "tensor",
+        "lumen.tensor.dtype": "uint8",
+        "lumen.tensor.shape": "[1,3,2,2]",
+        "lumen.tensor.layout": "NCHW",
+        "lumen.preprocess.skip": "true",
+    }
+    error = refused(server, "image_embed", bytes(12), "application/octet-stream", **meta)
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "JPEG" in error.details()
+
+
+def test_one_bad_request_of_eight_fails_alone(server):
+    requests = [
+        a_request("embed" if n % 2 else "image_embed", b"cat" if n % 2 else None, number=n)
+        for n in range(7)
+    ]
+    answers = infer(server, *requests, a_request("image_embed", b"no picture", number=7))
+
+    assert sorted(answers) == [str(n) for n in range(8)]
+    assert [n for n, answer in answers.items() if answer.HasField("error")] == ["7"]
+    assert answers["7"].error.code == pb.ERROR_CODE_INVALID_ARGUMENT
+    assert answers["7"].is_final
+
+
+async def test_an_interactive_stream_gets_each_answer_before_it_sends_the_next(server):
+    answers = []
+    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(30):
+        call = pb_grpc.InferenceStub(channel).Infer()
+        for number in range(3):
+            await call.write(a_request(number=number))
+            answers.append(await call.read())
+        await call.done_writing()
+
+    assert [answer.correlation_id for answer in answers] == ["0", "1", "2"]
+    assert not any(answer.HasField("error") for answer in answers)
+
+
+def test_the_same_picture_has_the_same_bytes_alone_and_beside_others(server):
+    alone = infer_one(server, payload=a_jpeg(5)).result
+    requests = [a_request(payload=a_jpeg(n), number=n) for n in range(12)]
+
+    assert infer(server, *requests)["5"].result == alone
+
+
+async def test_sixteen_streams_of_one_picture_share_batches(tiny_cache, tmp_path):
+    config = a_config(tiny_cache / "models" / "tiny-clip")
+    env = {"LUMEN_BACKEND": "fake", "LUMEN_FAKE_DELAY_MS": "50"}
+    with a_server(config, tmp_path, env) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        before = server.metrics()
+        async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(60):
+            stub = pb_grpc.InferenceStub(channel)
+            for _ in range(4):
+                await asyncio.gather(*(one_of(stub, number) for number in range(16)))
+        after = server.metrics()
+
+    items, batches = (
+        after[f'lumen_batch_size_{suffix}{{modality="image"}}']
+        - before.get(f'lumen_batch_size_{suffix}{{modality="image"}}', 0)
+        for suffix in ("sum", "count")
+    )
+    assert items == 64
+    assert items / batches > 4
+
+
+async def one_of(stub, number) -> pb.InferResponse:
+    async def requests() -> AsyncIterator[pb.InferRequest]:
+        yield a_request(number=number)
+
+    (answer,) = [answer async for answer in stub.Infer(requests(), timeout=30)]
+    assert not answer.HasField("error"), answer.error
+    return answer
+
+
+def test_metrics_count_by_task_and_code_and_their_labels_stay_few(server):
+    for task in itertools.islice(itertools.cycle(["no_such_task", "another"]), 20):
+        refused(server, task)
+    infer_one(server, "embed", b"cat")
+    samples = server.metrics()
+
+    assert samples['lumen_requests_total{code="OK",task="text_embed"}'] >= 1
+    assert samples['lumen_requests_total{code="INVALID_ARGUMENT",task="unknown"}'] >= 20
+    assert not any("no_such_task" in name for name in samples)
+    assert samples["lumen_inflight"] == 0
+    assert samples["lumen_queue_length"] == 0

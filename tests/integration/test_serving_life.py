@@ -1,0 +1,286 @@
+"""A model server's life: loading, overload, drain and death, as its callers live through it."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+
+import grpc
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from serving_servers import INFERENCE, NOT_SERVING, SERVING, a_config, a_server
+from tiny_models import a_jpeg
+
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
+
+FAKE = {"LUMEN_BACKEND": "fake"}
+# A warm-up of minutes: as good as a model that never finishes loading.
+NEVER_WARM = {**FAKE, "LUMEN_FAKE_DELAY_MS": "20000"}
+
+
+@pytest.fixture
+def config(tiny_cache):
+    return a_config(tiny_cache / "models" / "tiny-clip")
+
+
+def a_request(number=1, task="image_embed"):
+    return pb.InferRequest(correlation_id=str(number), task=task, payload=a_jpeg(number))
+
+
+def slow(delay_ms):
+    return {**FAKE, "LUMEN_FAKE_DELAY_MS": str(delay_ms)}
+
+
+def health_of(server, service):
+    stub = health_pb2_grpc.HealthStub(server.channel(server.health_port))
+    return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=30).status
+
+
+async def answer_or_code(stub, number, timeout=30):
+    """The code of the one answer of a stream of its own; OK when it holds a result."""
+    try:
+        call = stub.Infer(iter([a_request(number)]), timeout=timeout)
+        (answer,) = [answer async for answer in call]
+    except grpc.aio.AioRpcError as error:
+        return error.code(), dict(error.trailing_metadata() or ())
+    assert not answer.HasField("error"), answer.error
+    return grpc.StatusCode.OK, {}
+
+
+@contextlib.asynccontextmanager
+async def a_client(server):
+    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(60):
+        yield pb_grpc.InferenceStub(channel)
+
+
+async def until(condition, what):
+    """Wait for something that happens in another process."""
+    give_up_at = time.monotonic() + 30
+    while not await asyncio.to_thread(condition):
+        assert time.monotonic() < give_up_at, f"waited in vain until {what}"
+        await asyncio.sleep(0.02)
+
+
+def sample(server, name):
+    return server.metrics().get(name, 0)
+
+
+def test_while_it_loads_the_port_is_open_and_says_so(config, tmp_path):
+    with a_server(config, tmp_path, NEVER_WARM) as server:
+        began_at = time.monotonic()
+        channel = server.channel()
+        grpc.channel_ready_future(channel).result(timeout=20)
+        print(f"port open after {time.monotonic() - began_at:.2f} s")
+        stub = pb_grpc.InferenceStub(channel)
+        errors = []
+        for call in (
+            lambda: stub.GetCapabilities(Empty(), timeout=20),
+            lambda: list(stub.StreamCapabilities(Empty(), timeout=20)),
+            lambda: stub.Health(Empty(), timeout=20),
+            lambda: list(stub.Infer(iter([a_request()]), timeout=20)),
+        ):
+            with pytest.raises(grpc.RpcError) as error:
+                call()
+            errors.append((error.value.code(), error.value.details()))
+        server.wait_for_health(NOT_SERVING)
+        alive = [health_of(server, service) for service in ("", "liveness")]
+        phase = server.status()["phase"]
+
+    assert {code for code, _ in errors} == {grpc.StatusCode.UNAVAILABLE}
+    assert all("loading" in sentence for _, sentence in errors)
+    assert alive == [SERVING, SERVING]
+    assert phase == "loading"
+
+
+def test_sigterm_while_loading_ends_with_0(config, tmp_path):
+    with a_server(config, tmp_path, NEVER_WARM) as server:
+        server.wait_for_health(NOT_SERVING)
+        code = server.stop()
+
+    assert code == 0
+
+
+def test_a_file_that_changed_since_it_was_verified_is_named_and_ends_with_1(tmp_path):
+    from tiny_models import write_model  # noqa: PLC0415
+
+    root = write_model(tmp_path / "source")
+    with a_server(a_config(root), tmp_path / "first", FAKE) as server:
+        server.wait_for_health()
+    weights = root / "onnx" / "vision.fp32.onnx"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with a_server(a_config(root), tmp_path / "first", FAKE, verify=False) as server:
+        code = server.process.wait(60)
+        message = json.loads(server.termination_log.read_text())
+
+    assert code == 1
+    assert message["reason"] == "ChecksumMismatch"
+    assert message["file"].endswith("vision.fp32.onnx")
+    assert message["remedy"]
+
+
+def test_a_configuration_that_is_not_there_ends_with_1_and_says_so(config, tmp_path):
+    env = {**FAKE, "LUMEN_CONFIG": str(tmp_path / "nowhere.json")}
+    with a_server(config, tmp_path, env) as server:
+        code = server.process.wait(60)
+        message = json.loads(server.termination_log.read_text())
+
+    assert code == 1
+    assert message["reason"] == "InvalidSpec"
+    assert "nowhere.json" in message["message"]
+
+
+async def test_overload_is_refused_at_once_with_the_time_to_come_back(config, tmp_path):
+    config = config.model_copy(update={"server": config.server.model_copy(update={"max_queue": 6})})
+    with a_server(config, tmp_path, slow(200)) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        async with a_client(server) as stub:
+            outcomes = await asyncio.gather(*(answer_or_code(stub, n) for n in range(40)))
+            after = await answer_or_code(stub, 1)
+
+    codes = [code for code, _ in outcomes]
+    pushbacks = [meta["grpc-retry-pushback-ms"] for code, meta in outcomes if meta]
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert codes.count(grpc.StatusCode.OK) >= 6
+    assert all(int(pushback) > 0 for pushback in pushbacks)
+    assert after[0] is grpc.StatusCode.OK
+
+
+async def test_a_deadline_that_cannot_be_met_is_refused_and_never_computed(config, tmp_path):
+    config = config.model_copy(
+        update={"server": config.server.model_copy(update={"max_batch_size": 1})}
+    )
+    with a_server(config, tmp_path, slow(200)) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        async with a_client(server) as stub:
+            patient = [asyncio.create_task(answer_or_code(stub, n)) for n in range(10)]
+            await until(lambda: sample(server, "lumen_inflight") == 10, "ten are in flight")
+            hasty, meta = await answer_or_code(stub, 11, timeout=0.7)
+            outcomes = await asyncio.gather(*patient)
+        refused = sample(server, 'lumen_refused_total{bound="wait"}')
+
+    assert hasty is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert int(meta["grpc-retry-pushback-ms"]) > 0
+    assert refused == 1
+    assert {code for code, _ in outcomes} == {grpc.StatusCode.OK}
+
+
+async def test_a_caller_that_leaves_is_dropped_from_the_line_and_counted(config, tmp_path):
+    config = config.model_copy(
+        update={"server": config.server.model_copy(update={"max_batch_size": 1})}
+    )
+    with a_server(config, tmp_path, slow(400)) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        async with a_client(server) as stub:
+            staying = asyncio.create_task(answer_or_code(stub, 0))
+            await until(lambda: sample(server, "lumen_inflight") == 1, "one is in flight")
+            leaving = [stub.Infer(iter([a_request(n)])) for n in range(1, 4)]
+            await until(lambda: sample(server, "lumen_inflight") == 4, "four are in flight")
+            for call in leaving:
+                call.cancel()
+            await until(
+                lambda: sample(server, "lumen_dropped_dead_total") == 3, "three are dropped"
+            )
+            code, _ = await staying
+        in_flight = sample(server, "lumen_inflight")
+
+    assert code is grpc.StatusCode.OK
+    assert in_flight == 0
+
+
+async def test_the_deadline_ends_a_call_whose_batch_takes_too_long(config, tmp_path):
+    with a_server(config, tmp_path, slow(1500)) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        async with a_client(server) as stub:
+            code, _ = await answer_or_code(stub, 1, timeout=0.5)
+
+    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_sigterm_answers_what_is_in_flight_and_ends_with_0(config, tmp_path):
+    with a_server(config, tmp_path, slow(300)) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        async with a_client(server) as stub:
+            calls = [asyncio.create_task(answer_or_code(stub, n)) for n in range(20)]
+            await until(lambda: sample(server, "lumen_inflight") == 20, "all are in flight")
+            server.process.send_signal(signal.SIGTERM)
+            outcomes = await asyncio.gather(*calls)
+        code = await asyncio.to_thread(server.process.wait, 30)
+
+    assert {code for code, _ in outcomes} == {grpc.StatusCode.OK}
+    assert code == 0
+
+
+async def test_health_says_not_serving_while_calls_are_still_answered(config, tmp_path):
+    with a_server(config, tmp_path, {**FAKE, "LUMEN_DRAIN_DELAY_S": "30"}) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        async with a_client(server) as stub:
+            server.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(server.wait_for_health, NOT_SERVING)
+            code, _ = await answer_or_code(stub, 1)
+        alive = await asyncio.to_thread(health_of, server, "liveness")
+        phase = server.status()["phase"]
+
+    assert code is grpc.StatusCode.OK
+    assert alive == SERVING
+    assert phase == "stopping"
+
+
+async def test_an_open_stream_without_requests_does_not_hold_up_the_end(config, tmp_path):
+    with a_server(config, tmp_path, {**FAKE, "LUMEN_GRACE_S": "300"}) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        async with a_client(server) as stub:
+            call = stub.Infer()
+            await call.write(a_request(1))
+            first = await call.read()
+            server.process.send_signal(signal.SIGTERM)
+            rest = [answer async for answer in call]
+            stream_code = await call.code()
+        code = await asyncio.to_thread(server.process.wait, 30)
+
+    assert first.correlation_id == "1"
+    assert rest == []
+    assert stream_code is grpc.StatusCode.OK
+    assert code == 0
+
+
+async def test_a_second_signal_ends_at_once(config, tmp_path):
+    with a_server(config, tmp_path, {**FAKE, "LUMEN_DRAIN_DELAY_S": "300"}) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(server.wait_for_health, NOT_SERVING)
+        code = await asyncio.to_thread(server.stop)
+
+    assert code == 128 + signal.SIGTERM
+
+
+async def test_a_killed_server_leaves_its_callers_with_unavailable(config, tmp_path):
+    with a_server(config, tmp_path, slow(1000)) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        async with a_client(server) as stub:
+            calls = [asyncio.create_task(answer_or_code(stub, n)) for n in range(4)]
+            await until(lambda: sample(server, "lumen_inflight") == 4, "four are in flight")
+            server.process.kill()
+            outcomes = await asyncio.gather(*calls)
+            later, _ = await answer_or_code(stub, 5)
+
+    assert {code for code, _ in outcomes} == {grpc.StatusCode.UNAVAILABLE}
+    assert later is grpc.StatusCode.UNAVAILABLE
+
+
+def test_status_says_what_computes_and_what_was_measured(config, tmp_path):
+    with a_server(config, tmp_path, FAKE) as server:
+        server.wait_for_health()
+        health = health_of(server, INFERENCE)
+        status = server.status()
+
+    assert health == SERVING
+    assert status["phase"] == "serving"
+    assert status["runtime"]["device"] == "fake"
+    assert status["embeddingSpace"]
+    assert status["batchCap"]["image"] >= 1
+    assert status["rssBytes"] > 0
