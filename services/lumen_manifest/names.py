@@ -18,6 +18,7 @@ CONFIG_DIR = "/etc/lumen"
 CONFIG_PATH = f"{CONFIG_DIR}/server.json"
 CACHE_DIR = "/var/lib/lumen"
 SOURCE_DIR = "/mnt/source"
+TMP_DIR = "/tmp"  # noqa: S108 - a volume of the pod's own
 TERMINATION_LOG = "/dev/termination-log"
 
 RESOURCES_CONTAINER = "resources"
@@ -37,6 +38,10 @@ SECRET_ENV = {
     "LUMEN_SOURCE_SECRET_ACCESS_KEY": "secret-access-key",
 }
 """Variables of the init container, and the Secret's keys they come from."""
+
+PINS_SUFFIX = "-pins"
+PIN_ENV = {"LUMEN_PINNED_REVISION": "revision", "LUMEN_PINNED_DIGEST": "digest"}
+"""Variables of every container, and the keys of the ConfigMap they come from once it exists."""
 
 
 def digest_of(document: Any, length: int = 10) -> str:
@@ -74,7 +79,7 @@ def service_labels(service: str, family: str, variant: str | None = None) -> dic
         "app.kubernetes.io/component": "model-server",
         "app.kubernetes.io/part-of": "lumen",
         "app.kubernetes.io/managed-by": FIELD_MANAGER,
-        FAMILY_LABEL: family,
+        FAMILY_LABEL: str(family),
         **selector_labels(service, variant),
     }
 

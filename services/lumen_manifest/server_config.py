@@ -5,6 +5,8 @@ containers and the model server from LUMEN_CONFIG.
 """
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +15,7 @@ from pydantic import Field, ValidationError
 from lumen_manifest.closed_sets import Accelerator, Family
 from lumen_manifest.field_types import Strict
 from lumen_manifest.model_service import LabelSetSpec, ModelSpec, ScenesSpec, ServerSpec
+from lumen_manifest.names import PIN_ENV
 
 CONFIG_KEY = "server.json"
 
@@ -62,15 +65,15 @@ class ServerConfig(BackendOverrides):
     pinned_digest: str = ""
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read the file that LUMEN_CONFIG names.
+    def load(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the file that LUMEN_CONFIG names; pins in the environment are newer than its own.
 
         Raises:
             ConfigError: it cannot be read, or is not a ServerConfig.
 
         """
         try:
-            return cls.model_validate_json(path.read_bytes(), strict=True)
+            config = cls.model_validate_json(path.read_bytes(), strict=True)
         except OSError as error:
             raise ConfigError(
                 f"{path} cannot be read: {error.strerror}. LUMEN_CONFIG names this file."
@@ -81,6 +84,13 @@ class ServerConfig(BackendOverrides):
             raise ConfigError(
                 f"{path} is not a server configuration: {where}: {first['msg']}"
             ) from (error)
+
+        pins = {
+            f"pinned_{key}": environment[name]
+            for name, key in PIN_ENV.items()
+            if environment.get(name)
+        }
+        return config.model_copy(update=pins)
 
     def to_json(self) -> str:
         """Write the file's text: the same for the same settings, so that its hash names it."""

@@ -1,0 +1,275 @@
+"""The one door for manifests: text or an API object in, validated models out.
+
+Every problem of a file is reported with its line and column. Nothing here asks a cluster: rules
+that need one (is there such a pool?) are the operator's.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lumen_manifest.model_service import API_VERSION, LumenModelService
+from lumen_manifest.names import GROUP
+from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.problems import ManifestError, Problem
+from lumen_manifest.structural import Schema, schema_at, structural_schema
+from lumen_manifest.wording import Finding, closest, sentence, shown
+from lumen_manifest.yaml_tree import (
+    BYTES_MAX,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    TreeReader,
+    UnreadableError,
+    path_text,
+)
+
+__all__ = ["ManifestError", "Problem", "parse_files", "parse_object", "parse_text"]
+
+Resource = LumenModelService | LumenNodePool
+Location = tuple[str | int, ...]
+Place = Callable[[Location, str], tuple[int, int]]
+
+PROBLEMS_MAX = 200
+"""Of one document; a hostile one may have as many as it has keys."""
+KINDS: Mapping[str, type[Resource]] = {
+    "LumenModelService": LumenModelService,
+    "LumenNodePool": LumenNodePool,
+}
+
+
+def parse_files(paths: Sequence[Path]) -> list[Resource]:
+    """Read several files as one set of manifests.
+
+    Raises:
+        ManifestError: with the problems of all files; also two services with one name.
+
+    """
+    problems: list[Problem] = []
+    found: list[tuple[Problem, Resource]] = []
+    for path in paths:
+        try:
+            found += _read(_text_of(path), str(path))
+        except ManifestError as error:
+            problems += error.problems
+    problems += _same_names(found)
+    if problems:
+        raise ManifestError(tuple(problems))
+    return [resource for _, resource in found]
+
+
+def parse_text(text: str, filename: str = "manifest") -> list[Resource]:
+    """Read the manifests of one YAML text, one or more documents.
+
+    Raises:
+        ManifestError: with everything that is wrong; nothing else is ever raised.
+
+    """
+    found = _read(text, filename)
+    problems = _same_names(found)
+    if problems:
+        raise ManifestError(tuple(problems))
+    return [resource for _, resource in found]
+
+
+def parse_object(document: Mapping[str, Any]) -> Resource:
+    """Read one object as the API server delivers it.
+
+    Raises:
+        ManifestError: its problems have paths, but neither file nor line.
+
+    """
+    model = KINDS.get(str(document.get("kind")))
+    if model is None or document.get("apiVersion") != API_VERSION:
+        kind = f"{document.get('apiVersion')} {document.get('kind')}"
+        raise ManifestError((Problem("", 0, 0, "kind", f"{kind} is not Lumen's"),))
+    try:
+        text = json.dumps(document)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ManifestError((Problem("", 0, 0, "", "the object is no JSON"),)) from error
+    resource, problems = _validated(model, text, "", lambda _location, _kind: (0, 0))
+    if resource is None:
+        raise ManifestError(tuple(problems))
+    return resource
+
+
+def _text_of(path: Path) -> str:
+    file = str(path)
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(BYTES_MAX + 1)
+    except OSError as error:
+        said = f"cannot be read: {error.strerror}"
+        raise ManifestError((Problem(file, 0, 0, "", said),)) from error
+    try:
+        return content[: BYTES_MAX + 1].decode("utf-8")
+    except UnicodeDecodeError as error:
+        if len(content) > BYTES_MAX:
+            raise ManifestError((_too_large(file),)) from error
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
+        column = error.start - before.rfind(b"\n")
+        said = "is not UTF-8: save the file with that encoding"
+        raise ManifestError((Problem(file, line, column, "", said),)) from error
+
+
+def _too_large(file: str) -> Problem:
+    return Problem(file, 0, 0, "", f"is larger than {BYTES_MAX >> 20} MiB: no manifest needs that")
+
+
+def _read(text: str, file: str) -> list[tuple[Problem, Resource]]:
+    """Read one file; each resource comes with the place of its name, for later complaints."""
+    if len(text) > BYTES_MAX:
+        raise ManifestError((_too_large(file),))
+    reader = TreeReader(file)
+    problems: list[Problem] = []
+    found: list[tuple[Problem, Resource]] = []
+    documents = 0
+    try:
+        for root in reader.documents(text.removeprefix("\ufeff")):
+            documents += 1
+            resource, wrong = _document(root, file)
+            problems += wrong
+            if resource is not None:
+                line, column = _place(root, ("metadata", "name"), "value")
+                found.append((Problem(file, line, column, "metadata.name", ""), resource))
+    except UnreadableError as error:
+        problems.append(Problem(file, error.line, error.column, "", str(error)))
+    problems += reader.problems
+    if not documents and not problems:
+        problems.append(Problem(file, 0, 0, "", "holds no manifest: it is empty"))
+    if problems:
+        raise ManifestError(tuple(sorted(problems, key=lambda p: (p.line, p.column))))
+    return found
+
+
+def _document(root: Node, file: str) -> tuple[Resource | None, list[Problem]]:
+    model, problem = _model_for(root, file)
+    if model is None:
+        return None, [problem] if problem else []
+    return _validated(
+        model,
+        json.dumps(root.plain()),
+        file,
+        lambda location, kind: _place(root, location, kind),
+    )
+
+
+def _model_for(root: Node, file: str) -> tuple[type[Resource] | None, Problem | None]:
+    """Choose the model by apiVersion and kind, or say why there is none."""
+    if not isinstance(root, MappingNode):
+        said = (
+            f"a manifest is a mapping with apiVersion, kind, metadata and spec, not {_what(root)}"
+        )
+        return None, Problem(file, root.line, root.column, "", said)
+    version, kind = _scalar(root, "apiVersion"), _scalar(root, "kind")
+    wrong = _wrong_type(version, kind)
+    if wrong is not None or kind is None:
+        key, said = wrong or ("kind", "is missing")
+        return None, Problem(file, *_place(root, (key,), "value"), key, said)
+    return KINDS[kind], None
+
+
+def _wrong_type(version: str | None, kind: str | None) -> tuple[str, str] | None:
+    """Say which of apiVersion and kind is wrong, and what would be right."""
+    if version is None:
+        return "apiVersion", f"is missing: write apiVersion: {API_VERSION}"
+    if kind is None:
+        return "kind", f"is missing: write {' or '.join(KINDS)}"
+    ours = version.startswith(f"{GROUP}/") or closest(version, [API_VERSION])
+    if not ours and kind not in KINDS:
+        return (
+            "kind",
+            (
+                f"{version} {kind} is not Lumen's. A file for Lumen holds {' and '.join(KINDS)}; "
+                "keep other objects in files of their own and apply them with kubectl"
+            ),
+        )
+    if version != API_VERSION:
+        return "apiVersion", f"{shown(version)} is not known here: write {API_VERSION}"
+    if kind not in KINDS:
+        hint = closest(kind, KINDS)
+        return "kind", f"{shown(kind)} is not a kind of Lumen.{hint} ({', '.join(KINDS)})"
+    return None
+
+
+def _validated(
+    model: type[Resource], document: str, file: str, place: Place
+) -> tuple[Resource | None, list[Problem]]:
+    try:
+        # As JSON, since only there "strict" means what it means to the API server.
+        return model.model_validate_json(document, strict=True, by_alias=True, by_name=False), []
+    except ValidationError as error:
+        findings = [
+            Finding(item["type"], item["loc"], item["input"], item.get("ctx", {}), item["msg"])
+            for item in error.errors(include_url=False)[:PROBLEMS_MAX]
+        ]
+    schema = _schema_of(model)
+    return None, [p for finding in findings for p in _problems(finding, schema, file, place)]
+
+
+def _problems(finding: Finding, schema: Schema, file: str, place: Place) -> Iterable[Problem]:
+    location = finding.location
+    if finding.type == "rules_broken":
+        for at, message in finding.details["problems"]:
+            there = (*location, *at.split("."))
+            yield Problem(file, *place(there, "value"), path_text(there), message)
+        return
+    kind = "key" if finding.type == "extra_forbidden" else "value"
+    if location and location[-1] == "[key]":
+        location, kind = location[:-1], "key"
+    message = sentence(finding, schema_at(schema, location), schema_at(schema, location[:-1]))
+    yield Problem(file, *place(location, kind), path_text(location), message)
+
+
+@cache
+def _schema_of(model: type[Resource]) -> Schema:
+    return structural_schema(model)
+
+
+def _place(root: Node, location: Location, kind: str) -> tuple[int, int]:
+    """Find where a field stands; for one that is absent, where it would belong."""
+    node, place = root, (root.line, root.column)
+    for depth, part in enumerate(location):
+        key: Node | None = None
+        child: Node | None = None
+        if isinstance(node, MappingNode) and isinstance(part, str):
+            child, key = node.entries.get(part), node.keys.get(part)
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.items):
+            child = node.items[part]
+        if child is None:
+            return place
+        last = depth == len(location) - 1
+        at = key if key is not None and (kind == "key" or not last) else child
+        node, place = child, (at.line, at.column)
+    return place
+
+
+def _scalar(root: MappingNode, key: str) -> str | None:
+    node = root.entries.get(key)
+    return str(node.value) if isinstance(node, ScalarNode) and node.value is not None else None
+
+
+def _what(node: Node) -> str:
+    return "a list" if isinstance(node, SequenceNode) else f"{shown(node.plain())}"
+
+
+def _same_names(found: Iterable[tuple[Problem, Resource]]) -> list[Problem]:
+    """Two objects with one name would silently become one."""
+    problems: list[Problem] = []
+    seen: dict[tuple[str, ...], Problem] = {}
+    for place, resource in found:
+        key = resource.key if isinstance(resource, LumenModelService) else (resource.name,)
+        first = seen.setdefault((resource.kind, *key), place)
+        if first is not place:
+            other = (
+                f"line {first.line}" if first.file == place.file else f"{first.file}:{first.line}"
+            )
+            said = f'"{resource.name}" is taken by the {resource.kind} of {other}: choose another'
+            problems.append(Problem(place.file, place.line, place.column, place.path, said))
+    return problems

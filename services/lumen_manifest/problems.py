@@ -1,0 +1,41 @@
+"""What is wrong with a manifest, and where; the lines that a person reads."""
+
+from dataclasses import dataclass
+
+SHOWN_AT_MOST = 50
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing to correct. Lines and columns count from 1; 0 where there is no text to point at.
+
+    `path` is the field, such as spec.model.runtime; empty when the whole document is meant.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        """Write `file:line:column  path: message`, without the parts that are not known."""
+        place = ":".join([self.file, *(str(at) for at in (self.line, self.column) if at)])
+        said = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{place}  {said}" if place else said
+
+
+class ManifestError(ValueError):
+    """A manifest cannot be used; `problems` holds everything that is wrong with it."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__(problems)
+
+    def __str__(self) -> str:
+        """Write one line per problem, a bounded number of them."""
+        lines = [str(problem) for problem in self.problems[:SHOWN_AT_MOST]]
+        more = len(self.problems) - SHOWN_AT_MOST
+        if more > 0:
+            lines.append(f"... and {more} more problems")
+        return "\n".join(lines)

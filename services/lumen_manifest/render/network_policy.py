@@ -1,0 +1,74 @@
+"""The NetworkPolicy of a service: who may ask its pods, and what its pods may ask."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from lumen_manifest import names
+from lumen_manifest.render.context import Manifest, Rendering
+from lumen_manifest.render.metadata import child_metadata
+from lumen_manifest.source_uri import all_sources
+
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+
+
+def network_policy(rendering: Rendering) -> Manifest:
+    """Render the policy over all variants."""
+    service = rendering.service
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": child_metadata(service, f"{service.name}-lumen"),
+        "spec": {
+            "podSelector": {"matchLabels": names.selector_labels(service.name)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": _ingress(rendering),
+            "egress": _egress(rendering),
+        },
+    }
+
+
+def _ingress(rendering: Rendering) -> list[Manifest]:
+    context = rendering.context
+    operator = {
+        "namespaceSelector": _labelled({NAMESPACE_LABEL: context.operator_namespace}),
+        "podSelector": _labelled({COMPONENT_LABEL: "operator"}),
+    }
+    callers = [
+        {"podSelector": _labelled({COMPONENT_LABEL: "router"})},
+        {"podSelector": _labelled({names.CLIENT_LABEL: "true"})},
+        operator,
+    ]
+    monitoring = {"namespaceSelector": _labelled({NAMESPACE_LABEL: context.monitoring_namespace})}
+    return [
+        {"from": callers, "ports": [_port(names.GRPC_PORT), _port(names.METRICS_PORT)]},
+        {"from": [monitoring], "ports": [_port(names.METRICS_PORT)]},
+    ]
+
+
+def _egress(rendering: Rendering) -> list[Manifest]:
+    """Permit names and the source's ports; nothing when the files are read in place."""
+    ports = {source.fetch_port for source in all_sources(rendering.service.spec)} - {None}
+    if not ports:
+        return []
+    ports |= _ports_in(rendering.context.source_env)
+    dns = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+    return [dns, {"ports": [_port(port) for port in sorted(filter(None, ports))]}]
+
+
+def _ports_in(source_env: Mapping[str, str]) -> set[int | None]:
+    """Read the ports of mirrors and proxies that fetching goes through."""
+    found: set[int | None] = set()
+    for value in source_env.values():
+        parts = urlsplit(value)
+        if parts.scheme in {"http", "https"}:
+            found.add(parts.port or (80 if parts.scheme == "http" else 443))
+    return found
+
+
+def _labelled(labels: dict[str, str]) -> Manifest:
+    return {"matchLabels": labels}
+
+
+def _port(number: int) -> Manifest:
+    return {"port": number, "protocol": "TCP"}

@@ -1,0 +1,188 @@
+"""Sentences for what pydantic finds: what is wrong, and what would be right.
+
+Pure. What a field allows is read from the structural schema, which is also the CRD's.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from lumen_manifest.field_types import PATTERNS
+from lumen_manifest.structural import Schema
+
+_SAYS = {pattern.regex: pattern.says for pattern in PATTERNS}
+_SHOWN_MAX = 60
+
+
+class Finding(NamedTuple):
+    """One of pydantic's errors: its type, where, what stands there, and the type's details."""
+
+    type: str
+    location: tuple[str | int, ...]
+    value: Any
+    details: Mapping[str, Any]
+    fallback: str
+
+
+def sentence(finding: Finding, schema: Schema | None, parent: Schema | None) -> str:
+    """Say what is wrong at a place that `schema` describes, inside what `parent` describes."""
+    if finding.type == "missing":
+        return f"is missing. {expectation(schema)}".rstrip()
+    if finding.type == "extra_forbidden":
+        return unknown_key(str(finding.location[-1]), (parent or {}).get("properties", {}))
+    if finding.value is None:
+        return f"is empty: remove the line, or give it a value. {expectation(schema)}".rstrip()
+    wording = _WORDINGS.get(finding.type)
+    return wording(finding, schema or {}) if wording else finding.fallback
+
+
+def expectation(schema: Schema | None) -> str:
+    """Say what a field takes, in half a sentence; empty when there is nothing to say."""
+    if not schema:
+        return ""
+    if "enum" in schema:
+        return f"Choose one of {', '.join(schema['enum'])}."
+    if schema.get("properties"):
+        return f"It is a mapping with {_listed(_required_first(schema))}."
+    if schema.get("type") == "array":
+        return 'It is a list: put "- " in front of each entry.'
+    return str(schema.get("description", ""))
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Refuse a key, and name the closest one that exists."""
+    options = list(known)
+    return f"is not a field here.{closest(key, options)} ({_listed(options)})"
+
+
+def closest(value: str, options: Iterable[str]) -> str:
+    """Ask whether a similar option was meant; empty when none is similar."""
+    by_lower = {option.lower(): option for option in options}
+    found = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.6)
+    return f" Did you mean {by_lower[found[0]]}?" if found else ""
+
+
+def shown(value: object) -> str:
+    """Show a value as a person may find it in the file, shortened."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = str(value)
+    text = text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
+    return f'"{text}"' if isinstance(value, str) else text
+
+
+def noun_of(location: tuple[str | int, ...]) -> str:
+    """Name a field in words, with its article: labelFormat is "a label format"."""
+    names = [part for part in location if isinstance(part, str)]
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", names[-1] if names else "value").lower()
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def _choice(finding: Finding, schema: Schema) -> str:
+    options = [str(option) for option in schema.get("enum", [])]
+    value = finding.value
+    hint = closest(value, options) if isinstance(value, str) else ""
+    return f"{shown(value)} is not {noun_of(finding.location)}.{hint} ({', '.join(options)})"
+
+
+def _number(finding: Finding, schema: Schema) -> str:
+    kind = "a whole number" if schema.get("type") == "integer" else "a number"
+    value = finding.value
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?", value):
+        return f"{shown(value)} is text, {kind} is needed: write {value} without quotes"
+    return f"{shown(value)} is not {kind}"
+
+
+def _text(finding: Finding, _: Schema) -> str:
+    if isinstance(finding.value, dict | list):
+        return f"is {shown(finding.value)}, text is needed"
+    if isinstance(finding.value, bool):
+        return (
+            f"a bare true, yes, on or y (false, no, off or n) means {shown(finding.value)}, "
+            "text is needed: put it in quotes"
+        )
+    return f"{shown(finding.value)} is read as a number, text is needed: put it in quotes"
+
+
+def _truth(finding: Finding, _: Schema) -> str:
+    return f"{shown(finding.value)} is neither true nor false: write one of the two"
+
+
+def _list(finding: Finding, _: Schema) -> str:
+    return f'{shown(finding.value)} is no list: put "- " in front of each entry'
+
+
+def _mapping(finding: Finding, schema: Schema) -> str:
+    fields = schema.get("properties")
+    inside = f" with {_listed(_required_first(schema))}" if fields else " of keys and values"
+    return f"{shown(finding.value)} is no mapping{inside}"
+
+
+def _too_small(finding: Finding, _: Schema) -> str:
+    return f"{shown(finding.value)} is too small: at least {finding.details['ge']}"
+
+
+def _too_large(finding: Finding, _: Schema) -> str:
+    return f"{shown(finding.value)} is too large: at most {finding.details['le']}"
+
+
+def _pattern(finding: Finding, _: Schema) -> str:
+    says = _SAYS.get(str(finding.details["pattern"]), f"it must match {finding.details['pattern']}")
+    return f"{shown(finding.value)} cannot be used: {says}"
+
+
+def _long_text(finding: Finding, _: Schema) -> str:
+    return f"is too long: at most {finding.details['max_length']} characters"
+
+
+def _short_text(_: Finding, schema: Schema) -> str:
+    return f"is empty: {_first_lower(expectation(schema))}".rstrip(": ")
+
+
+def _many(finding: Finding, _: Schema) -> str:
+    return f"has too many entries: at most {finding.details['max_length']}"
+
+
+def _few(finding: Finding, _: Schema) -> str:
+    return f"has too few entries: at least {finding.details['min_length']}"
+
+
+_WORDINGS: Mapping[str, Callable[[Finding, Schema], str]] = {
+    "enum": _choice,
+    "literal_error": _choice,
+    "int_type": _number,
+    "int_from_float": _number,
+    "float_type": _number,
+    "string_type": _text,
+    "bool_type": _truth,
+    "tuple_type": _list,
+    "list_type": _list,
+    "dict_type": _mapping,
+    "model_type": _mapping,
+    "model_attributes_type": _mapping,
+    "greater_than_equal": _too_small,
+    "less_than_equal": _too_large,
+    "string_pattern_mismatch": _pattern,
+    "string_too_long": _long_text,
+    "string_too_short": _short_text,
+    "too_long": _many,
+    "too_short": _few,
+}
+
+
+def _required_first(schema: Schema) -> list[str]:
+    required: list[str] = schema.get("required", [])
+    return [*required, *(name for name in schema.get("properties", {}) if name not in required)]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _first_lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
