@@ -126,13 +126,13 @@ def failure_of(
             remedy=_text(message, "remedy"),
             file=_text(message, "file"),
         )
-    said = "\n".join(last_lines[-3:])
+    said = last_lines[-1].strip() if last_lines else ""
     text = f"The process {ended.text}."
     if ended.code == -signal.SIGKILL:
         text += " Nobody here asked for it: this machine may be short of memory."
     return Failure(
         reason=Reason.UNKNOWN if init else Reason.SERVER_CRASHED,
-        message=f"{text} {said}".strip() if said else text,
+        message=f"{text} Its last line: {said}" if said else text,
     )
 
 

@@ -2,7 +2,8 @@
 
 A process that fails at its start says why twice: in its log, and in its termination message. The
 message has the remedy and is what a person should read, so the lines before it wait; they are shown
-when the start succeeds, or when the failure has no name and they are all there is.
+when the start succeeds, or when the failure has no name and they are all there is. A failure that
+repeats itself is not shown at length again.
 """
 
 from collections import deque
@@ -37,5 +38,5 @@ class HeldLines:
             self._tell(line)
 
     def drop(self) -> None:
-        """Forget what is held: the failure was named."""
+        """Forget what is held: the failure was named, or shown before."""
         self._held = None

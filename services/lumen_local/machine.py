@@ -11,9 +11,9 @@ import psutil
 from lumen_local.errors import PoolRefused
 from lumen_manifest.closed_sets import Accelerator, Runtime
 from lumen_manifest.conditions import Reason
+from lumen_manifest.default_pools import default_pool
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.node_pool import DEFAULT_RUNTIMES, LumenNodePool, NodePoolSpec
-from lumen_manifest.object_meta import ClusterObjectMeta
+from lumen_manifest.node_pool import LumenNodePool
 
 # The package that must be importable for a runtime, and the extra that brings it.
 PACKAGES = {
@@ -91,13 +91,7 @@ def _read(path: Path) -> str:
 
 def machine_pools(machine: Machine) -> dict[str, LumenNodePool]:
     """Return the default pools that this machine can stand for, by name."""
-    return {
-        accelerator.value: LumenNodePool(
-            metadata=ClusterObjectMeta(name=accelerator.value),
-            spec=NodePoolSpec(accelerator=accelerator),
-        )
-        for accelerator in sorted(machine.accelerators)
-    }
+    return {pool.name: pool for pool in map(default_pool, sorted(machine.accelerators))}
 
 
 def choose_pools(
@@ -131,7 +125,7 @@ def _checked(
             f"{_why_absent(name if pool is None else pool.spec.accelerator.value)}"
             f"Set spec.pool to one of these.",
         )
-    if runtime not in (pool.spec.images or DEFAULT_RUNTIMES[pool.spec.accelerator]):
+    if runtime not in pool.spec.runtimes:
         raise PoolRefused(
             Reason.RUNTIME_NOT_ON_POOL,
             f"{service.name} asks for runtime {runtime}, which pool {name} does not run. "

@@ -68,8 +68,10 @@ def declared_env(
             plain[name] = _field(source["fieldRef"]["fieldPath"], places)
         elif "resourceFieldRef" in source:
             _declare_limit(plain, name, source["resourceFieldRef"], container)
-        else:
+        elif not source.get("configMapKeyRef", {}).get("optional"):
             raise PodNotRunnable(f"{name}: {', '.join(source)} exists only in a cluster.")
+    # A pod has no home; here the person's own holds the hub's login and certificates.
+    plain.pop("HOME", None)
     return plain, tuple(secrets)
 
 

@@ -62,8 +62,8 @@ class ProcessSpec:
 
     @property
     def missing_secrets(self) -> tuple[str, ...]:
-        """Return the variables that a cluster's Secret would give and this machine does not."""
-        return tuple(name for name in self.secrets if name not in self.env)
+        """Return the variables a cluster's Secret may give, when this machine gives none."""
+        return () if any(name in self.env for name in self.secrets) else self.secrets
 
 
 @dataclass(frozen=True, slots=True)

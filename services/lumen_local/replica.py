@@ -83,6 +83,7 @@ class Replica:
         self._around = around
         self._stop = asyncio.Event()
         self._restarts = 0
+        self._last_failure: Failure | None = None
         self.killed = False
 
     def stop(self) -> None:
@@ -141,9 +142,11 @@ class Replica:
                 return None
             if ended.done():
                 message = parse_termination(child.termination_message())
-                if is_named(message):
+                failure = failure_of(message, ended.result(), tuple(child.last_lines), init=False)
+                if is_named(message) or failure == self._last_failure:
                     lines.drop()
-                return failure_of(message, ended.result(), tuple(child.last_lines), init=False)
+                self._last_failure = failure
+                return failure
             finding = probed.result()
             self._around.roster.terminating(self._plan.name, self._index)
             await asyncio.sleep(SPREAD_S)

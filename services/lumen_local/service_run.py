@@ -34,6 +34,7 @@ class ServiceRun:
         self._plan = plan
         self._around = around
         self._stop = asyncio.Event()
+        self._last_failure: Failure | None = None
         self._replicas = [Replica(plan, n, around) for n in range(plan.line.replicas)]
 
     @property
@@ -107,17 +108,18 @@ class ServiceRun:
             for task in (ended, stopped, followed):
                 task.cancel()
             await asyncio.gather(ended, stopped, followed, return_exceptions=True)
-        message = parse_termination(child.termination_message())
-        if is_named(message):
-            lines.drop()
-        lines.release()
-        if (how := await child.wait()).code != 0:
-            return failure_of(message, how, tuple(child.last_lines), init=True)
-        if message.get("reason") == Reason.VERIFIED and "digest" in message:
-            verified = verified_of(message)
+        message, how = parse_termination(child.termination_message()), await child.wait()
+        failure = None
+        if how.code != 0:
+            failure = failure_of(message, how, tuple(child.last_lines), init=True)
+            if is_named(message) or failure == self._last_failure:
+                lines.drop()
+            self._last_failure = failure
+        elif message.get("reason") == Reason.VERIFIED and "digest" in message:
             seconds = time.monotonic() - child.started_at
-            self._around.tell(FilesVerified(self._plan.name, verified, seconds))
-        return None
+            self._around.tell(FilesVerified(self._plan.name, verified_of(message), seconds))
+        lines.release()
+        return failure
 
     async def _follow(self, spec: ProcessSpec) -> None:
         """Tell of a step's progress whenever it moves."""

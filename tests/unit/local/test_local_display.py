@@ -1,0 +1,179 @@
+"""What a run looks like in a pipe and to a program."""
+
+import io
+import json
+
+import pytest
+
+from lumen_local.events import (
+    AllReady,
+    Attestation,
+    Failed,
+    FilesVerified,
+    LogLine,
+    NotReady,
+    Phase,
+    Progress,
+    Ready,
+    Restarted,
+    ServiceLine,
+    Starting,
+    Stopped,
+    Stopping,
+    Warned,
+    Working,
+)
+from lumen_local.failures import Failure, Verified
+from lumen_local.json_events import JsonDisplay
+from lumen_local.output_stream import OutputClosed
+from lumen_local.plain import PlainDisplay
+from lumen_local.terminal import TerminalDisplay
+from lumen_manifest.conditions import Reason
+
+VERIFIED = Verified("5a7c1e0", "d1", "space", file_bytes=5_104_000, files=4)
+SAID = Attestation("onnxruntime", "1.31", "cpu", "fp32", parity=1.0, tasks=("clip_classify",))
+SAID_TEXT = "onnxruntime 1.31, cpu, fp32, parity 1.0000"
+BAD = Failure(Reason.CHECKSUM_MISMATCH, "vision.onnx is damaged.", "Run again.", "vision.onnx")
+STARTING = Starting(
+    (ServiceLine("clip", "onnx", "cpu"), ServiceLine("bioclip", "onnx", "cpu", 2)),
+    "127.0.0.1:50051",
+    router=True,
+    state_dir="/state",
+)
+READY = Ready("clip", 0, 0.94, "127.0.0.1:4", SAID)
+EVENTS = (
+    STARTING,
+    Working("clip", Phase.FETCHING),
+    FilesVerified("clip", VERIFIED, 0.3),
+    Working("clip", Phase.LOADING),
+    READY,
+    Ready("router", 0, 0.5, "127.0.0.1:50051", Attestation()),
+    Failed("bioclip", "resources", 0, BAD, None),
+    AllReady("127.0.0.1:50051", router=True, seconds=2.5, failed=("bioclip",)),
+)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def a_display():
+    out, err, clock = io.StringIO(), io.StringIO(), Clock()
+    return PlainDisplay(out, err, clock), out, err, clock
+
+
+def test_a_start_reads_as_the_transcript_promises():
+    display, out, err, _ = a_display()
+    for event in EVENTS:
+        display.show(event)
+
+    assert out.getvalue().splitlines() == [
+        "Starting  clip (onnx, cpu)  bioclip (onnx, cpu, 2 replicas)  router",
+        f"  clip     files verified (4 files, 5.1 MB)   ready in 0.9 s: {SAID_TEXT}",
+        "  router   127.0.0.1:50051   up in 2.5 s   without bioclip",
+        "Ctrl-C drains and stops.",
+    ]
+    assert err.getvalue().splitlines() == [
+        "  bioclip  ChecksumMismatch  vision.onnx is damaged.",
+        "           Run again.",
+    ]
+
+
+def test_what_goes_on_afterwards_is_told_too():
+    display, out, err, _ = a_display()
+    for event in (
+        READY,
+        NotReady("clip", 0),
+        Failed("clip", "server", 0, Failure(Reason.SERVER_CRASHED, "It ended."), 0.5),
+        Restarted("clip", 0, 1),
+        READY,
+        LogLine("clip", "hello"),
+        Warned("clip", "careful"),
+        Stopping(3),
+        Stopped(0.2),
+        Stopped(9.0, ("clip",)),
+    ):
+        display.show(event)
+
+    assert "ready again in 0.9 s" in out.getvalue()
+    assert "Stopping  3 services" in out.getvalue()
+    assert "everything drained in 0.2 s" in out.getvalue()
+    assert "killed after their grace period: clip" in out.getvalue()
+    assert "| hello" in err.getvalue()
+    assert "Trying again in 0.5 s." in err.getvalue()
+    assert "not ready" in err.getvalue()
+
+
+def test_a_silence_is_broken_after_two_seconds_and_only_while_something_is_under_way():
+    display, out, _, clock = a_display()
+    display.show(
+        Working("clip", Phase.FETCHING, Progress("Fetching", 812_000_000, 1_700_000_000, 92e6, 10))
+    )
+    clock.now = 1.9
+    display.tick()
+    early = out.getvalue()
+    clock.now = 2.1
+    display.tick()
+    display.tick()
+    late = out.getvalue()
+    display.show(READY)
+    clock.now = 60
+    display.tick()
+
+    assert early == ""
+    assert late.splitlines() == ["  clip    fetching  812 MB / 1.7 GB   92.0 MB/s   10 s left"]
+    assert len(out.getvalue().splitlines()) == 2
+
+
+def test_a_program_reads_one_object_per_event():
+    out, err = io.StringIO(), io.StringIO()
+    display = JsonDisplay(out, err)
+    for event in (*EVENTS, LogLine("clip", "hello"), Stopping(1), Stopped(0.1)):
+        display.show(event)
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+
+    assert [event["event"] for event in events] == [
+        *("starting", "fetching", "verified", "loading", "ready", "ready", "failed", "ready"),
+        *("stopping", "stopped"),
+    ]
+    assert events[-3] == {
+        "event": "ready",
+        "address": "127.0.0.1:50051",
+        "router": True,
+        "seconds": 2.5,
+        "failed": ["bioclip"],
+    }
+    assert events[2]["files"] == 4
+    assert events[4]["parity"] == 1.0
+    assert events[6]["reason"] == "ChecksumMismatch"
+    assert events[6]["final"] is True
+    assert err.getvalue() == "clip: hello\n"
+
+
+def test_a_terminal_sees_the_same_words():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    display = TerminalDisplay(out, out)
+    for event in EVENTS:
+        display.show(event)
+        display.tick()
+    display.close()
+
+    assert "files verified (4 files, 5.1 MB)" in out.getvalue()
+    assert "\x1b[" in out.getvalue()
+
+
+@pytest.mark.parametrize("kind", [PlainDisplay, JsonDisplay])
+def test_a_closed_pipe_is_found_out(kind):
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(OutputClosed):
+        kind(Closed(), io.StringIO()).show(STARTING)

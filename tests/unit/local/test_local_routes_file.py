@@ -1,0 +1,128 @@
+"""What the router is told, and when."""
+
+from lumen_local.events import Attestation, Failed, FilesVerified, Phase, Ready, Working
+from lumen_local.failures import Failure, Verified
+from lumen_local.routes_file import RoutesFile
+from lumen_manifest.conditions import Reason
+from lumen_manifest.parse import parse_text
+from lumen_manifest.routes_document import RoutesDocument
+
+MANIFEST = """
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {name: clip}
+spec: {family: clip, model: {name: m, runtime: onnx}, pool: cpu}
+---
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {name: board}
+spec: {family: bioclip, model: {name: m, runtime: rknn, precision: fp16}, external: "board:50051"}
+"""
+
+
+class Written:
+    """A routes file, and what it says now."""
+
+    def __init__(self, tmp_path):
+        self.path = tmp_path / "routes.json"
+        self.file = RoutesFile(self.path, parse_text(MANIFEST))
+
+    @property
+    def document(self) -> RoutesDocument:
+        return RoutesDocument.from_json(self.path.read_bytes())
+
+    @property
+    def endpoints(self) -> list[tuple[str, bool, bool]]:
+        return [(e.address, e.ready, e.terminating) for e in self.document.endpoints["clip"]]
+
+    @property
+    def status(self):
+        status = self.document.services[0].status
+        assert status is not None
+        return status
+
+
+def test_before_anything_runs_the_services_are_there_without_endpoints(tmp_path):
+    written = Written(tmp_path)
+
+    assert [service.name for service in written.document.services] == ["clip", "board"]
+    assert written.document.endpoints == {"clip": ()}
+    assert written.status.routes[0].service == "clip"
+    assert written.document.services[1].status is None
+
+
+def test_a_servers_life_is_followed_step_by_step(tmp_path):
+    written = Written(tmp_path)
+    seen = []
+    for step in (
+        lambda: written.file.started("clip", 0, "127.0.0.1:4001"),
+        lambda: written.file.ready("clip", 0, ready=True),
+        lambda: written.file.terminating("clip", 0),
+        lambda: written.file.gone("clip", 0),
+    ):
+        step()
+        seen.append(written.endpoints)
+
+    assert seen == [
+        [("127.0.0.1:4001", False, False)],
+        [("127.0.0.1:4001", True, False)],
+        [("127.0.0.1:4001", False, True)],
+        [],
+    ]
+
+
+def test_replicas_are_listed_in_order(tmp_path):
+    written = Written(tmp_path)
+    written.file.started("clip", 1, "127.0.0.1:4002")
+    written.file.started("clip", 0, "127.0.0.1:4001")
+    written.file.ready("clip", 1, ready=True)
+
+    assert [address for address, *_ in written.endpoints] == ["127.0.0.1:4001", "127.0.0.1:4002"]
+    assert written.status.ready_replicas == 1
+
+
+def test_what_the_processes_say_becomes_status(tmp_path):
+    written = Written(tmp_path)
+    written.file.observe(FilesVerified("clip", Verified("c0ffee", "d", "space-1", 9, 4), 0.1))
+    before = written.status.embedding_space
+    said = Attestation("onnxruntime", "1", "cpu", "fp32", 1.0, "m-1", 32, "space-1", ("embed",))
+    written.file.started("clip", 0, "127.0.0.1:4001")
+    written.file.ready("clip", 0, ready=True)
+    written.file.observe(Ready("clip", 0, 0.5, "127.0.0.1:4001", said))
+
+    assert before == "space-1"
+    assert written.status.tasks == ("embed",)
+    assert written.status.model_id == "m-1"
+    assert written.status.files.revision == "c0ffee"
+    assert written.status.routes[0].embedding_space == "space-1"
+    assert written.status.reason == ""
+
+
+def test_callers_are_told_why_a_service_does_not_answer(tmp_path):
+    written = Written(tmp_path)
+    written.file.observe(Working("clip", Phase.FETCHING))
+    fetching = written.status.reason
+    failure = Failure(Reason.CHECKSUM_MISMATCH, "Bad file.", "Fetch it anew.")
+    written.file.observe(Failed("clip", "resources", 0, failure, None))
+
+    assert fetching == "Fetching"
+    assert written.status.reason == "ChecksumMismatch"
+    assert written.status.conditions[0].message == "Bad file. Fetch it anew."
+
+
+def test_the_router_itself_is_nobodys_endpoint(tmp_path):
+    written = Written(tmp_path)
+    written.file.started("router", 0, "127.0.0.1:50051")
+
+    assert "router" not in written.document.endpoints
+
+
+def test_the_file_is_replaced_whole(tmp_path):
+    written = Written(tmp_path)
+    with written.path.open("rb") as held:
+        written.file.started("clip", 0, "127.0.0.1:4001")
+        old = RoutesDocument.from_json(held.read())
+
+    assert old.endpoints["clip"] == ()
+    assert len(written.endpoints) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["routes.json"]
