@@ -29,7 +29,14 @@ from lumen_manifest.yaml_tree import (
     path_text,
 )
 
-__all__ = ["ManifestError", "Problem", "parse_files", "parse_object", "parse_text"]
+__all__ = [
+    "ManifestError",
+    "Problem",
+    "parse_files",
+    "parse_object",
+    "parse_text",
+    "read_mapping",
+]
 
 Resource = LumenModelService | LumenNodePool
 Location = tuple[str | int, ...]
@@ -96,6 +103,31 @@ def parse_object(document: Mapping[str, Any]) -> Resource:
     if resource is None:
         raise ManifestError(tuple(problems))
     return resource
+
+
+def read_mapping(text: str, filename: str) -> dict[str, Any]:
+    """Read a text of one YAML mapping that is no manifest, within the same bounds.
+
+    Raises:
+        ManifestError: it is no YAML, or no mapping.
+
+    """
+    reader = TreeReader(filename)
+    roots: list[Node] = []
+    problems: list[Problem] = []
+    try:
+        roots = list(reader.documents(text.removeprefix("\ufeff")))
+    except UnreadableError as error:
+        problems.append(Problem(filename, error.line, error.column, "", str(error)))
+    problems += reader.problems
+    if not problems and (len(roots) != 1 or not isinstance(roots[0], MappingNode)):
+        problems.append(
+            Problem(filename, 0, 0, "", "holds no configuration: one mapping is needed")
+        )
+    if problems:
+        raise ManifestError(tuple(problems))
+    mapping: dict[str, Any] = roots[0].plain()
+    return mapping
 
 
 def _text_of(path: Path) -> str:
