@@ -29,6 +29,8 @@ class Format(StrEnum):
 FAILED = 1
 USAGE = 2
 
+WIDE = 10_000
+
 output_option = click.option(
     "--output",
     "-o",
@@ -68,7 +70,8 @@ def write_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], output
         table.add_column(column)
     for row in rows:
         table.add_row(*("" if row.get(c) is None else str(row[c]) for c in columns))
-    Console(soft_wrap=True).print(table)
+    # A pipe has no width: cutting cells there would lose what the next program looks for.
+    Console(width=None if sys.stdout.isatty() else WIDE, soft_wrap=True).print(table)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from lumen_resources.pins import check_revision, lock_of
 from lumen_resources.plan import Wanted, local_files, plan_files, proven
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.sources.http import revision_fits
+from lumen_resources.transfer import FROM_LOCK, IN_PLACE
 from lumen_resources.verify import inside, verify_files
 
 
@@ -48,7 +49,7 @@ class Cached:
             return None
         used = {path: digests[path] for path in (FILE_NAME, *wanted.paths())}
         seen = {} if thorough else {path: file.seen for path, file in lock.files.items()}
-        verify_files(self._at, used, progress, says="the lock", seen=seen)
+        verify_files(self._at, used, progress, promise=FROM_LOCK, seen=seen)
         progress.begin(Phase.CHECKING)
         subject = self.subject(info, wanted, used, lock.revision, warnings)
         return describe(subject, self._at, thorough=thorough)
@@ -87,7 +88,7 @@ class Cached:
                 remedy="Fetch the model anew.",
                 file=lock_file.FILE_NAME,
             )
-        verify_files(self._at, {FILE_NAME: digests[FILE_NAME]}, Progress(), says="the lock")
+        verify_files(self._at, {FILE_NAME: digests[FILE_NAME]}, Progress(), promise=FROM_LOCK)
         return read_bytes(self.place / FILE_NAME)
 
     def _covered(self, info: ModelInfo, digests: Mapping[str, FileDigest]) -> Wanted | None:
@@ -111,7 +112,7 @@ class Cached:
         check_revision(self.config, itself.sha256[:40], str(self.place))
         wanted = plan_files(info, self.config, local_files(self.place, info))
         digests = {FILE_NAME: itself} | proven(wanted, info, info.digests(), str(self.place))
-        verify_files(inside(self.place), digests, progress, says=FILE_NAME)
+        verify_files(inside(self.place), digests, progress, promise=IN_PLACE)
         progress.begin(Phase.CHECKING)
         subject = self.subject(info, wanted, digests, itself.sha256[:40], warnings)
         return describe(subject, self._at, thorough=True)

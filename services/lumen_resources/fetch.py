@@ -108,14 +108,35 @@ def open_verified(config: ServerConfig, cache_dir: Path, source_dir: Path) -> Ve
     cached = Cached(config, cache_dir, uri)
     model = cached.open(Progress(), thorough=False)
     if model is None:
-        raise ResourceNotFoundError(
-            f"{cached.place} holds no verified files for {config.model.name} "
-            f"({config.model.runtime}, {config.model.precision}).",
-            remedy="Fetch them first: `lumen resources download`, or the init container "
-            "`resources`.",
-            file=str(cached.place),
-        )
+        raise _not_here(cached)
     return model
+
+
+def verify_here(
+    config: ServerConfig, cache_dir: Path, source_dir: Path, progress: Progress
+) -> VerifiedModel:
+    """Read and compare every file that is here, as `fetch_and_verify` would, without the network.
+
+    Raises ResourceError; ResourceNotFoundError when nothing was fetched yet.
+    """
+    uri = source_uri(config)
+    if _is_read_in_place(uri):
+        return fetch_and_verify(config, cache_dir, source_dir, progress)
+    cached = Cached(config, cache_dir, uri)
+    model = cached.open(progress, thorough=True)
+    if model is None:
+        raise _not_here(cached)
+    return model
+
+
+def _not_here(cached: Cached) -> ResourceNotFoundError:
+    model = cached.config.model
+    return ResourceNotFoundError(
+        f"{cached.place} holds no verified files for {model.name} "
+        f"({model.runtime}, {model.precision}).",
+        remedy="Fetch them first: `lumen resources download`, or the init container `resources`.",
+        file=str(cached.place),
+    )
 
 
 def _is_read_in_place(uri: str) -> bool:

@@ -16,6 +16,7 @@ from lumen_resources.pins import check_revision, lock_of
 from lumen_resources.plan import local_files, plan_files, proven
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.sources.protocol import FolderSource
+from lumen_resources.transfer import IN_PLACE
 from lumen_resources.verify import At, inside, verify_files
 
 
@@ -34,7 +35,7 @@ class InPlace:
         """Read and check everything, then write the lock."""
         subject, at = self._subject()
         promised = {p: d for p, d in subject.digests.items() if p != FILE_NAME}
-        seen = verify_files(at, promised, progress, says=FILE_NAME)
+        seen = verify_files(at, promised, progress, promise=IN_PLACE)
         progress.begin(Phase.CHECKING)
         model = describe(subject, at, thorough=True)
         lock_file.write(self._cache, lock_of(subject, self._source.uri, seen, root=self._root))
@@ -50,7 +51,7 @@ class InPlace:
             _refuse_change(subject, lock)
             seen = {path: file.seen for path, file in lock.files.items()}
         promised = {p: d for p, d in subject.digests.items() if p != FILE_NAME}
-        verify_files(at, promised, Progress(), says=FILE_NAME, seen=seen)
+        verify_files(at, promised, Progress(), promise=IN_PLACE, seen=seen)
         return describe(subject, at, thorough=lock is None)
 
     def _subject(self) -> tuple[Subject, At]:

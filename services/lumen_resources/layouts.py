@@ -31,6 +31,12 @@ TORCH_WEIGHTS = (
     "torch/model.pt",
     "model.pt",
 )
+# By which endings a runtime's files are known in a folder that does not say.
+RUNTIME_SUFFIXES = {
+    "onnx": (".onnx", ".onnx.data", ".onnx_data"),
+    "torch": (".safetensors", ".bin", ".pt"),
+    "rknn": (".rknn",),
+}
 # Which files hold a precision that is only a way to compute: bf16 starts from fp32 files.
 FILE_PRECISION = {"bf16": "fp32"}
 

@@ -6,11 +6,9 @@ partial files kept for the next run.
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
-from types import FrameType
 
 import orjson
 import structlog
@@ -23,6 +21,7 @@ from lumen_resources.fetch import FetchOptions, fetch_and_verify
 from lumen_resources.layouts import VerifiedModel
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.settings import Settings
+from lumen_resources.signals import stops_on_signals
 from lumen_resources.sources.protocol import SourceAccess
 from lumen_wire import http_status, logs, processes
 
@@ -89,24 +88,6 @@ def fetch(settings: Settings, progress: Progress) -> VerifiedModel:
 
 def _finish(settings: Settings, line: bytes) -> None:
     termination.write(settings.termination_log, line)
-
-
-@contextlib.contextmanager
-def stops_on_signals() -> Iterator[None]:
-    """Turn the first SIGTERM or SIGINT into a StoppedError; the second ends at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
-        raise StoppedError.by(signal.Signals(number))
-
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

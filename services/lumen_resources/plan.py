@@ -61,7 +61,10 @@ def _dataset(info: ModelInfo, spec: LabelSetSpec, available: Collection[str]) ->
             "model_info.json.",
         )
     if spec.name in info.datasets:
-        return info.datasets[spec.name]
+        dataset = info.datasets[spec.name]
+        # A matrix that is named but not there was not shipped: it is computed.
+        ships = dataset.embeddings in available
+        return dataset if ships else dataset.model_copy(update={"embeddings": None})
     for folder in ("", "labels/", "onnx/", "torch/"):
         stem = f"{folder}{spec.name}"
         if f"{stem}.npz" in available:
@@ -104,14 +107,20 @@ def remote_files(info: ModelInfo, digests: Mapping[str, FileDigest]) -> set[str]
 
 
 def local_files(root: Path, info: ModelInfo) -> set[str]:
-    """Return which files a folder has, in the places that layouts know."""
+    """Return which files a folder has: in the places that layouts know, and those named."""
+    named = (*info.digests(), *(p for r in info.runtimes.values() for p in r.all_files()))
+    sets = (p for d in info.datasets.values() for p in (d.labels, d.embeddings) if p)
+    return listed_files(root) | {path for path in (*named, *sets) if (root / path).exists()}
+
+
+def listed_files(root: Path) -> set[str]:
+    """Return which files lie in the places that layouts know."""
     found: set[str] = set()
     targets = tuple(f"rknn/{p.name}" for p in _entries(root / "rknn") if p.is_dir())
     for folder in (*LISTED_FOLDERS, *targets):
         prefix = f"{folder}/" if folder else ""
         found |= {prefix + p.name for p in _entries(root / folder) if p.is_file()}
-    named = (*info.digests(), *(p for r in info.runtimes.values() for p in r.all_files()))
-    return found | {path for path in named if (root / path).exists()}
+    return found
 
 
 def _entries(folder: Path) -> list[Path]:

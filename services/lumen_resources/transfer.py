@@ -193,24 +193,41 @@ class _FileTransfer:
             self._etag.unlink(missing_ok=True)
 
     def _mismatch(self, found: Found, others: int = 0) -> ChecksumMismatchError:
-        return checksum_mismatch(
-            self._path, self._wanted, found, says="model_info.json", others=others
-        )
+        return checksum_mismatch(self._path, self._wanted, found, FROM_SOURCE, others=others)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Who said what a file must be, and what to do when it is not."""
+
+    says: str
+    remedy: str
+
+
+FROM_SOURCE = Promise(
+    "model_info.json",
+    "Run again to fetch it anew; if it stays, the source is damaged: report it to its owner.",
+)
+FROM_LOCK = Promise(
+    "the lock", "Run `lumen resources download`: it fetches this file anew and keeps the others."
+)
+IN_PLACE = Promise(
+    "model_info.json",
+    "Put the right file back; if this one is meant, record it with "
+    "`lumen resources verify --write FOLDER`.",
+)
 
 
 def checksum_mismatch(
-    path: str, wanted: FileDigest, found: Found, *, says: str, others: int = 0
+    path: str, wanted: FileDigest, found: Found, promise: Promise, *, others: int = 0
 ) -> ChecksumMismatchError:
-    """Say what was found and what `says` (the model info, the lock) had promised."""
-    is_found = f"{found.size:,} bytes" + (
-        f" with sha256 {found.sha256[:12]}..." * bool(found.sha256)
-    )
+    """Say what was found, what was promised and by whom."""
+    sha256 = f" with sha256 {found.sha256[:12]}..." if found.sha256 else ""
     promised = f"{wanted.size:,} bytes" if found.size != wanted.size else f"{wanted.sha256[:12]}..."
     kept = f" The other {others} files are kept." if others > 0 else ""
     return ChecksumMismatchError(
-        f"{path} is {is_found}, {says} says {promised}.",
-        remedy=f"It was not used.{kept} Run again to fetch it anew; if it stays, the source is "
-        "damaged: report it to its owner.",
+        f"{path} is {found.size:,} bytes{sha256}, {promise.says} says {promised}.",
+        remedy=f"It was not used.{kept} {promise.remedy}",
         file=path,
     )
 

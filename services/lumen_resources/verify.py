@@ -7,7 +7,7 @@ from lumen_resources.digests import digest_of, stat_identity
 from lumen_resources.errors import FileMissingError, ModelInfoError, translated
 from lumen_resources.model_info import FileDigest
 from lumen_resources.progress import Phase, Progress
-from lumen_resources.transfer import Found, checksum_mismatch
+from lumen_resources.transfer import Found, Promise, checksum_mismatch
 
 At = Callable[[str], Path]
 
@@ -17,18 +17,18 @@ def verify_files(
     promised: Mapping[str, FileDigest],
     progress: Progress,
     *,
-    says: str,
+    promise: Promise,
     seen: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Verify every file of `promised` and return the stat identity each had.
 
     A file whose identity is the one of `seen` was verified already and is not read again.
-    `says` names who promised. Raises FileMissingError, ChecksumMismatchError.
+    `promise` names who said so. Raises FileMissingError, ChecksumMismatchError.
     """
     seen = seen or {}
     identities: dict[str, str] = {}
     for path, digest in promised.items():
-        identities[path] = _identity_of_size(at(path), path, digest, says)
+        identities[path] = _identity_of_size(at(path), path, digest, promise)
     unread = {p: d for p, d in promised.items() if seen.get(p) != identities[p]}
     total = sum(d.size for d in unread.values())
     progress.begin(Phase.VERIFYING, total_bytes=total, files=len(unread))
@@ -40,25 +40,25 @@ def verify_files(
                 path,
                 digest,
                 Found(found.size, found.sha256),
-                says=says,
+                promise,
                 others=len(promised) - 1,
             )
         progress.file_done()
     return identities
 
 
-def _identity_of_size(place: Path, path: str, digest: FileDigest, says: str) -> str:
+def _identity_of_size(place: Path, path: str, digest: FileDigest, promise: Promise) -> str:
     """Refuse a file that is absent or of another size before anything is read."""
     with translated(place, "looking at"):
         if not place.is_file():
             raise FileMissingError(
-                f"{path} is not there ({says} names it, {digest.size:,} bytes).",
+                f"{path} is not there ({promise.says} names it, {digest.size:,} bytes).",
                 remedy="Complete the model's folder, or fetch it anew.",
                 file=path,
             )
         size = place.stat().st_size
     if size != digest.size:
-        raise checksum_mismatch(path, digest, Found(size), says=says)
+        raise checksum_mismatch(path, digest, Found(size), promise)
     return stat_identity(place)
 
 

@@ -1,0 +1,155 @@
+"""Which models a command is about: one by name and options, or those of a file."""
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from lumen_cli.output import USAGE, fail
+from lumen_local.state_dir import default_cache_dir
+from lumen_manifest.closed_sets import Family, Precision, Runtime
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.model_spec import LabelSetSpec, ModelSpec, SourceSpec
+from lumen_manifest.parse import ManifestError, parse_files
+from lumen_manifest.server_config import ConfigError, ServerConfig
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One model to work on; relative sources start at `source_dir`."""
+
+    config: ServerConfig
+    source_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the options name."""
+
+    models: tuple[Selected, ...]
+    cache_dir: Path
+
+
+def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Add NAME, -f and the options of the model form; the command gets a Selection."""
+    options = (
+        click.argument("name", required=False),
+        click.option(
+            "-f",
+            "--file",
+            "files",
+            multiple=True,
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="A manifest or a server.json: all models it names. May be repeated.",
+        ),
+        click.option("--uri", help="Where the files come from: https://, file://, pvc://."),
+        click.option("--revision", help="The revision to insist on."),
+        click.option(
+            "--runtime",
+            type=click.Choice([r.value for r in Runtime]),
+            default=Runtime.ONNX.value,
+            show_default=True,
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice([p.value for p in Precision]),
+            default=None,
+            help="Default: fp32, for rknn fp16.",
+        ),
+        click.option("--labels", multiple=True, help="A label set. May be repeated."),
+        click.option(
+            "--cache-dir",
+            type=click.Path(file_okay=False, path_type=Path),
+            envvar="LUMEN_CACHE_DIR",
+            default=lambda: default_cache_dir(os.environ),
+            help="Default: the cache that `lumen up` uses.",
+        ),
+    )
+
+    @functools.wraps(function)
+    def with_selection(
+        *,
+        name: str | None,
+        files: tuple[Path, ...],
+        cache_dir: Path,
+        **rest: Any,
+    ) -> Result:
+        form = {key: rest.pop(key) for key in ("uri", "revision", "runtime", "precision", "labels")}
+        models = from_files(files) if files else ()
+        elsewhere = rest.get("folder") or rest.get("write")
+        if not elsewhere and (name is None) == (not files):
+            fail("Name one model, or a file with -f FILE (not both).", USAGE)
+        if name is not None:
+            models = (_from_options(name, **form),)
+        return function(selection=Selection(models, cache_dir), **rest)
+
+    for option in reversed(options):
+        with_selection = option(with_selection)
+    return with_selection
+
+
+def _from_options(
+    name: str,
+    *,
+    uri: str | None,
+    revision: str | None,
+    runtime: str,
+    precision: str | None,
+    labels: tuple[str, ...],
+) -> Selected:
+    usual = Precision.FP16 if runtime == Runtime.RKNN else Precision.FP32
+    try:
+        config = ServerConfig(
+            service="download",
+            family=Family.BIOCLIP if "bioclip" in name.lower() else Family.CLIP,
+            model=ModelSpec(
+                name=name,
+                runtime=Runtime(runtime),
+                precision=Precision(precision) if precision else usual,
+                source=SourceSpec(uri=uri, revision=revision),
+            ),
+            label_sets=tuple(LabelSetSpec(name=label) for label in labels),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        fail(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}", USAGE)
+    return Selected(config, Path.cwd())
+
+
+def from_files(files: tuple[Path, ...]) -> tuple[Selected, ...]:
+    """Read manifests and server.json files; prints what is wrong and exits 1."""
+    try:
+        selected = [one for file in files for one in _read(file)]
+    except (ManifestError, ConfigError) as error:
+        fail(str(error))
+    if not selected:
+        fail(f"{', '.join(map(str, files))}: no LumenModelService is in it.")
+    return tuple(selected)
+
+
+def _read(file: Path) -> list[Selected]:
+    folder = file.resolve().parent
+    if file.suffix == ".json" and b'"apiVersion"' not in file.read_bytes():
+        return [Selected(ServerConfig.load(file), folder)]
+    services = [r for r in parse_files([file]) if isinstance(r, LumenModelService)]
+    return [Selected(config_of(service), folder) for service in services]
+
+
+def config_of(service: LumenModelService) -> ServerConfig:
+    """Return what decides about a service's files."""
+    spec = service.spec
+    return ServerConfig(
+        service=service.metadata.name,
+        family=spec.family,
+        model=spec.model,
+        label_sets=tuple(spec.label_sets or ()),
+        rknn_target="rk3588" if spec.model.runtime is Runtime.RKNN else "",
+    )

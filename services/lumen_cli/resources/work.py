@@ -1,0 +1,160 @@
+"""Runs resource work on a terminal: one line of progress, one block per failure, a clean Ctrl-C."""
+
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from lumen_cli.output import write_rows
+from lumen_cli.resources.selection import Selected
+from lumen_resources.errors import ResourceError, StoppedError
+from lumen_resources.layouts import VerifiedModel
+from lumen_resources.progress import Phase, Progress, Snapshot
+from lumen_resources.signals import stops_on_signals
+
+Result = TypeVar("Result")
+
+COLUMNS = ("model", "status", "runtime", "precision", "files", "size", "revision")
+
+
+def run_each(
+    models: Sequence[Selected],
+    work: Callable[[Selected, Progress], VerifiedModel],
+    output: str,
+) -> None:
+    """Do the work for every model, print a row each, and exit 1 when one failed."""
+    rows, failures = [], []
+    for model in models:
+        name = model.config.model.name
+        try:
+            verified = shown(name, functools.partial(work, model))
+        except StoppedError as error:
+            raise SystemExit(error.exit_code) from None
+        except ResourceError as error:
+            failures.append((name, error))
+            rows.append(_failed_row(name, model, error))
+        else:
+            rows.append(_row(verified))
+            for warning in verified.warnings:
+                click.echo(f"{name}  {warning}", err=True)
+    write_rows(rows, COLUMNS if output == "table" else (*COLUMNS, *_DETAILS), output)
+    for name, failure in failures:
+        explain(name, failure)
+    if failures:
+        raise SystemExit(1)
+
+
+_DETAILS = ("bytes", "root", "digest", "embeddingSpace", "reason", "message", "remedy", "file")
+
+
+def _row(model: VerifiedModel) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "status": "verified",
+        "runtime": str(model.runtime),
+        "precision": str(model.precision),
+        "files": model.file_count,
+        "size": size(model.bytes),
+        "bytes": model.bytes,
+        "revision": model.revision[:12],
+        "root": str(model.root),
+        "digest": model.digest,
+        "embeddingSpace": model.embedding_space,
+    }
+
+
+def _failed_row(name: str, model: Selected, error: ResourceError) -> dict[str, Any]:
+    return {
+        "model": name,
+        "status": str(error.reason),
+        "runtime": str(model.config.model.runtime),
+        "precision": str(model.config.model.precision),
+        "reason": str(error.reason),
+        "message": error.message,
+        "remedy": error.remedy,
+        "file": error.file,
+    }
+
+
+def explain(name: str, error: ResourceError) -> None:
+    """Print what is wrong and what to do, on stderr."""
+    click.echo(f"{name}  {error.reason}  {error.message}", err=True)
+    click.echo(f"{' ' * len(name)}  {error.remedy}", err=True)
+
+
+def refuse(name: str, error: ResourceError) -> NoReturn:
+    """Explain and exit 1."""
+    explain(name, error)
+    raise SystemExit(1)
+
+
+def shown(name: str, work: Callable[[Progress], Result]) -> Result:
+    """Run `work` with its progress on the terminal; a first Ctrl-C stops it and says so."""
+    progress = Progress()
+    try:
+        with stops_on_signals(), _line(name, progress):
+            return work(progress)
+    except StoppedError:
+        kept = size(progress.snapshot().bytes_done)
+        click.echo(f"  Stopped. {kept} are kept; the next run goes on from there.", err=True)
+        raise
+
+
+@contextlib.contextmanager
+def _line(name: str, progress: Progress) -> Iterator[None]:
+    """Draw one line, several times a second, when stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
+
+        def draw() -> None:
+            while not done.wait(0.2):
+                live.update(Text(describe(name, progress.snapshot())), refresh=True)
+
+        drawer = threading.Thread(target=draw, name="progress", daemon=True)
+        drawer.start()
+        try:
+            yield
+        finally:
+            done.set()
+            drawer.join()
+
+
+def describe(name: str, now: Snapshot) -> str:
+    """Return the line: what is done, how much of it, how fast, how long yet, which file."""
+    parts = [name, now.phase.lower()]
+    if now.files_total:
+        parts.append(f"{now.files_done} of {now.files_total} files")
+    if now.bytes_total:
+        parts.append(f"{size(now.bytes_done)} / {size(now.bytes_total)}")
+    if now.phase in {Phase.FETCHING, Phase.VERIFYING} and now.rate_bytes_per_s:
+        parts.append(f"{size(now.rate_bytes_per_s)}/s")
+        if now.eta_s is not None:
+            parts.append(f"{duration(now.eta_s)} left")
+    parts.append(now.file)
+    return "   ".join(part for part in parts if part)
+
+
+def size(count: float) -> str:
+    """Return bytes as a person reads them: 812 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit in {"B", "kB", "MB"} else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("the loop returns at GB")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person reads it: 10 s, 3 min, 2 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"

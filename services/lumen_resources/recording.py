@@ -1,0 +1,125 @@
+"""Writes sizes and SHA-256 of a folder's files into its model_info.json.
+
+For the one who knows the files to be good: everyone after can then prove that they are the same.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lumen_resources.digests import digest_of
+from lumen_resources.errors import ModelInfoError, translated
+from lumen_resources.layouts import RUNTIME_SUFFIXES
+from lumen_resources.lock_file import write_durably
+from lumen_resources.model_info import (
+    FILE_NAME,
+    FileDigest,
+    ModelInfo,
+    parse,
+    read_bytes,
+    relative_path,
+)
+from lumen_resources.plan import listed_files
+from lumen_resources.progress import Phase, Progress
+from lumen_resources.verify import inside
+
+
+def record(folder: Path, progress: Progress) -> dict[str, FileDigest]:
+    """Hash every file that a layout knows or the model info names, and write the model info.
+
+    A folder of an older layout without a model_info.json gets one. Keys that we do not know stay
+    as they are. Raises ResourceError.
+    """
+    document = _document(folder)
+    content = orjson.dumps(document)
+    info, _ = parse(content, file=str(folder / FILE_NAME))
+    at = inside(folder)
+    paths = sorted(_recordable(folder, info))
+    with translated(folder, "reading"):
+        total = sum(at(path).stat().st_size for path in paths)
+    progress.begin(Phase.VERIFYING, total_bytes=total, files=len(paths))
+    digests = {}
+    for path in paths:
+        progress.at(path)
+        digests[path] = digest_of(at(path), progress.add)
+        progress.file_done()
+    files = {path: {"size": d.size, "sha256": d.sha256} for path, d in digests.items()}
+    document.setdefault("extra_metadata", {}).setdefault("lumen", {})["files"] = files
+    _write(folder / FILE_NAME, document)
+    progress.begin(Phase.DONE)
+    return digests
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ModelInfoError(
+            f"{folder} is no folder.", remedy="Name the folder that holds the model's files."
+        )
+    if not (folder / FILE_NAME).exists():
+        return _describe_older(folder)
+    document = orjson.loads(_valid(folder))
+    assert isinstance(document, dict), "parse() accepts objects only"
+    return document
+
+
+def _valid(folder: Path) -> bytes:
+    content = read_bytes(folder / FILE_NAME)
+    parse(content, file=str(folder / FILE_NAME))
+    return content
+
+
+def _describe_older(folder: Path) -> dict[str, Any]:
+    """Return the least that a model info must say, for a folder that never had one."""
+    files = listed_files(folder)
+    runtimes = {
+        runtime: {"available": True, "files": sorted(p for p in files if p.endswith(suffixes))}
+        for runtime, suffixes in RUNTIME_SUFFIXES.items()
+        if any(p.endswith(suffixes) for p in files)
+    }
+    if not runtimes:
+        raise ModelInfoError(
+            f"{folder} holds no model files of a known layout.",
+            remedy="docs/resources.md shows the layouts.",
+            file=str(folder),
+        )
+    name = folder.resolve().name[:100]
+    return {
+        "name": name,
+        "version": "1.0.0",
+        "description": f"{name}, described by lumen resources verify --write",
+        "model_type": "bioclip" if "bioclip" in name.lower() else "clip",
+        "source": {"format": "custom", "repo_id": name},
+        "runtimes": runtimes,
+    }
+
+
+def _recordable(folder: Path, info: ModelInfo) -> set[str]:
+    named = set(listed_files(folder))
+    for dataset in info.datasets.values():
+        named |= {p for p in (dataset.labels, dataset.embeddings) if p}
+    for runtime in info.runtimes.values():
+        named |= set(runtime.all_files())
+    if info.lumen.parity:
+        named |= {i.image for i in info.lumen.parity.inputs if i.image}
+        named.add(info.lumen.parity.vectors)
+    return {p for p in named if p != FILE_NAME and _is_plain(p) and (folder / p).is_file()}
+
+
+def _is_plain(path: str) -> bool:
+    try:
+        relative_path(path)
+    except ValueError:
+        return False
+    return not path.rpartition("/")[2].startswith(".")
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with translated(path, "writing"):
+        try:
+            write_durably(temporary, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
