@@ -25,6 +25,7 @@ tiny_models = _importable("tiny_models", _BUILDERS / "tiny_models.py")
 _importable("serving_servers", _BUILDERS / "serving_servers.py")
 _importable("wire_messages", Path(__file__).parent / "unit" / "wire_messages.py")
 _importable("router_world", _BUILDERS / "router_world.py")
+_importable("fault_server", _BUILDERS / "fault_server.py")
 
 
 @pytest.fixture(scope="session")

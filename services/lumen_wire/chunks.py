@@ -25,7 +25,8 @@ from lumen_wire.capabilities import MAX_PAYLOAD_BYTES
 from lumen_wire.containers import Ending, ending
 from lumen_wire.errors import InvalidArgument, ResourceExhausted, WireError
 from lumen_wire.meta import normalise_mime
-from lumen_wire.part_buffer import PART_OVERHEAD_BYTES, PartBuffer, meta_bytes, part_print
+from lumen_wire.part_buffer import PART_OVERHEAD_BYTES, PartBuffer, meta_bytes
+from lumen_wire.past_requests import PastRequests
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.splitting import split_request, split_response
 
@@ -40,8 +41,6 @@ __all__ = [
 ]
 
 _LONGEST_NAME = 256
-_MOST_PAST = 64
-_MOST_PRINTS = 1024
 _MIB = 1024 * 1024
 _ROUND_BYTES = 32 * 1024
 
@@ -84,20 +83,6 @@ class Rejected:
 Outcome = Assembled | Rejected
 
 
-@dataclass(slots=True)
-class _Past:
-    """A request that is over, so that its late parts are not taken for another's.
-
-    `prints` are the parts of a completed one, whose repetition is ignored. Of any other (None)
-    whatever still comes is ignored, `remaining` messages long.
-    """
-
-    total: int
-    has_first: bool
-    remaining: int
-    prints: frozenset[tuple[int, int, bytes]] | None = None
-
-
 class Assembler:
     """The open requests of one stream. Not for use by several tasks at once."""
 
@@ -108,7 +93,7 @@ class Assembler:
         self._clock = clock
         self._budget = self._limits.budget
         self._open: dict[str, PartBuffer] = {}
-        self._past: dict[str, _Past] = {}
+        self._past = PastRequests(self._limits.max_parts)
         self._last_at = clock()
 
     @property
@@ -132,12 +117,12 @@ class Assembler:
 
     def half_close(self) -> list[Outcome]:
         """Take the end of the client's messages; nothing stays open."""
-        return [self._end(buffer) for buffer in list(self._open.values())]
+        return [o for buffer in list(self._open.values()) for o in self._end(buffer)]
 
     def expire(self, now: float) -> list[Outcome]:
         """Decide what silence has decided by `now`."""
         due = [b for b in self._open.values() if self._expiry(b) <= now]
-        return [self._end(buffer) for buffer in due]
+        return [outcome for buffer in due for outcome in self._end(buffer)]
 
     def next_expiry(self) -> float | None:
         """Return when `expire` has something to do if no message comes, by the clock given."""
@@ -176,8 +161,8 @@ class Assembler:
                 return self._continue(buffer, message, payload)
             if seq == 0 and not _stands_alone(message, payload):
                 # Requests may share an (empty) id one after the other: the earlier one ends here.
-                return [self._end(buffer), *self._begin(message, payload)]
-        elif self._is_late(message, payload):
+                return [*self._end(buffer), *self._begin(message, payload)]
+        elif self._past.has_late(message, payload):
             return []
         return self._begin(message, payload)
 
@@ -187,8 +172,10 @@ class Assembler:
             return True
         if message.total != buffer.total:
             return False
-        if 0 not in buffer or message.total:
+        if 0 not in buffer:
             return True
+        if message.total:
+            return not buffer.only_repeats or buffer.has(0, payload)
         # seq = total = offset = 0 twice: with an id of its own it is the same request again.
         return bool(message.correlation_id) and not _stands_alone(message, payload)
 
@@ -203,8 +190,8 @@ class Assembler:
         elif message.offset == 0:
             return [self._whole(message, payload)]
         decided = self._make_room()
-        self._past.pop(message.correlation_id, None)
         buffer = PartBuffer(message.correlation_id, message.total, self._last_at)
+        buffer.repeat_of = self._past.forget(message)
         self._open[message.correlation_id] = buffer
         return [*decided, *self._continue(buffer, message, payload)]
 
@@ -247,42 +234,28 @@ class Assembler:
         buffer.add(seq, offset, payload)
         buffer.describe(seq, message.task, message.payload_mime, message.meta)
         if buffer.complete or (not buffer.lone_first and buffer.ended_by_container()):
-            return [self._end(buffer)]
+            return self._end(buffer)
         return []
-
-    def _is_late(self, message: pb.InferRequest, payload: bytes) -> bool:
-        """Say whether a message is what is left of a request that is over."""
-        past = self._past.get(message.correlation_id)
-        if past is None or past.total != message.total:
-            return False
-        if message.seq == 0 and (past.has_first or not past.total):
-            return False
-        if past.prints is not None:
-            return message.offset > 0 and part_print(message.seq, payload) in past.prints
-        if message.offset == 0 and not past.total:
-            return False
-        past.has_first = past.has_first or message.seq == 0
-        past.remaining -= 1
-        if past.remaining <= 0:
-            del self._past[message.correlation_id]
-        return True
 
     # The end of a request
 
-    def _end(self, buffer: PartBuffer) -> Outcome:
+    def _end(self, buffer: PartBuffer) -> list[Outcome]:
         """Decide an open request by what is there: whole, complete, or with parts missing."""
+        if buffer.only_repeats and not buffer.complete:
+            self._drop(buffer, InvalidArgument("repeated"))
+            return []  # parts of a request that was answered came again: nobody waits
         whole = buffer.lone_first and not self._is_first_part(buffer)
         try:
             payload = buffer.join(1 if whole else 0)
         except WireError as error:
-            return self._drop(buffer, error)
+            return [self._drop(buffer, error)]
         del self._open[buffer.correlation_id]
-        self._remember(buffer, finished=True)
+        self._past.completed(buffer)
         # The parts are gone with the buffer; the joined payload is what stays held.
         self._budget.give_back(buffer.charged_bytes - len(payload))
-        return Assembled(
-            buffer.correlation_id, buffer.task, payload, buffer.mime, buffer.meta(), len(payload)
-        )
+        meta = buffer.meta()
+        size = len(payload)
+        return [Assembled(buffer.correlation_id, buffer.task, payload, buffer.mime, meta, size)]
 
     def _refuse(self, message: pb.InferRequest, error: WireError) -> Rejected:
         """Fail the request that a message is, or is a part of."""
@@ -290,32 +263,16 @@ class Assembler:
         buffer = self._open.get(key)
         if buffer is not None and (message.seq or message.total == buffer.total):
             return self._drop(buffer, error)
-        if message.total > 1 or message.offset:
-            self._note(key, _Past(message.total, message.seq == 0, max(message.total - 1, 1)))
+        if (message.total > 1 or message.offset) and len(key) <= _LONGEST_NAME:
+            self._past.refused(message)
         return _rejected(message, error)
 
     def _drop(self, buffer: PartBuffer, error: WireError) -> Rejected:
         del self._open[buffer.correlation_id]
         self._budget.give_back(buffer.charged_bytes)
-        self._remember(buffer, finished=False)
+        self._past.dropped(buffer)
         mode = buffer.meta().get("error_mode", "")
         return Rejected(buffer.correlation_id, buffer.task, error, mode)
-
-    def _remember(self, buffer: PartBuffer, *, finished: bool) -> None:
-        # Without a total nobody knows how many parts are still to come: as many as there may be.
-        remaining = (buffer.total or self._limits.max_parts) - len(buffer)
-        known = finished and buffer.complete and len(buffer) <= _MOST_PRINTS
-        prints = buffer.prints() if known else None
-        if prints is not None or remaining > 0:
-            self._note(buffer.correlation_id, _Past(buffer.total, 0 in buffer, remaining, prints))
-
-    def _note(self, key: str, past: _Past) -> None:
-        if len(key) > _LONGEST_NAME:
-            return
-        self._past.pop(key, None)
-        if len(self._past) >= _MOST_PAST:
-            del self._past[next(iter(self._past))]
-        self._past[key] = past
 
     # Bounds and waiting
 
@@ -338,7 +295,7 @@ class Assembler:
             return []
         for buffer in self._open.values():
             if buffer.lone_first and not self._is_first_part(buffer):
-                return [self._end(buffer)]
+                return self._end(buffer)
         raise ResourceExhausted(
             f"{self._limits.max_open} requests in parts are open on this stream;"
             " finish some before beginning others."

@@ -12,6 +12,9 @@ MOST_META_BYTES = 64 * 1024
 
 _KEPT_BYTES = 16
 
+# What a part is recognised by: seq, size and its last bytes.
+PartPrint = tuple[int, int, bytes]
+
 
 def meta_bytes(meta: Mapping[str, str]) -> int:
     """Return the size of a meta map; raises InvalidArgument when it exceeds the bounds."""
@@ -38,6 +41,7 @@ class PartBuffer:
         "last_at",
         "mime",
         "payload_bytes",
+        "repeat_of",
         "task",
         "total",
     )
@@ -50,6 +54,8 @@ class PartBuffer:
         self.mime = ""
         self.payload_bytes = 0
         self.charged_bytes = 0
+        # The parts of an answered request of the same id, which this may merely repeat.
+        self.repeat_of: frozenset[PartPrint] | None = None
         self._parts: dict[int, tuple[int, bytes]] = {}
         self._meta: dict[str, tuple[int, str]] = {}
         self._head = b""
@@ -61,6 +67,15 @@ class PartBuffer:
 
     def __contains__(self, seq: int) -> bool:
         return seq in self._parts
+
+    def has(self, seq: int, payload: bytes) -> bool:
+        """Say whether this very part is here."""
+        return seq in self._parts and self._parts[seq][1] == payload
+
+    @property
+    def only_repeats(self) -> bool:
+        """Say whether nothing is here that an answered request did not have."""
+        return self.repeat_of is not None and self.prints() <= self.repeat_of
 
     def repeats(self, seq: int, offset: int, payload: bytes) -> bool:
         """Say whether a part that is here already has come again.
@@ -152,11 +167,11 @@ class PartBuffer:
             end += len(payload)
         return pieces[0] if count == 1 else b"".join(pieces)
 
-    def prints(self) -> frozenset[tuple[int, int, bytes]]:
+    def prints(self) -> frozenset[PartPrint]:
         """Return what tells these parts again without keeping them: seq, size and tail."""
         return frozenset(part_print(seq, payload) for seq, (_, payload) in self._parts.items())
 
 
-def part_print(seq: int, payload: bytes) -> tuple[int, int, bytes]:
+def part_print(seq: int, payload: bytes) -> PartPrint:
     """Return what a part is recognised by once its bytes are gone."""
     return (seq, len(payload), payload[-64:])
