@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from lumen_resources.digests import BLOCK_BYTES, bytes_digest
+from lumen_resources.digests import bytes_digest
 from lumen_resources.errors import (
     ConfigError,
     FileMissingError,
@@ -61,7 +61,7 @@ class HttpSource:
         """Fetch model_info.json; its SHA-256, as long as a commit, is the revision."""
         with self._answer(FILE_NAME, {}) as response:
             content = bytearray()
-            for block in response.iter_raw(BLOCK_BYTES):
+            for block in response.iter_raw():
                 content += block
                 if len(content) > MAX_BYTES:
                     break
@@ -194,7 +194,8 @@ def _blocks(response: httpx.Response, url: str) -> Iterator[bytes]:
             f"{url} is sent compressed although it was asked for as it is.",
             remedy="Switch compression off for this folder on the web server.",
         )
-    yield from response.iter_raw(BLOCK_BYTES)
+    # As they arrive: asked for larger blocks, httpx would drop an unfinished one at a break.
+    yield from response.iter_raw()
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -1,0 +1,370 @@
+"""What happens to a download when the source, the network or the cache fails."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fault_server import FaultServer
+from tiny_models import TinyModel, write_model
+
+from lumen_manifest.server_config import ServerConfig
+from lumen_resources.errors import ResourceError
+from lumen_resources.fetch import FetchOptions, fetch_and_verify, open_verified
+from lumen_resources.layouts import VerifiedModel
+from lumen_resources.progress import Progress
+from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
+
+VISION = "onnx/vision.fp32.onnx"
+TEXT = "onnx/text.fp32.onnx"
+
+
+@pytest.fixture
+def source(tmp_path):
+    write_model(tmp_path / "source")
+    with FaultServer(tmp_path / "source" / "models" / "tiny-clip") as server:
+        yield server
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+def a_config(uri: str, **changes: object) -> ServerConfig:
+    model = {"name": "tiny-clip", "runtime": "onnx", "source": {"uri": uri}}
+    document = {"service": "clip", "family": "clip", "model": model}
+    document["labelSets"] = [{"name": "tiny-classes"}]
+    return ServerConfig.model_validate({**document, **changes})
+
+
+def fetch(uri: str, cache: Path, *, token: str = "", force: bool = False) -> VerifiedModel:
+    access = SourceAccess(token=token, retries=RetryPolicy(attempts=3, base_s=0.001))
+    options = FetchOptions(access=access, force=force)
+    return fetch_and_verify(a_config(uri), cache, cache, Progress(), options)
+
+
+def refused(uri: str, cache: Path, **options: object) -> ResourceError:
+    with pytest.raises(ResourceError) as caught:
+        fetch(uri, cache, **options)
+    return caught.value
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and ".lumen" not in p.parts
+    }
+
+
+def test_a_model_is_fetched_verified_and_opened_again_without_the_source(source, cache):
+    fetched = fetch(source.url, cache)
+    source.close()
+
+    assert fetched == fetch(source.url, cache)
+    assert fetched == open_verified(a_config(source.url), cache, cache)
+    assert fetched.root == cache / "models" / "tiny-clip"
+    assert (source.root / VISION).read_bytes() == (fetched.root / VISION).read_bytes()
+
+
+def test_nothing_is_asked_of_the_source_when_the_cache_is_complete(source, cache):
+    fetch(source.url, cache)
+    source.requests.clear()
+
+    fetch(source.url, cache)
+
+    assert source.requests == []
+
+
+def test_force_asks_the_source_but_fetches_no_file_that_agrees(source, cache):
+    fetch(source.url, cache)
+    source.requests.clear()
+
+    fetch(source.url, cache, force=True)
+
+    assert [path for path, _ in source.requests] == ["model_info.json"]
+
+
+def bent(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "truncated", "longer", "swapped"])
+def test_a_damaged_file_at_the_source_is_named_and_the_next_run_completes(source, cache, damage):
+    good = (source.root / VISION).read_bytes()
+    source.contents[VISION] = {
+        "corrupt": bent(good),
+        "truncated": good[:-100],
+        "longer": good + b"x",
+        "swapped": (source.root / TEXT).read_bytes(),
+    }[damage]
+
+    error = refused(source.url, cache)
+
+    assert error.reason == "ChecksumMismatch"
+    assert error.file == VISION
+    assert f"{len(source.contents[VISION]):,} bytes" in error.message
+    assert not (cache / "models" / "tiny-clip" / "lumen.lock.json").exists()
+    assert not (cache / "models" / "tiny-clip" / VISION).exists()
+
+    source.contents.clear()
+    source.sent.clear()
+    fetch(source.url, cache)
+    assert source.sent[TEXT] in {0, (source.root / TEXT).stat().st_size}
+    assert source.sent["tokenizer.json"] in {0, (source.root / "tokenizer.json").stat().st_size}
+
+
+def test_files_that_were_good_are_not_fetched_again_after_a_failure(source, cache):
+    source.contents["tokenizer.json"] = b"{}"
+    refused(source.url, cache)
+    source.contents.clear()
+    source.sent.clear()
+
+    fetch(source.url, cache)
+
+    assert source.sent[VISION] == source.sent[TEXT] == 0
+    assert source.sent["tokenizer.json"] == (source.root / "tokenizer.json").stat().st_size
+
+
+def test_a_failed_update_leaves_the_model_that_was_there_whole(source, cache, tmp_path):
+    before = fetch(source.url, cache)
+    kept = files_of(before.root)
+    replacement = write_model(tmp_path / "newer", TinyModel(seed=8))
+    shutil.copytree(replacement, source.root, dirs_exist_ok=True)
+    source.contents[VISION] = bent((source.root / VISION).read_bytes())
+
+    assert refused(source.url, cache, force=True).reason == "ChecksumMismatch"
+
+    assert kept == files_of(before.root)
+    assert before == open_verified(a_config(source.url), cache, cache)
+    source.contents.clear()
+    after = fetch(source.url, cache, force=True)
+    assert before.embedding_space != after.embedding_space
+    assert after == open_verified(a_config(source.url), cache, cache)
+
+
+def test_a_file_that_the_source_lacks_is_missing_by_name(source, cache):
+    (source.root / TEXT).unlink()
+
+    error = refused(source.url, cache)
+
+    assert error.reason == "FileMissing"
+    assert error.file == TEXT
+    assert "404" in error.message
+
+
+def test_a_folder_without_a_model_info_is_no_repository(source, cache):
+    error = refused(f"{source.url}/onnx", cache)
+
+    assert error.reason == "RepositoryNotFound"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"<html>hello</html>", "not JSON"),
+        (b'{"name": "x"}', "version"),
+        (b"[1]", "JSON object"),
+    ],
+)
+def test_a_wrong_model_info_is_refused_with_what_is_wrong(source, cache, content, says):
+    source.contents["model_info.json"] = content
+
+    error = refused(source.url, cache)
+
+    assert error.reason == "ModelInfoInvalid"
+    assert says in error.message
+
+
+@pytest.mark.parametrize(
+    "path", ["../escape.json", "/etc/passwd", "a\\b", "onnx/../../x", "lumen.lock.json", ".lumen/x"]
+)
+def test_a_model_info_that_names_files_outside_its_folder_is_refused(source, cache, path):
+    info = json.loads((source.root / "model_info.json").read_text())
+    info["extra_metadata"]["lumen"]["files"][path] = {"size": 1, "sha256": "0" * 64}
+    source.contents["model_info.json"] = json.dumps(info).encode()
+
+    error = refused(source.url, cache)
+
+    assert error.reason == "ModelInfoInvalid"
+    assert source.requests == [("model_info.json", "")]
+
+
+def test_a_source_that_proves_no_digest_is_refused_before_anything_is_fetched(source, cache):
+    info = json.loads((source.root / "model_info.json").read_text())
+    del info["extra_metadata"]["lumen"]["files"][VISION]
+    source.contents["model_info.json"] = json.dumps(info).encode()
+
+    error = refused(source.url, cache)
+
+    assert error.reason == "ModelInfoInvalid"
+    assert VISION in error.message
+    assert "verify --write" in error.remedy
+    assert [path for path, _ in source.requests] == ["model_info.json"]
+
+
+def test_a_source_that_does_not_answer_is_unreachable(source, cache):
+    source.close()
+
+    error = refused(source.url, cache)
+
+    assert error.reason == "SourceUnreachable"
+
+
+def test_a_source_that_fails_for_a_while_is_asked_again(source, cache):
+    source.statuses["model_info.json"] = (503, 2)
+    source.statuses[VISION] = (502, 2)
+
+    fetch(source.url, cache)
+
+    assert [p for p, _ in source.requests].count(VISION) == 3
+
+
+def test_a_source_that_keeps_failing_is_given_up_within_bounds(source, cache):
+    source.statuses[VISION] = (503, -1)
+
+    error = refused(source.url, cache)
+
+    assert error.reason == "SourceUnreachable"
+    assert "503" in error.message
+    assert [p for p, _ in source.requests].count(VISION) == 3
+
+
+def test_a_wrong_token_is_unauthorized_and_the_right_one_works(source, cache):
+    source.token = "right"
+
+    assert refused(source.url, cache).reason == "Unauthorized"
+    wrong = refused(source.url, cache, token="wrong")
+    assert wrong.reason == "Unauthorized"
+    assert "wrong" not in str(wrong)
+    fetch(source.url, cache, token="right")
+
+
+def test_a_cut_connection_is_resumed_where_it_broke(source, cache):
+    size = (source.root / TEXT).stat().st_size
+    source.cut_after[TEXT] = (50_000, 2)
+
+    fetch(source.url, cache)
+
+    asked = [ranges for path, ranges in source.requests if path == TEXT]
+    assert asked[0] == ""
+    assert all(ranges.startswith("bytes=") for ranges in asked[1:])
+    assert source.sent[TEXT] == size
+
+
+def test_a_file_that_changed_between_two_tries_is_fetched_from_its_start(source, cache):
+    assert refused_after_cuts(source, cache)
+    source.etags[TEXT] = '"another"'
+    source.sent.clear()
+
+    fetch(source.url, cache)
+
+    assert source.sent[TEXT] == (source.root / TEXT).stat().st_size
+
+
+def refused_after_cuts(source: FaultServer, cache: Path) -> bool:
+    """Cut the connection once, for a client that tries only once."""
+    source.cut_after[TEXT] = (50_000, 1)
+    access = SourceAccess(retries=RetryPolicy(attempts=1, base_s=0.001))
+    with pytest.raises(ResourceError):
+        fetch_and_verify(
+            a_config(source.url), cache, cache, Progress(), FetchOptions(access=access)
+        )
+    return any((cache / "models" / "tiny-clip" / ".lumen" / "incoming").glob("*/*.part"))
+
+
+def test_a_server_without_ranges_is_read_from_the_start(source, cache):
+    source.ranges = False
+    source.cut_after[TEXT] = (50_000, 1)
+
+    fetch(source.url, cache)
+
+
+def test_a_damaged_beginning_kept_from_an_earlier_run_is_fetched_anew(source, cache):
+    source.sends_etag = False
+    refused_after_cuts(source, cache)
+    part = next((cache / "models" / "tiny-clip" / ".lumen" / "incoming").glob("*/*.part"))
+    part.write_bytes(bent(part.read_bytes()))
+
+    model = fetch(source.url, cache)
+
+    assert (model.root / TEXT).read_bytes() == (source.root / TEXT).read_bytes()
+
+
+def test_a_file_that_is_damaged_in_the_cache_is_fetched_anew_and_no_other(source, cache):
+    model = fetch(source.url, cache)
+    (model.root / TEXT).write_bytes(bent((model.root / TEXT).read_bytes()))
+    with pytest.raises(ResourceError) as caught:
+        open_verified(a_config(source.url), cache, cache)
+    assert caught.value.reason == "ChecksumMismatch"
+    source.sent.clear()
+
+    fetch(source.url, cache)
+
+    assert source.sent[TEXT] == (source.root / TEXT).stat().st_size
+    assert source.sent[VISION] == 0
+
+
+def test_a_damaged_cache_without_its_source_says_what_cannot_be_reached(source, cache):
+    model = fetch(source.url, cache)
+    (model.root / TEXT).unlink()
+    source.close()
+
+    assert refused(source.url, cache).reason == "SourceUnreachable"
+    assert (model.root / VISION).exists()
+
+
+def test_a_pinned_revision_refuses_what_the_source_has_become(source, cache, tmp_path):
+    first = fetch(source.url, cache)
+    shutil.copytree(
+        write_model(tmp_path / "newer", TinyModel(seed=8)), source.root, dirs_exist_ok=True
+    )
+    pinned = a_config(source.url, pinnedRevision=first.revision, pinnedDigest=first.digest)
+    shutil.rmtree(cache)
+
+    with pytest.raises(ResourceError) as caught:
+        fetch_and_verify(pinned, cache, cache, Progress())
+
+    assert caught.value.reason == "ChecksumMismatch"
+
+
+def test_another_embedding_space_than_expected_is_refused(source, cache):
+    model = {"name": "tiny-clip", "runtime": "onnx", "source": {"uri": source.url}}
+    config = a_config(source.url, model={**model, "expectEmbeddingSpace": "0" * 64})
+
+    with pytest.raises(ResourceError) as caught:
+        fetch_and_verify(config, cache, cache, Progress())
+
+    assert caught.value.reason == "FilesInvalid"
+
+
+@pytest.mark.parametrize("uri", ["hf://owner/name", "modelscope://owner/name", "s3://bucket/x", ""])
+def test_a_source_that_is_not_available_yet_says_which_are(uri, cache):
+    error = refused(uri or None, cache)
+
+    assert error.reason == "SourceUnreachable"
+    assert "https://" in error.remedy
+
+
+def test_the_files_of_two_label_sets_that_are_the_same_are_fetched_once(source, cache):
+    info = json.loads((source.root / "model_info.json").read_text())
+    for suffix in ("json", "npy"):
+        twin = source.root / "twin" / f"tiny-classes.{suffix}"
+        twin.parent.mkdir(exist_ok=True)
+        twin.write_bytes((source.root / "labels" / f"tiny-classes.{suffix}").read_bytes())
+        files = info["extra_metadata"]["lumen"]["files"]
+        files[f"twin/tiny-classes.{suffix}"] = files[f"labels/tiny-classes.{suffix}"]
+    info["datasets"]["twin"] = {
+        "labels": "twin/tiny-classes.json",
+        "embeddings": "twin/tiny-classes.npy",
+    }
+    (source.root / "model_info.json").write_text(json.dumps(info))
+    config = a_config(source.url, labelSets=[{"name": "tiny-classes"}, {"name": "twin"}])
+
+    model = fetch_and_verify(config, cache, cache, Progress())
+
+    assert all(files.labels.is_file() for files in model.label_sets)
+    fetched = [p for p, _ in source.requests if p.endswith("tiny-classes.npy")]
+    assert len(fetched) == 1
