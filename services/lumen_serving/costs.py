@@ -1,0 +1,135 @@
+"""How long batches take, measured at warm-up: the batch cap and the cost curve.
+
+Admission predicts waits with the curve and the batcher obeys the cap. `fitted` and `chosen_cap`
+are pure; `measure` runs a backend on noise.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lumen_resources.layouts import VerifiedModel
+from lumen_serving.backends.base import Backend, Modality
+
+# A batch this close to the best throughput is big enough; a larger one only adds waiting.
+NEAR_BEST = 0.95
+# How long one modality may be measured, unless the single runs alone take longer.
+BUDGET_S = 0.6
+_RUNS = 3
+# Sizes without a new best after which larger ones are not tried.
+_PATIENCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A batch of `size` items took `ms`."""
+
+    size: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class CostCurve:
+    """A batch of n items takes a_ms * n + b_ms."""
+
+    a_ms: float
+    b_ms: float
+
+    def predict_ms(self, size: int) -> float:
+        """Return the milliseconds that a batch of `size` items takes."""
+        return self.a_ms * size + self.b_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What warm-up learned of one modality."""
+
+    cap: int
+    curve: CostCurve
+
+
+def fitted(samples: Sequence[Sample]) -> CostCurve:
+    """Return the least-squares line through the samples, neither part negative.
+
+    Each sample counts by its relative error, so that the small batches are not lost beside the
+    large ones. One sample gives a line through the origin.
+    """
+    sizes = np.array([sample.size for sample in samples], np.float64)
+    times = np.array([max(sample.ms, 1e-6) for sample in samples], np.float64)
+    weight = 1 / times
+    through_origin = float(np.sum(sizes * times * weight**2) / np.sum((sizes * weight) ** 2))
+    if len(set(sizes)) < 2:
+        return CostCurve(through_origin, 0.0)
+    columns = np.stack([sizes, np.ones_like(sizes)], axis=1) * weight[:, None]
+    (a, b), *_ = np.linalg.lstsq(columns, np.ones_like(times), rcond=None)
+    if b < 0:
+        return CostCurve(through_origin, 0.0)
+    if a < 0:
+        return CostCurve(0.0, float(np.sum(times * weight**2) / np.sum(weight**2)))
+    return CostCurve(float(a), float(b))
+
+
+def chosen_cap(samples: Sequence[Sample]) -> int:
+    """Return the smallest measured size within 5 % of the best items per millisecond."""
+    best = max(sample.size / sample.ms for sample in samples)
+    return min(sample.size for sample in samples if sample.size / sample.ms >= NEAR_BEST * best)
+
+
+def measure_batches(
+    run: Callable[[int], object], max_batch: int, budget_s: float = BUDGET_S
+) -> Measured:
+    """Time `run(size)` at 1, 2, 4, ... up to `max_batch`, until larger is not better.
+
+    Takes about `budget_s`; a model whose single runs exceed that is measured at 1 and 2 alone.
+    """
+    run(1)  # the first run pays for lazy initialisation
+    ends_at = time.monotonic() + budget_s
+    samples: list[Sample] = []
+    best, best_at = 0.0, 0
+    for size in _sizes(max_batch):
+        expected_s = samples[-1].ms * size / samples[-1].size / 1000 if samples else 0.0
+        if len(samples) >= 2 and time.monotonic() + expected_s > ends_at:
+            break
+        samples.append(Sample(size, _time_ms(run, size, ends_at)))
+        if size / samples[-1].ms > best / NEAR_BEST:
+            best, best_at = size / samples[-1].ms, len(samples)
+        if len(samples) - best_at >= _PATIENCE:
+            break
+    return Measured(chosen_cap(samples), fitted(samples))
+
+
+def measure(
+    backend: Backend, model: VerifiedModel, max_batch: int, budget_s: float = BUDGET_S
+) -> Mapping[Modality, Measured]:
+    """Measure a loaded backend on noise, for each tower that the model has."""
+    rng = np.random.default_rng(0)
+    side = model.preprocess.size
+    noise = rng.integers(0, 256, (max_batch, side, side, 3), dtype=np.uint8)
+    tokens = rng.integers(1, 200, (max_batch, model.context_length), dtype=np.int64)
+    runs: dict[Modality, Callable[[int], object]] = {}
+    if model.files.vision is not None or model.files.text is None:
+        runs[Modality.IMAGE] = lambda size: backend.embed_images(noise[:size])
+    if model.files.text is not None or model.files.vision is None:
+        runs[Modality.TEXT] = lambda size: backend.embed_texts(tokens[:size])
+    return {kind: measure_batches(run, max_batch, budget_s) for kind, run in runs.items()}
+
+
+def _sizes(max_batch: int) -> list[int]:
+    """Return the powers of two below `max_batch`, and itself."""
+    powers = [1 << n for n in range(max_batch.bit_length()) if 1 << n < max_batch]
+    return [*powers, max_batch]
+
+
+def _time_ms(run: Callable[[int], object], size: int, ends_at: float) -> float:
+    """Return the median of up to three runs; one is enough once the time is over."""
+    times = []
+    for _ in range(_RUNS):
+        began_at = time.perf_counter()
+        run(size)
+        times.append((time.perf_counter() - began_at) * 1000)
+        if time.monotonic() > ends_at:
+            break
+    return max(statistics.median(times), 1e-6)

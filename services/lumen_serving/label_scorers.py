@@ -1,0 +1,174 @@
+"""Quick scores of a whole label set, each with a bound of its error.
+
+`FloatScorer` for small sets, `IntegerScorer` for large ones. Both give, for a query, an
+`Approximation`; `labels` turns it into a proven answer. All arithmetic of a query is its own, so
+that an answer does not depend on the other queries of a batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumen_serving.backends import ort
+from lumen_serving.integer_graph import CODES, QUERY, SCALES, SCORES, integer_product
+from lumen_serving.label_codes import Codes, unit_blocks
+
+Floats = NDArray[np.float32]
+# More at once is no quicker a query, and 450,000 x 16 scores are 29 MB.
+_QUERIES_AT_ONCE = 16
+# The product's own rounding, to float32 and by the scale, relative to the largest it can be.
+_ROUNDING = 2.0**-21
+
+
+@dataclass(frozen=True, slots=True)
+class Approximation:
+    """cosine of row r = scale * scores[r] + offset, wrong by no more than scale * error(r).
+
+    error(r) = by_length * lengths[r] + by_rest * rests[r], the arrays being the scorer's.
+    `coarse` says that `refined` would narrow it.
+    """
+
+    scores: Floats
+    scale: float
+    offset: float
+    by_length: float
+    by_rest: float
+    coarse: bool = False
+
+
+class Scorer(Protocol):
+    """Scores all rows of a label set; `lengths` and `rests` float32 [N] bound the errors."""
+
+    lengths: Floats
+    rests: Floats
+
+    def approximate(self, queries: Floats) -> Iterator[Approximation]:
+        """Yield one approximation for each unit row of [Q, D]; its scores may be written to."""
+        ...
+
+    def refined(self, query: Floats, first: Approximation) -> Approximation:
+        """Return a narrower approximation for a query [D] whose first one was coarse."""
+        ...
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of this scorer's own arrays."""
+        ...
+
+
+class FloatScorer:
+    """The product in float32: a few thousand rows take less time than anything cleverer."""
+
+    def __init__(self, matrix: NDArray[np.floating]) -> None:
+        rows, dim = matrix.shape
+        self._units = np.empty((rows, dim), np.float32)
+        for at, block in unit_blocks(matrix):
+            self._units[at] = block
+        self.lengths = np.ones(rows, np.float32)
+        self.rests = np.zeros(rows, np.float32)
+        # Of a sum of `dim` products in any order, and of rounding the unit rows; doubled.
+        self._error = 2.0 * (dim + 8) * 2.0**-24
+
+    def approximate(self, queries: Floats) -> Iterator[Approximation]:
+        """Score the queries one by one: a product of several adds up in another order."""
+        for query in queries:
+            yield Approximation(self._units @ query, 1.0, 0.0, self._error, 0.0)
+
+    def refined(self, query: Floats, first: Approximation) -> Approximation:
+        """Return the first one, which is never coarse."""
+        del query
+        return first
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of the float32 rows and the bounds."""
+        return self._units.nbytes + self.lengths.nbytes + self.rests.nbytes
+
+
+class IntegerScorer:
+    """The product of int8 codes by ONNX Runtime, which reads a quarter of the bytes.
+
+    The codes must outlive it. `runtime_bytes` is the size of the packed copy that the runtime
+    makes for itself, of the codes' own size.
+    """
+
+    def __init__(self, codes: Codes, threads: int) -> None:
+        self._codes = codes
+        self._levels, zero_point = _query_levels()
+        self._zero_point = np.float32(zero_point)
+        self.lengths, self.rests = codes.lengths, codes.rests
+        dim, rows = codes.codes.shape
+        self._session = ort.Session(
+            integer_product(rows, dim, zero_point),
+            ort.SessionSettings(
+                threads=threads, initializers={CODES: codes.codes, SCALES: codes.scales}
+            ),
+        )
+
+    def approximate(self, queries: Floats) -> Iterator[Approximation]:
+        """Score the queries some at a time; integer sums are exact in any order."""
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            some = queries[start : start + _QUERIES_AT_ONCE]
+            levels, steps = self._quantised(some)
+            rests = some - levels * steps[:, None]
+            product = self._product(levels)
+            for query, scores, step, rest in zip(some, product, steps, rests, strict=True):
+                yield self._bounded(query, scores, float(step), rest, coarse=True)
+
+    def refined(self, query: Floats, first: Approximation) -> Approximation:
+        """Add the product of what the first quantisation of the query lost."""
+        levels, steps = self._quantised(query[None])
+        rest = query - levels[0] * steps[0]
+        (fine,), (fine_step,) = self._quantised(rest[None])
+        scores = self._product(fine[None])[0]
+        scores *= np.float32(fine_step / first.scale)
+        scores += first.scores
+        left = rest - fine * fine_step
+        return self._bounded(query, scores, first.scale, left, coarse=False)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of the codes, scales and bounds."""
+        return self._codes.nbytes
+
+    def _quantised(self, queries: Floats) -> tuple[Floats, Floats]:
+        """Return whole levels [Q, D] within the range, and the step of each query [Q]."""
+        steps = np.maximum(np.abs(queries).max(axis=1), np.float32(1e-30)) / self._levels
+        return np.rint(queries / steps[:, None]), steps
+
+    def _product(self, levels: Floats) -> Floats:
+        shifted = (levels + self._zero_point).astype(np.uint8)
+        (scores,) = self._session.run([SCORES], {QUERY: shifted})
+        return scores
+
+    def _bounded(
+        self, query: Floats, scores: Floats, step: float, rest: Floats, *, coarse: bool
+    ) -> Approximation:
+        """Cosine - offset = (codes + rests) . (quantised + rest): two products are left out."""
+        wide = query.astype(np.float64)
+        length = float(np.sqrt(wide @ wide)) * (1 + 1e-6)
+        lost = float(np.sqrt(np.square(rest, dtype=np.float64).sum())) * (1 + 1e-5) + 1e-6
+        offset = float(self._codes.centre.astype(np.float64) @ wide)
+        by_length = (lost + _ROUNDING * (length + lost)) / step
+        return Approximation(scores, step, offset, by_length, length / step, coarse)
+
+
+def _query_levels() -> tuple[int, int]:
+    """Return (largest level, zero point) that this CPU multiplies without saturating.
+
+    CPUs without VNNI add two products of uint8 and int8 in 16 bits and saturate; seven bits of the
+    query are safe there. Tried on the largest values, since the kernel is the runtime's choice.
+    """
+    dim, rows = 64, 32
+    codes = np.full((dim, rows), 127, np.int8)
+    scales = np.ones(rows, np.float32)
+    settings = ort.SessionSettings(threads=1, initializers={CODES: codes, SCALES: scales})
+    session = ort.Session(integer_product(rows, dim, 128), settings)
+    for count in (1, 2, 16):
+        (got,) = session.run([SCORES], {QUERY: np.full((count, dim), 255, np.uint8)})
+        if not (got == 127 * 127 * dim).all():
+            return 63, 64
+    return 127, 128

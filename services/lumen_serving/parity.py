@@ -1,0 +1,99 @@
+"""The model's golden set against the loaded backend: does it compute what the checkpoint computes?
+
+Run once at warm-up, through the same decoding, tokenising and backend as every request.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumen_manifest.closed_sets import Precision
+from lumen_resources.layouts import ParityInput, VerifiedModel
+from lumen_serving.backends.base import Backend
+from lumen_serving.errors import BadImage, ParityFailed
+from lumen_serving.images import decode_rgb
+from lumen_serving.tokens import Tokenizer
+
+TOLERANCE_FP32 = 0.9999
+TOLERANCE_REDUCED = 0.999
+
+
+def check_parity(
+    backend: Backend, model: VerifiedModel, tokenizer: Tokenizer | None
+) -> float | None:
+    """Return the worst cosine over the golden set, or None when the model ships none.
+
+    Texts of a set are left out when the model has no tokenizer.
+
+    Raises:
+        ParityFailed: below the tolerance of the declared precision, or the set cannot be read.
+
+    """
+    if model.parity is None:
+        return None
+    wanted = _vectors(model.parity.vectors, len(model.parity.inputs), model.embedding_dim)
+    worst, worst_input = 1.0, ""
+    for golden, reference in zip(model.parity.inputs, wanted, strict=True):
+        if golden.text is not None and tokenizer is None:
+            continue
+        got = _embed(backend, model, tokenizer, golden)
+        cosine = float(got.astype(np.float64) @ reference / np.linalg.norm(reference))
+        # `not >=` also takes a cosine that is not a number.
+        if not cosine >= worst:
+            worst, worst_input = cosine, _name(golden)
+    least = tolerance(model.precision)
+    if not worst >= least:
+        raise ParityFailed(
+            f"The vector of {worst_input} has cosine {worst:.6f} to the reference; "
+            f"at least {least} is expected of {model.precision.value}.",
+            remedy="Export the model anew, or correct the preprocessing in model_info.json.",
+            file=str(model.parity.vectors),
+        )
+    return worst
+
+
+def tolerance(precision: Precision) -> float:
+    """Return the least cosine to the reference that a precision is allowed."""
+    return TOLERANCE_FP32 if precision is Precision.FP32 else TOLERANCE_REDUCED
+
+
+def _embed(
+    backend: Backend, model: VerifiedModel, tokenizer: Tokenizer | None, golden: ParityInput
+) -> NDArray[np.float32]:
+    if golden.image is not None:
+        return backend.embed_images(_picture(golden.image, model)[None]).reshape(-1)
+    if tokenizer is None or golden.text is None:
+        raise ValueError("a golden input is a picture or a text")
+    tokens, _ = tokenizer.encode([golden.text])
+    return backend.embed_texts(tokens).reshape(-1)
+
+
+def _picture(path: Path, model: VerifiedModel) -> NDArray[np.uint8]:
+    try:
+        return decode_rgb(path.read_bytes(), "", model.preprocess)
+    except (OSError, BadImage) as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def _vectors(path: Path, count: int, dim: int) -> NDArray[np.float64]:
+    try:
+        stored = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(path, str(error)) from error
+    if stored.shape != (count, dim) or not np.issubdtype(stored.dtype, np.floating):
+        raise _unreadable(path, f"it is {stored.dtype} {list(stored.shape)}, not [{count}, {dim}]")
+    vectors: NDArray[np.float64] = stored.astype(np.float64)
+    return vectors
+
+
+def _unreadable(path: Path, why: str) -> ParityFailed:
+    return ParityFailed(
+        f"The parity set cannot be used: {path.name}: {why}.",
+        remedy="Export the model anew, or take the parity set out of model_info.json.",
+        file=str(path),
+    )
+
+
+def _name(golden: ParityInput) -> str:
+    return golden.image.name if golden.image is not None else f"the text {golden.text!r}"

@@ -1,0 +1,254 @@
+"""The proven top k equals brute force in float64, whatever the rows look like."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lumen_serving.label_codes import CodeCache, encode, encode_cached
+from lumen_serving.label_scorers import FloatScorer, IntegerScorer
+from lumen_serving.labels import LabelIndex, exact_cosines
+from lumen_serving.scoring import Groups, group_by_rank, shares, softmax
+
+SCALE = 100.0
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    wide = rows.astype(np.float64)
+    return (wide / np.linalg.norm(wide, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def brute_force(matrix: np.ndarray, query: np.ndarray, k: int) -> list[int]:
+    """Rows of the k largest cosines in float64, equal ones by row."""
+    return np.lexsort((np.arange(len(matrix)), -exact_cosines(matrix, query.astype(float))))[
+        :k
+    ].tolist()
+
+
+def rows_of(hits) -> list[int]:
+    return [hit.row for hit in hits]
+
+
+def a_matrix(kind: str, rows: int, dim: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((rows, dim))
+    if kind == "random":
+        return unit(noise)
+    if kind == "clustered":
+        # As CLIP's texts: a shared direction with one huge component, little of its own.
+        shared = rng.standard_normal(dim)
+        shared[0] = 20
+        return unit(shared + 0.7 * noise)
+    if kind == "near-duplicates":
+        return unit(noise[rng.integers(0, min(3, rows), rows)] + 1e-6 * noise)
+    if kind == "duplicates":
+        return unit(noise[rng.integers(0, max(1, rows // 4), rows)])
+    if kind == "spiky":
+        # One component rules each row, so that eight bits lose most of the others.
+        noise[np.arange(rows), rng.integers(0, dim, rows)] *= 1000
+        return unit(noise)
+    lengths = rng.uniform(0.2, 5, (rows, 1))
+    return (unit(noise) * lengths).astype(np.float32)
+
+
+KINDS = ["random", "clustered", "near-duplicates", "duplicates", "spiky", "not unit"]
+
+
+@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    rows=st.integers(1, 700),
+    dim=st.integers(2, 70),
+    k=st.integers(1, 750),
+    seed=st.integers(0, 10_000),
+    near=st.booleans(),
+)
+def test_no_row_is_ever_missed(small_rows, kind, rows, dim, k, seed, near):
+    matrix = a_matrix(kind, rows, dim, seed)
+    query = np.random.default_rng(seed + 1).standard_normal(dim)
+    if near:
+        query = 0.01 * query + matrix[seed % rows]
+    query = unit(query)
+
+    (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_k(query[None], k, SCALE)
+
+    assert rows_of(hits) == brute_force(matrix, query, k)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dim", [31, 512])
+def test_the_errors_bound_what_the_integer_product_loses(kind, dim):
+    matrix = a_matrix(kind, 3000, dim, 5)
+    queries = unit(np.random.default_rng(6).standard_normal((20, dim)) + 2 * matrix[:20])
+    scorer = IntegerScorer(encode(matrix), threads=1)
+
+    for query, quick in zip(queries, scorer.approximate(queries), strict=True):
+        for answer in (quick, scorer.refined(query, quick)):
+            cosines = answer.scale * answer.scores.astype(np.float64) + answer.offset
+            wrong = np.abs(cosines - exact_cosines(matrix, query.astype(np.float64)))
+            bound = answer.scale * (
+                answer.by_length * scorer.lengths.astype(np.float64)
+                + answer.by_rest * scorer.rests.astype(np.float64)
+            )
+            assert (wrong <= bound).all()
+
+
+def test_refining_narrows_the_bound():
+    matrix = a_matrix("clustered", 2000, 64, 1)
+    scorer = IntegerScorer(encode(matrix), threads=1)
+    (quick,) = scorer.approximate(matrix[:1])
+
+    narrow = scorer.refined(matrix[0], quick)
+
+    assert narrow.by_length < 0.05 * quick.by_length
+    assert not narrow.coarse
+
+
+def test_the_errors_bound_what_the_float_product_loses():
+    matrix = a_matrix("random", 2000, 768, 2)
+    scorer = FloatScorer(matrix)
+
+    for query, quick in zip(matrix[:5], scorer.approximate(matrix[:5]), strict=True):
+        wrong = np.abs(quick.scores - exact_cosines(matrix, query.astype(np.float64)))
+        assert wrong.max() <= quick.by_length
+
+
+def test_float16_matrices_and_transposed_views_are_searched_as_they_are():
+    matrix = a_matrix("random", 600, 32, 3)
+    query = unit(np.ones(32))
+
+    for view in (matrix.astype(np.float16), np.asfortranarray(matrix)):
+        for small_rows in (0, 10**9):
+            index = LabelIndex.build(view, small_rows=small_rows)
+            (hits,) = index.top_k(query[None], 5, SCALE)
+            assert rows_of(hits) == brute_force(np.ascontiguousarray(view), query, 5)
+
+
+@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+def test_a_query_gets_the_same_answer_alone_and_in_any_batch(small_rows):
+    matrix = a_matrix("clustered", 5000, 64, 4)
+    queries = unit(np.random.default_rng(5).standard_normal((40, 64)))
+    index = LabelIndex.build(matrix, small_rows=small_rows)
+
+    together = index.top_k(queries, 5, SCALE)
+
+    assert [index.top_k(query[None], 5, SCALE)[0] for query in queries] == together
+
+
+@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+def test_all_shares_add_up_to_one(small_rows):
+    matrix = a_matrix("random", 5000, 64, 7)
+    query = unit(np.random.default_rng(8).standard_normal(64))
+
+    (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_k(query[None], 10**6, SCALE)
+
+    assert len(hits) == 5000
+    assert sum(hit.share for hit in hits) == pytest.approx(1.0, abs=1e-9)
+    assert all(0 <= hit.share <= 1 for hit in hits)
+
+
+@pytest.mark.parametrize("kind", ["random", "clustered"])
+def test_shares_of_a_few_are_those_of_the_whole_set(kind):
+    matrix = a_matrix(kind, 20_000, 256, 9)
+    query = unit(np.random.default_rng(10).standard_normal(256) + 20 * matrix[77])
+
+    (hits,) = LabelIndex.build(matrix).top_k(query[None], 5, SCALE)
+
+    whole = shares(exact_cosines(matrix, query.astype(np.float64)), SCALE)
+    assert [hit.share for hit in hits] == pytest.approx(whole[rows_of(hits)].tolist(), rel=5e-3)
+
+
+@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+def test_a_restricted_set_is_ranked_and_shared_among_its_own(small_rows):
+    matrix = a_matrix("random", 3000, 48, 11)
+    query = unit(np.random.default_rng(12).standard_normal(48))
+    include = np.random.default_rng(13).random(3000) < 0.01
+
+    index = LabelIndex.build(matrix, small_rows=small_rows)
+    (hits,) = index.top_k(query[None], 10**6, SCALE, include)
+
+    allowed = np.flatnonzero(include)
+    wanted = allowed[brute_force(matrix[allowed], query, len(allowed))]
+    assert rows_of(hits) == wanted.tolist()
+    assert sum(hit.share for hit in hits) == pytest.approx(1.0, abs=1e-9)
+    (few,) = index.top_k(query[None], 3, SCALE, include)
+    assert rows_of(few) == wanted[:3].tolist()
+
+
+def test_an_empty_restriction_has_no_hits():
+    index = LabelIndex.build(a_matrix("random", 50, 8, 1))
+
+    assert index.top_k(unit(np.ones((1, 8))), 3, SCALE, np.zeros(50, bool)) == [[]]
+
+
+@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows):
+    matrix = a_matrix("clustered", 5000, 64, 14)
+    codes = np.random.default_rng(15).integers(0, 40, 5000).astype(np.int32)
+    groups = Groups(codes, tuple(f"g{i}" for i in range(40)), tuple((f"g{i}",) for i in range(40)))
+    query = unit(np.random.default_rng(16).standard_normal(64) + 30 * matrix[5])
+
+    (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_groups(
+        query[None], 4, SCALE, groups
+    )
+
+    cosines = exact_cosines(matrix, query.astype(np.float64))
+    sums = np.bincount(codes, weights=shares(cosines, SCALE), minlength=40)
+    wanted = np.argsort(-sums)[:4]
+    assert [hit.group for hit in hits] == wanted.tolist()
+    assert [hit.share for hit in hits] == pytest.approx(sums[wanted].tolist(), rel=5e-3)
+    best = [np.flatnonzero(codes == g)[np.argmax(cosines[codes == g])] for g in wanted]
+    assert [hit.row for hit in hits] == best
+
+
+def test_groups_of_a_restricted_set_hold_its_rows_only():
+    matrix = a_matrix("random", 300, 16, 17)
+    codes = (np.arange(300) % 3).astype(np.int32)
+    groups = Groups(codes, ("a", "b", "c"), (("a",), ("b",), ("c",)))
+
+    (hits,) = LabelIndex.build(matrix).top_groups(matrix[:1], 9, SCALE, groups, codes == 1)
+
+    assert [hit.group for hit in hits] == [1]
+    assert hits[0].share == pytest.approx(1.0)
+    assert codes[hits[0].row] == 1
+
+
+def test_codes_are_kept_in_the_cache_and_made_anew_for_another_key(tmp_path):
+    matrix = a_matrix("random", 500, 16, 18)
+    first = encode_cached(matrix, CodeCache(tmp_path / "index", "one"))
+
+    again = encode_cached(matrix[::-1], CodeCache(tmp_path / "index", "one"))
+    other = encode_cached(matrix[::-1], CodeCache(tmp_path / "index", "two"))
+
+    assert isinstance(again.codes, np.memmap)
+    assert again.codes.tobytes() == first.codes.tobytes()
+    assert other.codes.tobytes() == first.codes[:, ::-1].tobytes()
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    matrix = a_matrix("random", 500, 16, 18)
+
+    made = encode_cached(matrix, CodeCache(tmp_path / "file" / "index", "one"))
+
+    assert made.codes.shape == (16, 500)
+
+
+def test_softmax_is_stable_and_adds_up_to_one():
+    got = softmax(np.array([[1e4, 1e4 - 1, -1e6], [0, 0, 0]], np.float32))
+
+    assert got.sum(axis=1) == pytest.approx([1, 1])
+    assert got[0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.e), 0])
+
+
+def test_ranks_group_by_the_whole_lineage_above_them():
+    lineages = [
+        ("Animalia", "Chordata", "Aves", "Passeriformes", "Muscicapidae", "Erithacus", "rubecula"),
+        ("Animalia", "Chordata", "Aves", "Passeriformes", "Muscicapidae", "Luscinia", "svecica"),
+        ("Plantae", "", "Aves", "", "", "", ""),
+    ]
+
+    assert group_by_rank(lineages, 2).names == ("Aves", "Aves")
+    assert group_by_rank(lineages, 2).codes.tolist() == [0, 0, 1]
+    assert group_by_rank(lineages, 6).names == ("Erithacus rubecula", "Luscinia svecica", "*")
