@@ -1,8 +1,8 @@
 """Ports of this machine: free ones for pods, and a sentence when the one asked for is taken."""
 
+import importlib
 import socket
-
-import psutil
+from typing import Any
 
 from lumen_local.errors import PortBusy
 from lumen_local.pod_env import Ports
@@ -66,6 +66,8 @@ def check_port(host: str, port: int) -> int:
 
 def _holder(port: int) -> str:
     """Say who listens on the port, as far as this user may know."""
+    # Only a refusal needs it: a tenth of a second that a good start does not pay.
+    psutil: Any = importlib.import_module("psutil")
     try:
         connections = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
@@ -74,11 +76,11 @@ def _holder(port: int) -> str:
         if connection.status != psutil.CONN_LISTEN or not connection.laddr:
             continue
         if connection.laddr.port == port:
-            return _process_name(connection.pid)
+            return _process_name(psutil, connection.pid)
     return ""
 
 
-def _process_name(pid: int | None) -> str:
+def _process_name(psutil: Any, pid: int | None) -> str:
     if pid is None:
         return "another user's program"
     try:

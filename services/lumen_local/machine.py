@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from lumen_local.errors import PoolRefused
 from lumen_manifest.closed_sets import Accelerator, Runtime
 from lumen_manifest.conditions import Reason
@@ -68,7 +66,7 @@ def _cores(root: Path) -> int:
 
 
 def _memory_bytes(root: Path) -> int:
-    total = int(psutil.virtual_memory().total)
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = _read(root / "sys/fs/cgroup/memory.max")
     return min(total, int(limit)) if limit.isdigit() else total
 

@@ -8,24 +8,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from types import TracebackType
-from typing import Self
-
-import grpc.aio
-from grpc_health.v1 import health_pb2
+from typing import Protocol
 
 from lumen_local.processes import Probe, Probes
 
 STARTUP_LOOK_S = 0.1
 READINESS_LOOK_S = 1.0
-
-# gRPC's own reconnect delay starts at a second: longer than a whole start should take.
-_CHANNEL_OPTIONS = (
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.enable_http_proxy", 0),
-)
 
 
 class Finding(StrEnum):
@@ -35,51 +23,17 @@ class Finding(StrEnum):
     NOT_ALIVE = "liveness"
 
 
-class HealthClient:
-    """Asks one pod's health service; a context manager that owns the channels."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-        self._channels: dict[int, grpc.aio.Channel] = {}
-
-    async def __aenter__(self) -> Self:
-        """Open nothing yet: channels are made at the first look."""
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the channels."""
-        for channel in self._channels.values():
-            await channel.close(None)
+class Health(Protocol):
+    """Asks one pod's health service."""
 
     async def passes(self, probe: Probe) -> bool:
-        """Look once: SERVING within the probe's timeout is a pass, all else is not."""
-        channel = self._channels.get(probe.port)
-        if channel is None:
-            target = f"{self._host}:{probe.port}"
-            channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-            self._channels[probe.port] = channel
-        request = health_pb2.HealthCheckRequest(service=probe.service)
-        check = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
-        try:
-            answer = await check(request, timeout=probe.timeout_s)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        """Look once."""
 
 
 OnReady = Callable[[bool], Awaitable[None]]
 
 
-async def watch(health: HealthClient, probes: Probes, on_ready: OnReady) -> Finding:
+async def watch(health: Health, probes: Probes, on_ready: OnReady) -> Finding:
     """Probe for ever: tell `on_ready` whenever readiness turns; return why a restart is due.
 
     As with the kubelet, readiness and liveness begin when the startup probe has passed, and a
@@ -102,7 +56,7 @@ async def watch(health: HealthClient, probes: Probes, on_ready: OnReady) -> Find
         await asyncio.gather(liveness, readiness, return_exceptions=True)
 
 
-async def _started(health: HealthClient, probe: Probe) -> bool:
+async def _started(health: Health, probe: Probe) -> bool:
     """Wait for the first success, as long as the kubelet would."""
     deadline = time.monotonic() + probe.initial_delay_s + probe.period_s * probe.failure_threshold
     while not await health.passes(probe):
@@ -112,7 +66,7 @@ async def _started(health: HealthClient, probe: Probe) -> bool:
     return True
 
 
-async def _follow_readiness(health: HealthClient, probe: Probe | None, on_ready: OnReady) -> None:
+async def _follow_readiness(health: Health, probe: Probe | None, on_ready: OnReady) -> None:
     if probe is None:
         await asyncio.Event().wait()
         return
@@ -127,7 +81,7 @@ async def _follow_readiness(health: HealthClient, probe: Probe | None, on_ready:
         await asyncio.sleep(min(probe.period_s, look_s))
 
 
-async def _until_dead(health: HealthClient, probe: Probe | None) -> Finding:
+async def _until_dead(health: Health, probe: Probe | None) -> Finding:
     if probe is None:
         await asyncio.Event().wait()
         return Finding.NOT_ALIVE

@@ -4,8 +4,10 @@ The only states are where the code stands: waiting to start, loading, ready, dra
 """
 
 import asyncio
+import importlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +27,7 @@ from lumen_local.events import (
 )
 from lumen_local.failures import Failure, failure_of, is_named, parse_termination
 from lumen_local.held_lines import HeldLines
-from lumen_local.probes import Finding, HealthClient, watch
+from lumen_local.probes import Finding, Health, watch
 from lumen_local.processes import FileToWrite, PodProcesses, ProcessSpec
 from lumen_local.status_page import attestation_of, fetch_status
 from lumen_manifest.conditions import Reason
@@ -116,7 +118,7 @@ class Replica:
         lines = HeldLines(self._log, pod.server.env)
         child = Child(pod.server, self._around.watcher, lines.push)
         try:
-            async with child, HealthClient(self._plan.host) as health:
+            async with child, health_client(self._plan.host) as health:
                 self._around.roster.started(
                     self._plan.name, self._index, f"{self._plan.host}:{pod.server.ports.grpc}"
                 )
@@ -127,7 +129,7 @@ class Replica:
         finally:
             self._around.roster.gone(self._plan.name, self._index)
 
-    async def _attend(self, child: Child, health: HealthClient, lines: HeldLines) -> Failure | None:
+    async def _attend(self, child: Child, health: Health, lines: HeldLines) -> Failure | None:
         async def on_ready(ready: bool) -> None:
             lines.release()
             await self._readiness_turned(child, ready=ready)
@@ -182,6 +184,14 @@ _PROBED = {
     Finding.NEVER_STARTED: "The server did not begin to serve in the time its startup probe gives.",
     Finding.NOT_ALIVE: "The server stopped answering its liveness probe.",
 }
+
+
+@asynccontextmanager
+async def health_client(host: str) -> AsyncIterator[Health]:
+    """Connect to a pod's health service; imports gRPC at the first call, in a thread."""
+    module = await asyncio.to_thread(importlib.import_module, "lumen_local.grpc_health")
+    async with module.HealthClient(host) as client:
+        yield client
 
 
 def write_files(files: tuple[FileToWrite, ...]) -> None:
