@@ -24,8 +24,8 @@ def records(directory: Directory) -> list[pb.Capability]:
     known = [] if routes is None else [pods for pods in directory.services if pods.last_learnt()]
     if routes is None or not known:
         raise NothingReady("no service is ready yet: try again shortly", retry_after_ms=1000)
-    known.sort(key=lambda pods: (not routes.is_first(pods.service), pods.service.family.value))
-    known.sort(key=lambda pods: pods.service.family is not Family.CLIP)
+    ranks = {family: rank for rank, family in enumerate(Family)}
+    known.sort(key=lambda pods: (not routes.is_first(pods.service), ranks[pods.service.family]))
     listed = [_record(pods, routes) for pods in known]
     smart = _smart_record({pods.service.name: pods for pods in known}, routes)
     return listed if smart is None else [*listed, smart]
