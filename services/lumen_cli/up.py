@@ -78,14 +78,14 @@ def command(
     """
     from lumen_local.display import Output, choose_display
     from lumen_local.errors import LocalError
+    from lumen_local.launch import LaunchSettings
     from lumen_local.state_dir import default_cache_dir, default_state_dir
-    from lumen_local.up import UpSettings, up
+    from lumen_local.up import up
     from lumen_manifest.parse import ManifestError
 
     # With a state directory of its own a run keeps its cache there, unless told otherwise.
     cache = cache_dir or (state_dir / "cache" if state_dir else default_cache_dir(os.environ))
-    settings = UpSettings(
-        files=files,
+    settings = LaunchSettings(
         port=port,
         bind=bind,
         state_dir=(state_dir or default_state_dir(os.environ)).absolute(),
@@ -93,7 +93,7 @@ def command(
         log_level=log_level,
     )
     try:
-        code = up(settings, choose_display(Output(output)))
+        code = up(files, settings, choose_display(Output(output)))
     except (ManifestError, LocalError) as error:
         fail(str(error), USAGE)
     sys.exit(code)

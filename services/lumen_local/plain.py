@@ -145,10 +145,14 @@ def _notice_row(event: Event) -> Row:
             raise AssertionError(event)
 
 
+def _services(count: int) -> str:
+    return "1 service finishes" if count == 1 else f"{count} services finish"
+
+
 def _end_text(event: Stopping | Stopped) -> str:
     if isinstance(event, Stopping):
         return (
-            f"Stopping  {event.processes} services finish what is in flight. "
+            f"Stopping  {_services(event.processes)} what is in flight. "
             "Ctrl-C again ends them at once."
         )
     took = wording.seconds(event.seconds)

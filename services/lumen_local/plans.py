@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lumen_manifest.render import RenderContext, render
-
 from lumen_local.events import ROUTER, ServiceLine
 from lumen_local.free_ports import FreePorts
 from lumen_local.pod_env import Places, contract_env, inherited_env
@@ -17,10 +15,10 @@ from lumen_local.state_dir import RunFolders
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import HEALTH_SERVICE, LIVENESS_SERVICE
 from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.render import RenderContext, render
 
 LOOPBACK = "127.0.0.1"
 
-# The router has no rendered pod (the chart has its Deployment), so its figures are here.
 ROUTER_GRACE_S = 30.0
 ROUTER_PROBE_S = 5.0
 
@@ -69,34 +67,39 @@ class Door:
         return f"{self.host}:{self.port}"
 
 
-def service_plan(
-    service: LumenModelService,
-    pool: LumenNodePool,
-    source: Path,
-    ground: Ground,
-    door: Door | None = None,
-) -> ServicePlan:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A service, the pool that this machine stands for, and where relative sources begin."""
+
+    service: LumenModelService
+    pool: LumenNodePool
+    source: Path
+    context: RenderContext = RenderContext()  # noqa: RUF009 - frozen, so it may be shared
+
+
+def service_plan(planned: Planned, ground: Ground, door: Door | None = None) -> ServicePlan:
     """Plan one service; with a door it is the only one, and listens there itself."""
-    children = render(service, pool, context=RenderContext())
+    service = planned.service
+    children = render(service, planned.pool, context=planned.context)
     host = LOOPBACK if door is None else door.host
 
     def pod(replica: int) -> PodProcesses:
         ports = ground.ports.take(None if door is None else door.port)
         bind = LOOPBACK if door is None else door.bind
-        places = ground.places(f"{service.name}-{replica}", source, bind)
+        places = ground.places(f"{service.name}-{replica}", planned.source, bind)
         return pod_processes(children.deployments[0], (children.config_map,), ports, places)
 
     line = ServiceLine(
         name=service.name,
         runtime=service.spec.model.runtime,
-        accelerator=pool.spec.accelerator,
+        accelerator=planned.pool.spec.accelerator,
         replicas=service.spec.replicas,
     )
     return ServicePlan(line, host, pod)
 
 
 def router_plan(ground: Ground, door: Door) -> ServicePlan:
-    """Plan the router."""
+    """Plan the router: rendered by nobody, since on a cluster the chart has its Deployment."""
 
     def pod(replica: int) -> PodProcesses:
         del replica

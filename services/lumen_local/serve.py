@@ -1,0 +1,72 @@
+"""`lumen serve`: one server as older ones were started, by a configuration file or by variables.
+
+One service listens on the port itself, without a router. The unified form of older configurations,
+two models behind one port, becomes two servers and a router.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lumen_local.display import Display
+from lumen_local.launch import Launch, LaunchSettings, launch
+from lumen_local.machine import choose_pools, gather_machine
+from lumen_local.plans import Planned
+from lumen_local.up import machine_warnings
+from lumen_manifest.environment import services_from_environment
+from lumen_manifest.render import RenderContext
+from lumen_manifest.server_config import ConfigError
+from lumen_manifest.single_server import services_from_single_server_yaml
+from lumen_manifest.single_server_plan import SingleServer
+from lumen_manifest.yaml_tree import BYTES_MAX
+
+
+def read_configuration(config: Path | None, env: Mapping[str, str]) -> SingleServer:
+    """Read the file, or without one the older server's variables.
+
+    Raises ConfigError or ManifestError with everything that is wrong.
+    """
+    if config is None:
+        return services_from_environment(env)
+    try:
+        with config.open("rb") as file:
+            text = file.read(BYTES_MAX + 1).decode("utf-8", "replace")
+    except OSError as error:
+        raise ConfigError(
+            f"{config} cannot be read: {error.strerror}. --config names a YAML file."
+        ) from error
+    return services_from_single_server_yaml(text, str(config))
+
+
+def serve(server: SingleServer, source: Path, settings: LaunchSettings, display: Display) -> int:
+    """Run what was read until a signal; return the exit code.
+
+    Raises LocalError when the start is refused; nothing has been started then.
+    """
+    services = [single.service for single in server.services]
+    machine = gather_machine()
+    pools = choose_pools(services, (), machine)
+    direct = len(services) == 1
+    planned = [
+        Planned(
+            single.service,
+            pools[single.service.name],
+            source,
+            RenderContext(
+                backend=single.backend,
+                rknn_target=single.rknn_target,
+                # Behind a router the server's own address is of no use to anybody.
+                mdns=server.mdns if direct else None,
+            ),
+        )
+        for single in server.services
+    ]
+    warnings = [*_warnings(server, direct=direct), *machine_warnings(services, machine)]
+    return launch(Launch(services, planned, warnings, direct), settings, display)
+
+
+def _warnings(server: SingleServer, *, direct: bool) -> Iterator[tuple[str, str]]:
+    for text in server.warnings:
+        yield "", text
+    if server.mdns is not None and server.mdns.enabled and not direct:
+        text = "mdns: two models behind one port are not announced; give clients the address."
+        yield "", text
