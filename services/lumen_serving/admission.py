@@ -11,23 +11,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from lumen_serving.backends.base import Modality
+from lumen_serving.costs import Measured
 from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.metrics import Metrics
 
 # Both averages follow what happens now, so that a node that became slow refuses in time.
 _WEIGHT = 0.2
 _PACE_BOUNDS = (0.25, 20.0)
-
-
-class Cost(Protocol):
-    """How long a batch takes, as measured at warm-up."""
-
-    def predict_ms(self, size: int) -> float:
-        """Return the milliseconds that a batch of `size` items takes."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +34,26 @@ class AdmissionLimits:
 class Admission:
     """Counts what is in flight and predicts what a newcomer would wait.
 
-    `costs` and `caps` are per modality, from the warm-up. Lives on the event loop, but for the
-    two verbs about decoding.
+    `measured` is from the warm-up, for each tower of the model. Lives on the event loop, but for
+    the two verbs about decoding.
     """
 
     def __init__(
         self,
         limits: AdmissionLimits,
-        costs: Mapping[Modality, Cost],
-        caps: Mapping[Modality, int],
+        measured: Mapping[Modality, Measured],
         metrics: Metrics,
     ) -> None:
         self._limits = limits
-        self._costs = dict(costs)
-        self._caps = dict(caps)
+        self._costs = {modality: m.curve for modality, m in measured.items()}
+        self._caps = {modality: m.cap for modality, m in measured.items()}
         self._metrics = metrics
-        self._pending = dict.fromkeys(Modality, 0)
+        self._pending = dict.fromkeys(measured, 0)
         self._decode_lock = threading.Lock()
         self._decoding = 0
         self._pace = 1.0
         self._decode_s = 0.0
-        metrics.predict_wait_with(lambda: self.predicted_wait_s(Modality.IMAGE))
+        metrics.predict_wait_with(lambda: max(map(self.predicted_wait_s, measured)))
 
     @property
     def in_flight(self) -> int:
@@ -149,13 +140,11 @@ class Admission:
 
     def _one_batch_ms(self) -> int:
         """Return when the batch that runs now should be done, and with it some places free."""
-        slowest = max(
-            (m for m in Modality if self._pending[m]),
-            key=lambda m: self._work_ms(m, min(self._pending[m], self._caps[m])),
-            default=Modality.IMAGE,
-        )
-        size = min(max(self._pending[slowest], 1), self._caps[slowest])
-        return max(1, math.ceil(self._work_ms(slowest, size)))
+        batches_ms = [
+            self._work_ms(modality, min(pending, self._caps[modality]))
+            for modality, pending in self._pending.items()
+        ]
+        return max(1, math.ceil(max(batches_ms)))
 
     def _change(self, modality: Modality, requests: int) -> None:
         self._pending[modality] += requests

@@ -30,10 +30,11 @@ async def assembled(
     limits = AdmissionLimits(
         requests=config.server.max_queue, slots=warm.backend.slots, decoders=warm.cores
     )
-    admission = Admission(limits, warm.costs, warm.caps, metrics)
+    admission = Admission(limits, warm.measured, metrics)
+    caps = {modality: measured.cap for modality, measured in warm.measured.items()}
     try:
         async with (
-            Engine(warm.backend, warm.caps, metrics, admission.batch_done) as engine,
+            Engine(warm.backend, caps, metrics, admission.batch_done) as engine,
             Decoders(warm.cores, engine, metrics, admission.decode_ended) as decoders,
         ):
             yield ModelService(
@@ -61,7 +62,7 @@ def capability(warm: WarmModel, config: ServerConfig, kinds: Collection[Kind]) -
             "embedding_dim": str(warm.model.embedding_dim),
             "device": warm.report.device,
             "precision": warm.report.precision,
-            "batch_size": str(max(warm.caps.values())),
+            "batch_size": str(max(measured.cap for measured in warm.measured.values())),
             "logit_scale": f"{warm.model.logit_scale:g}",
             **{key: text for r in warm.rankings.values() for key, text in r.facts.items()},
         },
@@ -95,10 +96,13 @@ def facts(warm: WarmModel, record: pb.Capability) -> dict[str, Any]:
             "bytes": warm.model.bytes,
         },
         "cores": warm.cores,
-        "batchCap": {modality.value: cap for modality, cap in warm.caps.items()},
-        "batchCostMs": {
-            modality.value: {"perItem": cost.a_ms, "perBatch": cost.b_ms}
-            for modality, cost in warm.costs.items()
+        "batches": {
+            modality.value: {
+                "cap": measured.cap,
+                "perItemMs": measured.curve.a_ms,
+                "perBatchMs": measured.curve.b_ms,
+            }
+            for modality, measured in warm.measured.items()
         },
         "labelBytes": warm.label_bytes,
     }

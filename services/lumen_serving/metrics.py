@@ -58,7 +58,7 @@ class Metrics:
         )
         self._predicted = Gauge(
             "lumen_predicted_wait_seconds",
-            "How long a picture that arrived now would take.",
+            "How long a request that arrived now would take.",
             registry=registry,
         )
         self._batch_size = Histogram(

@@ -23,6 +23,15 @@ class Shown:
 class RankingScoring(Scoring, Protocol):
     """One request's query, which the engine runs and the service shows."""
 
+    def prepare(self) -> None:
+        """Make what the query needs and takes a moment; in a decode thread.
+
+        Raises:
+            BadQuery: no label is left.
+
+        """
+        ...
+
     def show(self, scored: Any) -> Shown:
         """Return the answer for what `score` gave for the request's picture."""
         ...

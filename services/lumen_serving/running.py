@@ -133,7 +133,7 @@ class _Running:
             device=warm.report.device,
             precision=warm.report.precision,
             parity_cosine=warm.parity_cosine,
-            caps=warm.caps,
+            caps={modality: measured.cap for modality, measured in warm.measured.items()},
         )
         return mdns.Announcer(mdns.announcement(self._config, self._settings, self._grpc_port))
 

@@ -5,6 +5,7 @@ computes on the other.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,20 +34,20 @@ class ModelService:
         self,
         family: Family,
         model: VerifiedModel,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         rankings: Mapping[Kind, Ranking],
         pipeline: Pipeline,
     ) -> None:
         self._family = family
         self._model = model
-        self._tokenizer = tokenizer
         self._rankings = dict(rankings)
         self._pipeline = pipeline
-        self._tasks: dict[Kind, Callable[[Request], Awaitable[Answer]]] = {
-            Kind.TEXT_EMBED: self.embed_text,
-            Kind.IMAGE_EMBED: self.embed_image,
-            **dict.fromkeys(rankings, self.rank_labels),
-        }
+        self._tasks: dict[Kind, Callable[[Request], Awaitable[Answer]]] = {}
+        if tokenizer is not None:
+            self._tasks[Kind.TEXT_EMBED] = partial(self.embed_text, tokenizer)
+        if model.files.text is None or model.files.vision is not None:
+            self._tasks[Kind.IMAGE_EMBED] = self.embed_image
+            self._tasks |= dict.fromkeys(rankings, self.rank_labels)
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -68,7 +69,7 @@ class ModelService:
             )
         return await self._tasks[request.kind](request)
 
-    async def embed_text(self, request: Request) -> Answer:
+    async def embed_text(self, tokenizer: Tokenizer, request: Request) -> Answer:
         """Return the text's vector; as given, or in the prompt on request."""
         _check_text_mime(request.mime)
         truncated = False
@@ -78,7 +79,7 @@ class ModelService:
             text = _text(request.payload)
             if request.meta.prompt_template:
                 text = PROMPT.format(text)
-            tokens, (truncated,) = self._tokenizer.encode([text])
+            tokens, (truncated,) = tokenizer.encode([text])
             row: NDArray[np.int64] = tokens[0]
             return row
 
@@ -100,12 +101,12 @@ class ModelService:
     async def rank_labels(self, request: Request) -> Answer:
         """Return the labels that fit the picture best, of a label set or of the scenes."""
         scoring = self._rankings[request.kind].scoring(request.meta)
-        outcome = await self._pipeline.run(
-            Modality.IMAGE,
-            request.deadline_at,
-            lambda: decode_rgb(request.payload, request.mime, self._model.preprocess),
-            scoring,
-        )
+
+        def decode() -> NDArray[np.uint8]:
+            scoring.prepare()
+            return decode_rgb(request.payload, request.mime, self._model.preprocess)
+
+        outcome = await self._pipeline.run(Modality.IMAGE, request.deadline_at, decode, scoring)
         return self._labels(scoring, outcome)
 
     def _check_addressee(self, meta: RequestMeta) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from lumen_manifest.model_service import Family
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.fetch import open_verified
 from lumen_resources.layouts import VerifiedModel
@@ -22,12 +23,16 @@ from lumen_serving.backends.base import (
     load_backend,
 )
 from lumen_serving.cores import usable_cores
-from lumen_serving.costs import CostCurve, measure
+from lumen_serving.costs import Measured, measure
+from lumen_serving.label_loading import load_label_sets
+from lumen_serving.label_ranking import LabelRanking
 from lumen_serving.parity import check_parity
 from lumen_serving.rankings import Ranking
+from lumen_serving.scene_ranking import SceneRanking
+from lumen_serving.scenes import SceneSet
 from lumen_serving.settings import Settings
 from lumen_serving.tokens import Tokenizer
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import Kind, task_for
 
 log = structlog.get_logger(__name__)
 
@@ -38,16 +43,16 @@ FAKE = "fake"
 class WarmModel:
     """A model that may serve: loaded, attested, compared with the reference, and measured.
 
+    `tokenizer` is None when the model has no text tower; `measured` has the towers that it has.
     `parity_cosine` is None when the model ships no golden set, or nothing real computes.
     """
 
     model: VerifiedModel
     backend: Backend
     report: BackendReport
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     rankings: Mapping[Kind, Ranking]
-    caps: Mapping[Modality, int]
-    costs: Mapping[Modality, CostCurve]
+    measured: Mapping[Modality, Measured]
     parity_cosine: float | None
     cores: int
 
@@ -82,18 +87,15 @@ def _warm(
 ) -> WarmModel:
     backend.load(model, backend_settings(config, settings, cores))
     report = _attested(config, model, backend)
-    tokenizer = Tokenizer.load(model)
-    parity = None if report.runtime == FAKE else check_parity(model, backend, tokenizer)
-    rankings = _rankings(config, model, backend, tokenizer)
-    measured = measure(backend, model, config.server.max_batch_size)
+    tokenizer = Tokenizer.load(model) if model.files.text is not None else None
+    parity = None if report.runtime == FAKE else check_parity(backend, model, tokenizer)
     return WarmModel(
         model=model,
         backend=backend,
         report=report,
         tokenizer=tokenizer,
-        rankings=rankings,
-        caps=measured.caps,
-        costs=measured.curves,
+        rankings=_rankings(config, model, backend, tokenizer, cores),
+        measured=measure(backend, model, config.server.max_batch_size),
         parity_cosine=parity,
         cores=cores,
     )
@@ -127,7 +129,22 @@ def _attested(config: ServerConfig, model: VerifiedModel, backend: Backend) -> B
 
 
 def _rankings(
-    config: ServerConfig, model: VerifiedModel, backend: Backend, tokenizer: Tokenizer
+    config: ServerConfig,
+    model: VerifiedModel,
+    backend: Backend,
+    tokenizer: Tokenizer | None,
+    threads: int,
 ) -> dict[Kind, Ranking]:
+    """Return what pictures can be ranked by: scenes for CLIP, label sets where there are any."""
     rankings: dict[Kind, Ranking] = {}
+    if config.family is Family.CLIP and tokenizer is not None:
+        scenes = SceneSet.from_spec(config.scenes)
+        tokens, _ = tokenizer.encode(scenes.prompts)
+        vectors = backend.embed_texts(tokens)
+        rankings[Kind.SCENE_CLASSIFY] = SceneRanking(scenes, vectors, model.logit_scale)
+    sets = {one.name: one for one in load_label_sets(model, threads)}
+    if sets:
+        task = task_for(config.family, Kind.CLASSIFY)
+        default_k = (task.default_top_k if task else None) or 1
+        rankings[Kind.CLASSIFY] = LabelRanking(sets, model.logit_scale, default_k)
     return rankings

@@ -88,9 +88,9 @@ def infer_one(server, *args, **kwargs):
 
 
 def refused(server, *args, **kwargs):
-    """The status that ends a stream whose only request failed."""
+    """The status that ends a stream whose only request failed, as it asked for."""
     with pytest.raises(grpc.RpcError) as error:
-        infer(server, a_request(*args, **kwargs))
+        infer(server, a_request(*args, error_mode="status", **kwargs))
     return error.value
 
 

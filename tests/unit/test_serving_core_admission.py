@@ -8,23 +8,15 @@ from hypothesis import strategies as st
 
 from lumen_serving.admission import Admission, AdmissionLimits
 from lumen_serving.backends.base import Modality
+from lumen_serving.costs import CostCurve, Measured
 from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.metrics import Metrics
-
-
-class Linear:
-    def __init__(self, a_ms, b_ms):
-        self.a_ms, self.b_ms = a_ms, b_ms
-
-    def predict_ms(self, size):
-        return self.a_ms * size + self.b_ms
 
 
 def an_admission(requests=512, a_ms=90.0, b_ms=10.0, cap=10, **limits):
     return Admission(
         AdmissionLimits(requests, **limits),
-        dict.fromkeys(Modality, Linear(a_ms, b_ms)),
-        dict.fromkeys(Modality, cap),
+        dict.fromkeys(Modality, Measured(cap, CostCurve(a_ms, b_ms))),
         Metrics(),
     )
 

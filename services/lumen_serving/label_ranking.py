@@ -1,0 +1,218 @@
+"""Which labels of which set fit a picture best: sets by name, branches, ranks, formats.
+
+A query is checked on the event loop, its masks and groups are made in a decode thread (a large
+set takes a moment the first time), its scores in the engine's thread.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from lumen_resources.label_sets import Labels, Lineage
+from lumen_resources.layouts import LabelSetFiles
+from lumen_serving.errors import BadQuery, UnknownLabelSet
+from lumen_serving.labels import GroupHit, Hit, LabelIndex
+from lumen_serving.rankings import Shown
+from lumen_serving.scoring import Groups, group_by_rank
+from lumen_wire.meta import Include, LabelFormat, Rank, RequestMeta, Score, clamp, quoted
+
+# The longest answer: every label of it is scored exactly and written as JSON.
+MAX_TOP_K = 4096
+# Masks that are kept, one bit a label each; a caller may ask for as many branches as there are.
+_MASKS = 32
+_RANKS = tuple(Rank)
+
+Mask = NDArray[np.bool_]
+
+
+class LabelSet:
+    """One label set: names and lineages by row, the index of its vectors, and what is left out.
+
+    `allowed` bool [N] is the manifest's own include and exclude; None means all rows.
+    """
+
+    def __init__(
+        self, files: LabelSetFiles, labels: Labels, index: LabelIndex, allowed: Mask | None
+    ) -> None:
+        self.name = files.name
+        self.digest = files.digest
+        self.label_format = files.label_format
+        self.labels = labels
+        self.index = index
+        self.allowed = allowed
+        self._guard = threading.Lock()
+        self._masks: OrderedDict[tuple[Include, ...], Mask] = OrderedDict()
+        self._groups: dict[Rank, Groups] = {}
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of the index, the runtime's copy of it included."""
+        return self.index.resident_bytes + self.index.runtime_bytes
+
+    def count(self) -> int:
+        """Return how many labels the set has in use."""
+        return len(self.labels) if self.allowed is None else int(self.allowed.sum())
+
+    def mask(self, include: tuple[Include, ...]) -> Mask | None:
+        """Return which rows a query may answer with; None means all.
+
+        Raises:
+            BadQuery: none at all.
+
+        """
+        if not include:
+            return self.allowed
+        with self._guard:
+            kept = self._masks.get(include)
+            if kept is not None:
+                self._masks.move_to_end(include)
+                return kept
+        mask = self.labels.mask([f"{one.rank}={one.value}" for one in include])
+        if self.allowed is not None:
+            mask &= self.allowed
+        if not mask.any():
+            said = ", ".join(f"{one.rank}={one.value}" for one in include)
+            raise BadQuery(
+                f"No label of {self.name} has {quoted(said)}. Check the name's spelling."
+            )
+        with self._guard:
+            self._masks[include] = mask
+            while len(self._masks) > _MASKS:
+                self._masks.popitem(last=False)
+        return mask
+
+    def groups(self, rank: Rank) -> Groups:
+        """Return the labels rolled up to a rank; only for a set with lineages."""
+        with self._guard:
+            groups = self._groups.get(rank)
+            if groups is None:
+                groups = group_by_rank(self.labels.lineages or (), _RANKS.index(rank))
+                self._groups[rank] = groups
+            return groups
+
+    def texts(self, rows: Sequence[int], label_format: str) -> list[str]:
+        """Return how the labels of these rows are written."""
+        lineages = self.labels.lineages
+        chosen = Labels(
+            [self.labels.names[row] for row in rows],
+            None if lineages is None else [lineages[row] for row in rows],
+        )
+        return chosen.texts(label_format)
+
+
+class LabelRanking:
+    """The label sets of a service; the first is the one that is meant when none is named."""
+
+    def __init__(self, sets: Mapping[str, LabelSet], logit_scale: float, default_k: int) -> None:
+        self._sets = dict(sets)
+        self._logit_scale = logit_scale
+        self._default_k = default_k
+
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that the indexes hold."""
+        return sum(one.resident_bytes for one in self._sets.values())
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The sets and their sizes, for the capability's `extra`."""
+        return {
+            "label_sets": ",".join(self._sets),
+            "max_top_k": str(MAX_TOP_K),
+            **{f"labels.{name}": str(one.count()) for name, one in self._sets.items()},
+        }
+
+    def scoring(self, meta: RequestMeta) -> "LabelScoring":
+        """Return the query that a request's meta asks for.
+
+        Raises:
+            UnknownLabelSet: no set of that name.
+            BadQuery: ranks or branches of a set that has no lineages.
+
+        """
+        chosen = self._chosen(meta.labels)
+        if chosen.labels.lineages is None and (meta.rank or meta.include):
+            raise BadQuery(
+                f"The labels of {chosen.name} have no ranks: leave out rank and include."
+            )
+        label_format = meta.label_format or LabelFormat(chosen.label_format)
+        return LabelScoring(
+            label_set=chosen,
+            top_k=clamp(meta.top_k or self._default_k, MAX_TOP_K),
+            include=meta.include,
+            rank=meta.rank,
+            logit_scale=self._logit_scale,
+            label_format=label_format,
+            score_kind=meta.score,
+        )
+
+    def _chosen(self, name: str | None) -> LabelSet:
+        if name is None:
+            return next(iter(self._sets.values()))
+        found = self._sets.get(name)
+        if found is None:
+            known = ", ".join(self._sets)
+            raise UnknownLabelSet(f"There is no label set {quoted(name)} here. Loaded: {known}.")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScoring:
+    """One request's query; those that differ only in how they are shown are scored together."""
+
+    label_set: LabelSet
+    top_k: int
+    include: tuple[Include, ...]
+    rank: Rank | None
+    logit_scale: float
+    label_format: LabelFormat = field(compare=False)
+    score_kind: Score = field(compare=False)
+
+    def prepare(self) -> None:
+        """Make what the query needs; in a decode thread.
+
+        Raises:
+            BadQuery: no label is left.
+
+        """
+        self.label_set.mask(self.include)
+        if self.rank is not None:
+            self.label_set.groups(self.rank)
+
+    def score(self, vectors: NDArray[np.float32]) -> Sequence[Any]:
+        """Return the hits, or the groups of the rank, for each unit row."""
+        mask = self.label_set.mask(self.include)
+        if self.rank is None:
+            return self.label_set.index.top_k(vectors, self.top_k, self.logit_scale, mask)
+        groups = self.label_set.groups(self.rank)
+        return self.label_set.index.top_groups(vectors, self.top_k, self.logit_scale, groups, mask)
+
+    def show(self, scored: Any) -> Shown:
+        """Return labels or groups with shares of this set (or cosines), and their lineages."""
+        meta = {"label_set": self.label_set.digest, "logit_scale": f"{self.logit_scale:g}"}
+        if self.rank is None:
+            names, lineages = self._rows(scored)
+        else:
+            names, lineages = self._groups(scored, self.label_set.groups(self.rank))
+        if lineages is not None:
+            meta["lineage"] = orjson.dumps(lineages).decode()
+        cosines = self.score_kind is Score.COSINE
+        scores = [hit.cosine if cosines else hit.share for hit in scored]
+        return Shown(list(zip(names, scores, strict=True)), meta)
+
+    def _rows(self, hits: Sequence[Hit]) -> tuple[list[str], list[Lineage] | None]:
+        rows = [hit.row for hit in hits]
+        lineages = self.label_set.labels.lineages
+        names = self.label_set.texts(rows, self.label_format)
+        return names, None if lineages is None else [lineages[row] for row in rows]
+
+    @staticmethod
+    def _groups(hits: Sequence[GroupHit], groups: Groups) -> tuple[list[str], list[Lineage] | None]:
+        codes = [hit.group for hit in hits]
+        return [groups.names[c] for c in codes], [groups.lineages[c] for c in codes]

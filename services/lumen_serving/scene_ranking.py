@@ -1,0 +1,79 @@
+"""Which scene a picture shows: its shares over the prompts of the first stage."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumen_serving.errors import BadQuery
+from lumen_serving.rankings import Shown
+from lumen_serving.scenes import SceneSet
+from lumen_serving.scoring import shares
+from lumen_wire.meta import RequestMeta, Score, clamp
+
+DEFAULT_TOP_K = 1
+
+
+class SceneRanking:
+    """The scenes of a CLIP service and the unit vectors [P, dim] of their prompts."""
+
+    def __init__(self, scenes: SceneSet, vectors: NDArray[np.float32], logit_scale: float) -> None:
+        self.scenes = scenes
+        self.vectors = vectors
+        self.logit_scale = logit_scale
+        self.digest = hashlib.sha256("\n".join(scenes.prompts).encode()).hexdigest()
+
+    @property
+    def resident_bytes(self) -> int:
+        """The memory of the prompts' vectors."""
+        return self.vectors.nbytes
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The scenes, for the capability's `extra`."""
+        return {"scenes": ",".join(self.scenes.labels)}
+
+    def scoring(self, meta: RequestMeta) -> "SceneScoring":
+        """Return the query that a request's meta asks for.
+
+        Raises:
+            BadQuery: scenes have no ranks, branches or sets.
+
+        """
+        if meta.rank or meta.include or meta.labels:
+            raise BadQuery("Scenes have no label sets, ranks or branches: send none of them.")
+        top_k = clamp(meta.top_k or DEFAULT_TOP_K, len(self.scenes.prompts))
+        return SceneScoring(self, top_k, meta.score)
+
+
+@dataclass(frozen=True, slots=True)
+class SceneScoring:
+    """One request's query; queries of one kind are scored together."""
+
+    ranking: SceneRanking
+    top_k: int
+    score_kind: Score
+
+    def prepare(self) -> None:
+        """There is nothing to make: the prompts' vectors are few."""
+
+    def score(self, vectors: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
+        """Return the cosines [P] of each unit row."""
+        # Row by row: a product of matrices could give a row other bytes beside other rows.
+        return [self.ranking.vectors @ vector for vector in vectors]
+
+    def show(self, scored: NDArray[np.float32]) -> Shown:
+        """Return the best scenes with their shares over all scenes, or their cosines."""
+        values = shares(scored, self.ranking.logit_scale)
+        best = np.argsort(-values, kind="stable")[: self.top_k]
+        chosen = scored if self.score_kind is Score.COSINE else values
+        labels = self.ranking.scenes.labels
+        return Shown(
+            labels=[(labels[row], float(chosen[row])) for row in best],
+            meta={
+                "label_set": self.ranking.digest,
+                "logit_scale": f"{self.ranking.logit_scale:g}",
+            },
+        )
