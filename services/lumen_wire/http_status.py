@@ -66,6 +66,7 @@ def start_http_status(host: str, port: int, routes: Mapping[str, Route]) -> Http
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64
     # Two servers must not share a port in silence; TIME_WAIT must not keep one from starting.
     allow_reuse_address = True
     allow_reuse_port = False

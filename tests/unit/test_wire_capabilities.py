@@ -1,0 +1,88 @@
+"""wire.md, "Capabilities": what every record says, and the one merged for the oldest clients."""
+
+from lumen_wire.capabilities import (
+    ServiceFacts,
+    TensorOffer,
+    capability,
+    is_compatible,
+    merge,
+)
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.tasks import Kind, names_for
+
+EMBED = (Kind.TEXT_EMBED, Kind.IMAGE_EMBED)
+
+
+def a_record(name: str = "clip", runtime: str = "onnx", **extra: str) -> pb.Capability:
+    facts = ServiceFacts(name, [f"demo-{name}"], runtime, 4, ["fp32"], extra)
+    return capability(facts, names_for(name, EMBED))
+
+
+def test_every_record_speaks_version_1_0_0_and_states_the_payload_limit_on_every_task():
+    record = a_record()
+
+    assert record.protocol_version == "1.0.0"
+    assert [t.name for t in record.tasks] == list(names_for("clip", EMBED))
+    assert {t.limits["max_payload_size"] for t in record.tasks} == {"52428800"}
+
+
+def test_tasks_say_what_they_take_and_give():
+    tasks = {t.name: t for t in a_record().tasks}
+
+    assert list(tasks["embed"].input_mimes) == ["text/plain"]
+    assert list(tasks["image_embed"].input_mimes) == [
+        *("image/jpeg", "image/png", "image/webp", "image/avif"),
+    ]
+    assert tasks["embed"].output_mimes[0] == "application/json;schema=embedding_v1"
+    assert tasks["image_embed"].tensor_preprocess_id == ""
+
+
+def test_a_tensor_offer_names_its_preprocessing_and_takes_octet_streams():
+    record = capability(
+        ServiceFacts("clip", ["m"], "onnx", 1),
+        {"clip_classify": Kind.CLASSIFY},
+        tensors={Kind.CLASSIFY: TensorOffer("clip-224", batching=True)},
+    )
+
+    [task] = record.tasks
+    assert task.tensor_preprocess_id == "clip-224"
+    assert task.tensor_batching_supported
+    assert "application/octet-stream" in task.input_mimes
+    assert list(task.output_mimes) == ["application/json;schema=labels_v1"]
+
+
+def test_the_merged_record_is_lumen_with_all_tasks_and_mixed_runtimes():
+    clip = a_record("clip", "onnx", batch_size="8")
+    bioclip = a_record("bioclip", "torch", batch_size="4")
+
+    merged = merge([clip, bioclip])
+
+    assert merged.service_name == "lumen"
+    assert merged.runtime == "mixed"
+    assert merged.protocol_version == "1.0.0"
+    assert dict(merged.extra) == {
+        "batch_size": "4",
+        "runtime.clip": "onnx",
+        "runtime.bioclip": "torch",
+    }
+    assert list(merged.model_ids) == ["demo-clip", "demo-bioclip"]
+    assert {t.name for t in merged.tasks} == {t.name for r in (clip, bioclip) for t in r.tasks}
+
+
+def test_each_task_name_is_in_the_merged_record_once():
+    names = [t.name for t in merge([a_record("clip"), a_record("bioclip")]).tasks]
+
+    assert len(names) == len(set(names))
+
+
+def test_one_runtime_is_not_mixed_and_a_batch_size_that_is_no_number_is_left_out():
+    merged = merge([a_record("clip", batch_size="many"), a_record("bioclip")])
+
+    assert merged.runtime == "onnx"
+    assert "batch_size" not in merged.extra
+
+
+def test_a_record_without_a_version_of_major_1_is_not_ours():
+    assert is_compatible(pb.Capability(protocol_version="1.7.0"))
+    assert not is_compatible(pb.Capability(protocol_version="2.0.0"))
+    assert not is_compatible(pb.Capability())

@@ -1,0 +1,59 @@
+"""The small HTTP server that probes and scrapes talk to."""
+
+import http.client
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from lumen_wire.http_status import HttpStatus, start_http_status
+
+ROUTES = {"/metrics": lambda: ("text/plain; version=0.0.4", b"up 1\n")}
+
+
+@pytest.fixture
+def status() -> Iterator[HttpStatus]:
+    with start_http_status("127.0.0.1", 0, ROUTES) as running:
+        yield running
+
+
+def ask(status: HttpStatus, method: str, path: str) -> tuple[int, str, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", status.port, timeout=10)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.getheader("Content-Type", ""), response.read()
+    finally:
+        connection.close()
+
+
+def test_a_route_answers_what_its_function_returns(status):
+    assert ask(status, "GET", "/metrics?x=1") == (200, "text/plain; version=0.0.4", b"up 1\n")
+
+
+def test_head_answers_without_a_body(status):
+    assert ask(status, "HEAD", "/metrics") == (200, "text/plain; version=0.0.4", b"")
+
+
+def test_another_path_is_told_which_there_are(status):
+    assert ask(status, "GET", "/../etc/passwd") == (404, "text/plain", b"Ask for: /metrics\n")
+
+
+def test_another_method_is_refused(status):
+    assert ask(status, "POST", "/metrics")[0] == 501
+
+
+def test_a_crowd_of_silent_connections_does_not_take_the_server_down():
+    with start_http_status("127.0.0.1", 0, ROUTES) as status:
+        crowd = [socket.create_connection(("127.0.0.1", status.port)) for _ in range(40)]
+        # The first 16 are served, each by a thread; the rest find their connection closed.
+        closed = [c for c in crowd[16:] if c.recv(1) == b""]
+        for connection in crowd:
+            connection.close()
+
+        assert len(closed) == 24
+
+
+def test_a_port_in_use_is_named_in_the_error(status):
+    with pytest.raises(OSError, match=f"port {status.port} of 127.0.0.1"):
+        start_http_status("127.0.0.1", status.port, ROUTES)

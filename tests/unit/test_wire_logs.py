@@ -1,0 +1,105 @@
+"""Logs: one JSON object a line, or a readable line; never a caller's payload."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from lumen_wire import logs
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_json_line_has_a_constant_event_and_its_fields():
+    stream = io.StringIO()
+    logs.configure("json", "info", stream)
+
+    with structlog.contextvars.bound_contextvars(request_id="7"):
+        structlog.get_logger("lumen.test").info("batch done", size=8)
+
+    line = json.loads(stream.getvalue())
+    del line["timestamp"]
+    assert line == {
+        "event": "batch done",
+        "size": 8,
+        "request_id": "7",
+        "level": "info",
+        "logger": "lumen.test",
+    }
+
+
+def test_the_standard_librarys_logs_take_the_same_way():
+    stream = io.StringIO()
+    logs.configure("json", "info", stream)
+
+    logging.getLogger("some.library").warning("odd %s", "thing")
+    logging.getLogger("some.library").debug("not asked for")
+
+    [line] = stream.getvalue().splitlines()
+    assert json.loads(line)["event"] == "odd thing"
+    assert json.loads(line)["logger"] == "some.library"
+
+
+def decoded(payload: str) -> None:
+    raise ValueError(len(payload))
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_logged_failure_holds_no_local_variables(log_format):
+    stream = io.StringIO()
+    logs.configure(log_format, "info", stream)
+    payload = "a caller's picture"
+
+    try:
+        decoded(payload)
+    except ValueError:
+        structlog.get_logger("lumen.test").exception("failed")
+
+    assert "ValueError: 18" in stream.getvalue()
+    assert payload not in stream.getvalue()
+
+
+def test_a_terminal_gets_colour_unless_no_color_is_set(monkeypatch):
+    def line() -> str:
+        stream = Terminal()
+        logs.configure("console", "info", stream)
+        structlog.get_logger("lumen.test").info("ready")
+        return stream.getvalue()
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in line()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in line()
+    assert "ready" in line()
+
+
+def test_a_file_gets_no_colour():
+    stream = io.StringIO()
+    logs.configure("console", "info", stream)
+    structlog.get_logger("lumen.test").info("ready")
+
+    assert "\x1b[" not in stream.getvalue()
+
+
+def test_a_level_or_format_that_does_not_exist_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match="debug, info, warning or error"):
+        logs.configure("json", "loud")
+    with pytest.raises(ValueError, match="json or console"):
+        logs.configure("xml", "info")

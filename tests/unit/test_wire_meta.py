@@ -1,0 +1,165 @@
+"""wire.md, "Request meta": what a request may ask for, and how it is refused."""
+
+import pytest
+
+from lumen_wire.errors import InvalidArgument
+from lumen_wire.meta import (
+    TOP_K_SPELLINGS,
+    Include,
+    LabelFormat,
+    Rank,
+    RequestMeta,
+    Score,
+    VectorFormat,
+    check_namespace,
+    clamp,
+    normalise_mime,
+    parse_request_meta,
+)
+from lumen_wire.tensor import TensorDtype, TensorSpec
+
+TENSOR = {
+    "lumen.input.kind": "tensor",
+    "lumen.tensor.dtype": "fp16",
+    "lumen.tensor.shape": "[2,3,4,4]",
+    "lumen.tensor.layout": "NCHW",
+    "lumen.preprocess.id": "clip-224",
+    "lumen.preprocess.skip": "true",
+}
+
+
+def test_nothing_said_means_the_defaults():
+    assert parse_request_meta({}) == RequestMeta()
+    assert parse_request_meta({"a key of another client": "x"}) == RequestMeta()
+
+
+@pytest.mark.parametrize("spelling", TOP_K_SPELLINGS)
+def test_top_k_has_six_spellings(spelling):
+    assert len(TOP_K_SPELLINGS) == 6
+    assert parse_request_meta({spelling: "7"}).top_k == 7
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "five", "", "1.5", "٣", "1_0", "+3"])
+def test_a_top_k_of_0_negative_or_text_is_invalid(text):
+    with pytest.raises(InvalidArgument, match='meta "top_k" is'):
+        parse_request_meta({"top_k": text})
+
+
+def test_more_labels_than_there_are_is_clamped_however_large():
+    top_k = parse_request_meta({"topk": "9" * 4000}).top_k
+
+    assert top_k is not None
+    assert clamp(top_k, 36) == 36
+    assert clamp(5, 36) == 5
+
+
+def test_spellings_that_contradict_each_other_are_invalid():
+    assert parse_request_meta({"topk": "3", "top_k": "3"}).top_k == 3
+    with pytest.raises(InvalidArgument, match="topk=3, top_k=4"):
+        parse_request_meta({"topk": "3", "top_k": "4"})
+
+
+def test_all_that_shapes_an_answer_is_read():
+    meta = parse_request_meta(
+        {
+            "service": "fast",
+            "labels": "birds",
+            "label_format": "path8",
+            "rank": "Genus",
+            "include": "class=Aves, order=Passeriformes",
+            "score": "cosine",
+            "vector": "f32le",
+            "prompt": "template",
+            "embedding_space": "abc",
+        }
+    )
+
+    assert meta == RequestMeta(
+        service="fast",
+        labels="birds",
+        label_format=LabelFormat.PATH8,
+        rank=Rank.GENUS,
+        include=(Include(Rank.CLASS, "Aves"), Include(Rank.ORDER, "Passeriformes")),
+        score=Score.COSINE,
+        vector=VectorFormat.F32LE,
+        prompt_template=True,
+        embedding_space="abc",
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("label_format", "latin"),
+        ("rank", "tribe"),
+        ("include", "Aves"),
+        ("include", "tribe=x"),
+        ("include", "class="),
+        ("score", "percent"),
+        ("vector", "f64"),
+        ("prompt", "poem"),
+        ("error_mode", "loud"),
+    ],
+)
+def test_a_value_that_does_not_exist_is_invalid_and_the_sentence_names_key_and_choices(key, text):
+    with pytest.raises(InvalidArgument, match=f'^meta "{key}" is ".*". Send '):
+        parse_request_meta({key: text})
+
+
+def test_a_hostile_value_is_shortened_and_cleaned_in_the_message():
+    with pytest.raises(InvalidArgument) as failure:
+        parse_request_meta({"rank": "\x1b[31m" + "x" * 10_000})
+
+    assert len(failure.value.message) < 300
+    assert "\x1b" not in failure.value.message
+
+
+def test_the_namespace_of_a_species_service_must_be_bioatlas():
+    check_namespace(parse_request_meta({"namespace": "bioatlas"}), "bioclip")
+    check_namespace(parse_request_meta({}), "bioclip")
+    check_namespace(parse_request_meta({"namespace": "anything"}), "clip")
+    with pytest.raises(InvalidArgument, match="bioatlas"):
+        check_namespace(parse_request_meta({"namespace": "anything"}), "bioclip")
+
+
+def test_mime_parameters_and_case_are_ignored():
+    assert normalise_mime("Text/Plain; charset=utf-8") == "text/plain"
+    assert normalise_mime("image/jpg") == "image/jpeg"
+    assert normalise_mime("") == ""
+
+
+def test_a_tensor_is_declared_by_six_keys():
+    tensor = parse_request_meta(TENSOR).tensor
+
+    assert tensor == TensorSpec(TensorDtype.FP16, (2, 3, 4, 4), "clip-224")
+    assert tensor.byte_count == 192
+
+
+def test_a_tensors_byte_count_must_equal_its_shape():
+    tensor = parse_request_meta(TENSOR).tensor
+    assert tensor is not None
+
+    tensor.check_payload(192)
+    with pytest.raises(InvalidArgument, match="needs 192 bytes, but the payload has 191"):
+        tensor.check_payload(191)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("lumen.tensor.dtype", "int4"),
+        ("lumen.tensor.layout", "NHWC"),
+        ("lumen.preprocess.skip", "false"),
+        ("lumen.tensor.shape", ""),
+        ("lumen.tensor.shape", "[]"),
+        ("lumen.tensor.shape", "[0,3]"),
+        ("lumen.tensor.shape", "[true,3]"),
+        ("lumen.tensor.shape", "[1.5]"),
+        ("lumen.tensor.shape", '{"n":1}'),
+        ("lumen.tensor.shape", "[" * 5000),
+        ("lumen.tensor.shape", "[1,1,1,1,1,1,1,1,1]"),
+    ],
+)
+def test_a_tensor_declared_wrongly_is_invalid(key, text):
+    with pytest.raises(InvalidArgument, match=key):
+        parse_request_meta({**TENSOR, key: text})
