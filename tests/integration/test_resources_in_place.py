@@ -1,0 +1,356 @@
+"""A model that is read where it lies: every damage is named, mending it is enough."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tiny_models import TinyModel, a_bioclip, write_model
+
+from lumen_cli.resources import command as resources
+from lumen_manifest.server_config import ServerConfig
+from lumen_resources.errors import ResourceError
+from lumen_resources.fetch import fetch_and_verify, open_verified
+from lumen_resources.layouts import VerifiedModel
+from lumen_resources.progress import Progress
+
+VISION = "onnx/vision.fp32.onnx"
+TEXT = "onnx/text.fp32.onnx"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_model(tmp_path / "source")
+
+
+def a_config(
+    root: Path, *labels: str, runtime: str = "onnx", uri: str = "", **changes: object
+) -> ServerConfig:
+    source = {"uri": uri or f"file://{root}"}
+    return ServerConfig.model_validate(
+        {
+            "service": "clip",
+            "family": "clip",
+            "model": {"name": "tiny-clip", "runtime": runtime, "source": source},
+            "labelSets": [{"name": name} for name in labels],
+            **changes,
+        }
+    )
+
+
+def verify(root: Path, *labels: str, **changes: object) -> VerifiedModel:
+    cache = root.parent.parent / "cache"
+    return fetch_and_verify(a_config(root, *labels, **changes), cache, root.parent, Progress())
+
+
+def refused(root: Path, *labels: str, **changes: object) -> ResourceError:
+    with pytest.raises(ResourceError) as caught:
+        verify(root, *labels, **changes)
+    assert caught.value.remedy
+    return caught.value
+
+
+def edit_info(root: Path, **lumen: object) -> None:
+    path = root / "model_info.json"
+    info = json.loads(path.read_text())
+    info["extra_metadata"]["lumen"].update(lumen)
+    path.write_text(json.dumps(info))
+
+
+def record(root: Path) -> None:
+    result = CliRunner().invoke(resources, ["verify", "--write", str(root)])
+    assert result.exit_code == 0, result.output
+
+
+def bent(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def test_files_stay_where_they_are_and_only_the_lock_goes_to_the_cache(root):
+    model = verify(root, "tiny-classes")
+
+    assert model.root == root
+    assert [p.name for p in (root.parent.parent / "cache").rglob("*") if p.is_file()] == [
+        "lumen.lock.json"
+    ]
+    assert model == open_verified(
+        a_config(root, "tiny-classes"), root.parent.parent / "cache", root.parent
+    )
+
+
+@pytest.mark.parametrize("uri", ["file://./tiny-clip", "file://tiny-clip", "pvc://claim/tiny-clip"])
+def test_a_relative_source_and_a_claim_start_at_the_source_folder(root, uri):
+    assert verify(root, uri=uri).root.resolve() == root
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "truncated", "swapped"])
+def test_a_damaged_file_is_named_and_mending_it_is_enough(root, damage):
+    good = (root / VISION).read_bytes()
+    damaged = {"corrupt": bent(good), "truncated": good[:-1], "swapped": (root / TEXT).read_bytes()}
+    (root / VISION).write_bytes(damaged[damage])
+
+    error = refused(root)
+
+    assert error.reason == "ChecksumMismatch"
+    assert error.file == VISION
+    assert (root / VISION).read_bytes() == damaged[damage]
+    (root / VISION).write_bytes(good)
+    verify(root)
+
+
+def test_a_server_refuses_a_file_that_changed_after_it_was_verified(root):
+    verify(root)
+    cache = root.parent.parent / "cache"
+    stat = (root / VISION).stat()
+    (root / VISION).write_bytes(bent((root / VISION).read_bytes()))
+    os.utime(root / VISION, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    with pytest.raises(ResourceError) as caught:
+        open_verified(a_config(root), cache, root.parent)
+
+    assert caught.value.reason == "ChecksumMismatch"
+
+
+def test_a_missing_file_is_named(root):
+    (root / TEXT).unlink()
+
+    error = refused(root)
+
+    assert error.reason == "FileMissing"
+    assert error.file == TEXT
+
+
+def test_a_folder_that_is_not_there_is_named(root):
+    error = refused(root / "elsewhere")
+
+    assert error.reason == "RepositoryNotFound"
+
+
+def test_a_folder_without_model_info_or_with_a_wrong_one_is_refused(root):
+    content = (root / "model_info.json").read_bytes()
+    for wrong in (b"{", b"{}", content.replace(b"1.0.0", b"one")):
+        (root / "model_info.json").write_bytes(wrong)
+        assert refused(root).reason == "ModelInfoInvalid"
+    (root / "model_info.json").unlink()
+    assert refused(root).reason == "ModelInfoInvalid"
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(root):
+    outside = root.parent / "outside.onnx"
+    (root / VISION).rename(outside)
+    (root / VISION).symlink_to(outside)
+
+    error = refused(root)
+
+    assert error.reason == "ModelInfoInvalid"
+    assert "leads out" in error.message
+
+
+def test_a_link_inside_the_folder_is_fine(root):
+    (root / VISION).rename(root / "onnx" / "real.onnx")
+    (root / VISION).symlink_to("real.onnx")
+
+    verify(root)
+
+
+def test_a_folder_that_proves_nothing_is_refused_until_its_digests_are_recorded(root):
+    edit_info(root, files={})
+    error = refused(root, "tiny-classes")
+    assert error.reason == "ModelInfoInvalid"
+    assert "verify --write" in error.remedy
+
+    record(root)
+
+    verify(root, "tiny-classes")
+
+
+def test_recording_keeps_what_it_does_not_know(root):
+    path = root / "model_info.json"
+    info = json.loads(path.read_text())
+    info["extra_metadata"]["someone"] = {"else": 1}
+    path.write_text(json.dumps(info))
+
+    record(root)
+
+    after = json.loads(path.read_text())
+    assert info["extra_metadata"]["someone"] == after["extra_metadata"]["someone"]
+    assert info["extra_metadata"]["lumen"]["files"] == after["extra_metadata"]["lumen"]["files"]
+
+
+@pytest.mark.parametrize(
+    ("vision", "text"),
+    [
+        ("onnx/vision.onnx", "onnx/text.onnx"),
+        ("onnx/image_encoder.onnx", "onnx/text_encoder.onnx"),
+        ("visual.onnx", "textual.onnx"),
+    ],
+)
+def test_older_layouts_work_once_their_digests_are_recorded(root, vision, text):
+    (root / VISION).rename(root / vision)
+    (root / TEXT).rename(root / text)
+    edit_info(root, files={})
+    path = root / "model_info.json"
+    info = json.loads(path.read_text())
+    info["runtimes"]["onnx"]["files"] = []
+    path.write_text(json.dumps(info))
+
+    record(root)
+
+    assert verify(root).files.vision == root / vision
+
+
+def test_a_runtime_that_the_model_does_not_have_is_refused_with_those_it_has(root):
+    error = refused(root, runtime="torch")
+
+    assert error.reason == "RuntimeUnavailable"
+    assert "onnx" in error.message
+
+
+def test_a_precision_without_files_is_refused_with_those_there(root):
+    model = {"name": "tiny-clip", "runtime": "onnx", "precision": "int8"}
+    error = refused(root, model={**model, "source": {"uri": f"file://{root}"}})
+
+    assert error.reason == "FileMissing"
+    assert VISION in error.message
+
+
+def test_a_label_set_that_is_not_there_is_an_error_and_none_is_fine(root):
+    assert verify(root).label_sets == ()
+
+    error = refused(root, "TreeOfLife-10M")
+
+    assert error.reason == "LabelSetInvalid"
+    assert "tiny-classes" in error.message
+
+
+def test_a_tokenizer_that_does_not_load_is_named(root):
+    (root / "tokenizer.json").write_text('{"model": {}}')
+    record(root)
+
+    assert refused(root).reason == "TokenizerInvalid"
+
+
+@pytest.mark.parametrize(
+    ("lumen", "says"),
+    [
+        ({"preprocess": {"size": 64}}, "[N, 3, 64, 64]"),
+        ({"context_length": 77}, "24 tokens"),
+    ],
+)
+def test_graphs_that_disagree_with_the_model_info_are_refused(root, lumen, says):
+    edit_info(root, **lumen)
+
+    error = refused(root)
+
+    assert error.reason == "FilesInvalid"
+    assert says in error.message
+
+
+def test_a_dimension_that_the_graphs_do_not_give_is_refused(root):
+    path = root / "model_info.json"
+    path.write_text(path.read_text().replace('"embedding_dim": 32', '"embedding_dim": 33'))
+
+    error = refused(root)
+
+    assert error.reason == "FilesInvalid"
+    assert "[N, 33]" in error.message
+
+
+def matrix_replaced(root: Path, matrix: object) -> None:
+    np.save(root / "labels" / "tiny-classes.npy", matrix)
+    record(root)
+
+
+def the_matrix(root: Path) -> np.ndarray:
+    return np.load(root / "labels" / "tiny-classes.npy")
+
+
+def test_rows_that_are_not_unit_length_are_normalised_once_in_the_cache(root):
+    unit = the_matrix(root)
+    matrix_replaced(root, unit * 7)
+
+    model = verify(root, "tiny-classes")
+
+    (files,) = model.label_sets
+    assert files.embeddings is not None
+    assert files.embeddings.is_relative_to(model.cache)
+    np.testing.assert_allclose(np.load(files.embeddings), unit, atol=1e-6)
+    again = open_verified(a_config(root, "tiny-classes"), root.parent.parent / "cache", root.parent)
+    assert files == again.label_sets[0]
+
+
+def test_a_transposed_matrix_is_turned_once_in_the_cache(root):
+    unit = the_matrix(root)
+    matrix_replaced(root, np.ascontiguousarray(unit.T))
+
+    (files,) = verify(root, "tiny-classes").label_sets
+
+    np.testing.assert_allclose(np.load(files.embeddings), unit, atol=1e-6)
+
+
+def test_a_matrix_of_another_model_is_not_used_and_said_so(root):
+    matrix_replaced(root, np.ones((6, 512), np.float32))
+
+    model = verify(root, "tiny-classes")
+
+    assert model.label_sets[0].embeddings is None
+    assert "512" in model.label_sets[0].note
+    assert any("512" in warning for warning in model.warnings)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.ones((5, 32), np.float32),
+        np.zeros((6, 32), np.float32),
+        np.full((6, 32), np.nan, np.float32),
+        np.ones((6, 32), np.float64),
+        np.ones(6, np.float32),
+        np.array([{}] * 6, dtype=object),
+    ],
+    ids=["rows", "zero", "nan", "dtype", "vector", "pickle"],
+)
+def test_a_matrix_that_cannot_be_right_is_refused(root, matrix):
+    matrix_replaced(root, matrix)
+
+    assert refused(root, "tiny-classes").reason == "LabelSetInvalid"
+
+
+def test_a_filter_that_the_labels_do_not_know_is_refused_when_they_are_verified(tmp_path):
+    root = write_model(tmp_path / "source", a_bioclip())
+    sets = [{"name": "tiny-species", "include": ["class=Aves"]}]
+    assert verify(root, labelSets=sets).label_sets[0].include == ("class=Aves",)
+
+    plain = write_model(tmp_path / "other", TinyModel())
+    sets = [{"name": "tiny-classes", "include": ["class=Aves"]}]
+    assert refused(plain, labelSets=sets).reason == "LabelSetInvalid"
+
+
+def test_a_model_put_into_the_cache_by_hand_is_verified_against_its_model_info(root):
+    cache = root.parent.parent
+    config = a_config(root, "tiny-classes", model={"name": "tiny-clip", "runtime": "onnx"})
+    model = fetch_and_verify(config, cache, cache, Progress())
+    assert model.root == cache / "models" / "tiny-clip"
+    assert model == fetch_and_verify(config, cache / "models", cache, Progress())
+
+    (root / VISION).write_bytes(bent((root / VISION).read_bytes()))
+    with pytest.raises(ResourceError) as caught:
+        open_verified(config, cache, cache)
+    assert caught.value.reason == "ChecksumMismatch"
+
+
+def test_the_same_files_elsewhere_are_the_same_revision_and_space(root, tmp_path):
+    twin = tmp_path / "twin" / "models" / "tiny-clip"
+    shutil.copytree(root, twin)
+
+    first, second = verify(root), verify(twin)
+
+    assert (first.revision, first.digest, first.embedding_space) == (
+        second.revision,
+        second.digest,
+        second.embedding_space,
+    )

@@ -1,0 +1,360 @@
+"""The init container as a process: killed, stopped, starved of space, shut out, in company."""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from fault_server import BLOCK, FaultServer
+from tiny_models import TinyModel, write_model
+
+from lumen_manifest.server_config import ServerConfig
+
+TEXT = "onnx/text.fp32.onnx"
+# Wide enough that a download spans many blocks.
+BIG = TinyModel(dim=4096)
+
+
+class Container:
+    """One run of `python -m lumen_resources` with folders of its own, readable by every user."""
+
+    def __init__(self, folder: Path, uri: str, cache: Path | None = None) -> None:
+        self.folder = folder
+        self.cache = cache or folder / "cache"
+        self.log = folder / "termination.log"
+        self.log.touch()
+        self.log.chmod(0o666)
+        model = {"name": "tiny-clip", "runtime": "onnx", "source": {"uri": uri}}
+        config = ServerConfig.model_validate({"service": "clip", "family": "clip", "model": model})
+        (folder / "server.json").write_text(config.to_json())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    def start(self, **options: object) -> subprocess.Popen[bytes]:
+        env = {
+            **os.environ,
+            "LUMEN_CONFIG": str(self.folder / "server.json"),
+            "LUMEN_CACHE_DIR": str(self.cache),
+            "LUMEN_SOURCE_DIR": str(self.folder),
+            "LUMEN_TERMINATION_LOG": str(self.log),
+            "LUMEN_BIND": "127.0.0.1",
+            "LUMEN_METRICS_PORT": str(self.port),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        command = [sys.executable, "-m", "lumen_resources"]
+        return subprocess.Popen(
+            command, env=env, cwd=self.folder, stderr=subprocess.PIPE, **options
+        )
+
+    def run(self, **options: object) -> tuple[int, dict[str, object]]:
+        process = self.start(**options)
+        _, errors = process.communicate(timeout=60)
+        assert b"Traceback" not in errors, errors.decode()
+        return process.returncode, self.termination()
+
+    def termination(self) -> dict[str, object]:
+        content = self.log.read_bytes()
+        assert len(content) <= 4096
+        return json.loads(content)
+
+    def status(self) -> dict[str, object]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status", timeout=5) as answer:
+            return json.load(answer)
+
+    def parts(self) -> list[Path]:
+        incoming = self.cache / "models" / "tiny-clip" / ".lumen" / "incoming"
+        return list(incoming.glob("*/*.part"))
+
+
+@pytest.fixture
+def folder():
+    """A folder that other users may enter, unlike pytest's own."""
+    path = Path(tempfile.mkdtemp(prefix="lumen-resources-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def source(folder):
+    write_model(folder / "source", BIG)
+    with FaultServer(folder / "source" / "models" / "tiny-clip") as server:
+        yield server
+
+
+def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def grown(container: Container, to: int) -> bool:
+    return any(part.stat().st_size >= to for part in container.parts())
+
+
+def test_success_ends_with_the_facts_of_what_was_verified(source, folder):
+    code, line = Container(folder, source.url).run()
+
+    assert code == 0
+    assert line["reason"] == "Verified"
+    assert set(line) == {"reason", "revision", "digest", "embeddingSpace", "bytes", "files"}
+
+
+def test_a_killed_download_goes_on_where_it_was(source, folder):
+    size = (source.root / TEXT).stat().st_size
+    held = 5 * BLOCK
+    source.hold_after[TEXT] = held
+    container = Container(folder, source.url)
+    process = container.start()
+    assert source.held.wait(30)
+    until(lambda: grown(container, held - BLOCK))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    source.release.set()
+    served = source.sent[TEXT]
+
+    code, _ = container.run()
+
+    assert code == 0
+    resumed = [ranges for path, ranges in source.requests if path == TEXT and ranges]
+    assert len(resumed) == 1
+    # What was in the killed process's buffers is sent again, the rest is not.
+    again = source.sent[TEXT] - served
+    assert size - held <= again <= size - held + 2 * BLOCK
+
+
+def test_sigterm_stops_at_once_keeps_the_part_and_says_so(source, folder):
+    source.hold_after[TEXT] = 5 * BLOCK
+    container = Container(folder, source.url)
+    process = container.start()
+    assert source.held.wait(30)
+    until(lambda: grown(container, 4 * BLOCK))
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "SIGTERM" in container.termination()["message"]
+    assert container.parts()
+    assert not list(container.cache.rglob("lease.json"))
+
+
+def test_status_tells_how_far_a_download_is(source, folder):
+    source.hold_after[TEXT] = 5 * BLOCK
+    container = Container(folder, source.url)
+    process = container.start()
+    assert source.held.wait(30)
+    until(lambda: container.status()["bytesDone"] >= 4 * BLOCK)
+    status = container.status()
+    source.release.set()
+    process.communicate(timeout=30)
+
+    assert status["phase"] == "Fetching"
+    assert status["file"] == TEXT
+    assert 0 < status["bytesDone"] < status["bytesTotal"]
+    assert process.returncode == 0
+    with pytest.raises(urllib.error.URLError):
+        container.status()
+
+
+def test_two_processes_that_share_a_cache_fetch_every_file_once(source, folder):
+    source.hold_after[TEXT] = 5 * BLOCK
+    containers = []
+    for name in ("first", "second"):
+        (folder / name).mkdir()
+        containers.append(Container(folder / name, source.url, cache=folder / "cache"))
+    first = containers[0].start()
+    assert source.held.wait(30)
+    second = containers[1].start()
+    until(lambda: _answers(containers[1]) and containers[1].status()["phase"] == "Waiting")
+    source.release.set()
+
+    for process in (first, second):
+        process.communicate(timeout=60)
+
+    assert [first.returncode, second.returncode] == [0, 0]
+    assert containers[0].termination() == containers[1].termination()
+    assert source.sent[TEXT] == (source.root / TEXT).stat().st_size
+
+
+def _answers(container: Container) -> bool:
+    try:
+        container.status()
+    except OSError:
+        return False
+    return True
+
+
+def test_the_second_takes_over_when_the_first_is_killed(source, folder):
+    source.hold_after[TEXT] = 5 * BLOCK
+    containers = []
+    for name in ("first", "second"):
+        (folder / name).mkdir()
+        containers.append(Container(folder / name, source.url, cache=folder / "cache"))
+    first = containers[0].start()
+    assert source.held.wait(30)
+    second = containers[1].start()
+    until(lambda: _answers(containers[1]) and containers[1].status()["phase"] == "Waiting")
+    source.release.set()
+
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    second.communicate(timeout=60)
+
+    assert second.returncode == 0
+
+
+def test_a_disk_that_is_too_small_is_named_before_anything_is_fetched(source, folder):
+    size = (source.root / TEXT).stat().st_size
+    container = Container(folder, source.url)
+    container.cache.mkdir()
+    with small_disk(container.cache) as smallest_model_that_fails:
+        claim(source, smallest_model_that_fails)
+
+        code, line = container.run()
+
+        assert code == 1
+        assert line["reason"] == "DiskFull"
+        assert "bytes free" in line["message"]
+        assert source.sent[TEXT] == 0
+    claim(source, size)
+    code, _ = container.run()
+    assert code == 0
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[int]:
+    """Mount one mebibyte at a folder where we may; yield a size that the disk there cannot hold."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        yield shutil.disk_usage(folder).total + 1
+        return
+    try:
+        yield 2 * 1024 * 1024
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def claim(source: FaultServer, size: int) -> None:
+    """Let the model info say that the text graph has `size` bytes."""
+    info = json.loads((source.root / "model_info.json").read_text())
+    info["extra_metadata"]["lumen"]["files"][TEXT]["size"] = size
+    (source.root / "model_info.json").write_text(json.dumps(info))
+
+
+def test_space_that_runs_out_on_the_way_is_named_and_what_was_fetched_is_kept(source, folder):
+    """A limit on file sizes stands for a quota: the write fails, as on a full disk."""
+    limit = 300_000
+    container = Container(folder, source.url)
+
+    code, line = container.run(
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+
+    assert code == 1
+    assert line["reason"] == "DiskFull"
+    assert grown(container, limit - BLOCK)
+    kept = container.parts()[0].stat().st_size
+    source.requests.clear()
+    code, _ = container.run()
+    assert code == 0
+    assert f"bytes={kept}-" in [ranges for _, ranges in source.requests]
+
+
+def test_a_cache_that_may_not_be_written_is_permission_denied(source, folder):
+    cache = folder / "cache"
+    cache.mkdir(mode=0o555)
+    container = Container(folder, source.url)
+
+    code, line = container.run(**as_someone_else())
+
+    assert code == 1
+    assert line["reason"] == "PermissionDenied"
+    assert str(cache) in line["message"]
+    assert source.sent[TEXT] == 0
+    cache.chmod(0o755)
+    code, _ = container.run(**as_someone_else())
+    assert code == 0
+
+
+def test_a_source_folder_that_may_not_be_read_is_permission_denied(folder):
+    root = write_model(folder / "source", BIG)
+    (root / TEXT).chmod(0o000)
+    container = Container(folder, "file://./source/models/tiny-clip")
+
+    code, line = container.run(**as_someone_else())
+
+    assert code == 1
+    assert line["reason"] == "PermissionDenied"
+    assert TEXT in line["file"]
+    (root / TEXT).chmod(0o444)
+    code, _ = container.run(**as_someone_else())
+    assert code == 0
+
+
+def as_someone_else() -> dict[str, object]:
+    """Root may write anywhere: the process gives that up before it becomes the container."""
+    return {"preexec_fn": _respect_modes} if os.geteuid() == 0 else {}
+
+
+def _respect_modes() -> None:
+    drop_from_bounding_set, override, read_search = 24, 1, 2
+    libc = ctypes.CDLL(None)
+    for capability in (override, read_search):
+        assert libc.prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
+
+
+def test_a_configuration_that_cannot_be_read_is_said_in_the_termination_message(folder):
+    container = Container(folder, "file:///nowhere")
+    (folder / "server.json").write_text("{")
+
+    code, line = container.run()
+
+    assert code == 1
+    assert line["reason"] == "InvalidSpec"
+    assert "server.json" in line["message"]
+
+
+def test_verifying_a_large_file_needs_little_memory(folder):
+    root = write_model(folder / "source")
+    big = root / "torch" / "model.pt"
+    big.parent.mkdir()
+    with big.open("wb") as file:
+        file.write(b"PK")
+        file.truncate(600 * 1024 * 1024)
+    info = json.loads((root / "model_info.json").read_text())
+    info["runtimes"]["torch"] = {"available": True, "files": ["torch/model.pt"]}
+    (root / "model_info.json").write_text(json.dumps(info))
+    subprocess.run(
+        [sys.executable, "-m", "lumen_cli", "resources", "verify", "--write", str(root)],
+        check=True,
+        capture_output=True,
+    )
+    container = Container(folder, "file://./source/models/tiny-clip")
+    config = orjson.loads((folder / "server.json").read_bytes())
+    config["model"]["runtime"] = "torch"
+    (folder / "server.json").write_bytes(orjson.dumps(config))
+
+    process = container.start()
+    process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+
+    assert process.returncode == 0
+    assert usage.ru_maxrss < 200 * 1024
