@@ -112,6 +112,8 @@ def read_mapping(text: str, filename: str) -> dict[str, Any]:
         ManifestError: it is no YAML, or no mapping.
 
     """
+    if len(text) > BYTES_MAX:
+        raise ManifestError((_too_large(filename),))
     reader = TreeReader(filename)
     roots: list[Node] = []
     problems: list[Problem] = []
@@ -172,7 +174,8 @@ def _read(text: str, file: str) -> list[tuple[Problem, Resource]]:
                 found.append((Problem(file, line, column, "metadata.name", ""), resource))
     except UnreadableError as error:
         problems.append(Problem(file, error.line, error.column, "", str(error)))
-    problems += reader.problems
+    refused = {(problem.line, problem.column) for problem in reader.problems}
+    problems = [p for p in problems if (p.line, p.column) not in refused] + reader.problems
     if not documents and not problems:
         problems.append(Problem(file, 0, 0, "", "holds no manifest: it is empty"))
     if problems:

@@ -39,6 +39,7 @@ class _Backend:
     """Device, batch size and threads, from `env` or `backend_settings`; None where unsaid."""
 
     device: str
+    device_place: str
     batch_size: int | None
     rknn_target: str
     overrides: BackendOverrides
@@ -146,7 +147,7 @@ def _single(  # noqa: PLR0913, PLR0917 - every argument is a part of the file
     target = model.text("rknn_device") or backend.rknn_target
     providers = backend.overrides.onnx_providers
     accelerator, warnings = accelerator_for(
-        backend.device, providers, runtime, model.place("device")
+        backend.device, providers, runtime, backend.device_place
     )
     model.warn(*warnings)
     dataset = model.text("dataset")
@@ -199,7 +200,8 @@ def _backend(service: KeyReader, top: KeyReader) -> _Backend:
         inter_op_threads=env.count("ONNX_INTER_OP_THREADS"),
     )
     own.warn_unread()
-    return _Backend(device, batch, env.text("RKNN_TARGET"), overrides)
+    place = env.place("DEVICE") if env.text("DEVICE") else service.place("device")
+    return _Backend(device, place, batch, env.text("RKNN_TARGET"), overrides)
 
 
 def _further_env(service: KeyReader) -> list[dict[str, str]]:

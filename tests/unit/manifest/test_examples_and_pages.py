@@ -1,0 +1,58 @@
+"""What a newcomer starts from works: every example parses and renders, every page is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lumen_manifest.closed_sets import Accelerator
+from lumen_manifest.default_pools import default_pools
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.parse import parse_files, parse_text
+from lumen_manifest.render import render
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+PAGE = ROOT / "docs" / "manifest.md"
+POOLS = {pool.name: pool for pool in default_pools()}
+
+
+def yaml_blocks(page: Path) -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def test_there_are_examples_to_start_from():
+    assert {"clip-service.yaml", "bioclip-service.yaml"} <= {path.name for path in EXAMPLES}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_parses_and_renders(path: Path):
+    services = [found for found in parse_files([path]) if isinstance(found, LumenModelService)]
+
+    assert services
+    for service in services:
+        assert render(service, POOLS[service.spec.pool]).deployments
+
+
+def test_the_two_services_work_side_by_side():
+    files = [ROOT / "examples" / f"{family}-service.yaml" for family in ("clip", "bioclip")]
+
+    assert [service.name for service in parse_files(files)] == ["clip", "bioclip"]
+
+
+def test_there_is_a_default_pool_of_every_accelerators_name():
+    assert set(POOLS) == set(Accelerator)
+
+
+@pytest.mark.parametrize("block", yaml_blocks(PAGE), ids=lambda block: block.splitlines()[0])
+def test_every_manifest_of_the_page_parses(block: str):
+    assert parse_text(block, "docs/manifest.md")
+
+
+def test_every_field_that_the_page_names_exists():
+    fields = (ROOT / "docs" / "manifest-fields.md").read_text()
+
+    named = set(re.findall(r"`((?:spec|status)\.[A-Za-z.\[\]]+)`", PAGE.read_text()))
+
+    assert len(named) > 10
+    assert {name for name in named if f"| `{name}` |" not in fields} == set()

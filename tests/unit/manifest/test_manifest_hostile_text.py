@@ -1,0 +1,145 @@
+"""Whatever is fed to the parser, it answers with models or with a ManifestError."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lumen_manifest.parse import ManifestError, parse_files, parse_text, read_mapping
+from lumen_manifest.yaml_tree import BYTES_MAX, DEPTH_MAX, NODES_MAX
+
+GOOD = """\
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {name: clip}
+spec:
+  family: clip
+  model: {name: MobileCLIP2-S2, runtime: onnx, source: {uri: "hf://a/b"}}
+  labelSets: [{name: a, include: [class=Aves]}]
+  autoscaling: {minReplicas: 1, maxReplicas: 2, metrics: [{type: inflight, target: 8}]}
+  scenes: {preset: oct2025, threshold: 0.5}
+  resources: {limits: {cpu: 2}}
+  pool: cpu
+"""
+PIECES = "[]{}-:,&*!|>\"'\\ \n\tab1~<%@?#."
+
+
+def refused(text: str) -> str:
+    with pytest.raises(ManifestError) as caught:
+        parse_text(text, "f")
+    return str(caught.value)
+
+
+def answers(text: str) -> None:
+    problems = None
+    try:
+        parse_text(text, "f")
+    except ManifestError as error:
+        problems = error.problems
+    assert problems != ()
+    assert all(problem.line >= 0 and problem.message for problem in problems or ())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=st.characters(codec=None)))
+def test_any_text_is_answered(text: str):
+    answers(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=PIECES))
+def test_any_text_of_yaml_signs_is_answered(text: str):
+    answers(text)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, len(GOOD)), st.integers(0, 6), st.text(alphabet=PIECES, max_size=5)
+        ),
+        max_size=5,
+    )
+)
+def test_any_damaged_manifest_is_answered(edits: list[tuple[int, int, str]]):
+    text = GOOD
+    for start, length, insert in edits:
+        text = text[:start] + insert + text[start + length :]
+
+    answers(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["family", "model", "name", "pool", "server", "env", "x"]), inner
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_value_as_spec_is_answered(value: object):
+    document = {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenModelService",
+        "metadata": {"name": "x"},
+        "spec": value,
+    }
+    answers(json.dumps(document))  # JSON is YAML
+
+
+def test_aliases_that_multiply_are_refused_before_they_expand():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 20)]
+
+    assert f"more than {NODES_MAX} values" in refused("\n".join(lines))
+
+
+def test_aliases_that_nest_are_refused_before_they_recurse():
+    lines = ["a0: &a0 [x]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 5000))]
+
+    assert f"deeper than {DEPTH_MAX}" in refused("\n".join(lines))
+
+
+def test_deep_nesting_is_refused():
+    assert f"deeper than {DEPTH_MAX}" in refused("[" * 500_000)
+
+
+def test_a_text_beyond_the_bound_is_refused():
+    assert refused("#" * (BYTES_MAX + 1)) == "f  is larger than 1 MiB: no manifest needs that"
+
+
+def test_a_file_beyond_the_bound_is_refused_without_reading_all_of_it(tmp_path):
+    path = tmp_path / "big.yaml"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 40)
+
+    with pytest.raises(ManifestError, match="larger than 1 MiB"):
+        parse_files([path])
+
+
+def test_many_unknown_keys_are_answered_with_a_bounded_number_of_lines():
+    text = GOOD + "".join(f"  key{i}: 1\n" for i in range(10_000))
+
+    assert len(refused(text).splitlines()) == 51
+
+
+@pytest.mark.parametrize("number", ["9" * 100_000, "1e999", "-" + "1" * 19, "0x" + "f" * 20])
+def test_a_number_beyond_any_field_is_refused(number: str):
+    assert "is too large a number" in refused(f"{GOOD}  replicas: {number}\n")
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system [x]", "!x 1", "!y {a: 1}"])
+def test_tags_are_refused(tag: str):
+    assert "leave it out" in refused(f"{GOOD}  external: {tag}\n")
+
+
+@pytest.mark.parametrize("text", ["", "- a", "a", "a: 1\n---\nb: 2\n", "#" * (BYTES_MAX + 1)])
+def test_a_configuration_that_is_not_one_mapping_is_refused(text: str):
+    with pytest.raises(ManifestError):
+        read_mapping(text, "f")

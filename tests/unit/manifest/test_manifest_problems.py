@@ -1,0 +1,392 @@
+"""What a person reads when a manifest is wrong: where, what, and what would be right."""
+
+from pathlib import Path
+
+import pytest
+
+from lumen_manifest.parse import ManifestError, parse_files, parse_object, parse_text
+
+HEAD = """\
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata:
+  name: clip
+"""
+GOOD = (
+    HEAD
+    + """\
+spec:
+  family: clip
+  model:
+    name: MobileCLIP2-S2
+    runtime: onnx
+  pool: cpu
+"""
+)
+
+
+def problems_of(text: str) -> list[str]:
+    with pytest.raises(ManifestError) as caught:
+        parse_text(text, "clip-service.yaml")
+    return str(caught.value).splitlines()
+
+
+def spec_problem(line: str) -> str:
+    """Give the one problem of a good manifest with one more line in its spec."""
+    (problem,) = problems_of(f"{GOOD}  {line}\n")
+    return problem.partition("  ")[2]
+
+
+def test_a_good_manifest_becomes_a_service():
+    (service,) = parse_text(GOOD, "clip-service.yaml")
+
+    assert service.key == ("default", "clip")
+
+
+def test_a_misspelt_value_is_named_with_its_place_and_the_closest_one():
+    problems = problems_of(GOOD.replace("onnx", '"onxx"'))
+
+    assert problems == [
+        (
+            'clip-service.yaml:9:14  spec.model.runtime: "onxx" is not a runtime. '
+            "Did you mean onnx? (torch, onnx, rknn)"
+        )
+    ]
+
+
+def test_a_misspelt_key_is_named_with_its_place_and_the_closest_one():
+    problems = problems_of(GOOD.replace("runtime", "runtyme"))
+
+    assert problems == [
+        "clip-service.yaml:7:3  spec.model.runtime: is missing. Choose one of torch, onnx, rknn.",
+        (
+            "clip-service.yaml:9:5  spec.model.runtyme: is not a field here. Did you mean runtime? "
+            "(name, runtime, precision, source, expectEmbeddingSpace)"
+        ),
+    ]
+
+
+def test_all_problems_of_a_file_are_reported_in_the_order_of_their_lines():
+    text = GOOD.replace("onnx", "onxx").replace("name: clip", "name: Clip") + "  replicas: many\n"
+
+    lines = [problem.split(":")[1] for problem in problems_of(text)]
+
+    assert lines == ["4", "9", "11"]
+
+
+def test_all_problems_of_all_documents_and_files_are_reported(tmp_path: Path):
+    bad = GOOD.replace("onnx", "onxx")
+    (tmp_path / "one.yaml").write_text(f"{bad}---\n{bad}")
+    (tmp_path / "two.yaml").write_text(bad)
+
+    with pytest.raises(ManifestError) as caught:
+        parse_files([tmp_path / "one.yaml", tmp_path / "none.yaml", tmp_path / "two.yaml"])
+
+    found = [(Path(problem.file).name, problem.line) for problem in caught.value.problems]
+    assert found == [("one.yaml", 9), ("one.yaml", 20), ("none.yaml", 0), ("two.yaml", 9)]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            'replicas: "2"',
+            'spec.replicas: "2" is text, a whole number is needed: write 2 without quotes',
+        ),
+        ("replicas: 1.5", "spec.replicas: 1.5 is not a whole number"),
+        ("replicas: -1", "spec.replicas: -1 is too small: at least 0"),
+        ("replicas: 1001", "spec.replicas: 1001 is too large: at most 1000"),
+        ("replicas:", "spec.replicas: is empty: remove the line, or give it a value."),
+        ("default: maybe", 'spec.default: "maybe" is neither true nor false: write one of the two'),
+        ("aliases: fast", 'spec.aliases: "fast" is no list: put "- " in front of each entry'),
+        (
+            "aliases: [5]",
+            "spec.aliases[0]: 5 is read as a number, text is needed: put it in quotes",
+        ),
+        (
+            "aliases: [no]",
+            (
+                "spec.aliases[0]: a bare true, yes, on or y (false, no, off or n) means false, "
+                "text is needed: put it in quotes"
+            ),
+        ),
+        (
+            "cache: 8Gi",
+            'spec.cache: "8Gi" is no mapping with type, sizeLimit, claimName, shared',
+        ),
+        (
+            "resources: {limits: {cpu: lots}}",
+            (
+                'spec.resources.limits.cpu: "lots" cannot be used: '
+                "write an amount such as 2, 500m or 8Gi"
+            ),
+        ),
+        (
+            "labelSets: [{name: a, include: [Aves]}]",
+            (
+                'spec.labelSets[0].include[0]: "Aves" cannot be used: write rank=name, such as '
+                "class=Aves (ranks: kingdom, phylum, class, order, family, genus, species)"
+            ),
+        ),
+        (
+            "labelSets: [{name: a}, {name: a}]",
+            'spec.labelSets: "a" stands here twice; each name may occur once',
+        ),
+        (
+            "labelSets: [{name: a, labelFormat: latin}]",
+            (
+                'spec.labelSets[0].labelFormat: "latin" is not a label format. '
+                "(common, scientific, path8)"
+            ),
+        ),
+        (
+            "label_sets: []",
+            (
+                "spec.label_sets: is not a field here. Did you mean labelSets? (family, aliases, "
+                "default, model, labelSets, scenes, pool, replicas, autoscaling, server, cache, "
+                "rollout, resources, podTemplate, external)"
+            ),
+        ),
+        (
+            "podTemplate: {labels: {bad key!: x}}",
+            (
+                'spec.podTemplate.labels["bad key!"]: "bad key!" cannot be used: '
+                "write a Kubernetes label key, such as example.com/team"
+            ),
+        ),
+        (
+            "scenes: {threshold: .nan}",
+            "spec.scenes.threshold: .nan is not a number that a manifest can hold",
+        ),
+        ("pool: cuda", "spec.pool: stands here twice, first in line 10: keep one"),
+    ],
+)
+def test_a_wrong_field_says_what_would_be_right(line: str, problem: str):
+    assert spec_problem(line).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ("  pool: cpu\n  external: board:50051\n", "spec.pool"),
+        ("", "spec.pool"),
+        ("  pool: cpu\n  scenes: {preset: oct2025, prompts: [a, b]}\n", "spec.scenes.prompts"),
+        ("  pool: cpu\n  cache: {type: persistentVolumeClaim}\n", "spec.cache.claimName"),
+        ("  pool: cpu\n  cache: {claimName: models}\n", "spec.cache.type"),
+        (
+            "  pool: cpu\n  autoscaling: {minReplicas: 3, maxReplicas: 2}\n",
+            "spec.autoscaling.minReplicas",
+        ),
+        (
+            "  pool: cpu\n  autoscaling: {maxReplicas: 2, metrics: [{type: cpu, target: 80}]}\n",
+            "spec.autoscaling",
+        ),
+        ("  pool: cpu\n  server: {env: [{name: LUMEN_CONFIG}]}\n", "spec.server.env[0].name"),
+        ("  pool: cpu\n  podTemplate: {labels: {lumen.dev/x: a}}\n", "spec.podTemplate.labels"),
+    ],
+)
+def test_a_rule_over_several_fields_names_the_field_to_change(spec: str, path: str):
+    (problem,) = problems_of(GOOD.replace("  pool: cpu\n", spec))
+
+    assert problem.partition("  ")[2].startswith(f"{path}: ")
+
+
+def test_rknn_needs_a_precision_that_is_said():
+    (problem,) = problems_of(GOOD.replace("onnx", "rknn"))
+
+    assert problem.endswith(
+        "spec.model.precision: runtime rknn computes in fp16 or int8: say which"
+    )
+
+
+def test_several_broken_rules_are_reported_together():
+    text = GOOD.replace("family: clip", "family: bioclip") + "  external: a:1\n  scenes: {}\n"
+
+    assert {problem.split()[1] for problem in problems_of(text)} == {"spec.pool:", "spec.scenes:"}
+
+
+@pytest.mark.parametrize("name", ["Clip", "1clip", "clip.x", "clip-", "x" * 51, "clip\u00e9"])
+def test_a_name_that_makes_no_service_name_is_refused(name: str):
+    (problem,) = problems_of(GOOD.replace("name: clip\n", f"name: {name}\n", 1))
+
+    assert problem.startswith("clip-service.yaml:4:9  metadata.name: ")
+
+
+def test_two_services_with_one_name_are_refused_with_both_places():
+    (problem,) = problems_of(f"{GOOD}---\n{GOOD}")
+
+    assert problem == (
+        'clip-service.yaml:15:9  metadata.name: "clip" is taken by the LumenModelService '
+        "of line 4: choose another"
+    )
+
+
+def test_one_name_in_two_namespaces_is_two_services():
+    other = GOOD.replace("  name: clip\n", "  name: clip\n  namespace: other\n", 1)
+
+    keys = [service.key for service in parse_text(f"{GOOD}---\n{other}", "x")]
+
+    assert keys == [("default", "clip"), ("other", "clip")]
+
+
+def test_two_services_with_one_name_in_two_files_are_refused(tmp_path: Path):
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(GOOD)
+
+    with pytest.raises(ManifestError, match=r"b\.yaml:4:9 .* is taken by .*a\.yaml:4"):
+        parse_files([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "clip-service.yaml  holds no manifest: it is empty"),
+        ("# only a comment\n---\n", "clip-service.yaml  holds no manifest: it is empty"),
+        (
+            "- a\n",
+            (
+                "clip-service.yaml:1:1  a manifest is a mapping with apiVersion, kind, metadata "
+                "and spec, not a list"
+            ),
+        ),
+        (
+            "kind: LumenModelService\n",
+            "clip-service.yaml:1:1  apiVersion: is missing: write apiVersion: lumen.dev/v1alpha1",
+        ),
+        (
+            "apiVersion: lumen.dev/v1alpha1\n",
+            "clip-service.yaml:1:1  kind: is missing: write LumenModelService or LumenNodePool",
+        ),
+        (
+            "apiVersion: lumen.dev/v1\nkind: LumenModelService\n",
+            (
+                'clip-service.yaml:1:13  apiVersion: "lumen.dev/v1" is not known here: '
+                "write lumen.dev/v1alpha1"
+            ),
+        ),
+        (
+            "apiVersion: lumen.dev/v1alpha1\nkind: LumenModelServise\n",
+            (
+                'clip-service.yaml:2:7  kind: "LumenModelServise" is not a kind of Lumen. '
+                "Did you mean LumenModelService? (LumenModelService, LumenNodePool)"
+            ),
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\n",
+            (
+                "clip-service.yaml:2:7  kind: v1 ConfigMap is not Lumen's. A file for Lumen holds "
+                "LumenModelService and LumenNodePool; keep other objects in files of their own and "
+                "apply them with kubectl"
+            ),
+        ),
+        (
+            "a:\n\tb: 1\n",
+            "clip-service.yaml:2:1  a tab stands in the indentation: use spaces",
+        ),
+        (
+            "a: [1, 2\n",
+            (
+                "clip-service.yaml:2:1  not YAML: while parsing a flow sequence; "
+                "did not find expected ',' or ']'"
+            ),
+        ),
+        ("a: \x07\n", "clip-service.yaml:1:4  the character U+0007 is not allowed: remove it"),
+        ("a: *b\n", "clip-service.yaml:1:4  *b: no complete anchor &b stands before it"),
+        ("a: &a [*a]\n", "clip-service.yaml:1:8  *a: no complete anchor &a stands before it"),
+        ("? [a]\n: b\n", "clip-service.yaml:1:3  a key must be text, not a list or mapping"),
+    ],
+)
+def test_a_file_that_is_no_manifest_says_so_with_its_place(text: str, problem: str):
+    assert problems_of(text) == [problem]
+
+
+def test_what_stands_before_a_syntax_error_is_reported_too():
+    problems = problems_of(f"{GOOD.replace('onnx', 'onxx')}---\na: [\n")
+
+    assert [problem.split(":")[1] for problem in problems] == ["9", "13"]
+
+
+def test_a_file_that_is_not_utf_8_names_the_place(tmp_path: Path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"# ok\nname: caf\xe9\n")
+
+    with pytest.raises(ManifestError, match=r"latin\.yaml:2:10  is not UTF-8"):
+        parse_files([path])
+
+
+def test_a_folder_is_no_manifest(tmp_path: Path):
+    with pytest.raises(ManifestError, match="cannot be read: Is a directory"):
+        parse_files([tmp_path])
+
+
+def test_comments_anchors_and_merge_keys_work():
+    text = f"""\
+# a comment
+{HEAD}\
+spec: &spec
+  family: clip
+  model: {{name: MobileCLIP2-S2, runtime: onnx}}   # another
+  pool: cpu
+---
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {{name: second}}
+spec:
+  <<: &base {{family: clip, pool: cpu, replicas: 3}}
+  pool: cuda
+  model: &model {{name: MobileCLIP2-S4, runtime: onnx}}
+---
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {{name: third, labels: &labels {{team: birds}}}}
+spec:
+  family: bioclip
+  model: {{name: bioclip-2, runtime: onnx}}
+  pool: cpu
+  podTemplate: {{labels: *labels}}
+"""
+    first, second, third = parse_text(text, "x")
+
+    assert (first.spec.pool, second.spec.pool, second.spec.replicas) == ("cpu", "cuda", 3)
+    assert third.spec.pod_template.labels == {"team": "birds"}
+
+
+def test_times_and_dates_stay_text_as_kubectl_reads_them():
+    (service,) = parse_text(f"{GOOD}  aliases: [12:30, 2024-01-31]\n", "x")
+
+    assert service.spec.aliases == ("12:30", "2024-01-31")
+
+
+def test_a_bare_number_is_a_quantity():
+    (service,) = parse_text(f"{GOOD}  resources: {{limits: {{cpu: 2, memory: 1.5}}}}\n", "x")
+
+    assert service.spec.resources.limits == {"cpu": "2", "memory": "1.5"}
+
+
+def test_an_object_of_the_api_server_is_taken_with_its_metadata(service_document):
+    document = service_document()
+    document["metadata"] |= {
+        "uid": "u",
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "generation": 3,
+        "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}],
+    }
+    document["status"] = {"ready": "1/1", "someday": {"new": True}}
+
+    service = parse_object(document)
+
+    assert (service.metadata.generation, service.status.ready) == (3, "1/1")
+
+
+def test_an_object_that_breaks_a_rule_names_the_field_without_a_file(service_document):
+    with pytest.raises(ManifestError) as caught:
+        parse_object(service_document(replicas=-1))
+
+    assert str(caught.value) == "spec.replicas: -1 is too small: at least 0"
+
+
+@pytest.mark.parametrize("document", [{}, {"kind": "Pod"}, {"kind": ["LumenModelService"]}])
+def test_another_object_is_refused(document):
+    with pytest.raises(ManifestError, match="is not Lumen's"):
+        parse_object(document)
