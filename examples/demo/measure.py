@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from draw import ANIMALS, OTHERS, SUBJECTS, Look, Subject, draw
-from PIL import Image
+from PIL import Image, ImageDraw
 from tokenizers import Tokenizer
 
 MODELS = Path(__file__).resolve().parent / "models"
-# The prompts of preset oct2025, and the labels a caller sees.
+# The prompts of preset oct2025 by the label that a caller sees, and what the others differ in.
 SCENES: dict[str, str] = {
     "person": "a photo of a person",
     "animal": "a photo of an animal",
@@ -31,7 +31,16 @@ SCENES: dict[str, str] = {
     "object": "a photo of an object",
     "landscape": "a photo of a landscape",
 }
+AUG2025: dict[str, str] = {
+    "animal": "a photo of an animal",
+    "bird": "a photo of a bird",
+    "insect": "a photo of an insect",
+    "human-made object": "a photo of a human-made object",
+    "landscape": "a photo of a landscape",
+    "abstract painting": "an abstract painting",
+}
 ROUTED = "animal"
+_ROUTES = frozenset({"animal", "bird", "insect"})
 THRESHOLD, MARGIN = 0.5, 0.1
 # Training draws seeds from 0, expected.json from 500,000; measuring begins beyond both.
 FIRST_UNSEEN_SEED = 2_000_000
@@ -103,7 +112,7 @@ def _unit(vectors: Vectors) -> Vectors:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What smart_classify says: the source, the best label and the share of the routed scene."""
+    """What smart_classify says: the source, the best label, and the shares that decided it."""
 
     source: str
     label: str
@@ -114,12 +123,14 @@ class Answer:
 class Cascade:
     """smart_classify over the two demo models."""
 
-    def __init__(self, models: Path = MODELS, threads: int = 1) -> None:
-        """Load both models from `models`."""
+    def __init__(
+        self, models: Path = MODELS, threads: int = 1, scenes: dict[str, str] = SCENES
+    ) -> None:
+        """Load both models from `models`; `scenes` maps labels to prompts."""
         self.clip = Towers(models / "demo-clip", threads)
         self.bioclip = Towers(models / "demo-bioclip", threads)
-        self._scenes = list(SCENES)
-        self._scene_vectors = self.clip.texts(list(SCENES.values()))
+        self._scenes = list(scenes)
+        self._scene_vectors = self.clip.texts(list(scenes.values()))
         dataset = self.bioclip.info["datasets"]["drawn-species"]
         folder = self.bioclip.folder
         self._species = [name for _, name in json.loads((folder / dataset["labels"]).read_text())]
@@ -133,8 +144,8 @@ class Cascade:
 
     def _answer(self, scene: Vectors, species: Vectors) -> Answer:
         share = dict(zip(self._scenes, scene.tolist(), strict=True))
-        routed = share[ROUTED]
-        other = max(value for name, value in share.items() if name != ROUTED)
+        routed = sum(value for name, value in share.items() if name in _ROUTES)
+        other = max(value for name, value in share.items() if name not in _ROUTES)
         if routed >= THRESHOLD and routed - other >= MARGIN:
             name = self._species[int(species.argmax())]
             return Answer("bioclip_classification", name, routed, other)
@@ -191,24 +202,46 @@ def _right(subject: Subject) -> str:
     return subject.name if subject.lineage else subject.scene
 
 
+def nonsense() -> dict[str, Image.Image]:
+    """Return pictures of nothing that the models know."""
+    page = Image.new("RGB", (256, 256), "white")
+    lines = "\n".join("The quick brown fox jumps over the lazy dog." for _ in range(16))
+    ImageDraw.Draw(page).multiline_text((8, 8), lines, fill="black")
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    return {
+        "grey": Image.new("RGB", (256, 256), (128, 128, 128)),
+        "noise": Image.fromarray(noise),
+        "a page of text": page,
+    }
+
+
 def main() -> None:
-    """Print the figures for both styles."""
+    """Print the figures for both styles, and what is said of pictures of nothing known."""
     parser = argparse.ArgumentParser(description="Measure the demo models on unseen drawings.")
-    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--models", type=Path, default=MODELS, help="(%(default)s)")
     parser.add_argument("--seeds", type=int, default=20, help="pictures a subject (%(default)s)")
     parser.add_argument("--wrong", action="store_true", help="list what was answered wrongly")
     options = parser.parse_args()
     cascade = Cascade(options.models)
     seeds = range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + options.seeds)
-    print("style    scene  species  36 names  non-animals sent to BioCLIP")
+    print("style    scene   species  36 names  non-animals sent to BioCLIP")
     for look in Look:
         f = measure(cascade, look, seeds)
         print(
-            f"{look:<8} {f.scene:5.1%}   {f.species:6.1%}    {f.objects:6.1%}"
-            f"  {f.strays} of {f.others}"
+            f"{look:<8} {f.scene:6.1%}  {f.species:6.1%}   {f.objects:6.1%}"
+            f"   {f.strays} of {f.others}"
         )
         if options.wrong:
             print("\n".join(confusions(cascade, look, seeds)))
+    f = measure(Cascade(options.models, scenes=AUG2025), Look.SEEN, seeds)
+    print(f"\npreset aug2025: species {f.species:.1%}, sent to BioCLIP {f.strays} of {f.others}")
+    print("\npictures of nothing it knows")
+    things = nonsense()
+    for name, answer in zip(things, cascade.answers(list(things.values())), strict=True):
+        print(
+            f"{name:<16} {answer.label} ({answer.source}), animal {answer.routed_share:.2f},"
+            f" best other {answer.best_other_share:.2f}"
+        )
 
 
 if __name__ == "__main__":

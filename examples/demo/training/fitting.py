@@ -1,5 +1,6 @@
 """Fit open_clip's own CLIP class to drawings and captions, on a CPU."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -17,8 +18,10 @@ from training.progress import Progress
 
 EMBEDDING_DIM = 128
 BATCH = 192
-# A larger factor makes the scores surer than the pictures warrant; learned within this bound.
-LARGEST_LOGIT_SCALE = 40.0
+# Training settles near 16, since several captions of a batch share one picture's probability.
+# On unseen seeds the log loss over 36 names falls until 30 and hardly after; on an unseen style
+# every further step makes wrong answers surer.
+LOGIT_SCALE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,11 @@ def fit(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=float(np.log(LARGEST_LOGIT_SCALE)))
         loss_value = 0.9 * loss_value + 0.1 * loss.item() if step > 1 else loss.item()
         progress.at(step, f"loss {loss_value:.3f}")
-    progress.end(f"loss {loss_value:.3f}, logit scale {model.logit_scale.exp().item():.1f}")
+    progress.end(f"loss {loss_value:.3f}, learned logit scale {model.logit_scale.exp().item():.1f}")
+    with torch.no_grad():
+        model.logit_scale.fill_(math.log(LOGIT_SCALE))
     return model.to(memory_format=torch.contiguous_format).eval()
 
 
