@@ -14,7 +14,7 @@ from lumen_resources.model_info import FILE_NAME, FileDigest, ModelInfo, parse, 
 from lumen_resources.pins import check_revision, lock_of
 from lumen_resources.plan import Wanted, local_files, plan_files, proven
 from lumen_resources.progress import Phase, Progress
-from lumen_resources.sources.http import revision_fits
+from lumen_resources.sources.protocol import revision_fits
 from lumen_resources.transfer import FROM_LOCK, IN_PLACE
 from lumen_resources.verify import inside, verify_files
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources import lock_file
+from lumen_resources import lock_file, older_caches
 from lumen_resources.cached import Cached
 from lumen_resources.describe import Subject, describe
 from lumen_resources.digests import bytes_digest, stat_identity
@@ -31,7 +31,6 @@ from lumen_resources.model_info import FILE_NAME, FileDigest, parse
 from lumen_resources.pins import check_revision
 from lumen_resources.plan import plan_files, proven, remote_files
 from lumen_resources.progress import Phase, Progress
-from lumen_resources.sources.http import TransientError
 from lumen_resources.sources.open import open_source, source_uri
 from lumen_resources.sources.protocol import (
     FolderSource,
@@ -39,6 +38,7 @@ from lumen_resources.sources.protocol import (
     RetryPolicy,
     Snapshot,
     SourceAccess,
+    TransientError,
 )
 from lumen_resources.transfer import fetch_missing, wait_s
 from lumen_resources.verify import agrees
@@ -66,7 +66,19 @@ def fetch_and_verify(
     Files that are here and right are used without the network; what is missing is fetched into a
     side folder and moved into place when all of it is verified. Raises ResourceError.
     """
-    options = options or FetchOptions()
+    model = _verified(config, cache_dir, source_dir, progress, options or FetchOptions())
+    older_caches.adopt(model)
+    progress.begin(Phase.DONE)
+    return model
+
+
+def _verified(
+    config: ServerConfig,
+    cache_dir: Path,
+    source_dir: Path,
+    progress: Progress,
+    options: FetchOptions,
+) -> VerifiedModel:
     uri = source_uri(config)
     if _is_read_in_place(uri):
         source = open_source(uri, source_dir, options.access)
@@ -80,7 +92,6 @@ def fetch_and_verify(
         except (ChecksumMismatchError, FileMissingError) as error:
             damage, model = error, None
         if model is not None:
-            progress.begin(Phase.DONE)
             return model
     try:
         remote = open_source(uri, source_dir, options.access)
@@ -90,9 +101,7 @@ def fetch_and_verify(
             raise damage from None
         raise
     with contextlib.closing(remote):
-        model = _Fetch(cached, remote, progress, options).run()
-    progress.begin(Phase.DONE)
-    return model
+        return _Fetch(cached, remote, progress, options).run()
 
 
 def open_verified(config: ServerConfig, cache_dir: Path, source_dir: Path) -> VerifiedModel:

@@ -17,8 +17,8 @@ from lumen_resources.errors import ModelInfoError, from_os_error
 FILE_NAME = "model_info.json"
 MAX_BYTES = 8 * 1024 * 1024
 MAX_FILES = 10_000
-# Names that Lumen itself writes into a model's folder: a source may not write them.
-RESERVED = ("lumen.lock.json", ".lumen")
+# What Lumen itself writes into a model's folder (locks, computed vectors): no source may.
+RESERVED = ("lumen.lock.json", ".lumen", "prepared", "codes")
 
 
 def relative_path(path: str) -> str:

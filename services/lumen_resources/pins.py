@@ -9,7 +9,7 @@ from lumen_resources.digests import overall
 from lumen_resources.errors import ChecksumMismatchError, ResourceNotFoundError
 from lumen_resources.lock_file import Lock, locked_files
 from lumen_resources.model_info import FILE_NAME
-from lumen_resources.sources.http import revision_fits
+from lumen_resources.sources.protocol import revision_fits
 
 
 def check_revision(config: ServerConfig, resolved: str, where: str) -> None:

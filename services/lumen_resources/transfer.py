@@ -17,8 +17,13 @@ from lumen_resources.digests import BLOCK_BYTES, digest_of
 from lumen_resources.errors import ChecksumMismatchError, DiskFullError, translated
 from lumen_resources.model_info import FileDigest
 from lumen_resources.progress import Phase, Progress
-from lumen_resources.sources.http import RangeRefusedError, TransientError
-from lumen_resources.sources.protocol import Part, RemoteSource, RetryPolicy
+from lumen_resources.sources.protocol import (
+    Part,
+    RangeRefusedError,
+    RemoteSource,
+    RetryPolicy,
+    TransientError,
+)
 
 # Room for the lock, the lease and model_info.json beside the files.
 SLACK_BYTES = 1024 * 1024

@@ -19,18 +19,17 @@ from lumen_resources.errors import (
     UnauthorizedError,
 )
 from lumen_resources.model_info import FILE_NAME, MAX_BYTES, parse
-from lumen_resources.sources.protocol import Part, Snapshot, SourceAccess
+from lumen_resources.sources.protocol import (
+    Part,
+    RangeRefusedError,
+    Snapshot,
+    SourceAccess,
+    TransientError,
+    revision_fits,
+)
 
 MAX_REDIRECTS = 5
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
-
-class TransientError(SourceUnavailableError):
-    """The source failed in a way that may pass; `retry_after_s` is what it asked for, if it did."""
-
-    def __init__(self, message: str, *, remedy: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message, remedy=remedy)
-        self.retry_after_s = retry_after_s
 
 
 class HttpSource:
@@ -143,18 +142,6 @@ class HttpSource:
             remedy="Put one that may read it into the key `token` of the Secret that "
             "spec.model.source.secretRef names (on one machine: LUMEN_SOURCE_TOKEN).",
         )
-
-
-class RangeRefusedError(TransientError):
-    """The source does not have the range: what was kept is of no use."""
-
-
-def revision_fits(asked: str, resolved: str) -> bool:
-    """Whether a revision that was asked for is the resolved one, or stands for whatever is there.
-
-    A folder has no branches: `main` and nothing mean its present content.
-    """
-    return asked in {"", "main"} or (len(asked) >= 7 and resolved.startswith(asked))
 
 
 def _is_loopback(host: str) -> bool:

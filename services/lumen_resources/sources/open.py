@@ -5,7 +5,6 @@ from urllib.parse import unquote, urlsplit
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ConfigError, UnsupportedSourceError
-from lumen_resources.sources.http import HttpSource
 from lumen_resources.sources.protocol import FolderSource, RemoteSource, SourceAccess
 
 WORKING = "file://, pvc://, https:// and http://"
@@ -34,6 +33,9 @@ def open_source(uri: str, source_dir: Path, access: SourceAccess) -> FolderSourc
     if parts.scheme == "pvc":
         return FolderSource(uri, _claim_path(uri, source_dir))
     if parts.scheme in {"https", "http"}:
+        # httpx takes longer to import than a folder takes to verify.
+        from lumen_resources.sources.http import HttpSource  # noqa: PLC0415
+
         return HttpSource(uri, access)
     known = (
         f"{parts.scheme}:// is not available in this version"

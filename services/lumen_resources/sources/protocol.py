@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lumen_resources.errors import SourceUnavailableError
 from lumen_resources.model_info import FileDigest
 
 
@@ -74,3 +75,23 @@ class SourceAccess:
     connect_s: float = 10.0
     read_s: float = 30.0
     retries: RetryPolicy = RetryPolicy()
+
+
+class TransientError(SourceUnavailableError):
+    """The source failed in a way that may pass; `retry_after_s` is what it asked for, if it did."""
+
+    def __init__(self, message: str, *, remedy: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
+
+class RangeRefusedError(TransientError):
+    """The source does not have the range: what was kept is of no use."""
+
+
+def revision_fits(asked: str, resolved: str) -> bool:
+    """Whether a revision that was asked for is the resolved one, or stands for whatever is there.
+
+    A folder has no branches: `main` and nothing mean its present content.
+    """
+    return asked in {"", "main"} or (len(asked) >= 7 and resolved.startswith(asked))
