@@ -23,6 +23,8 @@ def _importable(name: str, path: Path) -> ModuleType:
 _BUILDERS = Path(__file__).parent / "integration"
 tiny_models = _importable("tiny_models", _BUILDERS / "tiny_models.py")
 _importable("serving_servers", _BUILDERS / "serving_servers.py")
+_importable("http2_pings", _BUILDERS / "http2_pings.py")
+_importable("wire_servers", _BUILDERS / "wire_servers.py")
 _importable("wire_messages", Path(__file__).parent / "unit" / "wire_messages.py")
 _importable("router_world", _BUILDERS / "router_world.py")
 _importable("fault_server", _BUILDERS / "fault_server.py")
