@@ -188,8 +188,8 @@ PATTERNS: tuple[Pattern, ...] = tuple(
 
 
 def _as_text(value: object) -> object:
-    """Read a bare number as Kubernetes does: `cpu: 2` means the quantity "2"."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    """Read a bare whole number as a CRD may: `cpu: 2` means the quantity "2"; 1.5 needs quotes."""
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value
 
@@ -202,6 +202,7 @@ Quantity = Annotated[
         {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "x-kubernetes-int-or-string": True,
+            "minimum": 0,
             "pattern": QUANTITY.regex,
             "maxLength": 32,
         }

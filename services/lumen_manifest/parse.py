@@ -258,6 +258,7 @@ def _problems(finding: Finding, schema: Schema, file: str, place: Place) -> Iter
     kind = "key" if finding.type == "extra_forbidden" else "value"
     if location and location[-1] == "[key]":
         location, kind = location[:-1], "key"
+        finding = finding._replace(location=("key",))
     message = sentence(finding, schema_at(schema, location), schema_at(schema, location[:-1]))
     yield Problem(file, *place(location, kind), path_text(location), message)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 Schema = dict[str, Any]
 
-_DROPPED = frozenset({"title", "propertyNames", "uniqueItems"})
+_DROPPED = frozenset({"title", "uniqueItems"})
 
 
 def structural_schema(model: type[BaseModel]) -> Schema:
@@ -82,7 +82,7 @@ def _resolved(node: Schema, definitions: Schema) -> Schema:
 
 def _rewrite_map(node: Schema, definitions: Schema) -> None:
     """Say a mapping with constrained keys as the API server can: values by schema, keys by CEL."""
-    keys = _resolved(node.get("propertyNames", {}), definitions)
+    keys = _resolved(node.pop("propertyNames", {}), definitions)
     values = node.pop("patternProperties", None)
     if values:
         (node["additionalProperties"],) = values.values()

@@ -84,7 +84,8 @@ def noun_of(location: tuple[str | int, ...]) -> str:
 
 
 def _choice(finding: Finding, schema: Schema) -> str:
-    options = [str(option) for option in schema.get("enum", [])]
+    expected = re.findall(r"'([^']+)'", str(finding.details.get("expected", "")))  # of a key
+    options = [str(option) for option in schema.get("enum", expected)]
     value = finding.value
     hint = closest(value, options) if isinstance(value, str) else ""
     return f"{shown(value)} is not {noun_of(finding.location)}.{hint} ({', '.join(options)})"

@@ -151,6 +151,17 @@ def test_a_default_of_an_object_with_rules_satisfies_them_as_it_stands():
     }
 
 
+def test_keys_out_of_a_closed_set_are_a_rule():
+    (_, pool) = schemas()
+
+    assert pool["properties"]["spec"]["properties"]["images"]["x-kubernetes-validations"] == [
+        {
+            "rule": "self.all(key, key in ['torch', 'onnx', 'rknn'])",
+            "message": "its keys are torch, onnx, rknn",
+        }
+    ]
+
+
 def test_status_has_no_defaults():
     for schema in schemas():
         assert [p for p, node in nodes(schema["properties"]["status"]) if "default" in node] == []

@@ -358,9 +358,31 @@ def test_times_and_dates_stay_text_as_kubectl_reads_them():
 
 
 def test_a_bare_number_is_a_quantity():
-    (service,) = parse_text(f"{GOOD}  resources: {{limits: {{cpu: 2, memory: 1.5}}}}\n", "x")
+    (service,) = parse_text(f"{GOOD}  resources: {{limits: {{cpu: 2, memory: 1.5Gi}}}}\n", "x")
 
-    assert service.spec.resources.limits == {"cpu": "2", "memory": "1.5"}
+    assert service.spec.resources.limits == {"cpu": "2", "memory": "1.5Gi"}
+
+
+def test_a_fraction_of_a_quantity_needs_quotes_as_on_the_api_server():
+    problem = spec_problem("resources: {limits: {cpu: 1.5}}")
+
+    assert problem == (
+        "spec.resources.limits.cpu: 1.5 is read as a number, text is needed: put it in quotes"
+    )
+
+
+def test_a_key_out_of_a_closed_set_names_the_choices():
+    pool = (
+        "apiVersion: lumen.dev/v1alpha1\nkind: LumenNodePool\nmetadata: {name: mine}\n"
+        "spec: {accelerator: cpu, images: {onxx: mine:1}}\n"
+    )
+
+    assert problems_of(pool) == [
+        (
+            'clip-service.yaml:4:35  spec.images.onxx: "onxx" is not a key. Did you mean onnx? '
+            "(torch, onnx, rknn)"
+        )
+    ]
 
 
 def test_an_object_of_the_api_server_is_taken_with_its_metadata(service_document):
