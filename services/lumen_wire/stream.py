@@ -11,12 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from structlog.contextvars import bind_contextvars
 
 from lumen_wire.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
 from lumen_wire.deadline import DEFAULT_S, Deadline
 from lumen_wire.drain import Drain
-from lumen_wire.errors import Cancelled, DeadlineExceeded, WireError, to_inband, to_inband_meta
+from lumen_wire.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidArgument,
+    WireError,
+    to_inband,
+    to_inband_meta,
+)
 from lumen_wire.interceptors import REQUEST_ID_META, settled
 from lumen_wire.meta import ErrorMode
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -44,6 +52,18 @@ class StreamOptions:
     # The shared switch that ends idle streams when the process stops.
     drain: Drain | None = None
     on_rejected: Callable[[Rejected], None] | None = None
+
+
+MALFORMED = object()
+"""What stands for a message that is no InferRequest; the stream itself is unharmed by it."""
+
+
+def parse_request(raw: bytes) -> object:
+    """Return the InferRequest, or MALFORMED: gRPC would end the stream with a fault of ours."""
+    try:
+        return pb.InferRequest.FromString(raw)
+    except DecodeError:
+        return MALFORMED
 
 
 async def serve_stream(
@@ -116,6 +136,9 @@ class _Stream:
             message = await self._context.read()
             if message is grpc.aio.EOF:
                 break
+            if message is MALFORMED:
+                self._accept([_malformed()])
+                continue
             self._accept(self._assembler.push(message))
             self._watch_silence()
         self._half_closed = True
@@ -259,6 +282,10 @@ class _Stream:
 
     def _alone(self) -> bool:
         return self._in_flight == 1 and not self._assembler.open_count and self._failure is None
+
+
+def _malformed() -> Rejected:
+    return Rejected("", "", InvalidArgument("A message of this stream is not an InferRequest."))
 
 
 async def _called(

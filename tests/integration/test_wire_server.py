@@ -73,6 +73,15 @@ async def test_the_older_service_name_gives_the_same_answers():
         assert [r.result async for r in infer(iter([a_text()]))] == [b"5"]
 
 
+async def test_what_is_sent_where_nothing_is_asked_for_is_ignored():
+    async with a_script_server(Script()) as (channel, _, _):
+        call = channel.unary_unary(
+            f"/{INFERENCE}/GetCapabilities", response_deserializer=pb.Capability.FromString
+        )
+
+        assert (await call(b"\xff\xff")).service_name == "script"
+
+
 async def health_of(channel: grpc.aio.Channel) -> dict[str, int]:
     stub = health_pb2_grpc.HealthStub(channel)
     names = ("", "liveness", INFERENCE)

@@ -211,6 +211,21 @@ async def test_a_request_whose_work_was_cancelled_inside_is_answered_too():
     assert got["g"].result == b"5"
 
 
+async def test_a_message_that_is_no_request_fails_alone_and_is_the_callers_fault():
+    async with a_script_server(Script()) as (channel, _, _), asyncio.timeout(WAIT_S):
+        call = channel.stream_stream(
+            "/home_native.v1.Inference/Infer", response_deserializer=pb.InferResponse.FromString
+        )()
+        for raw in (b"\xff\xff\xff\xff", b"\x0a\x02\xff\xfe"):
+            await call.write(raw)
+            error = (await call.read()).error
+            assert error.code == pb.ERROR_CODE_INVALID_ARGUMENT
+            assert error.message == "A message of this stream is not an InferRequest."
+        await call.write(a_text().SerializeToString())
+        assert (await call.read()).result == b"5"
+        call.cancel()
+
+
 # Bounds, deadlines, cancel
 
 
