@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 BLOCK_ROWS = 4096
 _VERSION = 1
+_SAMPLED_ROWS = 8192
 _LEVELS = 127
 
 
@@ -52,31 +53,44 @@ _ARRAYS = ("codes", "scales", "lengths", "rests", "centre")
 
 
 def unit_blocks(matrix: NDArray[np.floating]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield (rows, unit rows float32) block by block; a memory map is never read at once."""
+    """Yield (rows, unit rows float32) block by block; a memory map is never read at once.
+
+    A unit row is wrong by a length of no more than `rounding(D)`.
+    """
     for start in range(0, len(matrix), BLOCK_ROWS):
         block = np.asarray(matrix[start : start + BLOCK_ROWS], np.float32)
-        squares = np.einsum("ij,ij->i", block, block, dtype=np.float64)
-        lengths = np.sqrt(np.maximum(squares, np.finfo(np.float64).tiny))
-        yield slice(start, start + len(block)), block / lengths[:, None].astype(np.float32)
+        squares = np.einsum("ij,ij->i", block, block)
+        lengths = np.sqrt(np.maximum(squares, np.finfo(np.float32).tiny))
+        yield slice(start, start + len(block)), block / lengths[:, None]
+
+
+def rounding(dim: int) -> float:
+    """Return a bound of the relative error of a float32 sum of `dim` products, in any order."""
+    return (dim + 8) * 2.0**-24
 
 
 def encode(matrix: NDArray[np.floating]) -> Codes:
-    """Return the codes of a matrix [N, D]; two passes, some blocks of memory beside the result."""
+    """Return the codes of a matrix [N, D]; needs some blocks of memory beside the result."""
     rows, dim = matrix.shape
-    total = np.zeros(dim, np.float64)
-    for _, block in unit_blocks(matrix):
-        total += block.sum(axis=0, dtype=np.float64)
-    centre = (total / rows).astype(np.float32)
     made = Codes(
         codes=np.empty((dim, rows), np.int8),
         scales=np.empty(rows, np.float32),
         lengths=np.empty(rows, np.float32),
         rests=np.empty(rows, np.float32),
-        centre=centre,
+        centre=_centre(matrix),
     )
     for at, block in unit_blocks(matrix):
         _encode_block(block, at, made)
     return made
+
+
+def _centre(matrix: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return about the mean row: any is right, so some thousand rows from all over will do."""
+    stride = max(1, len(matrix) // _SAMPLED_ROWS)
+    blocks = unit_blocks(matrix[::stride])
+    total = sum((block.sum(axis=0, dtype=np.float64) for _, block in blocks), np.float64(0))
+    centre: NDArray[np.float32] = np.asarray(total / len(matrix[::stride]), np.float32)
+    return centre
 
 
 def _encode_block(block: NDArray[np.float32], at: slice, into: Codes) -> None:
@@ -91,13 +105,13 @@ def _encode_block(block: NDArray[np.float32], at: slice, into: Codes) -> None:
     into.lengths[at] = _lengths(levels)
     np.subtract(block, levels, out=block)
     # And the float32 rounding of the unit row and of these steps, which the rest does not see.
-    into.rests[at] = _lengths(block) + np.float32(1e-6)
+    into.rests[at] = _lengths(block) + np.float32(rounding(block.shape[1]) + 1e-6)
 
 
 def _lengths(block: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the lengths of rows, widened by more than a float32 sum of that many can lose."""
     lengths: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", block, block))
-    return lengths * np.float32(1 + (block.shape[1] + 8) * 2.0**-24)
+    return lengths * np.float32(1 + rounding(block.shape[1]))
 
 
 def encode_cached(matrix: NDArray[np.floating], cache: CodeCache | None) -> Codes:

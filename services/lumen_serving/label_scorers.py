@@ -5,6 +5,7 @@
 that an answer does not depend on the other queries of a batch.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 
 from lumen_serving.backends import ort
 from lumen_serving.integer_graph import CODES, QUERY, SCALES, SCORES, integer_product
-from lumen_serving.label_codes import Codes, unit_blocks
+from lumen_serving.label_codes import Codes, rounding, unit_blocks
 
 Floats = NDArray[np.float32]
 # More at once is no quicker a query, and 450,000 x 16 scores are 29 MB.
-_QUERIES_AT_ONCE = 16
+_QUERIES_AT_ONCE = 32
 # The product's own rounding, to float32 and by the scale, relative to the largest it can be.
 _ROUNDING = 2.0**-21
 
@@ -46,7 +47,10 @@ class Scorer(Protocol):
     rests: Floats
 
     def approximate(self, queries: Floats) -> Iterator[Approximation]:
-        """Yield one approximation for each unit row of [Q, D]; its scores may be written to."""
+        """Yield one approximation for each unit row of [Q, D].
+
+        Its scores may be written to, and are good until the next one is asked for.
+        """
         ...
 
     def refined(self, query: Floats, first: Approximation) -> Approximation:
@@ -70,7 +74,7 @@ class FloatScorer:
         self.lengths = np.ones(rows, np.float32)
         self.rests = np.zeros(rows, np.float32)
         # Of a sum of `dim` products in any order, and of rounding the unit rows; doubled.
-        self._error = 2.0 * (dim + 8) * 2.0**-24
+        self._error = 2.0 * rounding(dim)
 
     def approximate(self, queries: Floats) -> Iterator[Approximation]:
         """Score the queries one by one: a product of several adds up in another order."""
@@ -99,7 +103,9 @@ class IntegerScorer:
         self._codes = codes
         self._levels, zero_point = _query_levels()
         self._zero_point = np.float32(zero_point)
-        self.lengths, self.rests = codes.lengths, codes.rests
+        self._buffers = threading.local()
+        # Plain views: numpy's memmap class costs more than small gathers themselves.
+        self.lengths, self.rests = np.asarray(codes.lengths), np.asarray(codes.rests)
         dim, rows = codes.codes.shape
         self._session = ort.Session(
             integer_product(rows, dim, zero_point),
@@ -114,7 +120,7 @@ class IntegerScorer:
             some = queries[start : start + _QUERIES_AT_ONCE]
             levels, steps = self._quantised(some)
             rests = some - levels * steps[:, None]
-            product = self._product(levels)
+            product = self._product(levels, into="coarse")
             for query, scores, step, rest in zip(some, product, steps, rests, strict=True):
                 yield self._bounded(query, scores, float(step), rest, coarse=True)
 
@@ -123,7 +129,7 @@ class IntegerScorer:
         levels, steps = self._quantised(query[None])
         rest = query - levels[0] * steps[0]
         (fine,), (fine_step,) = self._quantised(rest[None])
-        scores = self._product(fine[None])[0]
+        scores = self._product(fine[None], into="fine")[0]
         scores *= np.float32(fine_step / first.scale)
         scores += first.scores
         left = rest - fine * fine_step
@@ -139,9 +145,16 @@ class IntegerScorer:
         steps = np.maximum(np.abs(queries).max(axis=1), np.float32(1e-30)) / self._levels
         return np.rint(queries / steps[:, None]), steps
 
-    def _product(self, levels: Floats) -> Floats:
+    def _product(self, levels: Floats, into: str) -> Floats:
+        """Return scores [Q, N] in a buffer of this thread: fresh pages would cost as much."""
+        rows = len(self.lengths)
+        buffer: Floats | None = getattr(self._buffers, into, None)
+        if buffer is None or len(buffer) < len(levels):
+            buffer = np.empty((len(levels), rows), np.float32)
+            setattr(self._buffers, into, buffer)
         shifted = (levels + self._zero_point).astype(np.uint8)
-        (scores,) = self._session.run([SCORES], {QUERY: shifted})
+        scores = buffer[: len(levels)]
+        self._session.run_into(SCORES, scores, {QUERY: shifted})
         return scores
 
     def _bounded(

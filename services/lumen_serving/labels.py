@@ -18,8 +18,12 @@ from lumen_serving.scoring import Groups
 
 # Below, the float32 product is the quicker one.
 SMALL_ROWS = 4096
-# Rows in one look: the best of each is found first, and most need no second look.
-_BLOCK = 128
+# Rows of a block: the best of each is found first, and most blocks need no second look.
+_BLOCK = 32
+# Rows at a time in the sum of all, so that they stay in the cache over its steps.
+_PIECE = 1 << 15
+_LANES = 32
+_LOG2_E = float(np.log2(np.e))
 # So many exact scores cost as much as narrowing the bounds.
 _MANY = 8192
 # Rows of the best groups that are scored exactly for a roll-up.
@@ -51,11 +55,10 @@ class LabelIndex:
     """A label set's vectors, ready to be compared with unit queries."""
 
     def __init__(self, matrix: NDArray[np.floating], scorer: Scorer) -> None:
-        self._matrix = matrix
+        self._matrix = np.asarray(matrix)
         self._scorer = scorer
-        self._starts = np.arange(0, len(matrix), _BLOCK)
-        self._length_tops = np.maximum.reduceat(scorer.lengths, self._starts)
-        self._rest_tops = np.maximum.reduceat(scorer.rests, self._starts)
+        self._length_tops = block_tops(scorer.lengths)
+        self._rest_tops = block_tops(scorer.rests)
 
     @classmethod
     def build(
@@ -80,8 +83,7 @@ class LabelIndex:
     @property
     def resident_bytes(self) -> int:
         """Bytes of the index in this process, without the memory map."""
-        own = self._length_tops.nbytes + self._rest_tops.nbytes + self._starts.nbytes
-        return self._scorer.resident_bytes + own
+        return self._scorer.resident_bytes + self._length_tops.nbytes + self._rest_tops.nbytes
 
     @property
     def runtime_bytes(self) -> int:
@@ -155,16 +157,14 @@ class LabelIndex:
         if k >= count:
             return np.arange(len(self)) if include is None else np.flatnonzero(include)
         # In float64, and so without rounding that would have to be bounded as well.
-        tops = np.maximum.reduceat(quick.scores, self._starts).astype(np.float64)
+        tops = block_tops(quick.scores).astype(np.float64)
         errors = self._errors(quick, self._length_tops, self._rest_tops)
         if k <= len(tops):
             # The best row of each block: k of them are k different rows.
             floor = _kth_largest(tops - errors, k)
         else:
             floor = _kth_largest(quick.scores - self._row_errors(quick), k)
-        blocks = np.flatnonzero(tops + errors >= floor)
-        rows = (blocks[:, None] * _BLOCK + np.arange(_BLOCK)).ravel()
-        rows = rows[rows < len(self)]
+        rows = rows_of_blocks(np.flatnonzero(tops + errors >= floor), len(self))
         upper = quick.scores[rows] + self._row_errors(quick, rows)
         reaching: NDArray[np.intp] = rows[(upper >= floor) & (quick.scores[rows] > -np.inf)]
         return reaching
@@ -208,6 +208,8 @@ class _Scored:
         ]
         self._rows = rows
         self._cosines = np.concatenate(parts) if parts else np.empty(0, np.float64)
+        # Their quick scores have done their part, and must not count a second time.
+        self._quick.scores[rows] = -np.inf
         return self
 
     def hits(self, k: int) -> list[Hit]:
@@ -216,7 +218,7 @@ class _Scored:
             return []
         best = np.lexsort((self._rows, -self._cosines))[:k]
         exact = self._exact_powers()
-        total = float(self._quick_powers().sum(dtype=np.float64)) + float(exact.sum())
+        total = self._quick_sum() + float(exact.sum())
         return [
             Hit(int(self._rows[at]), min(1.0, float(self._cosines[at])), float(exact[at] / total))
             for at in best
@@ -260,20 +262,37 @@ class _Scored:
         )
         return powers
 
-    def _quick_powers(self) -> Floats:
-        """Return the same of all other rows by their quick scores, float32 [N]; else 0."""
-        best = float(self._cosines.max())
-        logits: Floats = self._quick.scores * np.float32(self._logit_scale * self._quick.scale)
-        logits += np.float32(self._logit_scale * (self._quick.offset - best))
-        logits[self._rows] = -np.inf
-        # Not above the best but by a bounded error; the limit keeps absurd scales finite.
-        np.minimum(logits, np.float32(80), out=logits)
-        np.exp(logits, out=logits)
-        return logits
+    def _quick_sum(self) -> float:
+        """Return the sum of the same over all other rows, by their quick scores."""
+        # Summed in lanes over the piece, and a short last piece with nothing in its rest.
+        piece = np.zeros((_LANES, _PIECE // _LANES), np.float32)
+        total = 0.0
+        for start in range(0, len(self._quick.scores), _PIECE):
+            left = len(self._quick.scores) - start
+            if left < _PIECE:
+                piece[...] = 0
+            self._quick_powers(start, piece.reshape(-1)[:left])
+            total += float(piece.sum(axis=0).sum())
+        return total
+
+    def _quick_powers(self, start: int, into: Floats) -> None:
+        """Write it for the rows from `start`, as many as `into` holds; exact rows are 0.
+
+        None can exceed 1: a row that was not scored again cannot reach the best.
+        """
+        quick = self._quick
+        factor = self._logit_scale * _LOG2_E
+        shift = factor * (quick.offset - float(self._cosines.max()))
+        scores = quick.scores[start : start + len(into)]
+        np.multiply(scores, np.float32(factor * quick.scale), out=into)
+        np.add(into, np.float32(shift), out=into)
+        np.exp2(into, out=into)
 
     def _powers(self) -> NDArray[np.float64]:
         """Return both in one array, float64 [N]."""
-        powers: NDArray[np.float64] = self._quick_powers().astype(np.float64)
+        quick = np.empty(len(self._matrix), np.float32)
+        self._quick_powers(0, quick)
+        powers: NDArray[np.float64] = quick.astype(np.float64)
         powers[self._rows] = self._exact_powers()
         return powers
 
@@ -284,6 +303,27 @@ def exact_cosines(rows: NDArray[np.floating], query: NDArray[np.float64]) -> NDA
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
     cosines: NDArray[np.float64] = np.einsum("ij,j->i", wide, query) / lengths
     return cosines
+
+
+def block_tops(values: Floats) -> Floats:
+    """Return the largest value of each block of rows.
+
+    Block j is the rows j, j + W, j + 2 W, ... for W = N // 32 blocks, so that all are found in one
+    sweep over the array; the rows left over at its end are blocks of their own.
+    """
+    width = len(values) // _BLOCK
+    whole = width * _BLOCK
+    tops: Floats = values[:whole].reshape(_BLOCK, width).max(axis=0)
+    return np.append(tops, values[whole:])
+
+
+def rows_of_blocks(blocks: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Return the rows of some blocks of `block_tops` over `count` values, in row order."""
+    width = count // _BLOCK
+    full = blocks[blocks < width]
+    rows = (full[None, :] + width * np.arange(_BLOCK)[:, None]).ravel()
+    left_over = blocks[blocks >= width] - width + width * _BLOCK
+    return np.concatenate([rows, left_over])
 
 
 def _kth_largest(values: NDArray[np.floating], k: int) -> float:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lumen_serving.label_codes import CodeCache, encode, encode_cached
 from lumen_serving.label_scorers import FloatScorer, IntegerScorer
-from lumen_serving.labels import LabelIndex, exact_cosines
+from lumen_serving.labels import LabelIndex, block_tops, exact_cosines, rows_of_blocks
 from lumen_serving.scoring import Groups, group_by_rank, shares, softmax
 
 SCALE = 100.0
@@ -252,3 +252,14 @@ def test_ranks_group_by_the_whole_lineage_above_them():
     assert group_by_rank(lineages, 2).names == ("Aves", "Aves")
     assert group_by_rank(lineages, 2).codes.tolist() == [0, 0, 1]
     assert group_by_rank(lineages, 6).names == ("Erithacus rubecula", "Luscinia svecica", "*")
+
+
+@given(st.integers(1, 300))
+def test_blocks_hold_every_row_once_and_know_their_largest(count):
+    values = np.random.default_rng(count).standard_normal(count).astype(np.float32)
+
+    tops = block_tops(values)
+
+    held = [rows_of_blocks(np.array([block]), count) for block in range(len(tops))]
+    assert sorted(np.concatenate(held).tolist()) == list(range(count))
+    assert [values[rows].max() for rows in held] == tops.tolist()

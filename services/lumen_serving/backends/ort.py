@@ -136,6 +136,24 @@ class Session:
             raise RunFailed("onnxruntime failed on an input") from error
         return results
 
+    def run_into(
+        self, output: str, buffer: NDArray[np.float32], feeds: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Write one output into `buffer`, C-contiguous and of its shape: nothing is allocated.
+
+        Raises:
+            RunFailed: the runtime's own failure, as the cause.
+
+        """
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        binding.bind_output(output, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
+        try:
+            self._session.run_with_iobinding(binding)
+        except _ERRORS as error:
+            raise RunFailed("onnxruntime failed on an input") from error
+
 
 def open_session(graph: Path, settings: SessionSettings) -> Session:
     """Load a model's graph.

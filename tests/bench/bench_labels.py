@@ -1,0 +1,191 @@
+"""The proven label search beside numpy's float32 product, in the same run.
+
+    python tests/bench/bench_labels.py --rows 450000 --dim 768 --threads 2 --pairs 7
+
+Random unit rows in a memory-mapped file, as a label set is served. The two run in turn, pair by
+pair, and the ratio is the median over the pairs; CPU time counts all threads. numpy's figure is
+the bare product, without choosing the best: what it is compared with is the least it could take.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from lumen_serving.labels import LabelIndex
+
+GOALS = {"single": 0.35, "per query of a batch": 0.05}
+MIB = 2**20
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=450_000)
+    parser.add_argument("--dim", type=int, default=768)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--kind", choices=("random", "clustered"), default="random")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    plan = parsed()
+    if os.environ.get("OPENBLAS_NUM_THREADS") != str(plan.threads):
+        # numpy's BLAS reads it when it is loaded, and else takes every core of the machine.
+        os.environ["OPENBLAS_NUM_THREADS"] = str(plan.threads)
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: plan.threads])
+    with tempfile.TemporaryDirectory() as folder:
+        report = measured(plan, Path(folder))
+    print(json.dumps(report, indent=2))
+    print(table(report), file=sys.stderr)
+
+
+def measured(plan: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    matrix = unit_rows(plan, folder)
+    np.asarray(matrix).sum()  # in the page cache, as in a server that has run for a while
+    before = private_bytes()
+    began_at = time.perf_counter()
+    index = LabelIndex.build(matrix, threads=plan.threads)
+    build_s = time.perf_counter() - began_at
+    held = private_bytes() - before
+    rng = np.random.default_rng(plan.seed + 1)
+    queries = (
+        rng.standard_normal((plan.batch, plan.dim), dtype=np.float32) + 2 * matrix[: plan.batch]
+    )
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    assert_same(matrix, index, queries)
+    figures = {
+        "single": compared(
+            plan, lambda: matrix @ queries[0], lambda: index.top_k(queries[:1], 5, 100.0), 1
+        ),
+        "per query of a batch": compared(
+            plan, lambda: matrix @ queries[0], lambda: index.top_k(queries, 5, 100.0), plan.batch
+        ),
+    }
+    return {
+        "machine": {
+            "cpu": cpu_name(),
+            "threads": plan.threads,
+            "python": platform.python_version(),
+        },
+        "versions": {"numpy": np.__version__, "onnxruntime": onnxruntime.__version__},
+        "set": {"rows": plan.rows, "dim": plan.dim, "kind": plan.kind, "seed": plan.seed},
+        "build_s": round(build_s, 2),
+        "memory_mib": {
+            "index": round(index.resident_bytes / MIB),
+            "packed copy of the runtime": round(index.runtime_bytes / MIB),
+            "measured growth of the process": round(held / MIB),
+        },
+        "figures": figures,
+        "goals": GOALS,
+    }
+
+
+def unit_rows(plan: argparse.Namespace, folder: Path) -> Any:
+    """A memory map of random unit rows; `clustered` ones share a direction, as texts do."""
+    rng = np.random.default_rng(plan.seed)
+    path = folder / "vectors.npy"
+    matrix = np.lib.format.open_memmap(path, "w+", np.float32, (plan.rows, plan.dim))
+    shared = rng.standard_normal(plan.dim, dtype=np.float32)
+    shared[0] = 20
+    for start in range(0, plan.rows, 16384):
+        block = rng.standard_normal((min(16384, plan.rows - start), plan.dim), dtype=np.float32)
+        if plan.kind == "clustered":
+            block = shared + np.float32(0.7) * block
+        matrix[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    matrix.flush()
+    del matrix
+    return np.load(path, mmap_mode="r")
+
+
+def assert_same(matrix: Any, index: Any, queries: Any) -> None:
+    """The answers are the ones of brute force before any of them is timed."""
+    products = matrix @ queries.T
+    for column, hits in enumerate(index.top_k(queries, 5, 100.0)):
+        wanted = np.sort(products[:, column])[-5:][::-1]
+        got = np.array([hit.cosine for hit in hits])
+        if np.abs(got - wanted).max() > 1e-5:
+            raise SystemExit(f"query {column}: {got} is not {wanted}")
+
+
+def compared(
+    plan: argparse.Namespace, bare: Callable[[], object], proven: Callable[[], object], queries: int
+) -> dict[str, Any]:
+    """Medians over interleaved pairs, in milliseconds a query, and of the ratio of each pair."""
+    for run in (bare, proven):
+        run()
+    pairs = []
+    for number in range(plan.pairs):
+        order = (bare, proven) if number % 2 else (proven, bare)
+        times = {run: timed(run) for run in order}
+        pairs.append((times[bare], times[proven]))
+    ratios = {
+        name: [proven_ms[at] / queries / bare_ms[at] for bare_ms, proven_ms in pairs]
+        for at, name in enumerate(("wall", "cpu"))
+    }
+    return {
+        "numpy_ms": {
+            n: median([bare_ms[at] for bare_ms, _ in pairs]) for at, n in enumerate(ratios)
+        },
+        "proven_ms": {
+            n: median([proven_ms[at] / queries for _, proven_ms in pairs])
+            for at, n in enumerate(ratios)
+        },
+        "ratio": {name: round(statistics.median(values), 4) for name, values in ratios.items()},
+        "ratio_of_pairs": {name: [round(v, 4) for v in values] for name, values in ratios.items()},
+    }
+
+
+def timed(run: Callable[[], object]) -> tuple[float, float]:
+    """(wall, CPU of all threads) in milliseconds."""
+    # numpy's BLAS threads spin for some 30 ms after a product, on the cores of what comes next.
+    time.sleep(0.1)
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return (time.perf_counter() - wall) * 1000, (time.process_time() - cpu) * 1000
+
+
+def median(values: list[float]) -> float:
+    return round(statistics.median(values), 3)
+
+
+def private_bytes() -> int:
+    """Anonymous memory of this process: without the memory map's pages."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "?")
+
+
+def table(report: dict[str, Any]) -> str:
+    lines = [f"{'':24}{'numpy ms':>10}{'proven ms':>11}{'ratio':>8}{'cpu ratio':>11}{'goal':>7}"]
+    for name, figure in report["figures"].items():
+        lines.append(
+            f"{name:24}{figure['numpy_ms']['wall']:10.1f}{figure['proven_ms']['wall']:11.2f}"
+            f"{figure['ratio']['wall']:8.3f}{figure['ratio']['cpu']:11.3f}{report['goals'][name]:7.2f}"
+        )
+    memory = ", ".join(f"{name} {mib} MiB" for name, mib in report["memory_mib"].items())
+    return "\n".join([*lines, f"build {report['build_s']} s; {memory}"])
+
+
+if __name__ == "__main__":
+    main()
