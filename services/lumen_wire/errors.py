@@ -24,6 +24,8 @@ from lumen_wire.pb import ml_service_pb2 as pb
 
 PUSHBACK_METADATA = "grpc-retry-pushback-ms"
 PUSHBACK_META = "retry_after_ms"
+# grpc.aio's words for a write that failed; no server says this.
+LOST_STATUS = "Internal error from Core"
 
 
 class WireError(Exception):
@@ -156,7 +158,13 @@ def from_status(
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> WireError:
-    """Return the error that a failed call stands for, pushback included."""
+    """Return the error that a failed call stands for, pushback included.
+
+    A write that comes after the server has ended the call makes grpc.aio report INTERNAL of its
+    own, in place of the server's status, which is lost: that is Unavailable, not a fault of ours.
+    """
+    if error.code() is grpc.StatusCode.INTERNAL and error.details() == LOST_STATUS:
+        return Unavailable("The server ended the call while the request was being sent.")
     trailing = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
     pushback = next((value for key, value in trailing if key == PUSHBACK_METADATA), None)
     return from_status(error.code(), error.details() or "", retry_after_ms=_milliseconds(pushback))

@@ -108,6 +108,17 @@ def test_a_failed_call_becomes_the_error_it_stands_for():
     assert (type(error), error.message, error.retry_after_ms) == (ResourceExhausted, "full", 55)
 
 
+def test_a_status_that_grpc_lost_while_writing_is_no_fault_of_the_server():
+    lost = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(),
+        details="Internal error from Core",
+    )
+
+    assert type(from_rpc_error(lost)) is Unavailable
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
