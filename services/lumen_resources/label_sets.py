@@ -4,6 +4,7 @@ Read by the checks of this package, by the server when it builds its index, and 
 it computes vectors that were not shipped (see `prepared_labels`).
 """
 
+import gc
 import hashlib
 import re
 import zipfile
@@ -207,15 +208,51 @@ def _bounded(items: list[Item]) -> list[Item]:
 
 
 def _parse_taxonomy(content: bytes) -> Labels:
-    """Entries block by block: parsed at once, 450,000 of them would hold 300 MB for a moment."""
+    """Entries block by block: parsed at once, 450,000 of them would hold 470 MB for a moment.
+
+    The collector pauses: it would look at every one of a million new objects again and again,
+    though none of them can be part of a cycle.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _taxonomy(content)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _taxonomy(content: bytes) -> Labels:
     names: list[str] = []
     lineages: list[Lineage] = []
-    known: dict[str, str] = {}
+    # Every text once: kingdoms to genera repeat. An absent rank (null) reads as empty.
+    once: dict[Any, str] = {None: ""}
+    keep = once.setdefault
     for entry in _taxonomy_entries(content):
-        lineage, name = _checked_entry(entry, len(names))
-        lineages.append(tuple(known.setdefault(part, part) for part in lineage))
-        names.append(known.setdefault(name, name))
+        try:
+            ranks, name = entry
+            lineage = tuple(map(keep, ranks, ranks))
+            names.append(keep(name, name))
+        except (TypeError, ValueError) as error:
+            raise _no_entry(len(names)) from error
+        if type(entry) is not list or type(ranks) is not list:
+            raise _no_entry(len(lineages))
+        if len(lineage) != len(RANKS):
+            lineage = _padded(lineage, len(lineages))
+        lineages.append(lineage)
+    if not all(type(text) is str for text in once.values()):
+        raise _MalformedError("has ranks or names that are no texts")
     return Labels(_bounded(names), lineages)
+
+
+def _padded(lineage: Lineage, row: int) -> Lineage:
+    if len(lineage) > len(RANKS):
+        raise _no_entry(row)
+    return lineage + ("",) * (len(RANKS) - len(lineage))
+
+
+def _no_entry(row: int) -> _MalformedError:
+    return _MalformedError(f"entry {row} is not [[seven ranks], common name]")
 
 
 def _taxonomy_entries(content: bytes) -> Iterator[Any]:
@@ -228,16 +265,6 @@ def _taxonomy_entries(content: bytes) -> Iterator[Any]:
         stop, following = (split.start() + 1, split.end()) if split else (end, end)
         yield from orjson.loads(b"[%b]" % body[start:stop])
         start = following
-
-
-def _checked_entry(entry: Any, row: int) -> tuple[list[str], str]:
-    """Return seven ranks and the common name; null and absent ranks become empty."""
-    match entry:
-        case [list() as ranks, str() | None as name] if len(ranks) <= len(RANKS):
-            lineage = [rank or "" for rank in ranks]
-            if all(isinstance(rank, str) for rank in lineage):
-                return lineage + [""] * (len(RANKS) - len(lineage)), name or ""
-    raise _MalformedError(f"entry {row} is not [[seven ranks], common name]")
 
 
 def _read_bounded(path: Path) -> bytes:

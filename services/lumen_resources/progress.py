@@ -16,6 +16,7 @@ class Phase(StrEnum):
     FETCHING = "Fetching"
     VERIFYING = "Verifying"
     CHECKING = "Checking"
+    PREPARING = "Preparing"
     DONE = "Done"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+import yaml
 from pydantic import ValidationError
 
 from lumen_cli.output import USAGE, fail
@@ -17,6 +18,9 @@ from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.model_spec import LabelSetSpec, ModelSpec, SourceSpec
 from lumen_manifest.parse import ManifestError, parse_files
 from lumen_manifest.server_config import ConfigError, ServerConfig
+from lumen_manifest.single_server import is_single_server, services_from_single_server_yaml
+from lumen_manifest.single_server_plan import SingleServer
+from lumen_manifest.yaml_tree import BYTES_MAX
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -24,10 +28,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """One model to work on; relative sources start at `source_dir`."""
+    """One model to work on.
+
+    Relative sources start at `source_dir`; `cache_dir` is what an older file names, if it does.
+    """
 
     config: ServerConfig
     source_dir: Path
+    cache_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +77,7 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
             "--cache-dir",
             type=click.Path(file_okay=False, path_type=Path),
             envvar="LUMEN_CACHE_DIR",
-            default=lambda: default_cache_dir(os.environ),
-            help="Default: the cache that `lumen up` uses.",
+            help="Default: what FILE names, else the cache that `lumen up` uses.",
         ),
     )
 
@@ -79,7 +86,7 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
         *,
         name: str | None,
         files: tuple[Path, ...],
-        cache_dir: Path,
+        cache_dir: Path | None,
         **rest: Any,
     ) -> Result:
         form = {key: rest.pop(key) for key in ("uri", "revision", "runtime", "precision", "labels")}
@@ -89,7 +96,9 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
             fail("Name one model, or a file with -f FILE (not both).", USAGE)
         if name is not None:
             models = (_from_options(name, **form),)
-        return function(selection=Selection(models, cache_dir), **rest)
+        named = cache_dir or next((m.cache_dir for m in models if m.cache_dir), None)
+        selection = Selection(models, named or default_cache_dir(os.environ))
+        return function(selection=selection, **rest)
 
     for option in reversed(options):
         with_selection = option(with_selection)
@@ -139,11 +148,31 @@ def _read(file: Path) -> list[Selected]:
     folder = file.resolve().parent
     if file.suffix == ".json" and b'"apiVersion"' not in file.read_bytes():
         return [Selected(ServerConfig.load(file), folder)]
+    older = _older(file)
+    if older is not None:
+        return [
+            Selected(config_of(s.service, s.rknn_target), folder, older.cache_dir)
+            for s in older.services
+        ]
     services = [r for r in parse_files([file]) if isinstance(r, LumenModelService)]
     return [Selected(config_of(service), folder) for service in services]
 
 
-def config_of(service: LumenModelService) -> ServerConfig:
+def _older(file: Path) -> SingleServer | None:
+    """Read a single server's YAML; None for anything else, whose faults the parser explains."""
+    if file.stat().st_size > BYTES_MAX:
+        return None
+    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    if not is_single_server(document):
+        return None
+    return services_from_single_server_yaml(text, str(file))
+
+
+def config_of(service: LumenModelService, rknn_target: str = "") -> ServerConfig:
     """Return what decides about a service's files."""
     spec = service.spec
     return ServerConfig(
@@ -151,5 +180,5 @@ def config_of(service: LumenModelService) -> ServerConfig:
         family=spec.family,
         model=spec.model,
         label_sets=tuple(spec.label_sets or ()),
-        rknn_target="rk3588" if spec.model.runtime is Runtime.RKNN else "",
+        rknn_target=rknn_target,
     )
