@@ -26,7 +26,7 @@ MAX_LABELS_BYTES = 512 * 1024 * 1024
 MAX_NPZ_BYTES = 4 * 1024**3
 MAX_LABELS = 2_000_000
 UNKNOWN = "*"
-BLOCK_BYTES = 4 * 1024 * 1024
+BLOCK_BYTES = 1024 * 1024
 # Where one `[[lineage], name]` entry ends and the next begins.
 _BETWEEN_ENTRIES = re.compile(rb"\]\s*,\s*(?=\[\s*\[)")
 
@@ -263,7 +263,12 @@ def _taxonomy_entries(content: bytes) -> Iterator[Any]:
     while start < end:
         split = _BETWEEN_ENTRIES.search(body, min(start + BLOCK_BYTES, end), end)
         stop, following = (split.start() + 1, split.end()) if split else (end, end)
-        yield from orjson.loads(b"[%b]" % body[start:stop])
+        try:
+            entries = orjson.loads(b"[%b]" % body[start:stop])
+        except orjson.JSONDecodeError:
+            # What looked like an end stood inside a name: the rest is read at once.
+            entries, following = orjson.loads(b"[%b]" % body[start:end]), end
+        yield from entries
         start = following
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import orjson
 
+from lumen_resources.contents import read_config
 from lumen_resources.digests import digest_of
 from lumen_resources.errors import ModelInfoError, translated
-from lumen_resources.layouts import RUNTIME_SUFFIXES
+from lumen_resources.layouts import CONFIGS, RUNTIME_SUFFIXES
 from lumen_resources.lock_file import write_durably
 from lumen_resources.model_info import (
     FILE_NAME,
@@ -21,6 +22,7 @@ from lumen_resources.model_info import (
     read_bytes,
     relative_path,
 )
+from lumen_resources.onnx_graph import read_graph
 from lumen_resources.plan import listed_files
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.verify import inside
@@ -85,6 +87,7 @@ def _describe_older(folder: Path) -> dict[str, Any]:
             file=str(folder),
         )
     name = folder.resolve().name[:100]
+    dim = _dimension(folder, files)
     return {
         "name": name,
         "version": "1.0.0",
@@ -92,7 +95,25 @@ def _describe_older(folder: Path) -> dict[str, Any]:
         "model_type": "bioclip" if "bioclip" in name.lower() else "clip",
         "source": {"format": "custom", "repo_id": name},
         "runtimes": runtimes,
+        **({} if dim is None else {"embedding_dim": dim}),
     }
+
+
+def _dimension(folder: Path, files: set[str]) -> int | None:
+    """Return the vectors' length as a configuration or a graph has it, None when none says."""
+    for name in CONFIGS:
+        if name in files:
+            section = (read_config(folder / name) or {}).get("model_cfg", {})
+            dim = section.get("embed_dim") if isinstance(section, dict) else None
+            if isinstance(dim, int) and dim > 0:
+                return dim
+    for path in sorted(files):
+        if path.endswith(".onnx"):
+            shapes = [value.shape for value in read_graph(folder / path).outputs]
+            known = [shape[1] for shape in shapes if len(shape) == 2 and shape[1] is not None]
+            if known:
+                return known[0]
+    return None
 
 
 def _recordable(folder: Path, info: ModelInfo) -> set[str]:

@@ -1,0 +1,268 @@
+"""`lumen resources ...` as a person or a script uses it."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fault_server import BLOCK, FaultServer
+from tiny_models import TinyModel, a_bioclip, write_model
+
+from lumen_cli.resources import COMMANDS
+from lumen_cli.resources import command as resources
+from lumen_cli.resources.work import describe, duration, size
+from lumen_resources.progress import Phase, Snapshot
+
+TEXT = "onnx/text.fp32.onnx"
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def source(tmp_path):
+    with FaultServer(write_model(tmp_path / "web")) as server:
+        yield server
+
+
+def run(*arguments: object, code: int = 0):
+    result = CliRunner().invoke(resources, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def a_manifest(folder: Path, *services: tuple[str, str, str]) -> Path:
+    documents = [
+        f"""apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {{name: {family}}}
+spec:
+  family: {family}
+  model: {{name: {name}, runtime: onnx, source: {{uri: "file://./models/{name}"}}}}
+  labelSets: [{{name: {labels}}}]
+  pool: cpu
+"""
+        for family, name, labels in services
+    ]
+    (folder / "service.yaml").write_text("---\n".join(documents))
+    return folder / "service.yaml"
+
+
+@pytest.fixture
+def both(tmp_path):
+    write_model(tmp_path / "source")
+    write_model(tmp_path / "source", a_bioclip(ship_vectors=False))
+    return a_manifest(
+        tmp_path / "source",
+        ("clip", "tiny-clip", "tiny-classes"),
+        ("bioclip", "tiny-bioclip", "tiny-species"),
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_helps_with_an_example(name):
+    help_text = run(name, "--help").output
+
+    assert f"  lumen resources {name}" in help_text
+    assert "\b" not in help_text
+
+
+def test_a_model_is_downloaded_by_name_and_then_checked_without_the_source(source, cache):
+    at = ("--uri", source.url, "--labels", "tiny-classes", "--cache-dir", cache)
+    run("download", "tiny-clip", *at)
+    source.close()
+
+    for command in ("download", "check", "verify"):
+        row = json.loads(run(command, "tiny-clip", *at, "-o", "json").stdout)[0]
+        assert (row["model"], row["status"]) == ("tiny-clip", "verified")
+        assert Path(row["root"]) == cache / "models" / "tiny-clip"
+
+
+def test_the_models_of_a_manifest_are_taken_together(both, cache):
+    rows = json.loads(run("download", "-f", both, "--cache-dir", cache, "-o", "json").stdout)
+
+    assert [row["model"] for row in rows] == ["tiny-clip", "tiny-bioclip"]
+
+
+def test_one_bad_model_does_not_hide_the_good_one(both, cache):
+    (both.parent / "models" / "tiny-clip" / TEXT).write_bytes(b"x")
+
+    result = run("download", "-f", both, "--cache-dir", cache, "-o", "csv", code=1)
+
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["status"] for row in rows] == ["ChecksumMismatch", "verified"]
+    assert rows[0]["file"] == TEXT
+    assert "tiny-clip  ChecksumMismatch" in result.stderr
+
+
+def test_force_fetches_what_the_source_has_now(source, cache):
+    at = ("--uri", source.url, "--cache-dir", cache)
+    run("download", "tiny-clip", *at)
+    source.requests.clear()
+
+    run("download", "tiny-clip", *at)
+    assert source.requests == []
+    run("download", "tiny-clip", *at, "--force")
+    assert source.requests != []
+
+
+def test_naming_nothing_or_both_is_a_usage_error(both):
+    run("download", code=2)
+    run("download", "tiny-clip", "-f", both, code=2)
+    run("download", "../escape", code=2)
+    run("download", "tiny-clip", "--runtime", "fortran", code=2)
+
+
+def test_a_model_from_a_hub_is_refused_with_what_works(cache):
+    result = run("download", "MobileCLIP2-S2", "--cache-dir", cache, code=1)
+
+    assert "SourceUnreachable" in result.stderr
+    assert "https://" in result.stderr
+
+
+def test_check_and_verify_of_what_is_not_there_say_how_to_get_it(cache):
+    for command in ("check", "verify"):
+        result = run(command, "tiny-clip", "--cache-dir", cache, code=1)
+        assert "lumen resources download" in result.stderr
+
+
+def test_validate_tells_what_a_manifest_names_and_what_is_wrong_with_it(both, tmp_path):
+    rows = json.loads(run("validate", both, "-o", "json").stdout)
+    assert [row["service"] for row in rows] == ["clip", "bioclip"]
+
+    both.write_text(both.read_text().replace("runtime: onnx", "runtime: onxx"))
+    assert "onxx" in run("validate", both, code=1).stderr
+
+
+def test_an_older_configuration_names_models_and_its_own_cache(tmp_path):
+    write_model(tmp_path)
+    config = tmp_path / "clip_only.yaml"
+    config.write_text(
+        f"""metadata: {{version: "1.0", region: other, cache_dir: {tmp_path}}}
+services:
+  clip:
+    enabled: true
+    models:
+      default: {{model: tiny-clip, runtime: onnx, dataset: tiny-classes}}
+"""
+    )
+
+    row = json.loads(run("check", "-f", config, "-o", "json").stdout)[0]
+
+    assert Path(row["root"]) == tmp_path / "models" / "tiny-clip"
+
+
+def test_a_model_info_is_checked_alone_or_with_its_files(tmp_path):
+    root = write_model(tmp_path)
+    run("validate-model-info", root)
+    info = json.loads((root / "model_info.json").read_text())
+    (root / "model_info.json").write_text(json.dumps({**info, "colour": "red"}))
+
+    assert "colour" in run("validate-model-info", root / "model_info.json").stderr
+    assert "colour" in run("validate-model-info", root, "--strict", code=1).stderr
+    (root / TEXT).unlink()
+    assert TEXT in run("validate-model-info", root, code=1).stderr
+    run("validate-model-info", root, "--schema-only")
+
+
+def test_digests_are_recorded_and_compared(tmp_path):
+    root = write_model(tmp_path)
+    (root / TEXT).write_bytes((root / TEXT).read_bytes() + b"x")
+    assert "ChecksumMismatch" in run("verify", "--folder", root, code=1).stderr
+
+    rows = json.loads(run("verify", "--write", root, "-o", "json").stdout)
+
+    assert TEXT in [row["file"] for row in rows]
+    run("verify", "--folder", root)
+
+
+def test_a_folder_of_the_oldest_layout_gets_a_model_info(tmp_path):
+    root = write_model(tmp_path / "new")
+    older = tmp_path / "models" / "older-clip"
+    (older / "onnx").mkdir(parents=True)
+    for new, old in (("vision.fp32", "image_encoder"), ("text.fp32", "text_encoder")):
+        (older / "onnx" / f"{old}.onnx").write_bytes((root / f"onnx/{new}.onnx").read_bytes())
+
+    run("verify", "--write", older)
+
+    info = json.loads((older / "model_info.json").read_text())
+    assert info["runtimes"]["onnx"]["available"] is True
+    assert info["embedding_dim"] == 32
+    run("validate-model-info", older, "--strict")
+
+
+def test_the_list_shows_what_the_cache_holds(source, both, cache, tmp_path):
+    assert "holds no model" in run("list", "--cache-dir", cache).stderr
+    run("download", "tiny-clip", "--uri", source.url, "--cache-dir", cache)
+    run("download", "-f", both, "--cache-dir", cache)
+
+    rows = json.loads(run("list", "--cache-dir", cache, "-o", "json").stdout)
+
+    assert sorted((row["name"], row["source"]) for row in rows) == [
+        ("tiny-bioclip", "file://./models/tiny-bioclip"),
+        ("tiny-clip", "file://./models/tiny-clip"),
+        ("tiny-clip", source.url),
+    ]
+    assert {row["status"] for row in rows} == {"verified"}
+
+
+def test_labels_tell_where_vectors_are_and_prepare_computes_them(both, cache):
+    run("download", "-f", both, "--cache-dir", cache)
+    rows = json.loads(run("labels", "-f", both, "--cache-dir", cache, "-o", "json").stdout)
+    assert [(row["labels"], row["vectors"]) for row in rows] == [
+        (6, "shipped"),
+        (5, "to be computed"),
+    ]
+
+    rows = json.loads(
+        run("labels", "-f", both, "--cache-dir", cache, "--prepare", "-o", "json").stdout
+    )
+
+    assert [row["vectors"] for row in rows] == ["shipped", "computed"]
+    (matrix,) = cache.rglob("vectors.npy")
+    np.testing.assert_allclose(np.linalg.norm(np.load(matrix), axis=1), 1, atol=1e-3)
+
+
+def test_ctrl_c_says_what_is_kept_and_the_next_run_goes_on(tmp_path):
+    root = write_model(tmp_path / "source", TinyModel(dim=4096))
+    with FaultServer(root) as server:
+        server.hold_after[TEXT] = 5 * BLOCK
+        command = [sys.executable, "-m", "lumen_cli", "resources", "download", "tiny-clip"]
+        command += ["--uri", server.url, "--cache-dir", str(tmp_path / "cache")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert server.held.wait(30)
+        part = "models/tiny-clip/.lumen/incoming/*/*.part"
+        deadline = time.monotonic() + 30
+        while not any(p.stat().st_size >= 4 * BLOCK for p in (tmp_path / "cache").glob(part)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+        server.release.set()
+
+        assert process.returncode == 130
+        assert b"are kept; the next run goes on from there." in told
+        assert b"Traceback" not in told
+        subprocess.run(command, check=True, capture_output=True)
+        assert any(ranges for path, ranges in server.requests if path == TEXT)
+
+
+def test_the_line_of_progress_says_how_much_how_fast_and_how_long():
+    now = Snapshot(Phase.FETCHING, 812_000_000, 1_700_000_000, 92e6, 9.7, "model.safetensors", 3, 6)
+
+    assert describe("bioclip-2", now) == (
+        "bioclip-2   fetching   3 of 6 files   812 MB / 1.7 GB   92 MB/s   10 s left   "
+        "model.safetensors"
+    )
+    assert [size(n) for n in (0, 999, 1000, 5e12)] == ["0 B", "999 B", "1 kB", "5000.0 GB"]
+    assert [duration(s) for s in (5, 300, 7200)] == ["5 s", "5 min", "2 h"]

@@ -1,0 +1,230 @@
+"""What is found inside files, said in errors and written at the end."""
+
+import errno
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from tiny_models import TinyModel, text_graph, vision_graph
+
+from lumen_manifest.conditions import OUTCOMES, ConditionType, Reason
+from lumen_resources import errors, termination
+from lumen_resources.contents import check_safetensors, check_weights, rows_to_sample
+from lumen_resources.digests import canonical_json, digest_of, overall
+from lumen_resources.errors import (
+    REASONS,
+    ResourceError,
+    ResourceValidationError,
+    StoppedError,
+    from_os_error,
+)
+from lumen_resources.model_info import FileDigest
+from lumen_resources.onnx_graph import FLOAT, INT64, Value, read_graph
+from lumen_resources.progress import Phase, Progress
+from lumen_resources.settings import Settings
+
+
+def every_kind(base: type = ResourceError):
+    for kind in base.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            yield kind
+            yield from every_kind(kind)
+
+
+def test_every_error_has_a_reason_of_the_condition_it_becomes():
+    allowed = {*OUTCOMES[ConditionType.RESOURCES_READY].otherwise, Reason.INVALID_SPEC}
+
+    for kind in every_kind():
+        error = kind("what was found.", remedy="What to do.")
+        assert error.reason in allowed
+        assert str(error) == "what was found. What to do."
+
+
+def test_the_table_names_no_error_that_is_gone():
+    assert set(REASONS) <= set(every_kind())
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, "DiskFull"),
+        (errno.EDQUOT, "DiskFull"),
+        (errno.EFBIG, "DiskFull"),
+        (errno.EACCES, "PermissionDenied"),
+        (errno.EROFS, "PermissionDenied"),
+        (errno.ENOENT, "FileMissing"),
+        (errno.EIO, "FilesInvalid"),
+    ],
+)
+def test_what_the_file_system_says_becomes_a_named_error(number, reason):
+    error = from_os_error(OSError(number, "said"), "/cache/x", "writing")
+
+    assert (error.reason, error.file) == (reason, "/cache/x")
+    assert "/cache/x" in error.message
+
+
+def test_a_success_line_has_what_the_operator_records():
+    model = SimpleNamespace(revision="r", digest="d", embedding_space="s", bytes=12, file_count=3)
+
+    assert json.loads(termination.success_line(model)) == {
+        "reason": "Verified",
+        "revision": "r",
+        "digest": "d",
+        "embeddingSpace": "s",
+        "bytes": 12,
+        "files": 3,
+    }
+
+
+@given(st.text(max_size=6000), st.text(max_size=6000), st.text(max_size=3000))
+def test_a_failure_line_fits_and_is_json_whatever_it_says(message, remedy, file):
+    line = termination.failure_line(StoppedError(message, remedy=remedy, file=file))
+
+    assert len(line) <= 4096
+    assert json.loads(line)["reason"] == "Unknown"
+
+
+def test_a_termination_log_that_cannot_be_written_is_no_failure(tmp_path):
+    termination.write(tmp_path / "absent" / "log", b"{}")
+
+
+def test_a_graph_gives_its_inputs_and_outputs_without_its_weights(tmp_path):
+    onnx.save(vision_graph(TinyModel()), tmp_path / "v.onnx")
+    onnx.save(text_graph(TinyModel()), tmp_path / "t.onnx")
+
+    vision, text = read_graph(tmp_path / "v.onnx"), read_graph(tmp_path / "t.onnx")
+
+    assert vision.inputs == [Value("pixel_values", FLOAT, (None, 3, 32, 32))]
+    assert vision.outputs == [Value("image_embeds", FLOAT, (None, 32))]
+    assert text.inputs == [Value("input_ids", INT64, (None, 24))]
+
+
+def test_weights_listed_as_inputs_are_left_out_and_files_beside_are_told(tmp_path):
+    weight = numpy_helper.from_array(__import__("numpy").ones((2, 2), "float32"), "w")
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 2]) for n in ("x", "w")]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = helper.make_model(helper.make_graph([node], "g", inputs, [output], [weight]))
+    onnx.save(
+        model,
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="m.onnx.data",
+        size_threshold=0,
+    )
+
+    graph = read_graph(tmp_path / "m.onnx")
+
+    assert [value.name for value in graph.inputs] == ["x"]
+    assert graph.external_files == {"m.onnx.data"}
+
+
+@given(st.binary(max_size=400))
+def test_bytes_that_are_no_graph_are_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("graph") / "g.onnx"
+    path.write_bytes(content)
+
+    with pytest.raises(ResourceValidationError):
+        read_graph(path)
+
+
+def test_a_graph_that_is_cut_short_is_refused(tmp_path):
+    content = vision_graph(TinyModel()).SerializeToString()
+    (tmp_path / "g.onnx").write_bytes(content[: len(content) // 2])
+
+    with pytest.raises(ResourceValidationError, match="ends in the middle"):
+        read_graph(tmp_path / "g.onnx")
+
+
+def safetensors(header: object, data: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def test_a_safetensors_file_is_judged_by_its_header(tmp_path):
+    path = tmp_path / "model.safetensors"
+    tensor = {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+    path.write_bytes(safetensors({"__metadata__": {"a": "b"}, **tensor}, bytes(8)))
+    check_weights(path)
+
+    for wrong in (
+        b"",
+        b"\xff" * 8,
+        safetensors(tensor, bytes(7)),
+        safetensors(b"nope"),
+        safetensors({"w": 1}),
+        safetensors([1]),
+    ):
+        path.write_bytes(wrong)
+        with pytest.raises(ResourceValidationError):
+            check_safetensors(path)
+
+
+def test_a_checkpoint_that_is_a_web_page_is_refused(tmp_path):
+    path = tmp_path / "model.pt"
+    for good in (b"PK\x03\x04", b"\x80\x02}"):
+        path.write_bytes(good)
+        check_weights(path)
+    path.write_bytes(b"<html>")
+
+    with pytest.raises(ResourceValidationError):
+        check_weights(path)
+
+
+@given(st.integers(0, 100_000))
+def test_sampled_rows_are_few_and_reach_both_ends(count):
+    rows = rows_to_sample(count)
+
+    assert len(rows) <= 64
+    assert rows == sorted(set(rows))
+    assert not count or (rows[0], rows[-1]) == (0, count - 1)
+
+
+def test_digests_are_those_of_the_standard(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    seen: list[int] = []
+
+    found = digest_of(tmp_path / "f", seen.append)
+
+    assert found.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (found.size, sum(seen)) == (3, 3)
+
+
+def test_the_overall_digest_does_not_depend_on_order_but_on_every_part():
+    a, b = FileDigest(size=1, sha256="a" * 64), FileDigest(size=1, sha256="b" * 64)
+
+    assert overall({"x": a, "y": b}) == overall({"y": b, "x": a})
+    assert len({overall({"x": a}), overall({"y": a}), overall({"x": b})}) == 3
+    assert canonical_json({"b": "é", "a": [1, 2.5]}) == '{"a":[1,2.5],"b":"é"}'.encode()
+
+
+def test_progress_counts_what_is_kept_but_not_in_the_rate():
+    progress = Progress()
+    progress.begin(Phase.FETCHING, total_bytes=100, kept_bytes=40, files=2)
+    before = progress.snapshot()
+    assert before.as_status()["bytesDone"] == 40
+    assert (before.rate_bytes_per_s, before.eta_s) == (0, None)
+
+    progress.at("a.onnx")
+    progress.add(30)
+    progress.file_done()
+    now = progress.snapshot()
+
+    assert (now.bytes_done, now.files_done, now.file) == (70, 1, "a.onnx")
+    assert now.rate_bytes_per_s > 0
+    assert now.eta_s is not None
+
+
+def test_settings_come_from_the_environment_and_a_wrong_port_is_named():
+    settings = Settings.from_environment({"LUMEN_CACHE_DIR": "/c", "LUMEN_METRICS_PORT": "0"})
+
+    assert (settings.cache_dir, settings.metrics_port) == (Path("/c"), 0)
+    assert settings.config == Path("/etc/lumen/server.json")
+    for wrong in ("x", "70000", "-1", ""):
+        with pytest.raises(ResourceError, match="LUMEN_METRICS_PORT"):
+            Settings.from_environment({"LUMEN_METRICS_PORT": wrong})

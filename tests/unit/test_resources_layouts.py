@@ -1,0 +1,260 @@
+"""Which files make up a model, in every layout, and what its vectors mean."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from lumen_manifest.closed_sets import Precision, Runtime
+from lumen_resources.errors import (
+    ConfigError,
+    FileMissingError,
+    ModelInfoError,
+    RuntimeNotSupportedError,
+)
+from lumen_resources.layouts import (
+    ChosenFiles,
+    Preprocess,
+    choose,
+    folder_name,
+    model_folder,
+)
+from lumen_resources.model_info import FileDigest, ModelInfo
+from lumen_resources.traits import (
+    CLIP_MEAN,
+    CLIP_STD,
+    context_length_of,
+    embedding_space,
+    preprocess_of,
+)
+
+FP32, FP16, BF16 = Precision.FP32, Precision.FP16, Precision.BF16
+
+
+def an_info(*runtimes: str, **lumen: object) -> ModelInfo:
+    return ModelInfo.model_validate(
+        {
+            "name": "demo",
+            "version": "1.0.0",
+            "description": "A model",
+            "model_type": "clip",
+            "source": {"format": "custom", "repo_id": "me/demo"},
+            "runtimes": {name: {"available": True} for name in runtimes or ("onnx",)},
+            "embedding_dim": 512,
+            "extra_metadata": {"lumen": lumen},
+        }
+    )
+
+
+def chosen(*files: str, runtime: Runtime = Runtime.ONNX, precision: Precision = FP32):
+    return choose(set(files), an_info(runtime), runtime, precision, "rk3588")
+
+
+@pytest.mark.parametrize(
+    ("vision", "text"),
+    [
+        ("onnx/vision.fp32.onnx", "onnx/text.fp32.onnx"),
+        ("onnx/vision.onnx", "onnx/text.onnx"),
+        ("onnx/image_encoder.onnx", "onnx/text_encoder.onnx"),
+        ("image_encoder.onnx", "text_encoder.onnx"),
+        ("onnx/visual.onnx", "onnx/textual.onnx"),
+        ("visual.onnx", "textual.onnx"),
+    ],
+)
+def test_every_pair_of_onnx_names_is_found(vision, text):
+    files = chosen(vision, text)
+
+    assert (vision, text) == (files.vision, files.text)
+
+
+def test_the_layout_we_write_wins_over_older_ones():
+    files = chosen(
+        "onnx/vision.onnx", "onnx/text.onnx", "onnx/vision.fp32.onnx", "onnx/text.fp32.onnx"
+    )
+
+    assert files.vision == "onnx/vision.fp32.onnx"
+
+
+def test_each_precision_takes_its_own_files_and_bf16_those_of_fp32():
+    there = [f"onnx/{t}.{p}.onnx" for t in ("vision", "text") for p in ("fp32", "fp16", "int8")]
+
+    assert chosen(*there, precision=FP16).text == "onnx/text.fp16.onnx"
+    assert chosen(*there, precision=Precision.INT8).text == "onnx/text.int8.onnx"
+    assert chosen(*there, precision=BF16).text == "onnx/text.fp32.onnx"
+
+
+def test_names_without_a_precision_do_not_stand_for_a_reduced_one():
+    with pytest.raises(FileMissingError, match=r"onnx/vision.fp16.onnx"):
+        chosen("onnx/vision.onnx", "onnx/text.onnx", precision=FP16)
+
+
+def test_half_a_pair_names_the_file_that_is_missing():
+    with pytest.raises(FileMissingError) as caught:
+        chosen("onnx/vision.fp32.onnx")
+
+    assert caught.value.file == "onnx/text.fp32.onnx"
+
+
+def test_safetensors_are_preferred_and_older_checkpoints_found():
+    torch = Runtime.TORCH
+
+    both = chosen("open_clip_pytorch_model.bin", "model.safetensors", runtime=torch)
+    assert both.weights == "model.safetensors"
+    assert chosen("torch/model.pt", runtime=torch).weights == "torch/model.pt"
+
+
+def test_rknn_files_are_those_of_the_target():
+    files = ("rknn/rk3588/vision.fp16.rknn", "rknn/rk3588/text.fp16.rknn")
+
+    found = chosen(*files, runtime=Runtime.RKNN, precision=FP16)
+    assert files == (found.vision, found.text)
+    with pytest.raises(FileMissingError):
+        choose(set(files), an_info("rknn"), Runtime.RKNN, FP16, "rk3566")
+
+
+def test_configuration_tokenizer_and_companions_are_found_also_beside_the_runtime():
+    files = chosen("onnx/vision.onnx", "onnx/text.onnx", "onnx/config.json", "onnx/tokenizer.json")
+    assert (files.config, files.tokenizer) == ("onnx/config.json", "onnx/tokenizer.json")
+
+    newer = chosen(
+        "onnx/vision.onnx",
+        "onnx/text.onnx",
+        "open_clip_config.json",
+        "config.json",
+        "tokenizer.json",
+        "vocab.txt",
+    )
+    assert newer.config == "open_clip_config.json"
+    assert newer.companions == ("vocab.txt",)
+
+
+def test_weights_beside_a_graph_belong_to_it():
+    files = chosen("onnx/vision.fp32.onnx", "onnx/text.fp32.onnx", "onnx/vision.fp32.onnx.data")
+
+    assert "onnx/vision.fp32.onnx.data" in files.all_files()
+
+
+def test_a_runtime_that_is_not_offered_is_refused():
+    info = an_info("torch")
+
+    with pytest.raises(RuntimeNotSupportedError, match="torch"):
+        choose({"visual.onnx", "textual.onnx"}, info, Runtime.ONNX, FP32)
+
+
+def test_the_cache_may_already_end_in_models(tmp_path):
+    assert model_folder(tmp_path, "m") == tmp_path / "models" / "m"
+    assert model_folder(tmp_path / "models", "m") == tmp_path / "models" / "m"
+    (tmp_path / "m" / "onnx").mkdir(parents=True)
+    assert model_folder(tmp_path, "m") == tmp_path / "m"
+
+
+def test_a_model_name_becomes_one_folder_or_is_refused():
+    assert folder_name("ViT-B-32::laion2b_s34b") == "ViT-B-32__laion2b_s34b"
+    for hostile in ("..", "", ".hidden", "a b", "a\\b", "../../x"):
+        with pytest.raises(ConfigError):
+            folder_name(hostile)
+
+
+def test_preprocessing_is_declared_then_published_then_clips():
+    published = {
+        "model_cfg": {"vision_cfg": {"image_size": 256}},
+        "preprocess_cfg": {"mean": 0, "std": 1.0, "interpolation": "bilinear", "mode": "RGB"},
+    }
+
+    assert preprocess_of(an_info(), None) == Preprocess(
+        224, "shortest", "bicubic", CLIP_MEAN, CLIP_STD
+    )
+    assert preprocess_of(an_info(), published) == Preprocess(
+        256, "shortest", "bilinear", (0, 0, 0), (1, 1, 1)
+    )
+    declared = an_info(preprocess={"size": 64, "resize_mode": "squash"})
+    assert preprocess_of(declared, published).size == 64
+    assert preprocess_of(declared, published).resize_mode == "squash"
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        {"size": [224, 336]},
+        {"resize_mode": "longest"},
+        {"interpolation": "nearest"},
+        {"mode": "L"},
+        {"std": [0, 0, 0]},
+        {"size": 0},
+    ],
+)
+def test_preprocessing_that_nobody_computes_is_refused(cfg):
+    with pytest.raises(ModelInfoError):
+        preprocess_of(an_info(), {"preprocess_cfg": cfg})
+
+
+def test_the_context_length_is_declared_configured_fixed_or_77():
+    config = {"model_cfg": {"text_cfg": {"context_length": 52}}}
+
+    assert context_length_of(an_info(), None) == 77
+    assert context_length_of(an_info(), None, 24) == 24
+    assert context_length_of(an_info(), config, 24) == 52
+    assert context_length_of(an_info(context_length=12), config) == 12
+    with pytest.raises(ModelInfoError):
+        context_length_of(an_info(), {"model_cfg": {"text_cfg": {"context_length": "x"}}})
+
+
+def digest(letter: str) -> FileDigest:
+    return FileDigest(size=1, sha256=letter * 64)
+
+
+FILES = ChosenFiles(vision="v.onnx", text="t.onnx", tokenizer="tokenizer.json")
+DIGESTS = {"v.onnx": digest("a"), "t.onnx": digest("b"), "tokenizer.json": digest("c")}
+PREPROCESS = Preprocess(224, "shortest", "bicubic", CLIP_MEAN, CLIP_STD)
+
+
+def test_the_space_is_the_digest_of_the_four_parts_as_canonical_json():
+    info = an_info(checkpoint_sha256="d" * 64)
+    written = (
+        '{"checkpoint":"' + "d" * 64 + '","dimension":512,"preprocessing":{"interpolation":'
+        '"bicubic","mean":[0.48145466,0.4578275,0.40821073],"resize_mode":"shortest","size":224,'
+        '"std":[0.26862954,0.26130258,0.27577711]},"tokenizer":"' + "c" * 64 + '"}'
+    )
+
+    space = embedding_space(info, FILES, DIGESTS, PREPROCESS, 512)
+
+    assert hashlib.sha256(written.encode()).hexdigest() == space
+    assert json.loads(written)["dimension"] == 512
+
+
+def test_runtimes_of_one_checkpoint_share_its_space():
+    info = an_info("onnx", "torch", checkpoint_sha256="d" * 64)
+    weights = ChosenFiles(weights="model.safetensors", tokenizer="tokenizer.json")
+    digests = {"model.safetensors": digest("e"), "tokenizer.json": digest("c")}
+
+    assert embedding_space(info, FILES, DIGESTS, PREPROCESS, 512) == embedding_space(
+        info, weights, digests, PREPROCESS, 512
+    )
+
+
+def test_another_tokenizer_weight_preprocessing_or_dimension_is_another_space():
+    base = embedding_space(an_info(), FILES, DIGESTS, PREPROCESS, 512)
+    squashed = Preprocess(224, "squash", "bicubic", CLIP_MEAN, CLIP_STD)
+
+    others = [
+        embedding_space(an_info(), FILES, {**DIGESTS, path: digest("f")}, PREPROCESS, 512)
+        for path in DIGESTS
+    ]
+    others.append(embedding_space(an_info(), FILES, DIGESTS, squashed, 512))
+    others.append(embedding_space(an_info(), FILES, DIGESTS, PREPROCESS, 513))
+    assert len({base, *others}) == 6
+
+
+def test_a_file_that_only_moves_keeps_its_space():
+    moved = ChosenFiles(vision="x/v.onnx", text="x/t.onnx", tokenizer="tokenizer.json")
+    digests = {f"x/{p}" if p.endswith("onnx") else p: d for p, d in DIGESTS.items()}
+
+    assert embedding_space(an_info(), FILES, DIGESTS, PREPROCESS, 512) == embedding_space(
+        an_info(), moved, digests, PREPROCESS, 512
+    )
+
+
+def test_files_are_named_below_the_root():
+    assert FILES.under(Path("/m")).vision == Path("/m/v.onnx")
+    assert FILES.under(Path("/m")).weights is None

@@ -1,0 +1,165 @@
+"""model_info.json: which documents are accepted, and what the refusal of the others says."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumen_resources.errors import ModelInfoError
+from lumen_resources.model_info import MAX_BYTES, ModelInfo, parse, relative_path
+
+A_DIGEST = "ab" * 32
+
+
+def a_document(**changes: object) -> dict[str, object]:
+    document: dict[str, object] = {
+        "name": "demo",
+        "version": "1.2.3",
+        "description": "A model",
+        "model_type": "clip",
+        "source": {"format": "custom", "repo_id": "me/demo"},
+        "runtimes": {"onnx": {"available": True}},
+        "embedding_dim": 512,
+    }
+    document.update(changes)
+    return document
+
+
+def parsed(**changes: object) -> ModelInfo:
+    return parse(json.dumps(a_document(**changes)).encode())[0]
+
+
+def refusal(**changes: object) -> str:
+    with pytest.raises(ModelInfoError) as caught:
+        parsed(**changes)
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    "field", ["name", "version", "description", "model_type", "source", "runtimes"]
+)
+def test_a_required_field_that_is_missing_is_named(field):
+    document = a_document()
+    del document[field]
+
+    with pytest.raises(ModelInfoError, match=f"{field}: Field required"):
+        parse(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", ""),
+        ("name", "x" * 101),
+        ("version", "1.0"),
+        ("version", "v1.0.0"),
+        ("description", ""),
+        ("description", "x" * 501),
+        ("source", {"format": "github", "repo_id": "a/b"}),
+        ("runtimes", {}),
+        ("runtimes", {"onnx": {}}),
+        ("embedding_dim", 0),
+        ("embedding_dim", 100_001),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_by_field(field, value):
+    assert field in refusal(**{field: value})
+
+
+def test_every_problem_is_told_at_once():
+    message = refusal(name="", version="x", embedding_dim=0)
+
+    assert all(field in message for field in ("name", "version", "embedding_dim"))
+
+
+def test_unknown_keys_are_dropped_with_a_warning_and_refused_when_strict():
+    document = a_document(colour="red", metadata={"license": "MIT", "mood": "good"})
+    content = json.dumps(document).encode()
+
+    info, warnings = parse(content)
+
+    assert info == parsed(metadata={"license": "MIT"})
+    named = {warning.split("unknown key ")[1].split()[0] for warning in warnings}
+    assert named == {"colour", "metadata.mood"}
+    with pytest.raises(ModelInfoError, match="colour"):
+        parse(content, strict=True)
+
+
+def test_an_unknown_key_does_not_hide_a_wrong_value():
+    message = refusal(colour="red", version="x")
+
+    assert "version" in message
+    assert "colour" not in message
+
+
+def test_extra_metadata_is_free_but_for_our_part():
+    info = parsed(extra_metadata={"anything": [1, 2], "lumen": {"logit_scale": 42.5}})
+
+    assert info.lumen.logit_scale == 42.5
+    assert "logit_scale" in refusal(extra_metadata={"lumen": {"logit_scale": 0}})
+
+
+def test_files_may_be_listed_per_device():
+    info = parsed(
+        runtimes={
+            "rknn": {"available": True, "files": {"rk3588": ["a.rknn"], "rk3566": ["b.rknn"]}}
+        }
+    )
+
+    assert info.runtimes["rknn"].all_files() == ("a.rknn", "b.rknn")
+
+
+@pytest.mark.parametrize(
+    ("path", "labels", "embeddings"),
+    [
+        ("ImageNet_1k.npz", "ImageNet_1k.npz", "ImageNet_1k.npz"),
+        ("TreeOfLife-10M.npy", "TreeOfLife-10M.json", "TreeOfLife-10M.npy"),
+        ("labels.json", "labels.json", None),
+    ],
+)
+def test_an_older_dataset_is_one_path(path, labels, embeddings):
+    dataset = parsed(datasets={"set": path}).datasets["set"]
+
+    assert (labels, embeddings) == (dataset.labels, dataset.embeddings)
+
+
+def test_a_parity_input_is_either_an_image_or_a_text():
+    for wrong in ({}, {"image": "a.png", "text": "a"}):
+        parity = {"inputs": [wrong], "vectors": "v.npy"}
+        assert "parity" in refusal(extra_metadata={"lumen": {"parity": parity}})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/a", "../a", "a/../b", "a//b", "./a", "a/", "a\\b", "C:/a", "a\0b", "a\nb", "~/a"),
+        *("lumen.lock.json", ".lumen/x", "prepared/x", "codes/x", "x" * 256, "a/" * 600 + "b"),
+    ],
+)
+def test_a_path_that_could_leave_the_folder_or_hit_our_own_files_is_refused(path):
+    files = {path: {"size": 1, "sha256": A_DIGEST}}
+
+    assert "files" in refusal(extra_metadata={"lumen": {"files": files}})
+
+
+@given(st.text(max_size=60))
+def test_a_path_that_is_accepted_stays_inside_its_folder(path):
+    try:
+        relative_path(path)
+    except ValueError:
+        return
+    assert ".." not in path.split("/")
+    assert not path.startswith("/")
+    assert "\\" not in path
+
+
+def test_a_document_that_is_too_large_is_refused_unparsed():
+    with pytest.raises(ModelInfoError, match="at most"):
+        parse(b" " * (MAX_BYTES + 1))
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_it_fail_otherwise(content):
+    with pytest.raises(ModelInfoError):
+        parse(content)
