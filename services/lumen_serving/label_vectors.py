@@ -1,0 +1,141 @@
+"""Computes what `prepare` found missing: label vectors with the model's text tower, search codes.
+
+Loads the runtime, and like the server checks device, dimension and parity first: vectors are kept,
+and wrong ones would be wrong for as long.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from lumen_manifest.server_config import ServerConfig
+from lumen_resources import prepared_labels
+from lumen_resources.label_sets import load_labels, load_matrix
+from lumen_resources.layouts import LabelSetFiles, VerifiedModel
+from lumen_resources.progress import Phase
+from lumen_serving.attestation import device_mismatch, dimension_mismatch
+from lumen_serving.backends.base import Backend, load_backend
+from lumen_serving.cores import usable_cores
+from lumen_serving.errors import LabelsUnusable
+from lumen_serving.label_codes import encode_cached
+from lumen_serving.label_loading import code_cache
+from lumen_serving.parity import check_parity
+from lumen_serving.prepare import Missing, Work
+from lumen_serving.startup import backend_settings
+from lumen_serving.tokens import Tokenizer
+
+# Each append waits for the disk: rows are collected for about as long as may be lost.
+APPEND_EVERY_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    """The text tower: from prompts to unit rows, `batch` at a time."""
+
+    backend: Backend
+    tokenizer: Tokenizer
+    batch: int
+
+
+def compute(model: VerifiedModel, missing: Sequence[Missing], work: Work) -> None:
+    """Compute and keep the vectors of these label sets.
+
+    Raises:
+        StartError: the runtime, the device or the reference does not allow it.
+        ResourceError: no tokenizer, the cache cannot be written, vectors are not finite, or a
+            signal stopped the work.
+
+    """
+    if model.files.text is None:
+        raise LabelsUnusable(
+            f"The vectors of {missing[0].files.name} must be computed, and the model "
+            f"{model.name} has no text tower to do it. {missing[0].files.note}".strip(),
+            remedy="Add its text graph, or ship the vectors with the label set.",
+        )
+    tokenizer = Tokenizer.load(model)
+    config, settings = work.config, work.settings
+    with closing(load_backend(settings.backend or config.model.runtime.value)) as backend:
+        backend.load(model, backend_settings(config, settings, usable_cores(settings.cpu_limit)))
+        _check(model, config, backend, tokenizer)
+        embedder = Embedder(backend, tokenizer, config.server.max_batch_size)
+        for each in missing:
+            compute_one(model, each, embedder, work)
+
+
+def _check(
+    model: VerifiedModel, config: ServerConfig, backend: Backend, tokenizer: Tokenizer
+) -> None:
+    report = backend.report()
+    for finding in (
+        device_mismatch(config.accelerator, report),
+        dimension_mismatch(model.embedding_dim, report),
+    ):
+        if finding is not None:
+            raise finding
+    if report.runtime != "fake":
+        check_parity(backend, model, tokenizer)
+
+
+def compute_one(model: VerifiedModel, missing: Missing, embedder: Embedder, work: Work) -> None:
+    """Compute one label set, from the row where an earlier run was stopped."""
+    files, labels = missing.files, missing.labels
+    prompts = labels.prompts(files.template, files.label_format)
+    row_bytes = model.embedding_dim * 4
+    with prepared_labels.begin(model, files, labels) as preparation:
+        kept = preparation.done_rows
+        total = len(prompts) * row_bytes
+        work.progress.begin(
+            Phase.PREPARING, total_bytes=total, kept_bytes=kept * row_bytes, files=1
+        )
+        work.progress.at(files.name)
+        log.info(
+            "computing label vectors",
+            label_set=files.name,
+            rows=len(prompts),
+            kept_rows=kept,
+            because=files.note,
+        )
+        _append_rows(preparation, prompts, embedder, work)
+        path = preparation.commit()
+        work.progress.file_done()
+    log.info("label vectors computed", label_set=files.name, rows=len(prompts), file=str(path))
+
+
+def _append_rows(
+    preparation: prepared_labels.Preparation,
+    prompts: Sequence[str],
+    embedder: Embedder,
+    work: Work,
+) -> None:
+    """Embed from where the preparation stands to the end."""
+    pending: list[NDArray[np.float32]] = []
+    appended_at = time.monotonic()
+    for at in range(preparation.done_rows, len(prompts), embedder.batch):
+        late = time.monotonic() - appended_at > APPEND_EVERY_S
+        if pending and (late or work.stop.requested):
+            preparation.append(np.concatenate(pending))
+            pending, appended_at = [], time.monotonic()
+        work.stop.check()
+        tokens, _ = embedder.tokenizer.encode(prompts[at : at + embedder.batch])
+        pending.append(embedder.backend.embed_texts(tokens))
+        work.progress.add(pending[-1].nbytes)
+    if pending:
+        preparation.append(np.concatenate(pending))
+
+
+def keep_codes(model: VerifiedModel, files: LabelSetFiles) -> None:
+    """Write the search codes of a large label set, whose vectors are there by now."""
+    labels = load_labels(files)
+    path = files.embeddings or prepared_labels.prepared(model, files, labels)
+    if path is None:
+        return
+    matrix = load_matrix(path, model.embedding_dim, len(labels))
+    encode_cached(matrix, code_cache(model, files))
+    log.info("search codes kept", label_set=files.name, rows=len(labels))

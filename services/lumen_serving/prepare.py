@@ -1,0 +1,223 @@
+"""`python -m lumen_serving prepare`: computes the label vectors that a model was shipped without.
+
+Runs before the server, with its image and device, where the cache may be written. Rows are kept
+as they are made, so a run that is stopped goes on where it was; with nothing to do, no runtime is
+loaded. Ends like the init container `resources`: one JSON line, exit code 0, 1 or 143.
+"""
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+import orjson
+import structlog
+
+from lumen_manifest.server_config import ConfigError, ServerConfig
+from lumen_resources import prepared_labels, termination
+from lumen_resources.errors import ResourceError, StoppedError
+from lumen_resources.fetch import open_verified
+from lumen_resources.label_sets import Labels, load_labels
+from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
+from lumen_resources.progress import Phase, Progress
+from lumen_serving.errors import SettingsInvalid, StartError
+from lumen_serving.settings import Settings
+from lumen_wire import http_status, logs, processes
+
+REPORT_EVERY_S = 5.0
+# Below, the server searches without codes: `labels.SMALL_ROWS`, whose module loads the runtime.
+CODED_ROWS = 4096
+FAILED = 1
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A label set whose vectors are not there yet."""
+
+    files: LabelSetFiles
+    labels: Labels
+
+
+class StopRequest:
+    """Notes the first SIGTERM or SIGINT, for `check` to act on; the second ends at once.
+
+    Noted and not raised: an exception that a signal raises inside a log call is swallowed there.
+    """
+
+    def __init__(self) -> None:
+        self._number: signal.Signals | None = None
+
+    def __enter__(self) -> Self:
+        self._before = {n: signal.signal(n, self._note) for n in _STOPPING}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal came."""
+        return self._number is not None
+
+    def check(self) -> None:
+        """Raise StoppedError once a signal came."""
+        if self._number is not None:
+            raise StoppedError.by(self._number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._number = signal.Signals(number)
+        for each in _STOPPING:
+            signal.signal(each, signal.SIG_DFL)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the computation needs beside the model: settings, and who watches and stops it."""
+
+    config: ServerConfig
+    settings: Settings
+    progress: Progress
+    stop: StopRequest
+
+
+def main() -> None:
+    """Compute what is missing, say how it went, and end the process."""
+    processes.die_with_parent()
+    sys.exit(run(Path(os.environ.get("LUMEN_TERMINATION_LOG", "/dev/termination-log"))))
+
+
+def run(termination_log: Path) -> int:
+    """Do the work that the environment describes and return the exit code."""
+    try:
+        with StopRequest() as stop:
+            model = _prepare(Settings.from_environment(), stop)
+    except StoppedError as error:
+        termination.write(termination_log, termination.failure_line(error))
+        log.warning("stopped", kept="the rows computed so far")
+        return error.exit_code
+    except (ResourceError, StartError) as error:
+        termination.write(termination_log, _failure_line(error))
+        log.error(  # noqa: TRY400  # the sentence says it; a traceback helps nobody here
+            "label vectors refused",
+            reason=str(error.reason),
+            message=error.message,
+            remedy=error.remedy,
+            file=error.file,
+        )
+        return FAILED
+    termination.write(termination_log, termination.success_line(model))
+    return 0
+
+
+def _failure_line(error: ResourceError | StartError) -> bytes:
+    if isinstance(error, ResourceError):
+        return termination.failure_line(error)
+    return orjson.dumps(
+        {
+            "reason": str(error.reason),
+            "message": error.message,
+            "remedy": error.remedy,
+            "file": error.file,
+        }
+    )
+
+
+def _prepare(settings: Settings, stop: StopRequest) -> VerifiedModel:
+    try:
+        config = ServerConfig.load(settings.config_path)
+        logs.configure(settings.log_format, settings.log_level or config.server.log_level)
+    except (ConfigError, ValueError) as error:
+        raise SettingsInvalid(str(error), file=str(settings.config_path)) from error
+    progress = Progress()
+    with _status_served(settings, progress), _reported(progress):
+        model = open_verified(config, settings.cache_dir, settings.source_dir)
+        missing = list(find_missing(model))
+        uncoded = [files for files in model.label_sets if _lacks_codes(model, files)]
+        if missing or uncoded:
+            # The runtime is loaded by this module: most starts have nothing to compute.
+            vectors = importlib.import_module("lumen_serving.label_vectors")
+            if missing:
+                work = Work(config, settings, progress, stop)
+                vectors.compute(model, missing, work)
+            for files in uncoded:
+                stop.check()
+                vectors.keep_codes(model, files)
+        else:
+            log.info("label vectors are there", label_sets=len(model.label_sets))
+    progress.begin(Phase.DONE)
+    return model
+
+
+def find_missing(model: VerifiedModel) -> Iterator[Missing]:
+    """Yield the label sets that have neither shipped nor computed vectors."""
+    for files in model.label_sets:
+        if files.embeddings is None:
+            labels = load_labels(files)
+            if prepared_labels.prepared(model, files, labels) is None:
+                yield Missing(files, labels)
+
+
+def _lacks_codes(model: VerifiedModel, files: LabelSetFiles) -> bool:
+    """Whether the server, whose cache is read-only, would have to make the search codes itself.
+
+    Codes of an older matrix are known by their key; the server then makes its own.
+    """
+    if (model.cache / "codes" / folder_name(files.name) / "meta.json").is_file():
+        return False
+    return len(load_labels(files)) >= CODED_ROWS
+
+
+@contextlib.contextmanager
+def _status_served(settings: Settings, progress: Progress) -> Iterator[None]:
+    """Answer GET /status while the work goes on; without the port the work goes on as well."""
+
+    def status() -> tuple[str, bytes]:
+        return "application/json", orjson.dumps(progress.snapshot().as_status())
+
+    try:
+        server = http_status.start_http_status(
+            settings.bind, settings.metrics_port, {"/status": status}
+        )
+    except OSError as error:
+        log.warning("status not served", port=settings.metrics_port, error=str(error))
+        yield
+        return
+    try:
+        yield
+    finally:
+        server.close()
+
+
+@contextlib.contextmanager
+def _reported(progress: Progress) -> Iterator[None]:
+    """Log a line of progress every few seconds."""
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(REPORT_EVERY_S):
+            log.info("progress", **progress.snapshot().as_status())
+
+    reporter = threading.Thread(target=report, name="progress", daemon=True)
+    reporter.start()
+    try:
+        yield
+    finally:
+        done.set()
+        reporter.join()

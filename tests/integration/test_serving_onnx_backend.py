@@ -1,0 +1,238 @@
+"""The ONNX backend on real graphs: vectors, batches, precisions, refusals."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+import serving_servers
+import tiny_models
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from lumen_manifest.closed_sets import Accelerator, Precision
+from lumen_resources.fetch import fetch_and_verify
+from lumen_resources.progress import Progress
+from lumen_serving.backends import ort
+from lumen_serving.backends.base import BackendSettings, Modality
+from lumen_serving.backends.onnx import Batching, OnnxBackend, unit_rows
+from lumen_serving.costs import measure
+from lumen_serving.errors import BackendUnavailable, DeviceMismatch, ParityFailed
+from lumen_serving.images import decode_rgb
+from lumen_serving.parity import check_parity
+from lumen_serving.tokens import Tokenizer
+
+SPEC = tiny_models.TinyModel()
+SIZES = (1, 2, 3, 5, 8, 13)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx-backend")
+    root = tiny_models.write_model(folder / "source", SPEC)
+    config = serving_servers.a_config(root)
+    return fetch_and_verify(config, folder / "cache", folder, Progress())
+
+
+def settings_for(threads=2, accelerator=Accelerator.CPU, **changes) -> BackendSettings:
+    return BackendSettings(accelerator=accelerator, threads=threads, **changes)
+
+
+def loaded(model, threads=2, **changes) -> OnnxBackend:
+    backend = OnnxBackend()
+    backend.load(model, settings_for(threads, **changes))
+    return backend
+
+
+def with_vision(model, path, precision=Precision.FP32):
+    files = dataclasses.replace(model.files, vision=path)
+    return dataclasses.replace(model, files=files, precision=precision)
+
+
+def noise(count: int) -> np.ndarray:
+    side = SPEC.image_size
+    return np.random.default_rng(3).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def tokens(count: int) -> np.ndarray:
+    return np.random.default_rng(4).integers(1, 400, (count, SPEC.context_length), dtype=np.int64)
+
+
+def assert_same_bytes_in_any_batch(embed, items) -> None:
+    alone = b"".join(embed(items[row : row + 1]).tobytes() for row in range(len(items)))
+    for size in SIZES:
+        assert embed(items[:size]).tobytes() == alone[: size * SPEC.dim * 4]
+
+
+def test_pictures_get_the_vectors_of_open_clips_own_steps(model):
+    pictures = [tiny_models.a_picture(i, 90, 60) for i in range(4)]
+    payloads = [tiny_models.encoded(picture, "PNG") for picture in pictures]
+    squares = np.stack([decode_rgb(p, "image/png", model.preprocess) for p in payloads])
+
+    got = loaded(model).embed_images(squares)
+
+    assert got.dtype == np.float32
+    assert np.allclose(got, tiny_models.image_vectors(model.root, pictures, SPEC), atol=1e-6)
+
+
+def test_texts_get_the_vectors_of_the_plain_graph(model):
+    texts = ["a photo of a cat", "the DOG of  the sea", "!"]
+    rows, _ = Tokenizer.load(model).encode(texts)
+
+    got = loaded(model).embed_texts(rows)
+
+    wanted = tiny_models.text_vectors(model.root, [t.lower() for t in texts])
+    assert np.allclose(got, wanted, atol=1e-6)
+    assert np.linalg.norm(got, axis=1) == pytest.approx([1, 1, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_an_item_has_the_same_bytes_alone_and_in_any_batch(model, threads):
+    backend = loaded(model, threads)
+
+    assert_same_bytes_in_any_batch(backend.embed_images, noise(13))
+    assert_same_bytes_in_any_batch(backend.embed_texts, tokens(13))
+    assert backend.report().details["batching.images"] == "together"
+
+
+def test_a_dynamically_quantised_graph_runs_one_at_a_time_and_so_stays_invariant(model, tmp_path):
+    path = tmp_path / "vision.int8.onnx"
+    quantize_dynamic(
+        model.files.vision, path, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8
+    )
+    session = ort.open_session(path, ort.SessionSettings(threads=1))
+    pixels = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    pixels[0] *= 0.01
+    (both,) = session.run([session.outputs[0].name], {"pixel_values": pixels})
+    (alone,) = session.run([session.outputs[0].name], {"pixel_values": pixels[:1]})
+    # Why it must: its scale is that of the whole batch.
+    assert both[0].tobytes() != alone[0].tobytes()
+
+    backend = loaded(with_vision(model, path, Precision.INT8))
+
+    assert backend.report().details["batching.images"] == "one at a time"
+    assert_same_bytes_in_any_batch(backend.embed_images, noise(13))
+
+
+def test_a_graph_whose_items_see_each_other_is_found_out_when_it_is_loaded(model, tmp_path):
+    graph = onnx.load(model.files.vision)
+    last = graph.graph.node[-1]
+    last.output[0] = "own"
+    graph.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["own"], ["others"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["own", "others"], ["image_embeds0"]),
+            helper.make_node("Add", ["own", "image_embeds0"], ["image_embeds"]),
+        ]
+    )
+    onnx.save(graph, tmp_path / "neighbours.onnx")
+
+    backend = loaded(with_vision(model, tmp_path / "neighbours.onnx"))
+
+    assert backend._vision.batching is Batching.SINGLY
+    assert_same_bytes_in_any_batch(backend.embed_images, noise(13))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["weights", "whole graph"])
+def test_half_precision_files_agree_and_are_reported_as_computed_in_fp32(model, tmp_path, whole):
+    graph = onnx.load(model.files.vision)
+    casts = []
+    for tensor in graph.graph.initializer:
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, name if whole else f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    if whole:
+        for port in (*graph.graph.input, *graph.graph.output):
+            port.type.tensor_type.elem_type = TensorProto.FLOAT16
+    else:
+        nodes = [*casts, *graph.graph.node]
+        del graph.graph.node[:]
+        graph.graph.node.extend(nodes)
+    onnx.save(graph, tmp_path / "vision.fp16.onnx")
+    reference = loaded(model).embed_images(noise(13))
+
+    backend = loaded(with_vision(model, tmp_path / "vision.fp16.onnx", Precision.FP16))
+
+    assert (backend.embed_images(noise(13)) * reference).sum(axis=1).min() > 0.999
+    assert backend.report().precision == "fp32"
+    assert_same_bytes_in_any_batch(backend.embed_images, noise(13))
+
+
+def test_a_graph_with_a_fixed_batch_of_one_is_served_all_the_same(model, tmp_path):
+    graph = onnx.load(model.files.vision)
+    for port in (*graph.graph.input, *graph.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(graph, tmp_path / "one.onnx")
+
+    got = loaded(with_vision(model, tmp_path / "one.onnx")).embed_images(noise(5))
+
+    assert got.tobytes() == loaded(model).embed_images(noise(5)).tobytes()
+
+
+def test_no_items_give_no_rows(model):
+    assert loaded(model).embed_images(noise(0)).shape == (0, SPEC.dim)
+
+
+def test_a_zero_vector_becomes_visibly_not_finite():
+    assert not np.isfinite(unit_rows(np.zeros((1, 4), np.float32))).any()
+
+
+def test_a_damaged_graph_is_refused_by_name(model, tmp_path):
+    path = tmp_path / "vision.onnx"
+    path.write_bytes(model.files.vision.read_bytes()[:20_000])
+
+    with pytest.raises(BackendUnavailable, match=r"cannot load vision\.onnx"):
+        loaded(with_vision(model, path))
+
+
+def test_a_graph_of_another_dimension_is_refused(model):
+    with pytest.raises(BackendUnavailable, match="an output \\[N, 33\\]"):
+        loaded(dataclasses.replace(model, embedding_dim=33))
+
+
+def test_a_device_whose_package_is_missing_is_refused_with_what_to_install(model):
+    with pytest.raises(BackendUnavailable, match="Install onnxruntime-gpu"):
+        loaded(model, accelerator=Accelerator.CUDA)
+
+
+def test_an_npu_is_refused(model):
+    with pytest.raises(DeviceMismatch, match="rk3588"):
+        loaded(model, accelerator=Accelerator.RK3588)
+
+
+def test_a_gpu_provider_on_a_cpu_service_is_refused(model):
+    with pytest.raises(DeviceMismatch, match="CUDAExecutionProvider"):
+        loaded(model, onnx_providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
+
+
+def test_parity_is_checked_on_pictures_and_texts(model):
+    assert check_parity(loaded(model), model, Tokenizer.load(model)) > 0.999999
+
+
+def test_a_model_without_a_golden_set_has_no_parity(model):
+    assert check_parity(loaded(model), dataclasses.replace(model, parity=None), None) is None
+
+
+def test_wrong_preprocessing_is_found_by_parity(model):
+    wrong = dataclasses.replace(
+        model, preprocess=dataclasses.replace(model.preprocess, mean=(0.0, 0.0, 0.0))
+    )
+
+    with pytest.raises(ParityFailed, match=r"\.png has cosine 0\."):
+        check_parity(loaded(wrong), wrong, Tokenizer.load(model))
+
+
+def test_a_parity_set_of_another_shape_is_refused(model, tmp_path):
+    np.save(tmp_path / "short.npy", np.ones((2, SPEC.dim), np.float32))
+    parity = dataclasses.replace(model.parity, vectors=tmp_path / "short.npy")
+
+    with pytest.raises(ParityFailed, match="parity set cannot be used"):
+        check_parity(loaded(model), dataclasses.replace(model, parity=parity), None)
+
+
+def test_both_towers_are_measured(model):
+    measured = measure(loaded(model), model, 16, budget_s=0.05)
+
+    assert set(measured) == set(Modality)
+    assert all(1 <= one.cap <= 16 and one.curve.predict_ms(1) > 0 for one in measured.values())

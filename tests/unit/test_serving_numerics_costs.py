@@ -1,0 +1,91 @@
+"""The cost curve and the batch cap, from made-up and from replayed timings."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumen_serving.costs import CostCurve, Sample, chosen_cap, fitted, measure_batches
+
+times = st.floats(0.01, 5000)
+
+
+@given(a=st.floats(0.01, 100), b=st.floats(0, 500))
+def test_a_straight_line_is_found_again(a, b):
+    curve = fitted([Sample(n, a * n + b) for n in (1, 2, 4, 8, 16)])
+
+    assert curve.a_ms == pytest.approx(a, rel=1e-3, abs=1e-3)
+    assert curve.b_ms == pytest.approx(b, rel=1e-3, abs=1e-3)
+
+
+@given(st.lists(st.tuples(st.integers(1, 64), times), min_size=1, max_size=8))
+def test_any_timings_give_a_curve_that_never_falls_below_nothing(pairs):
+    curve = fitted([Sample(n, ms) for n, ms in pairs])
+
+    assert curve.a_ms >= 0
+    assert curve.b_ms >= 0
+    assert curve.predict_ms(1) > 0
+
+
+def test_one_sample_gives_a_line_through_the_origin():
+    assert fitted([Sample(4, 20.0)]) == CostCurve(5.0, 0.0)
+
+
+def test_the_cap_is_the_smallest_size_within_five_percent_of_the_best():
+    # 27, 33, 38, 39 and 30 pictures a second: 4 is within 5 % of 8.
+    rates = {1: 27, 2: 33, 4: 38, 8: 39, 32: 30}
+
+    assert chosen_cap([Sample(n, 1000 * n / rate) for n, rate in rates.items()]) == 4
+
+
+def test_a_model_that_gains_nothing_by_batches_gets_a_cap_of_one():
+    assert chosen_cap([Sample(n, 10.0 * n) for n in (1, 2, 4)]) == 1
+
+
+def slow(ms_of) -> tuple[list[int], object]:
+    """A model that takes as long as `ms_of` says, and what it was asked."""
+    asked = []
+
+    def run(size: int) -> None:
+        asked.append(size)
+        until = time.perf_counter() + ms_of(size) / 1000
+        while time.perf_counter() < until:
+            pass
+
+    return asked, run
+
+
+def test_a_fixed_cost_makes_the_largest_batch_the_best():
+    asked, run = slow(lambda size: 4)
+
+    measured = measure_batches(run, 16, budget_s=5)
+
+    assert measured.cap == 16
+    assert max(asked) == 16
+
+
+def test_sizes_are_not_tried_once_larger_ones_bring_nothing():
+    asked, run = slow(lambda size: 1.0 * size)
+
+    measured = measure_batches(run, 64, budget_s=5)
+
+    assert measured.cap <= 4
+    assert max(asked) <= 16
+
+
+def test_a_slow_model_is_measured_at_the_smallest_sizes_alone():
+    asked, run = slow(lambda size: 20 * size)
+
+    measured = measure_batches(run, 64, budget_s=0.001)
+
+    assert asked == [1, 1, 2]
+    assert measured.cap in {1, 2}
+
+
+def test_the_largest_allowed_batch_is_tried_though_no_power_of_two():
+    asked, run = slow(lambda size: 3)
+
+    measure_batches(run, 6, budget_s=5)
+
+    assert max(asked) == 6

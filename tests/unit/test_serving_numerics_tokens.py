@@ -1,0 +1,142 @@
+"""Texts become tokens as open_clip makes them."""
+
+import pytest
+import tiny_models
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Core
+
+from lumen_resources.errors import TokenizerError
+from lumen_serving import tokens
+from lumen_serving.tokens import MAX_CHARS, Tokenizer, clean
+
+CONTEXT = 12
+
+
+def a_tokenizer(context: int = CONTEXT) -> Tokenizer:
+    core = tiny_models.a_tokenizer()
+    frame = core.token_to_id(tiny_models.START), core.token_to_id(tiny_models.END)
+    return Tokenizer(core, frame, context)
+
+
+def frame_of() -> tuple[int, int]:
+    core = tiny_models.a_tokenizer()
+    return core.token_to_id(tiny_models.START), core.token_to_id(tiny_models.END)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("A  Photo\tof\na CAT ", "a photo of a cat"),
+        ("caf&eacute; &amp;amp; bar", "café & bar"),
+        ("&amp;lt;3", "<3"),
+        ("schÃ¶n", "schön"),
+        ("“quoted”", '"quoted"'),
+        ("\u3000wide\u00a0space", "wide space"),
+        ("", ""),
+    ],
+)
+def test_texts_are_cleaned_as_open_clip_cleans_them(text, cleaned):
+    assert clean(text) == cleaned
+
+
+def test_tokens_are_framed_and_filled_with_zero():
+    start, end = frame_of()
+
+    rows, truncated = a_tokenizer().encode(["cat", "the dog"])
+
+    assert rows.shape == (2, CONTEXT)
+    assert rows.dtype.name == "int64"
+    assert [rows[0, 0], rows[0, 2]] == [start, end]
+    assert rows[0, 3:].tolist() == [0] * (CONTEXT - 3)
+    assert rows[1, 3] == end
+    assert truncated == (False, False)
+
+
+def test_a_text_that_does_not_fit_keeps_its_end_token_and_says_so():
+    start, end = frame_of()
+
+    rows, truncated = a_tokenizer().encode(["cat " * 50, "cat " * (CONTEXT - 2)])
+
+    assert rows[0, [0, -1]].tolist() == [start, end]
+    assert 0 not in rows[0]
+    assert truncated == (True, False)
+
+
+def test_case_entities_and_spaces_do_not_change_the_tokens():
+    rows, _ = a_tokenizer().encode(["the cat", " The\n CAT", "the&nbsp;cat"])
+
+    assert rows[0].tolist() == rows[1].tolist() == rows[2].tolist()
+
+
+def test_special_tokens_in_a_text_are_what_open_clip_makes_of_them():
+    start, end = frame_of()
+
+    rows, _ = a_tokenizer().encode(["<|endoftext|> cat"])
+
+    # Its vocabulary holds them as whole words, and so does the tokenizer file.
+    assert rows[0, :2].tolist() == [start, end]
+
+
+def test_a_very_long_text_is_cut_before_it_is_cleaned(monkeypatch):
+    seen = []
+    real = tokens.clean
+    monkeypatch.setattr(tokens, "clean", lambda text: seen.append(len(text)) or real(text))
+
+    _, truncated = a_tokenizer().encode([" " * 10_000_000 + "cat"])
+
+    assert seen == [MAX_CHARS]
+    assert truncated == (True,)
+
+
+@given(st.text(max_size=200))
+def test_any_text_fits_the_context_and_ends_with_the_end_token(text):
+    _, end = frame_of()
+
+    rows, _ = a_tokenizer().encode([text])
+
+    assert end in rows[0].tolist()
+    assert rows.shape == (1, CONTEXT)
+
+
+def a_model(path):
+    class Files:
+        tokenizer = path
+
+    class Model:
+        name, files, context_length = "m", Files, CONTEXT
+
+    return Model
+
+
+def test_the_files_own_padding_and_truncation_are_ignored(tmp_path):
+    core = tiny_models.a_tokenizer()
+    core.enable_truncation(3)
+    core.enable_padding(length=40, pad_id=7)
+    core.save(str(tmp_path / "tokenizer.json"))
+
+    rows, _ = Tokenizer.load(a_model(tmp_path / "tokenizer.json")).encode(["the cat of the dog"])
+
+    assert rows.tolist() == a_tokenizer().encode(["the cat of the dog"])[0].tolist()
+
+
+def test_a_model_without_a_tokenizer_says_what_is_missing():
+    with pytest.raises(TokenizerError, match=r"has no tokenizer\.json"):
+        Tokenizer.load(a_model(None))
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"model": 3}'])
+def test_a_damaged_tokenizer_is_refused(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_text(content)
+
+    with pytest.raises(TokenizerError, match="cannot be read"):
+        Tokenizer.load(a_model(tmp_path / "tokenizer.json"))
+
+
+def test_a_tokenizer_without_known_frame_tokens_is_refused(tmp_path):
+    from tokenizers.models import BPE  # noqa: PLC0415
+
+    Core(BPE(vocab={"a": 0}, merges=[])).save(str(tmp_path / "tokenizer.json"))
+
+    with pytest.raises(TokenizerError, match="start and end tokens"):
+        Tokenizer.load(a_model(tmp_path / "tokenizer.json"))
