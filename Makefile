@@ -28,7 +28,11 @@ help:  ## list the targets
 demo:  ## start two small models and the router, classify the example pictures, stop
 	$(call setup,local)
 	@$(BIN)/lumen up -f examples/demo.yaml -- $(BIN)/lumen classify examples/pictures --expect examples/pictures/expected.json
-	@cat examples/next.txt
+	@printf '%s\n' '' 'These two models know drawings only; they are here to show the system.' '' 'Next' \
+	  '  .venv/bin/lumen up -f examples/demo.yaml                                  keep it running' \
+	  '  .venv/bin/lumen up -f examples/clip-service.yaml                          the real models (docs/run-locally.md)' \
+	  '  grpcurl -plaintext 127.0.0.1:50051 list                                   it speaks home_native.v1' \
+	  '  make test                                                                 prove the rest'
 
 .PHONY: test
 test: lint  ## lint, types, import contracts, and every test
@@ -58,9 +62,9 @@ setup:  ## make .venv with everything the tests need
 	$(call setup,dev)
 
 .PHONY: generate
-generate: setup  ## write the generated files anew: protobuf code, CRDs
+generate: setup  ## write the generated files anew: protobuf code, CRDs, reference pages
 	$(BIN)/python -m lumen_wire.generate
-	$(BIN)/python -m lumen_manifest.crd crds
+	$(BIN)/python -m lumen_manifest.crd crds docs
 
 .PHONY: lint
 lint: setup  ## style, types, import contracts

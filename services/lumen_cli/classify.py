@@ -149,6 +149,12 @@ def _print(answered: list[Answered], output: str) -> None:
     write_rows([_table_row(row) for row in rows], _COLUMNS, output)
 
 
+_WHY_NO_SPECIES = {
+    "not_routed": "no animal: no species",
+    "below_threshold": "undecided: too little speaks for an animal",
+    "within_margin": "undecided between an animal and something else",
+    "routed": "an animal, but no species service answered",
+}
 _COLUMNS = ("picture", "scene", "scene_share", "answer", "share", "ms")
 
 
@@ -171,7 +177,8 @@ def _row(one: Answered) -> dict[str, Any]:
             {"label": label.label, "share": label.score, "lineage": list(label.lineage)}
             for label in answer.labels
         ],
-        "ms": round(one.milliseconds, 1),
+        # The server's own time; with several calls in flight the round trip says little.
+        "ms": float(answer.meta.get("lat_ms") or round(one.milliseconds, 1)),
         "error": "",
     }
 
@@ -188,7 +195,7 @@ def _table_row(row: dict[str, Any]) -> dict[str, Any]:
         shown["answer"] = f"{row['answer']} ({latin})" if latin else row["answer"]
         shown["share"] = f"{row['share']:.2f}"
     else:
-        shown["answer"] = row["decision"] or row["source"].replace("_", " ")
+        shown["answer"] = _WHY_NO_SPECIES.get(row["decision"], row["source"].replace("_", " "))
         shown["share"] = "-"
     return shown
 

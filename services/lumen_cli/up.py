@@ -56,6 +56,7 @@ from lumen_cli.output import USAGE, fail
     show_default=True,
     help="json: one event per line on stdout.",
 )
+@click.argument("beside", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND ...]")
 def command(
     files: tuple[str, ...],
     port: int,
@@ -64,17 +65,21 @@ def command(
     cache_dir: Path | None,
     log_level: str | None,
     output: str,
+    beside: tuple[str, ...],
 ) -> None:
     r"""Run the model services of some manifests on this machine, and a router in front.
 
     The same manifests run on Kubernetes. Ctrl-C drains and stops; a second one ends at once.
+    A COMMAND is started once everything is ready, with LUMEN_SERVER set; its end ends the run.
 
     \b
     Examples:
       lumen up -f examples/demo.yaml
       lumen up -f clip.yaml -f bioclip.yaml --port 0 --output json
+      lumen up -f examples/demo.yaml -- lumen classify examples/pictures
 
-    Exit codes: 0 stopped by a signal and drained, 1 nothing can serve, 2 refused before the start.
+    Exit codes: 0 stopped by a signal and drained, 1 nothing can serve, 2 refused before the start;
+    with a COMMAND its own, 130 when a signal came first.
     """
     from lumen_local.display import Output, choose_display
     from lumen_local.errors import LocalError
@@ -91,6 +96,7 @@ def command(
         state_dir=(state_dir or default_state_dir(os.environ)).absolute(),
         cache_dir=cache.absolute(),
         log_level=log_level,
+        command=beside,
     )
     try:
         code = up(files, settings, choose_display(Output(output)))

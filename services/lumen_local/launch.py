@@ -15,13 +15,14 @@ from lumen_manifest.model_service import LumenModelService
 
 @dataclass(frozen=True, slots=True)
 class LaunchSettings:
-    """What the command line says of every run."""
+    """What the command line says of every run; `command` runs beside it and ends it."""
 
     port: int
     bind: str
     state_dir: Path
     cache_dir: Path
     log_level: str | None
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +53,6 @@ def launch(what: Launch, settings: LaunchSettings, display: Display) -> int:
             address=door.address,
             folders=folders,
             warnings=what.warnings,
+            command=settings.command,
         )
         return run(plan, display)

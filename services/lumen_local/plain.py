@@ -138,7 +138,7 @@ def _notice_row(event: Event) -> Row:
         case Restarted(service=service, restarts=restarts):
             return Row(service, f"started again ({restarts})")
         case Warned(service=service, message=message):
-            return Row(service, message, "yellow", trouble=True)
+            return Row(service or None, message, "yellow", trouble=True)
         case LogLine(service=service, text=text):
             return Row(service, f"| {text}", "dim", trouble=True)
         case _:

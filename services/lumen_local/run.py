@@ -8,8 +8,9 @@ import signal
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
+from lumen_local.companion import Ended, run_companion
 from lumen_local.display import Display
-from lumen_local.events import Event, Starting, Warned
+from lumen_local.events import AllReady, Event, Starting, Warned
 from lumen_local.guarded import Guard
 from lumen_local.output_stream import OutputClosed
 from lumen_local.replica import ServicePlan, Surroundings
@@ -27,7 +28,10 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What to run. `router` None: the one server is the door itself."""
+    """What to run. `router` None: the one server is the door itself.
+
+    `command`, if any, is started once everything is ready; its end is the run's, and its exit code.
+    """
 
     services: Sequence[LumenModelService]
     plans: Sequence[ServicePlan]
@@ -35,11 +39,16 @@ class RunPlan:
     address: str
     folders: RunFolders
     warnings: Sequence[tuple[str, str]] = ()
+    command: Sequence[str] = ()
 
 
 def run(plan: RunPlan, display: Display) -> int:
     """Run until a signal, or until nothing can ever serve; return the exit code."""
-    return asyncio.run(_Run(plan, display).to_its_end())
+
+    async def to_its_end() -> int:
+        return await _Run(plan, display).to_its_end()
+
+    return asyncio.run(to_its_end())
 
 
 class _Run:
@@ -47,6 +56,8 @@ class _Run:
         self._plan = plan
         self._display: Display | None = display
         self._stop = asyncio.Event()
+        self._all_ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ended: Ended | None = None
 
     async def to_its_end(self) -> int:
         plan = self._plan
@@ -64,12 +75,28 @@ class _Run:
         async with Guard(plan.folders.run_id) as guard, asyncio.TaskGroup() as group:
             around = Surroundings(self._tell, self._routes, guard)
             supervisor = Supervisor(plan.plans, plan.router, plan.address, around)
-            ticking = group.create_task(self._tick())
+            beside = [group.create_task(self._tick()), group.create_task(self._accompany())]
             try:
-                return await self._until_signalled(supervisor.run(self._stop))
+                return self._exit_code(await self._until_signalled(supervisor.run(self._stop)))
             finally:
-                ticking.cancel()
+                for task in beside:
+                    task.cancel()
                 self._close()
+
+    async def _accompany(self) -> None:
+        """Run the plan's command once everything is ready, then stop the run."""
+        if not self._plan.command:
+            return
+        address = await self._all_ready
+        self._ended = await run_companion(self._plan.command, address)
+        if self._ended.error:
+            self._show(Warned("", self._ended.error))
+        self._stop.set()
+
+    def _exit_code(self, code: int) -> int:
+        if code != EXIT_DRAINED or not self._plan.command:
+            return code
+        return EXIT_INTERRUPTED if self._ended is None else self._ended.code
 
     async def _until_signalled(self, running: Awaitable[Outcome]) -> int:
         """Drain at the first signal, kill everything at the second."""
@@ -101,6 +128,8 @@ class _Run:
     def _tell(self, event: Event) -> None:
         self._routes.observe(event)
         self._show(event)
+        if isinstance(event, AllReady) and not self._all_ready.done():
+            self._all_ready.set_result(event.address)
 
     def _show(self, event: Event) -> None:
         if self._display is not None:

@@ -1,6 +1,11 @@
 """`python -m lumen_router`: the router of one namespace, or of `lumen up`."""
 
-from lumen_router.main import main
+import os
+
+# gRPC's own notes about connections that come and go; its errors stay. Read when it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+from lumen_router.main import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

@@ -190,9 +190,7 @@ def a_limit(plan: Plan, cache: Path, server: Served, cores: set[int]) -> Iterato
 
 def image_cap(server: Served) -> int:
     """The cap that the server's warm-up measured for pictures."""
-    caps = server.status()["caps"]
-    assert isinstance(caps, dict)
-    return int(caps["image"])
+    return int(server.status()["batches"]["image"]["cap"])
 
 
 def model_figures(server: Served, source: Path) -> dict[str, Any]:

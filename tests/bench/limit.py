@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from lumen_resources.verify import open_verified
+from lumen_resources.fetch import open_verified
 
 from lumen_cli.bench import drawn_jpeg
 from lumen_manifest.server_config import ServerConfig

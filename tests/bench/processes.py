@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -50,7 +51,7 @@ class Served:
                 total += float(line.rsplit(" ", 1)[1])
         return total
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> dict[str, Any]:
         """The process's own `/status`."""
         return json.loads(self._page("/status"))
 
