@@ -95,6 +95,79 @@ def test_an_item_has_the_same_bytes_alone_and_in_any_batch(model, threads):
     assert backend.report().details["batching.images"] == "together"
 
 
+def an_attention_graph(width=96, heads=4, patch=8) -> onnx.ModelProto:
+    """A small ViT's kinds of product: patches, packed attention, MLP, pooling, projection."""
+    rng = np.random.default_rng(2)
+    weights: dict[str, np.ndarray] = {}
+    nodes: list[onnx.NodeProto] = []
+
+    def w(*shape: int) -> str:
+        name = f"w{len(weights)}"
+        weights[name] = (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+        return name
+
+    def shape(*edges: int) -> str:
+        name = f"w{len(weights)}"
+        weights[name] = np.array(edges, np.int64)
+        return name
+
+    def n(op: str, *inputs: str, out: str = "", **attributes: object) -> str:
+        name = out or f"v{len(nodes)}"
+        nodes.append(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+    def norm(x: str) -> str:
+        return n("LayerNormalization", x, w(width), w(width))
+
+    count = (SPEC.image_size // patch) ** 2
+    x = n("Conv", "pixel_values", w(width, 3, patch, patch), strides=[patch, patch])
+    x = n("Transpose", n("Reshape", x, shape(0, width, count)), perm=[0, 2, 1])
+    for _ in range(2):
+        split = shape(0, count, heads, width // heads)
+        q, k, v = (n("Reshape", n("MatMul", norm(x), w(width, width)), split) for _ in range(3))
+        scores = n(
+            "MatMul", n("Transpose", q, perm=[0, 2, 1, 3]), n("Transpose", k, perm=[0, 2, 3, 1])
+        )
+        mixed = n("MatMul", n("Softmax", scores, axis=-1), n("Transpose", v, perm=[0, 2, 1, 3]))
+        flat = n("Reshape", n("Transpose", mixed, perm=[0, 2, 1, 3]), shape(-1, width))
+        back = n(
+            "Reshape", n("Gemm", flat, w(width, width), w(width), transB=1), shape(-1, count, width)
+        )
+        x = n("Add", x, back)
+        x = n(
+            "Add",
+            x,
+            n("MatMul", n("Tanh", n("MatMul", norm(x), w(width, 4 * width))), w(4 * width, width)),
+        )
+    weights["first"] = np.array(0, np.int64)
+    n("MatMul", norm(n("Gather", x, "first", axis=1)), w(width, SPEC.dim), out="image_embeds")
+    side = SPEC.image_size
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "attention",
+            [
+                helper.make_tensor_value_info(
+                    "pixel_values", TensorProto.FLOAT, ["n", 3, side, side]
+                )
+            ],
+            [helper.make_tensor_value_info("image_embeds", TensorProto.FLOAT, ["n", SPEC.dim])],
+            [numpy_helper.from_array(array, name) for name, array in weights.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_pooled_rows_of_a_transformer_have_the_same_bytes_in_any_batch(model, tmp_path, threads):
+    onnx.save(an_attention_graph(), tmp_path / "vit.onnx")
+
+    backend = loaded(with_vision(model, tmp_path / "vit.onnx"), threads)
+
+    assert_same_bytes_in_any_batch(backend.embed_images, noise(13))
+
+
 def test_a_dynamically_quantised_graph_runs_one_at_a_time_and_so_stays_invariant(model, tmp_path):
     path = tmp_path / "vision.int8.onnx"
     quantize_dynamic(
