@@ -5,7 +5,7 @@ import os
 # gRPC's own notes about connections that come and go; its errors stay. Read when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from lumen_router.main import main  # noqa: E402
+from lumen_router.main import main
 
 if __name__ == "__main__":
     main()

@@ -67,8 +67,8 @@ class Running:
         """
         stopping = terminate_on_signal() if stop is None else stop
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._directory)
             servers = await self._listen(stack)
+            await stack.enter_async_context(self._directory)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             owned = [tasks.create_task(self._follow_routes()), tasks.create_task(self._be_ready())]
             self.listening.set()
