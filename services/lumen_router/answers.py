@@ -54,7 +54,8 @@ async def _read_parts(call: InferCall, first: object) -> pb.InferResponse:
         if part.is_final:
             return merge_parts(parts)
         part = await call.read()
-    raise PodAnswerBroken("the pod ended the call without a complete answer: try again")
+    # A pod that begins to drain ends new streams with OK: another pod may answer.
+    raise wire.Unavailable("the pod ended the call without a complete answer: try again")
 
 
 def merge_parts(parts: list[pb.InferResponse]) -> pb.InferResponse:

@@ -43,7 +43,7 @@ class RouterServicer:
     ) -> None:
         self._directory = directory
         self._forwarder = forwarder
-        self._smart = SmartClassify(forwarder, metrics)
+        self._smart = SmartClassify(forwarder, metrics, hold_s)
         self._metrics = metrics
         self._options = options
         self._hold_s = hold_s

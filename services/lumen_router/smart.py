@@ -34,7 +34,7 @@ from lumen_router.metrics import Metrics
 from lumen_router.routes import Routes, Service, Target, pod_task
 from lumen_wire import results
 from lumen_wire.deadline import Deadline
-from lumen_wire.errors import InvalidArgument, WireError
+from lumen_wire.errors import InvalidArgument, NotFound, Unavailable, WireError
 from lumen_wire.meta import TOP_K_SPELLINGS, RequestMeta
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.tasks import SMART_CLASSIFY, Kind
@@ -71,9 +71,10 @@ class _Stage:
 class SmartClassify:
     """Answers smart_classify with two calls."""
 
-    def __init__(self, forwarder: Forwarder, metrics: Metrics) -> None:
+    def __init__(self, forwarder: Forwarder, metrics: Metrics, hold_s: float) -> None:
         self._forwarder = forwarder
         self._metrics = metrics
+        self._hold_s = hold_s
 
     async def answer(
         self, picture: Picture, clip: Service, routes: Routes, deadline: Deadline
@@ -85,7 +86,7 @@ class SmartClassify:
         started = time.monotonic()
         # The fallback's share is of the caller's whole deadline, not of what the scene leaves.
         species_deadline = deadline.earlier_by(fallback_reserve_s(deadline.remaining_s()))
-        scene = await self._ask(_scene_call(picture, clip), deadline)
+        scene = await self._ask(_scene_call(picture, clip), self._hold_s, deadline)
         scenes = _read_scenes(scene.answer)
         verdict = decide([(one.label, one.score) for one in scenes.labels], clip.scenes)
         species: _Stage | None = None
@@ -93,7 +94,8 @@ class SmartClassify:
         if verdict.decision is Decision.ROUTED:
             try:
                 target = _species_target(clip.scenes, routes)
-                species = await self._ask(_species_call(picture, target), species_deadline)
+                hold_s = min(self._hold_s, SPECIES_HOLD_S)
+                species = await self._ask(_species_call(picture, target), hold_s, species_deadline)
             except (WireError, _NoSpecies) as error:
                 failure = _failure_name(error, picture)
         source = _source(verdict.decision, species)
@@ -110,9 +112,9 @@ class SmartClassify:
         label = [(verdict.scene, verdict.scene_share)]
         return _respond(results.labels_v1(label, scenes.model_id), meta)
 
-    async def _ask(self, call: Call, deadline: Deadline) -> _Stage:
+    async def _ask(self, call: Call, hold_s: float, deadline: Deadline) -> _Stage:
         started = time.monotonic()
-        answer = await self._forwarder.forward(call, deadline)
+        answer = await self._forwarder.forward(replace(call, hold_s=hold_s), deadline)
         if answer.result_mime != results.LABELS_MIME:
             raise PodAnswerBroken(f"the {call.target.kind} answer is not labels: try again")
         return _Stage(answer, (time.monotonic() - started) * 1000)
@@ -167,8 +169,7 @@ def _species_call(picture: Picture, target: Target) -> Call:
     top_k = picture.asked.top_k or SMART_CLASSIFY.default_top_k
     passed = {key: value for key, value in picture.meta.items() if key in _PASSED_ON}
     meta = _without_options(picture.meta) | passed | {"top_k": str(top_k)}
-    call = Call(target, picture.payload, picture.mime, meta, picture.correlation_id)
-    return replace(call, hold_s=SPECIES_HOLD_S)
+    return Call(target, picture.payload, picture.mime, meta, picture.correlation_id)
 
 
 def _without_options(meta: Mapping[str, str]) -> dict[str, str]:
@@ -188,10 +189,14 @@ def _failure_name(error: WireError | _NoSpecies, picture: Picture) -> str:
     """Return why the species stage has no answer; raises what is the caller's own mistake."""
     if isinstance(error, _NoSpecies):
         return "NO_SPECIES_SERVICE"
-    own_mistake = isinstance(error, InvalidArgument) and not isinstance(error, UnknownTask)
+    own_mistake = isinstance(error, InvalidArgument | NotFound) and not isinstance(
+        error, UnknownTask
+    )
     if own_mistake and not _SPECIES_KEYS.isdisjoint(picture.meta):
         raise error
-    log.warning("species stage failed", code=error.status.name, message=error.message[:200])
+    # That the service is away is no news for each call: the metrics count it.
+    say = log.debug if isinstance(error, Unavailable | UnknownTask) else log.warning
+    say("species stage failed", code=error.status.name, why=error.message[:200])
     return error.status.name
 
 

@@ -39,6 +39,10 @@ def inband(error):
     return script
 
 
+async def silent(request, context):
+    return []
+
+
 class Gate:
     """A script that answers when it is opened."""
 
@@ -99,8 +103,9 @@ async def test_a_big_request_and_a_big_answer_go_through_in_parts(tmp_path):
         refusing(EXHAUSTED, pushback_ms=60_000),
         refusing(grpc.StatusCode.CANCELLED),
         inband(Unavailable("stopping")),
+        silent,
     ],
-    ids=["unavailable", "full", "pushing-back", "cancelled", "in-band"],
+    ids=["unavailable", "full", "pushing-back", "cancelled", "in-band", "draining"],
 )
 async def test_a_refused_call_is_answered_by_another_pod(tmp_path, script):
     bad, good = ScriptedPod(script=script), ScriptedPod()

@@ -248,6 +248,19 @@ async def test_a_clip_service_without_a_pod_is_unavailable_within_the_deadline(t
     assert refusal.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_label_set_that_the_species_service_lacks_is_told(tmp_path):
+    async def no_such_set(request, context):
+        raise Refusal(grpc.StatusCode.NOT_FOUND, 'no label set "fish"')
+
+    bioclip = a_bioclip(script=no_such_set)
+    async with a_world(tmp_path, clip := a_clip(), bioclip) as world:
+        await world.routed(*BOTH, clip=[clip], bioclip=[bioclip])
+
+        refusal = await world.refusal("smart_classify", labels="fish")
+
+    assert refusal.code() is grpc.StatusCode.NOT_FOUND
+
+
 async def test_a_clip_pod_killed_mid_call_is_unavailable_and_never_a_hang(tmp_path):
     async with a_world(tmp_path, clip := a_clip(script=never), LUMEN_HOLD_S=0.3) as world:
         await world.routed(a_service(), clip=[clip])

@@ -3,12 +3,21 @@
 import random
 
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_router.answers import merge_parts
+from lumen_router.answers import merge_parts, status_error
 from lumen_router.errors import PodAnswerBroken
 from lumen_wire.chunks import split_response
+from lumen_wire.errors import (
+    DeadlineExceeded,
+    Internal,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from lumen_wire.pb import ml_service_pb2 as pb
 
 
@@ -40,3 +49,22 @@ def test_a_missing_part_is_not_papered_over():
 
     with pytest.raises(PodAnswerBroken, match="missing"):
         merge_parts([first, *rest])
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "means"),
+    [
+        (StatusCode.UNAVAILABLE, "Socket closed", Unavailable),
+        (StatusCode.CANCELLED, "", Unavailable),
+        (StatusCode.INTERNAL, "Received RST_STREAM with error code 2", Unavailable),
+        (StatusCode.UNKNOWN, "Stream removed", Unavailable),
+        (StatusCode.INTERNAL, "the model failed", Internal),
+        (StatusCode.RESOURCE_EXHAUSTED, "full", ResourceExhausted),
+        (StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", DeadlineExceeded),
+        (StatusCode.NOT_FOUND, "no label set", NotFound),
+    ],
+)
+def test_a_status_says_whether_another_pod_may_answer(code, details, means):
+    error = status_error(AioRpcError(code, Metadata(), Metadata(), details=details))
+
+    assert type(error) is means
