@@ -15,7 +15,14 @@ from contextlib import contextmanager
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import (
+    AvifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 
 from lumen_resources.layouts import Preprocess
 from lumen_serving.errors import BadImage
@@ -23,6 +30,8 @@ from lumen_serving.preprocess import Decoded, model_square
 
 MAX_PIXELS = 64_000_000
 ACCEPTED = "Send a JPEG, PNG, WebP or AVIF picture."
+# Registered on import: the first WebP would otherwise load every plugin that Pillow has.
+PLUGINS = (AvifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
 _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "image/avif": "AVIF"}
 _SYNONYMS = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 _GENERIC = frozenset({"", "application/octet-stream", "binary/octet-stream", "image/*"})
