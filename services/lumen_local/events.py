@@ -99,6 +99,7 @@ class Ready:
     address: str
     attestation: Attestation
     restarts: int = 0
+    status_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)

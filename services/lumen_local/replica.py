@@ -140,6 +140,7 @@ class Replica:
         try:
             await asyncio.wait({ended, probed, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done():
+                probed.cancel()  # that it stops being ready is what was asked for
                 await self._drain(child)
                 return None
             if ended.done():
@@ -169,7 +170,9 @@ class Replica:
         seconds = time.monotonic() - child.started_at
         attestation = attestation_of(await fetch_status(self._plan.host, ports.metrics))
         address = f"{self._plan.host}:{ports.grpc}"
-        self._around.tell(Ready(name, self._index, seconds, address, attestation, self._restarts))
+        self._around.tell(
+            Ready(name, self._index, seconds, address, attestation, self._restarts, ports.metrics)
+        )
 
     async def _drain(self, child: Child) -> None:
         self._around.roster.terminating(self._plan.name, self._index)

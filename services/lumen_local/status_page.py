@@ -75,6 +75,17 @@ def attestation_of(page: Mapping[str, Any]) -> Attestation:
     )
 
 
+def ready_pods(page: Mapping[str, Any]) -> set[str]:
+    """Return the addresses of the pods to which a router sends calls."""
+    services = page.get("services")
+    return {
+        pod["address"]
+        for service in (services if isinstance(services, list) else [])
+        for pod in service.get("pods", [])
+        if pod.get("ready")
+    }
+
+
 def _text(page: Mapping[str, Any], key: str) -> str:
     value = page.get(key)
     return value if isinstance(value, str) else ""

@@ -6,6 +6,7 @@ drain together. Cancelling `run` kills everything at once.
 """
 
 import asyncio
+import contextlib
 import time
 import traceback
 from collections.abc import Sequence
@@ -23,7 +24,12 @@ from lumen_local.events import (
 from lumen_local.failures import Failure
 from lumen_local.replica import ServicePlan, Surroundings
 from lumen_local.service_run import ServiceRun
+from lumen_local.status_page import fetch_status, ready_pods
 from lumen_manifest.conditions import Reason
+
+# The router follows the routes file within a tenth of a second and then greets each pod.
+ROUTER_LEARNS_S = 10.0
+ROUTER_ASKED_EVERY_S = 0.05
 
 
 class Outcome(StrEnum):
@@ -53,8 +59,9 @@ class Supervisor:
         doors = (router,) if router else ()
         self._waiting = {(p.name, n) for p in (*services, *doors) for n in range(p.line.replicas)}
         self._failed: set[str] = set()
-        self._all_told = False
         self._began = time.monotonic()
+        self._ready: dict[tuple[str, int], Ready] = {}
+        self._complete = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> Outcome:
         """Run until `stop` is set or nothing is left that could serve; then drain."""
@@ -67,12 +74,13 @@ class Supervisor:
             doors = []
             if self._router is not None and self._router_plan is not None:
                 doors.append(group.create_task(self._guarded(self._router, self._router_plan)))
+            announcing = group.create_task(self._announce())
             asked = group.create_task(stop.wait())
             everything = group.create_task(_finished(servers, doors))
             await asyncio.wait({asked, everything}, return_when=asyncio.FIRST_COMPLETED)
             outcome = Outcome.STOPPED if asked.done() else Outcome.NOTHING_LEFT
-            asked.cancel()
-            everything.cancel()
+            for waiting in (asked, everything, announcing):
+                waiting.cancel()
             await self._drain(servers, doors)
         return outcome
 
@@ -113,6 +121,7 @@ class Supervisor:
         match event:
             case Ready(service=service, replica=replica):
                 self._waiting.discard((service, replica))
+                self._ready[service, replica] = event
             case Failed(service=service, replica=replica, retry_s=None, step=step):
                 whole = step != "server"
                 self._waiting -= {
@@ -121,11 +130,30 @@ class Supervisor:
                 self._failed.add(service)
             case _:
                 return
-        if not self._waiting and not self._all_told and self._some_serve():
-            self._all_told = True
-            seconds = time.monotonic() - self._began
-            failed = tuple(sorted(self._failed))
-            self._listener(AllReady(self._address, self._router is not None, seconds, failed))
+        if not self._waiting and self._some_serve():
+            self._complete.set()
+
+    async def _announce(self) -> None:
+        """Say once that everything is ready: when the router, too, knows every server."""
+        await self._complete.wait()
+        if self._router_plan is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ROUTER_LEARNS_S):
+                    await self._router_knows_all(self._router_plan)
+        seconds = time.monotonic() - self._began
+        failed = tuple(sorted(self._failed))
+        self._listener(AllReady(self._address, self._router is not None, seconds, failed))
+
+    async def _router_knows_all(self, router: ServicePlan) -> None:
+        door = self._ready.get((router.name, 0))
+        if door is None:
+            return
+        while True:
+            page = await fetch_status(router.host, door.status_port)
+            servers = {one.address for key, one in self._ready.items() if key[0] != router.name}
+            if not page or servers <= ready_pods(page):
+                return
+            await asyncio.sleep(ROUTER_ASKED_EVERY_S)
 
     def _some_serve(self) -> bool:
         return not self._plans or any(plan.name not in self._failed for plan in self._plans)

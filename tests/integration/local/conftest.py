@@ -1,8 +1,13 @@
 """A place to supervise fake pods in: hand-built pod templates, recorded events."""
 
 import asyncio
+import json
 import os
+import select
+import signal
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -205,3 +210,136 @@ def is_alive():
 def wait_until():
     """Wait for a condition with a bound."""
     return until
+
+
+class Lumen:
+    """`lumen up` or `lumen serve` as a program of its own, read by its JSON events."""
+
+    def __init__(self, *arguments: str, cwd: Path, stdin: str | None = None) -> None:
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("LUMEN_", "XDG_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lumen_cli", *arguments, "--output", "json"],
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=env,
+        )
+        if stdin is not None:
+            self.process.stdin.write(stdin.encode())
+            self.process.stdin.close()
+        self.events: list[dict[str, Any]] = []
+        self.errors: list[str] = []
+        self._text = b""
+        # Only stderr is read by a thread: a test may close stdout, which a reader would hold open.
+        self._reader = threading.Thread(target=self._read_errors, daemon=True)
+        self._reader.start()
+
+    def _read_errors(self) -> None:
+        self.errors.extend(line.decode() for line in self.process.stderr)
+
+    def _next(self, bound_s: float) -> dict[str, Any] | None:
+        """Return the next event, None at the end; raises TimeoutError."""
+        descriptor, deadline = self.process.stdout.fileno(), time.monotonic() + bound_s
+        while b"\n" not in self._text:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                raise TimeoutError
+            data = os.read(descriptor, 65536)
+            if not data:
+                return None
+            self._text += data
+        line, self._text = self._text.split(b"\n", 1)
+        self.events.append(json.loads(line))
+        return self.events[-1]
+
+    def until(self, name: str, **fields: object) -> dict[str, Any]:
+        """Wait for the next event of that name and those fields."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                event = self._next(deadline - time.monotonic())
+            except TimeoutError:
+                event = None
+            assert event is not None, f"no {name} {fields}: {self.events} {self.errors}"
+            if event["event"] == name and fields.items() <= event.items():
+                return event
+
+    def until_up(self) -> str:
+        """Wait until everything is ready; return the address."""
+        while "address" not in (event := self.until("ready")) or "service" in event:
+            pass
+        return event["address"]
+
+    def ended(self) -> int:
+        """Wait for the end; return the exit code."""
+        while self._next(bound_s=60) is not None:
+            pass
+        code = self.process.wait(timeout=60)
+        self._reader.join(timeout=10)
+        return code
+
+    @property
+    def said(self) -> str:
+        return "".join(self.errors)
+
+    def family(self) -> list[psutil.Process]:
+        """All processes below, the guard among them."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def server(self, service: str) -> psutil.Process:
+        """The process of a service's model server."""
+        (found,) = [
+            child
+            for child in self.family()
+            if child.cmdline()[1:] == ["-m", "lumen_serving"] and f"/{service}-0" in child.cwd()
+        ]
+        return found
+
+
+@pytest.fixture
+def lumen(tmp_path):
+    """Start `lumen`; whatever is left at the end is killed."""
+    started: list[Lumen] = []
+
+    def start(*arguments: str, stdin: str | None = None) -> Lumen:
+        started.append(Lumen(*arguments, cwd=tmp_path, stdin=stdin))
+        return started[-1]
+
+    yield start
+    for one in started:
+        family = one.family() if one.process.poll() is None else []
+        one.process.kill()
+        one.process.wait()
+        for child in family:
+            if child.is_running():
+                child.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture
+def manifest(tmp_path, tiny_cache):
+    """Write a manifest of the tiny models; return its path."""
+
+    def written(*families: str, sources: Path = tiny_cache, name: str = "lumen.yaml") -> str:
+        path = tmp_path / name
+        path.write_text("---".join(tiny_service(family, sources) for family in families))
+        return str(path)
+
+    return written
+
+
+def tiny_service(family: str, sources: Path) -> str:
+    labels = {"clip": "tiny-classes", "bioclip": "tiny-species"}[family]
+    return f"""
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {{name: {family}}}
+spec:
+  family: {family}
+  model:
+    name: tiny-{family}
+    runtime: onnx
+    source: {{uri: "file://{sources}/models/tiny-{family}"}}
+  labelSets: [{{name: {labels}}}]
+  pool: cpu
+"""

@@ -1,0 +1,263 @@
+"""`lumen up` with real models, a real router and real calls."""
+
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tiny_models
+
+from lumen_client import Client
+from lumen_local.free_ports import FreePorts
+
+
+def state(tmp_path: Path) -> tuple[str, str]:
+    return "--state-dir", str(tmp_path / "state")
+
+
+@pytest.fixture
+def picture() -> bytes:
+    return tiny_models.a_jpeg(3)
+
+
+def test_two_models_and_a_router_answer_and_drain_at_ctrl_c(lumen, manifest, tmp_path, picture):
+    run = lumen("up", "-f", manifest("clip", "bioclip"), "--port", "0", *state(tmp_path))
+    address = run.until_up()
+    with Client(f"grpc://{address}") as client:
+        vectors = client.encode(["a photo of a cat", "a photo of a dog"])
+        labels = client.classify(picture)
+        species = client.classify(picture, service="bioclip")
+        smart = client.smart_classify(picture)
+        services = {record.service for record in client.capabilities()}
+    family = run.family()
+    run.process.send_signal(signal.SIGINT)
+    code = run.ended()
+
+    assert code == 0
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    assert labels.labels[0].label in tiny_models.CLASSES
+    assert species.labels
+    assert smart.source
+    assert {"clip", "bioclip", "smart"} <= services
+    assert [
+        event["event"] for event in run.events if event["event"] in {"stopping", "stopped"}
+    ] == [*("stopping", "stopped")]
+    assert not [child for child in family if child.is_running()]
+
+
+def test_what_a_program_reads_tells_the_whole_start(lumen, manifest, tmp_path):
+    run = lumen("up", "-f", manifest("clip"), "--port", "0", *state(tmp_path))
+    address = run.until_up()
+    verified = next(event for event in run.events if event["event"] == "verified")
+    ready = next(
+        event
+        for event in run.events
+        if event.get("service") == "clip" and event["event"] == "ready"
+    )
+
+    assert run.events[0]["event"] == "starting"
+    assert run.events[0]["address"] == address
+    assert verified["files"] > 0
+    assert verified["file_bytes"] > 0
+    assert (ready["device"], ready["precision"]) == ("cpu", "fp32")
+    assert ready["parity"] > 0.999
+    assert ready["embedding_space"] == verified["embedding_space"]
+
+
+def test_a_killed_model_server_is_started_again_and_calls_wait_for_it(lumen, manifest, tmp_path):
+    run = lumen("up", "-f", manifest("clip"), "--port", "0", *state(tmp_path))
+    with Client(f"grpc://{run.until_up()}", timeout_s=60) as client:
+        before = client.encode(["a cat"])
+        run.server("clip").send_signal(signal.SIGKILL)
+        run.until("failed", service="clip", reason="ServerCrashed")
+        after = client.encode(["a cat"])
+    run.until("ready", service="clip")
+
+    assert np.array_equal(before, after)
+
+
+def test_kill_9_of_lumen_up_leaves_no_process(lumen, manifest, tmp_path):
+    run = lumen("up", "-f", manifest("clip"), "--port", "0", *state(tmp_path))
+    run.until_up()
+    family = run.family()
+    run.process.kill()
+    run.process.wait()
+    _, left = psutil.wait_procs(family, timeout=40)
+
+    assert len(family) == 3  # the server, the router, the guard
+    assert left == []
+
+
+def test_a_second_ctrl_c_ends_at_once(lumen, manifest, tmp_path):
+    run = lumen("up", "-f", manifest("clip"), "--port", "0", *state(tmp_path))
+    run.until_up()
+    family = run.family()
+    run.server("clip").suspend()  # it will not drain
+    run.process.send_signal(signal.SIGINT)
+    run.until("stopping")
+    run.process.send_signal(signal.SIGINT)
+    code = run.ended()
+    _, left = psutil.wait_procs(family, timeout=40)
+
+    assert code == 130
+    assert left == []
+
+
+def test_a_reader_that_goes_away_ends_the_run_in_good_order(lumen, manifest, tmp_path):
+    run = lumen("up", "-f", manifest("clip"), "--port", "0", *state(tmp_path))
+    run.until_up()
+    family = run.family()
+    run.process.stdout.close()
+    run.server("clip").send_signal(signal.SIGKILL)  # something to tell
+    run.process.wait(timeout=60)
+    _, left = psutil.wait_procs(family, timeout=40)
+
+    assert run.process.returncode == 0
+    assert left == []
+
+
+def test_a_wrong_manifest_is_refused_with_line_and_column(lumen, manifest, tmp_path):
+    path = Path(manifest("clip"))
+    path.write_text(path.read_text().replace("runtime: onnx", "runtime: onxx"))
+    run = lumen("up", "-f", str(path), *state(tmp_path))
+
+    assert run.ended() == 2
+    line = path.read_text().splitlines().index("    runtime: onxx") + 1
+    assert f"{path}:{line}:14  spec.model.runtime" in run.said
+    assert "Did you mean onnx?" in run.said
+    assert run.events == []
+
+
+def test_a_damaged_file_is_named_with_what_to_do(lumen, manifest, tmp_path, tiny_cache):
+    sources = tmp_path / "damaged"
+    shutil.copytree(tiny_cache, sources)
+    vision = next((sources / "models" / "tiny-clip").rglob("vision.fp32.onnx"))
+    content = bytearray(vision.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    vision.write_bytes(content)
+    run = lumen("up", "-f", manifest("clip", sources=sources), "--port", "0", *state(tmp_path))
+    failed = run.until("failed")
+
+    assert run.ended() == 1
+    assert failed["reason"] == "ChecksumMismatch"
+    assert failed["final"] is True
+    assert "vision.fp32.onnx" in failed["message"] + failed["file"]
+    assert failed["remedy"]
+
+
+def test_one_damaged_model_does_not_keep_the_other_from_serving(
+    lumen, manifest, tmp_path, tiny_cache
+):
+    sources = tmp_path / "damaged"
+    shutil.copytree(tiny_cache, sources)
+    (sources / "models" / "tiny-bioclip" / "model_info.json").write_text("{}")
+    run = lumen(
+        "up", "-f", manifest("clip", "bioclip", sources=sources), "--port", "0", *state(tmp_path)
+    )
+    with Client(f"grpc://{run.until_up()}") as client:
+        vectors = client.encode(["a cat"])
+
+    assert run.events[-1]["failed"] == ["bioclip"]
+    assert vectors.shape[0] == 1
+
+
+def test_a_manifest_may_come_from_stdin_with_sources_beside_the_caller(
+    lumen, manifest, tmp_path, tiny_cache
+):
+    shutil.copytree(tiny_cache, tmp_path / "here")
+    text = Path(manifest("clip", sources=Path("./here"))).read_text()
+    run = lumen("up", "-f", "-", "--port", "0", *state(tmp_path), stdin=text)
+
+    assert run.until_up()
+
+
+def test_a_busy_port_is_refused_with_what_to_do(lumen, manifest, tmp_path):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        run = lumen("up", "-f", manifest("clip"), "--port", str(port), *state(tmp_path))
+
+        assert run.ended() == 2
+        assert f"Port {port}" in run.said
+        assert "--port" in run.said
+
+
+def test_a_pool_that_this_machine_lacks_is_refused(lumen, manifest, tmp_path):
+    path = Path(manifest("clip"))
+    path.write_text(path.read_text().replace("pool: cpu", "pool: attic"))
+    run = lumen("up", "-f", str(path), *state(tmp_path))
+
+    assert run.ended() == 2
+    assert "UnknownPool: clip asks for pool attic" in run.said
+
+
+def test_a_file_without_services_is_refused(lumen, tmp_path):
+    (tmp_path / "pool.yaml").write_text(
+        "{apiVersion: lumen.dev/v1alpha1, kind: LumenNodePool,"
+        " metadata: {name: x}, spec: {accelerator: cpu}}"
+    )
+    run = lumen("up", "-f", "pool.yaml", *state(tmp_path))
+
+    assert run.ended() == 2
+    assert "no LumenModelService" in run.said
+
+
+CONFIG = """
+metadata: {{version: "1.0", region: other, cache_dir: {cache}}}
+services:
+  {name}:
+    enabled: true
+    models:
+{models}
+    server: {{port: {port}, mdns: {{enabled: false}}}}
+"""
+
+
+def a_config(tmp_path, cache, name: str, *models: str) -> Path:
+    port = FreePorts("127.0.0.1").take().grpc
+    entries = "\n".join(f"      {m}: {{model: tiny-{m}, runtime: onnx}}" for m in models)
+    path = tmp_path / "server.yaml"
+    path.write_text(CONFIG.format(cache=cache, name=name, models=entries, port=port))
+    return path
+
+
+def test_an_older_configuration_of_one_model_listens_itself(lumen, tmp_path, tiny_cache):
+    path = a_config(tmp_path, tiny_cache, "clip", "clip")
+    run = lumen("serve", "--config", str(path), "--bind", "127.0.0.1", *state(tmp_path))
+    with Client(f"grpc://{run.until_up()}") as client:
+        (record,) = client.capabilities()
+        vectors = client.encode(["a cat"])
+    commands = [child.cmdline()[1:] for child in run.family()]
+    run.process.send_signal(signal.SIGTERM)
+
+    assert run.ended() == 0
+    assert record.model_ids == ("tiny-clip",)
+    assert vectors.shape[0] == 1
+    assert ["-m", "lumen_router"] not in commands
+
+
+def test_the_unified_form_becomes_two_servers_and_a_router(lumen, tmp_path, tiny_cache):
+    path = a_config(tmp_path, tiny_cache, "clip-unified", "clip", "bioclip")
+    port = FreePorts("127.0.0.1").take().grpc
+    run = lumen(
+        *("serve", "--config", str(path), "--port", str(port), "--bind", "127.0.0.1"),
+        *state(tmp_path),
+    )
+    address = run.until_up()
+    with Client(f"grpc://{address}") as client:
+        services = {record.service for record in client.capabilities()}
+
+    assert address == f"127.0.0.1:{port}"
+    assert {"clip", "bioclip"} <= services
+
+
+def test_a_configuration_with_two_services_is_refused(lumen, tmp_path):
+    (tmp_path / "two.yaml").write_text("services: {clip: {}, bioclip: {}}")
+    run = lumen("serve", "--config", "two.yaml", *state(tmp_path))
+
+    assert run.ended() == 2
+    assert "Multiple services enabled" in run.said
