@@ -162,3 +162,4 @@ class Announcer:
         farewells = [await zeroconf.async_unregister_service(info) for info in self._infos]
         await asyncio.gather(*farewells)
         await zeroconf.async_close()
+        log.info("withdrawn from mDNS")

@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import signal
+import socket
 import time
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving_servers import INFERENCE, NOT_SERVING, SERVING, a_config, a_server
-from tiny_models import a_jpeg
+from tiny_models import a_jpeg, write_model
+from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
@@ -102,8 +106,6 @@ def test_sigterm_while_loading_ends_with_0(config, tmp_path):
 
 
 def test_a_file_that_changed_since_it_was_verified_is_named_and_ends_with_1(tmp_path):
-    from tiny_models import write_model  # noqa: PLC0415
-
     root = write_model(tmp_path / "source")
     with a_server(a_config(root), tmp_path / "first", FAKE) as server:
         server.wait_for_health()
@@ -119,6 +121,49 @@ def test_a_file_that_changed_since_it_was_verified_is_named_and_ends_with_1(tmp_
     assert message["reason"] == "ChecksumMismatch"
     assert message["file"].endswith("vision.fp32.onnx")
     assert message["remedy"]
+
+
+def test_asked_for_a_gpu_on_a_machine_without_one_it_refuses(tiny_cache, tmp_path):
+    config = a_config(tiny_cache / "models" / "tiny-clip", accelerator="cuda")
+    with a_server(config, tmp_path) as server:
+        code = server.process.wait(60)
+        message = json.loads(server.termination_log.read_text())
+
+    assert code == 1
+    assert message["reason"] in {"DeviceMismatch", "RuntimeUnavailable"}
+    assert message["remedy"]
+
+
+def test_vectors_that_differ_from_the_reference_are_not_served(tmp_path):
+    root = write_model(tmp_path / "source")
+    vectors = np.load(root / "parity" / "vectors.npy")
+    np.save(root / "parity" / "vectors.npy", np.roll(vectors, 1, axis=0))
+    info = json.loads((root / "model_info.json").read_text())
+    data = (root / "parity" / "vectors.npy").read_bytes()
+    info["extra_metadata"]["lumen"]["files"]["parity/vectors.npy"] = {
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    (root / "model_info.json").write_text(json.dumps(info))
+    with a_server(a_config(root), tmp_path / "server") as server:
+        code = server.process.wait(60)
+        message = json.loads(server.termination_log.read_text())
+
+    assert code == 1
+    assert message["reason"] == "ParityFailed"
+
+
+def test_a_port_that_is_taken_ends_with_1_and_is_named(config, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with a_server(config, tmp_path, {**FAKE, "LUMEN_GRPC_PORT": port}) as server:
+            code = server.process.wait(60)
+            message = json.loads(server.termination_log.read_text())
+
+    assert code == 1
+    assert port in message["message"]
 
 
 def test_a_configuration_that_is_not_there_ends_with_1_and_says_so(config, tmp_path):
@@ -236,7 +281,7 @@ async def test_an_open_stream_without_requests_does_not_hold_up_the_end(config, 
             await call.write(a_request(1))
             first = await call.read()
             server.process.send_signal(signal.SIGTERM)
-            rest = [answer async for answer in call]
+            rest = await call.read()
             stream_code = await call.code()
         code = await asyncio.to_thread(server.process.wait, 30)
 
@@ -282,3 +327,30 @@ def test_status_says_what_computes_and_what_was_measured(config, tmp_path):
     assert status["embeddingSpace"]
     assert status["batches"]["image"]["cap"] >= 1
     assert status["rssBytes"] > 0
+
+
+async def announced(service_type, wait_ms):
+    """The port under which a server that is called attic-aaaabbbb is announced, if it is."""
+    zeroconf = AsyncZeroconf(interfaces=["127.0.0.1"])
+    try:
+        info = AsyncServiceInfo(service_type, f"attic-aaaabbbb.{service_type}")
+        return info.port if await info.async_request(zeroconf.zeroconf, wait_ms) else None
+    finally:
+        await zeroconf.async_close()
+
+
+@pytest.mark.parametrize("service_type", ["_lumen._tcp.local.", "_homenative-node._tcp.local."])
+async def test_a_server_is_announced_only_while_it_serves(tiny_cache, tmp_path, service_type):
+    mdns = {"name": "attic", "uuid": "aaaabbbb", "type": service_type}
+    config = a_config(tiny_cache / "models" / "tiny-clip", mdns=mdns)
+    with a_server(config, tmp_path / "loading", NEVER_WARM) as server:
+        await asyncio.to_thread(server.wait_for_health, NOT_SERVING)
+        while_loading = await announced(service_type, 300)
+    with a_server(config, tmp_path / "ready", {**FAKE, "LUMEN_DRAIN_DELAY_S": "300"}) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        while_serving, port = await announced(service_type, 10_000), server.grpc_port
+        server.process.send_signal(signal.SIGTERM)
+        await until(lambda: "withdrawn" in server.log(), "the announcement is withdrawn")
+        while_draining = await announced(service_type, 300)
+
+    assert (while_loading, while_serving, while_draining) == (None, port, None)

@@ -1,0 +1,159 @@
+"""What decides a start: the environment, the cores, the runtime, the device."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from lumen_manifest.model_service import Accelerator
+from lumen_serving import errors
+from lumen_serving.attestation import device_mismatch, dimension_mismatch
+from lumen_serving.backends import base
+from lumen_serving.backends.base import BACKENDS, BackendReport, BackendSettings, load_backend
+from lumen_serving.backends.fake import FakeBackend
+from lumen_serving.cores import parse_cpu_max, usable_cores
+from lumen_serving.errors import BackendUnavailable, DeviceMismatch, SettingsInvalid, StartError
+from lumen_serving.phase import Phase, Status
+from lumen_serving.settings import Settings
+from lumen_wire.errors import WireError
+
+
+def a_report(**changes):
+    values = {
+        "runtime": "onnxruntime",
+        "version": "1.31",
+        "device": "cpu",
+        "precision": "fp32",
+        "dim": 32,
+        "providers": ("CPUExecutionProvider",),
+    }
+    return BackendReport(**{**values, **changes})
+
+
+class AModel:
+    embedding_dim = 8
+
+
+def a_fake():
+    backend = FakeBackend()
+    backend.load(AModel(), BackendSettings(Accelerator.CPU, threads=1))
+    return backend
+
+
+def test_the_defaults_are_those_of_a_pod():
+    settings = Settings.from_environment({})
+
+    assert (settings.grpc_port, settings.health_port, settings.metrics_port) == (50051, 50052, 9090)
+    assert (settings.drain_delay_s, settings.grace_s) == (5.0, 25.0)
+    assert str(settings.config_path) == "/etc/lumen/server.json"
+    assert settings.cpu_limit is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LUMEN_GRPC_PORT", "70000"),
+        ("LUMEN_GRPC_PORT", "50051.5"),
+        ("LUMEN_HEALTH_PORT", "http"),
+        ("LUMEN_GRACE_S", "-1"),
+        ("LUMEN_GRACE_S", "nan"),
+        ("LUMEN_DRAIN_DELAY_S", "inf"),
+    ],
+)
+def test_a_variable_that_cannot_be_is_named(name, value):
+    with pytest.raises(SettingsInvalid, match=re.escape(name)) as error:
+        Settings.from_environment({name: value})
+
+    assert error.value.remedy
+    assert error.value.reason == "InvalidSpec"
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("max 100000", None), ("200000 100000", 2.0), ("150000 100000\n", 1.5)]
+)
+def test_the_quota_is_read_as_the_kernel_writes_it(text, cores):
+    assert parse_cpu_max(text) == cores
+
+
+@pytest.mark.parametrize(("declared", "cores"), [(4.0, 4), (1.5, 1), (0.25, 1)])
+def test_a_declared_limit_counts_in_whole_cores_and_at_least_one(declared, cores):
+    assert usable_cores(declared) == cores
+
+
+def test_without_a_declared_limit_there_is_at_least_one_core():
+    assert usable_cores(None) >= 1
+
+
+def test_an_unknown_runtime_names_the_known_ones():
+    with pytest.raises(BackendUnavailable, match="fake, onnx"):
+        load_backend("abacus")
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(BACKENDS, "onnx", "lumen_no_such_package.backend:Backend")
+    with pytest.raises(BackendUnavailable, match=r"pip install 'lumen-serve\[onnx\]'"):
+        load_backend("onnx")
+
+
+def test_every_backend_that_is_offered_has_the_whole_protocol():
+    wanted = {"load", "embed_images", "embed_texts", "report", "close", "slots"}
+    for name in base.BACKENDS:
+        assert wanted <= set(dir(load_backend(name)))
+
+
+def test_another_device_than_promised_is_refused_with_the_evidence():
+    finding = device_mismatch(Accelerator.CUDA, a_report())
+
+    assert isinstance(finding, DeviceMismatch)
+    assert "'cuda'" in finding.message
+    assert "CPUExecutionProvider" in finding.message
+    assert device_mismatch(Accelerator.CPU, a_report()) is None
+    assert device_mismatch(Accelerator.CUDA, a_report(device="fake")) is None
+
+
+def test_a_model_of_another_dimension_is_refused():
+    assert isinstance(dimension_mismatch(512, a_report()), StartError)
+    assert dimension_mismatch(32, a_report()) is None
+
+
+def test_the_fake_gives_unit_vectors_that_depend_on_the_item_alone():
+    backend = a_fake()
+    pictures = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    together = backend.embed_images(pictures)
+    alone = np.concatenate([backend.embed_images(one[None]) for one in pictures])
+
+    assert together.tobytes() == alone.tobytes()
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
+    assert len({row.tobytes() for row in together}) == 5
+
+
+def test_the_fake_tells_pictures_from_texts_of_the_same_bytes():
+    backend = a_fake()
+    tokens = np.zeros((1, 6), np.int64)
+    picture = np.zeros((1, 4, 4, 3), np.uint8)
+
+    assert backend.embed_texts(tokens).tobytes() != backend.embed_images(picture).tobytes()
+
+
+def test_status_is_json_with_the_phase_and_the_facts():
+    status = Status(phase=Phase.SERVING, facts={"modelId": "m"})
+    content_type, body = status.page()
+    document = json.loads(body)
+
+    assert content_type == "application/json"
+    assert document["phase"] == "serving"
+    assert document["modelId"] == "m"
+    assert document["rssBytes"] > 0
+
+
+def test_every_error_of_a_call_has_a_status_and_every_error_of_a_start_a_reason():
+    own = [one for one in vars(errors).values() if isinstance(one, type)]
+    calls = [one for one in own if issubclass(one, WireError)]
+    starts = [one for one in own if issubclass(one, StartError)]
+
+    assert all(one.status.name != "OK" for one in calls)
+    assert all(str(one.reason) for one in starts)
+    assert len(calls) > 10
+    assert len(starts) >= 5
