@@ -103,7 +103,8 @@ class AsyncClient:
                     group.create_task(embed(count, item))
                     count += 1
         except* ItemError as failures:
-            raise min(failures.exceptions, key=_index) from None
+            first = min(failures.exceptions, key=_index)
+            raise first from first.__cause__
         if not rows:
             return np.empty((0, 0), np.float32)
         return np.stack([rows[index] for index in range(count)])

@@ -1,0 +1,230 @@
+"""The commands and the client against a running door."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_models
+
+from lumen_client import AsyncClient, Client, ContentError, ItemError, ServerError
+
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("LUMEN_", "XDG_"))}
+
+
+def command(*arguments, **more):
+    return subprocess.run(
+        [sys.executable, "-m", "lumen_cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=ENVIRONMENT | more,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory, tiny_cache):
+    """The address of a router in front of both tiny models, and a folder with pictures."""
+    folder = tmp_path_factory.mktemp("door")
+    services = [
+        {
+            "apiVersion": "lumen.dev/v1alpha1",
+            "kind": "LumenModelService",
+            "metadata": {"name": family},
+            "spec": {
+                "family": family,
+                "model": {
+                    "name": f"tiny-{family}",
+                    "runtime": "onnx",
+                    "source": {"uri": f"file://{tiny_cache}/models/tiny-{family}"},
+                },
+                "labelSets": [{"name": labels}],
+                "pool": "cpu",
+            },
+        }
+        for family, labels in (("clip", "tiny-classes"), ("bioclip", "tiny-species"))
+    ]
+    manifest = folder / "lumen.yaml"
+    manifest.write_text("---\n".join(json.dumps(service) + "\n" for service in services))
+    (folder / "pictures").mkdir()
+    for n in range(3):
+        (folder / "pictures" / f"{n}.jpg").write_bytes(tiny_models.a_jpeg(n))
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "lumen_cli", "up", "-f", str(manifest), "--port", "0"),
+            *("--state-dir", str(folder / "state"), "--output", "json"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    try:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "ready" and "service" not in event:
+                break
+        yield event["address"], folder / "pictures", manifest
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def test_vectors_come_in_input_order_whatever_the_kind(door):
+    address, pictures, _ = door
+    contents = ["a cat", pictures / "0.jpg", str(pictures / "1.jpg"), tiny_models.a_jpeg(0)]
+    with Client(f"grpc://{address}") as client:
+        together = client.encode(iter(contents), prefetch=2)
+        alone = np.concatenate([client.encode([content]) for content in contents])
+        nothing = client.encode([])
+
+    assert together.dtype == np.float32
+    assert np.array_equal(together, alone)
+    assert np.array_equal(together[1], together[3])
+    assert nothing.shape == (0, 0)
+
+
+def test_a_bare_string_is_no_list_of_items(door):
+    with (
+        Client(f"grpc://{door[0]}") as client,
+        pytest.raises(TypeError, match=r"encode\(\[item\]\)"),
+    ):
+        client.encode("a cat")
+
+
+def test_a_failed_item_says_which_one_it_was(door):
+    broken = tiny_models.a_jpeg(0)[:200]
+    with Client(f"grpc://{door[0]}") as client, pytest.raises(ItemError) as failure:
+        client.encode(["a cat", broken, "a dog"])
+
+    assert failure.value.index == 1
+    assert failure.value.__cause__.code == "INVALID_ARGUMENT"
+
+
+def test_the_asynchronous_client_answers_the_same(door):
+    address, pictures, _ = door
+
+    async def ask():
+        async with AsyncClient(f"grpc://{address}") as client:
+            await client.health()
+            return await client.classify(pictures / "0.jpg", top_k=2, service="bioclip")
+
+    with Client(f"grpc://{address}") as client:
+        expected = client.classify(pictures / "0.jpg", top_k=2, service="bioclip")
+
+    answer = asyncio.run(ask())
+    assert answer.labels == expected.labels
+    assert len(answer.labels[0].lineage) == 7
+
+
+def test_an_unknown_service_is_refused_by_name(door):
+    with (
+        Client(f"grpc://{door[0]}") as client,
+        pytest.raises(ServerError, match="Known: bioclip, clip"),
+    ):
+        client.classify(tiny_models.a_jpeg(0), service="fungi")
+
+
+def test_a_text_is_no_picture(door):
+    with (
+        Client(f"grpc://{door[0]}") as client,
+        pytest.raises(ContentError, match="there is no such file"),
+    ):
+        client.smart_classify("nowhere.jpg")
+
+
+def test_classify_goes_through_a_folder(door):
+    address, pictures, _ = door
+    ran = command("classify", pictures, "--server", address, "--output", "json")
+
+    assert ran.returncode == 0, ran.stderr
+    rows = json.loads(ran.stdout)
+    assert [row["picture"] for row in rows] == [str(p) for p in sorted(pictures.iterdir())]
+    assert all(row["labels"] and row["source"] for row in rows)
+
+
+def test_classify_tells_an_unexpected_answer_by_its_exit_code(door, tmp_path):
+    address, pictures, _ = door
+    rows = json.loads(command("classify", pictures, "--server", address, "-o", "json").stdout)
+    expected = {
+        row["picture"].rsplit("/", 1)[1]: {
+            "source": row["source"],
+            "label": row["labels"][0]["label"],
+        }
+        for row in rows
+    }
+    file = tmp_path / "expected.json"
+    codes = []
+    for label in (expected["1.jpg"]["label"], "a unicorn"):
+        expected["1.jpg"]["label"] = label
+        file.write_text(json.dumps(expected))
+        codes.append(command("classify", pictures, "--server", address, "--expect", file))
+
+    assert [ran.returncode for ran in codes] == [0, 1]
+    assert "1.jpg: expected" in codes[1].stderr
+
+
+def test_nobody_at_the_address_is_one_sentence(tmp_path):
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(tiny_models.a_jpeg(0))
+    ran = command("classify", picture, "--server", "127.0.0.1:1", "--timeout", "5")
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("127.0.0.1:1 does not answer. Is Lumen running?")
+
+
+@pytest.mark.parametrize("arguments", [("classify", "nowhere.jpg"), ("classify",), ("embed",)])
+def test_a_wrong_argument_is_a_usage_error(arguments):
+    assert command(*arguments).returncode == 2
+
+
+def test_embed_writes_a_matrix(door, tmp_path):
+    out = tmp_path / "vectors.npy"
+    ran = command("embed", "a cat", door[1] / "0.jpg", "--server", door[0], "--out", out)
+
+    assert ran.returncode == 0, ran.stderr
+    assert np.allclose(np.linalg.norm(np.load(out), axis=1), 1, atol=1e-3)
+
+
+def test_bench_reports_closed_and_open_loops(door, tmp_path):
+    plot = tmp_path / "run.png"
+    common = ("bench", door[0], "--size", "64x48", "--warmup", "0", "--output", "json")
+    closed = command(*common, "--calls", 30, "-c", 4, "--plot", plot)
+    opened = command(*common, "--rate", 20, "--duration", 1)
+
+    for ran, calls in ((closed, 30), (opened, 20)):
+        assert ran.returncode == 0, ran.stderr
+        report = json.loads(ran.stdout)
+        assert report["codes"] == {"OK": calls}
+        assert 0 < report["percentiles_ms"]["p50"] <= report["percentiles_ms"]["p99"]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_bench_sends_no_load_to_a_server_that_refuses_the_first_call(door):
+    ran = command("bench", door[0], "--task", "no_such_task", "--calls", 5)
+
+    assert ran.returncode == 1
+    assert "no load was sent" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("beside", "code"), [(("sh", "-c", "exit 7"), 7), (("no-such-command",), 127)]
+)
+def test_a_command_beside_the_services_decides_the_exit_code(door, tmp_path, beside, code):
+    ran = command("up", "-f", door[2], "--port", 0, "--state-dir", tmp_path / "s", "--", *beside)
+
+    assert ran.returncode == code, ran.stderr
+
+
+def test_a_command_beside_the_services_knows_their_address(door, tmp_path):
+    ran = command(
+        *("up", "-f", door[2], "--port", 0, "--state-dir", tmp_path / "s", "--"),
+        *(sys.executable, "-m", "lumen_cli", "embed", "a cat", "-o", "json"),
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert '"item":"a cat"' in ran.stdout
