@@ -39,9 +39,8 @@ class Served:
         return float(times.user + times.system)
 
     def rss_mib(self) -> float:
-        """Resident memory, MiB; file-backed pages of mapped files are left out."""
-        memory = psutil.Process(self.process.pid).memory_info()
-        return float(memory.rss - memory.shared) / 2**20
+        """Resident memory, MiB."""
+        return float(psutil.Process(self.process.pid).memory_info().rss) / 2**20
 
     def metric(self, name: str) -> float:
         """Sum of a metric's samples of exactly that name."""
