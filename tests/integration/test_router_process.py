@@ -139,7 +139,7 @@ async def test_a_pod_killed_under_load_loses_next_to_nothing_and_only_typed(tmp_
                     await load.goes_on(150)
 
     total, lost = load.codes.total(), load.codes.total() - load.codes[grpc.StatusCode.OK]
-    print(f"{count} pods, 2 killed under load: {lost} of {total} calls lost, {dict(load.codes)}")  # noqa: T201 - figures are printed, never asserted
+    print(f"{count} pods, 2 killed under load: {lost} of {total} calls lost, {dict(load.codes)}")
     assert set(load.codes) <= TYPED | {grpc.StatusCode.OK}
     assert lost <= total / 100
 
@@ -209,7 +209,7 @@ async def test_an_idle_router_is_small(tmp_path):
             rss_mib = psutil.Process(process.pid).memory_info().rss / 2**20
             loaded = {entry.path for entry in psutil.Process(process.pid).memory_maps()}
 
-    print(f"idle router: {rss_mib:.0f} MiB")  # noqa: T201 - figures are printed
+    print(f"idle router: {rss_mib:.0f} MiB")
     assert rss_mib < RSS_MIB
     assert not [path for path in loaded if "numpy" in path]
 
