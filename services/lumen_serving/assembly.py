@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lumen_manifest.server_config import ServerConfig
 from lumen_serving.admission import Admission, AdmissionLimits
 from lumen_serving.decoding import Decoders
 from lumen_serving.engine import Engine
@@ -23,12 +22,10 @@ _MIB = 1 << 20
 
 
 @asynccontextmanager
-async def assembled(
-    warm: WarmModel, config: ServerConfig, metrics: Metrics
-) -> AsyncIterator[ModelService]:
+async def assembled(warm: WarmModel, metrics: Metrics) -> AsyncIterator[ModelService]:
     """Own the threads of a model while it serves; gives the device back at the end."""
     limits = AdmissionLimits(
-        requests=config.server.max_queue, slots=warm.backend.slots, decoders=warm.cores
+        requests=warm.config.server.max_queue, slots=warm.backend.slots, decoders=warm.cores
     )
     admission = Admission(limits, warm.measured, metrics)
     caps = {modality: measured.cap for modality, measured in warm.measured.items()}
@@ -38,7 +35,7 @@ async def assembled(
             Decoders(warm.cores, engine, metrics, admission.decode_ended) as decoders,
         ):
             yield ModelService(
-                config.family,
+                warm.config.family,
                 warm.model,
                 warm.tokenizer,
                 warm.rankings,
@@ -48,13 +45,13 @@ async def assembled(
         warm.backend.close()
 
 
-def capability(warm: WarmModel, config: ServerConfig, kinds: Collection[Kind]) -> pb.Capability:
+def capability(warm: WarmModel, kinds: Collection[Kind]) -> pb.Capability:
     """Return what this server says of itself to clients."""
     facts = capabilities.ServiceFacts(
-        service_name=config.service,
+        service_name=warm.config.service,
         model_ids=(warm.model.model_id,),
         runtime=warm.report.runtime,
-        max_concurrency=config.server.max_queue,
+        max_concurrency=warm.config.server.max_queue,
         precisions=(warm.report.precision,),
         extra={
             "embedding_space": warm.model.embedding_space,
@@ -69,8 +66,8 @@ def capability(warm: WarmModel, config: ServerConfig, kinds: Collection[Kind]) -
     )
     return capabilities.capability(
         facts,
-        names_for(config.family, kinds),
-        max_payload_bytes=config.server.max_payload_mib * _MIB,
+        names_for(warm.config.family, kinds),
+        max_payload_bytes=warm.config.server.max_payload_mib * _MIB,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a model server starts and ends: settings, configuration, exit code, last words."""
+"""Where a model server starts and ends: settings, exit code, last words."""
 
 import os
 import sys
@@ -7,7 +7,6 @@ from pathlib import Path
 import orjson
 import structlog
 
-from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_resources.errors import ResourceError
 from lumen_serving import running
 from lumen_serving.errors import SettingsInvalid, StartError
@@ -25,10 +24,8 @@ def main() -> None:
     termination_log = Path(os.environ.get("LUMEN_TERMINATION_LOG", "/dev/termination-log"))
     try:
         settings = Settings.from_environment()
-        _configure_logs(settings, "info")
-        config = _load_config(settings.config_path)
-        _configure_logs(settings, config.server.log_level)
-        running.run(settings, config)
+        _configure_logs(settings)
+        running.run(settings)
         code = 0
     except (StartError, ResourceError) as failure:
         _last_words(failure, termination_log)
@@ -39,20 +36,13 @@ def main() -> None:
     os._exit(code)
 
 
-def _configure_logs(settings: Settings, default_level: str) -> None:
+def _configure_logs(settings: Settings) -> None:
     try:
-        logs.configure(settings.log_format, settings.log_level or default_level)
+        logs.configure(settings.log_format, settings.log_level or "info")
     except ValueError as error:
         raise SettingsInvalid(
             f"{error}.", remedy="Correct LUMEN_LOG_FORMAT or LUMEN_LOG_LEVEL."
         ) from error
-
-
-def _load_config(path: Path) -> ServerConfig:
-    try:
-        return ServerConfig.load(path)
-    except ConfigError as error:
-        raise SettingsInvalid(str(error), file=str(path)) from error
 
 
 def _last_words(failure: StartError | ResourceError, termination_log: Path) -> None:

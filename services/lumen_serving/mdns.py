@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from lumen_manifest.server_config import ServerConfig
 from lumen_serving.settings import Settings
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo
     from zeroconf.asyncio import AsyncZeroconf
+
+    from lumen_manifest.server_config import ServerConfig
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class Announcement:
     properties: Mapping[str, str]
 
 
-def announcement(config: ServerConfig, settings: Settings, port: int) -> Announcement | None:
+def announcement(config: "ServerConfig", settings: Settings, port: int) -> Announcement | None:
     """Return what the configuration wants announced, None when it wants nothing."""
     spec = config.mdns
     if spec is None or not spec.enabled:

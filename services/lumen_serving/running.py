@@ -1,7 +1,8 @@
 """The life of a model server: ports, model, service, drain.
 
-The ports open first and answer `not yet`; files, model and label index load in a thread; then the
-service opens. SIGTERM drains, a second signal ends the process at once.
+The ports open first and answer `not yet`; configuration, files, model and label index load in a
+thread; then the service opens. SIGTERM drains, a second signal ends the process at once.
+Nothing that takes long to import is imported before the ports are open, pydantic included.
 """
 
 import asyncio
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from lumen_manifest.server_config import ServerConfig
 from lumen_serving import mdns
 from lumen_serving.errors import StartError
 from lumen_serving.metrics import Metrics
 from lumen_serving.phase import Phase, Status
-from lumen_serving.servicer import Door, InferenceServicer
+from lumen_serving.servicer import Door, InferenceServicer, Inside
 from lumen_serving.settings import Settings
+from lumen_wire import logs
 from lumen_wire.budget import ByteBudget
 from lumen_wire.chunks import ChunkLimits
 from lumen_wire.drain import Drain
@@ -32,6 +33,7 @@ from lumen_wire.stream import StreamOptions
 if TYPE_CHECKING:
     from grpc.aio import Server
 
+    from lumen_manifest.server_config import ServerConfig
     from lumen_serving.startup import WarmModel
 
 log = structlog.get_logger(__name__)
@@ -41,7 +43,7 @@ _MIB = 1 << 20
 _HELD_BYTES = 256 * _MIB
 
 
-def run(settings: Settings, config: ServerConfig) -> None:
+def run(settings: Settings) -> None:
     """Serve until a signal ends it.
 
     Raises:
@@ -49,15 +51,14 @@ def run(settings: Settings, config: ServerConfig) -> None:
 
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_Running(settings, config).live())
+        runner.run(_Running(settings).live())
 
 
 class _Running:
     """The parts that live as long as the process."""
 
-    def __init__(self, settings: Settings, config: ServerConfig) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._config = config
         self._metrics = Metrics()
         self._status = Status()
         self._board = HealthBoard()
@@ -85,15 +86,7 @@ class _Running:
         """Listen everywhere and answer that the model loads."""
         told = self._settings
         routes = {"/metrics": self._metrics.page, "/status": self._status.page}
-        budget = ByteBudget(max(_HELD_BYTES, 2 * self._payload_bytes))
-        self._metrics.held_bytes_with(lambda: budget.held_bytes)
-        options = StreamOptions(
-            limits=ChunkLimits(max_request_bytes=self._payload_bytes, budget=budget),
-            drain=self._drain,
-        )
-        servicer = InferenceServicer(
-            self._config.family, self._door, self._board, self._metrics, options
-        )
+        servicer = InferenceServicer(self._door, self._board, self._metrics)
         server = build_server(servicer, self._board, metrics=self._metrics)
         health = build_health_server(self._board)
         try:
@@ -106,23 +99,25 @@ class _Running:
         for one in (health, server):
             await one.start()
             stack.push_async_callback(one.stop, 0)
-        log.info("listening", grpc_port=self._grpc_port, model=self._config.model.name)
+        log.info("listening", grpc_port=self._grpc_port)
         return server
 
     def _load(self) -> "WarmModel":
-        """Import the libraries and load the model; in a thread."""
+        """Import the libraries, read the configuration and load the model; in a thread."""
         startup = importlib.import_module("lumen_serving.startup")
-        warm: WarmModel = startup.warm_up(self._config, self._settings)
+        config: ServerConfig = startup.load_config(self._settings.config_path)
+        if not self._settings.log_level:
+            logs.configure(self._settings.log_format, config.server.log_level)
+        warm: WarmModel = startup.warm_up(config, self._settings)
         return warm
 
     async def _open_service(self, stack: AsyncExitStack, warm: "WarmModel") -> mdns.Announcer:
         """Let requests in and say so everywhere."""
         assembly = importlib.import_module("lumen_serving.assembly")
-        service = await stack.enter_async_context(
-            assembly.assembled(warm, self._config, self._metrics)
-        )
-        capability = assembly.capability(warm, self._config, service.kinds)
-        self._door.open(service, capability)
+        service = await stack.enter_async_context(assembly.assembled(warm, self._metrics))
+        capability = assembly.capability(warm, service.kinds)
+        family, streams = warm.config.family, self._streams(warm.config)
+        self._door.open(Inside(family, service, capability, streams))
         self._status.facts = assembly.facts(warm, capability)
         self._status.phase = Phase.SERVING
         self._metrics.ready(True)
@@ -135,7 +130,7 @@ class _Running:
             parity_cosine=warm.parity_cosine,
             caps={modality: measured.cap for modality, measured in warm.measured.items()},
         )
-        return mdns.Announcer(mdns.announcement(self._config, self._settings, self._grpc_port))
+        return mdns.Announcer(mdns.announcement(warm.config, self._settings, self._grpc_port))
 
     async def _say_stopping(self) -> None:
         """Tell everyone who asks to go elsewhere; what comes all the same is answered."""
@@ -151,9 +146,13 @@ class _Running:
         await server.stop(self._settings.grace_s)
         log.info("stopped")
 
-    @property
-    def _payload_bytes(self) -> int:
-        return self._config.server.max_payload_mib * _MIB
+    def _streams(self, config: "ServerConfig") -> StreamOptions:
+        """Return the bounds of a stream and of what all streams hold together."""
+        payload_bytes = config.server.max_payload_mib * _MIB
+        budget = ByteBudget(max(_HELD_BYTES, 2 * payload_bytes))
+        self._metrics.held_bytes_with(lambda: budget.held_bytes)
+        limits = ChunkLimits(max_request_bytes=payload_bytes, budget=budget)
+        return StreamOptions(limits=limits, drain=self._drain)
 
 
 async def _unless(stop: asyncio.Event, work: "asyncio.Future[T]") -> T | None:

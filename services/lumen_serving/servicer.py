@@ -7,7 +7,7 @@ imports nothing heavy, since the port is open before the model's libraries are.
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -31,55 +31,51 @@ if TYPE_CHECKING:
 _UNKNOWN = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What is behind the open door: the service, its record, and how its streams are served."""
+
+    family: str
+    service: "ModelService"
+    capability: pb.Capability
+    streams: StreamOptions
+
+
 class Door:
     """Shut while the model loads, open while it serves, shut for good when the server stops."""
 
     def __init__(self) -> None:
-        self._inside: tuple[ModelService, pb.Capability] | None = None
+        self._inside: Inside | None = None
         self._closed = False
 
-    def open(self, service: "ModelService", capability: pb.Capability) -> None:
+    def open(self, inside: Inside) -> None:
         """Let requests in."""
-        self._inside = (service, capability)
+        self._inside = inside
 
     def close(self) -> None:
         """Take nothing new; what is inside goes on."""
         self._closed = True
 
-    @property
-    def service(self) -> "ModelService":
-        """The service; raises StillLoading or Stopping."""
-        return self._enter()[0]
-
-    @property
-    def capability(self) -> pb.Capability:
-        """What the service says of itself; raises StillLoading or Stopping."""
-        return self._enter()[1]
-
-    def _enter(self) -> "tuple[ModelService, pb.Capability]":
+    def enter(self) -> Inside:
+        """Return what is inside; raises StillLoading or Stopping."""
         if self._closed:
             raise Stopping("The server is stopping. Send the request to another one.")
         if self._inside is None:
             raise StillLoading("The model is still loading. Send the request again later.")
         return self._inside
 
+    def kind_of(self, task: str) -> Kind | None:
+        """Return what a task's name means here, None when nothing (yet)."""
+        return resolve(task, self._inside.family) if self._inside is not None else None
+
 
 class InferenceServicer:
     """The protocol's four calls for one model of one family."""
 
-    def __init__(
-        self,
-        family: str,
-        door: Door,
-        board: HealthBoard,
-        metrics: Metrics,
-        options: StreamOptions,
-    ) -> None:
-        self._family = family
+    def __init__(self, door: Door, board: HealthBoard, metrics: Metrics) -> None:
         self._door = door
         self._board = board
         self._metrics = metrics
-        self._options = replace(options, on_rejected=self._count_rejected)
 
     async def Infer(  # noqa: N802
         self,
@@ -88,22 +84,23 @@ class InferenceServicer:
     ) -> None:
         """Answer every request of the stream."""
         del request_iterator  # the wire reads by context.read(), which is quicker
-        self._door.service  # noqa: B018 - a stream that opens while loading ends at once
-        await serve_stream(context, self._answer, self._options)
+        inside = self._door.enter()
+        options = replace(inside.streams, on_rejected=self._count_rejected)
+        await serve_stream(context, self._answer, options)
 
     async def GetCapabilities(  # noqa: N802
         self, request: Empty, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.Capability:
         """Return the one record of this server."""
         del request, context
-        return self._door.capability
+        return self._door.enter().capability
 
     async def StreamCapabilities(  # noqa: N802
         self, request: Empty, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.Capability]:
         """Yield the one record of this server."""
         del request, context
-        yield self._door.capability
+        yield self._door.enter().capability
 
     async def Health(  # noqa: N802
         self, request: Empty, context: grpc.aio.ServicerContext[Any, Any]
@@ -116,7 +113,7 @@ class InferenceServicer:
     async def _answer(self, assembled: Assembled, deadline: Deadline) -> pb.InferResponse:
         """Answer one request and count it, whatever comes of it."""
         began_at = time.monotonic()
-        kind, code = resolve(assembled.task, self._family), grpc.StatusCode.INTERNAL
+        kind, code = self._door.kind_of(assembled.task), grpc.StatusCode.INTERNAL
         try:
             response = await self._infer(kind, assembled, deadline, began_at)
             code = grpc.StatusCode.OK
@@ -132,7 +129,7 @@ class InferenceServicer:
         return response
 
     def _count_rejected(self, rejected: Rejected) -> None:
-        self._count(resolve(rejected.task, self._family), rejected.error.status, 0.0)
+        self._count(self._door.kind_of(rejected.task), rejected.error.status, 0.0)
 
     def _count(self, kind: Kind | None, code: grpc.StatusCode, seconds: float) -> None:
         # The name in the request may be anything; what it stands for is a closed set.
@@ -141,7 +138,7 @@ class InferenceServicer:
     async def _infer(
         self, kind: Kind | None, assembled: Assembled, deadline: Deadline, began_at: float
     ) -> pb.InferResponse:
-        service = self._door.service
+        service = self._door.enter().service
         if kind is None or kind not in service.kinds:
             raise UnknownTask(f"Unknown task: {assembled.task}")
         answer = await service.answer(

@@ -7,11 +7,12 @@ this module.
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from lumen_manifest.model_service import Family
-from lumen_manifest.server_config import ServerConfig
+from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_resources.fetch import open_verified
 from lumen_resources.layouts import VerifiedModel
 from lumen_serving.attestation import device_mismatch, dimension_mismatch
@@ -24,6 +25,7 @@ from lumen_serving.backends.base import (
 )
 from lumen_serving.cores import usable_cores
 from lumen_serving.costs import Measured, measure
+from lumen_serving.errors import SettingsInvalid
 from lumen_serving.label_loading import load_label_sets
 from lumen_serving.label_ranking import LabelRanking
 from lumen_serving.parity import check_parity
@@ -47,6 +49,7 @@ class WarmModel:
     `parity_cosine` is None when the model ships no golden set, or nothing real computes.
     """
 
+    config: ServerConfig
     model: VerifiedModel
     backend: Backend
     report: BackendReport
@@ -60,6 +63,19 @@ class WarmModel:
     def label_bytes(self) -> int:
         """The memory that the label indexes hold."""
         return sum(ranking.resident_bytes for ranking in self.rankings.values())
+
+
+def load_config(path: Path) -> ServerConfig:
+    """Return what this server is told to serve.
+
+    Raises:
+        SettingsInvalid: the file is not there, or is no configuration.
+
+    """
+    try:
+        return ServerConfig.load(path)
+    except ConfigError as error:
+        raise SettingsInvalid(str(error), file=str(path)) from error
 
 
 def warm_up(config: ServerConfig, settings: Settings) -> WarmModel:
@@ -90,6 +106,7 @@ def _warm(
     tokenizer = Tokenizer.load(model) if model.files.text is not None else None
     parity = None if report.runtime == FAKE else check_parity(backend, model, tokenizer)
     return WarmModel(
+        config=config,
         model=model,
         backend=backend,
         report=report,

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +41,14 @@ def a_fake():
     backend = FakeBackend()
     backend.load(AModel(), BackendSettings(Accelerator.CPU, threads=1))
     return backend
+
+
+def test_nothing_heavy_is_imported_before_the_port_is_open():
+    code = "import sys, lumen_serving.main; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    heavy = {"numpy", "onnxruntime", "PIL", "tokenizers", "zeroconf", "httpx", "pydantic", "yaml"}
+    assert heavy & set(ran.stdout.split()) == set()
 
 
 def test_the_defaults_are_those_of_a_pod():
