@@ -16,8 +16,10 @@ from lumen_serving.backends.base import Backend, Modality
 
 # A batch this close to the best throughput is big enough; a larger one only adds waiting.
 NEAR_BEST = 0.95
-# How long one modality may be measured, unless the single runs alone take longer.
+# How long one modality is measured with care: three runs a size, and patience.
 BUDGET_S = 0.6
+# After that each size runs once, for as long as the last one paid, and no longer than this.
+LIMIT_S = 5.0
 _RUNS = 3
 # Sizes without a new best after which larger ones are not tried.
 _PATIENCE = 2
@@ -83,21 +85,23 @@ def measure_batches(
 ) -> Measured:
     """Time `run(size)` at 1, 2, 4, ... up to `max_batch`, until larger is not better.
 
-    Takes about `budget_s`; a model whose single runs exceed that is measured at 1 and 2 alone.
+    Takes about `budget_s`; past that, only while each size is still better than all before: a
+    slow machine must not end up with small batches where large ones pay. At least 1 and 2 are
+    measured, and nothing begins after `LIMIT_S`.
     """
     run(1)  # the first run pays for lazy initialisation
-    ends_at = time.monotonic() + budget_s
+    began_at = time.monotonic()
     samples: list[Sample] = []
     best, best_at = 0.0, 0
     for size in _sizes(max_batch):
-        expected_s = samples[-1].ms * size / samples[-1].size / 1000 if samples else 0.0
-        if len(samples) >= 2 and time.monotonic() + expected_s > ends_at:
+        elapsed_s = time.monotonic() - began_at
+        patience = _PATIENCE if elapsed_s < budget_s else 1
+        unpaid = len(samples) - best_at
+        if len(samples) >= 2 and (unpaid >= patience or elapsed_s > LIMIT_S):
             break
-        samples.append(Sample(size, _time_ms(run, size, ends_at)))
+        samples.append(Sample(size, _time_ms(run, size, began_at + budget_s)))
         if size / samples[-1].ms > best / NEAR_BEST:
             best, best_at = size / samples[-1].ms, len(samples)
-        if len(samples) - best_at >= _PATIENCE:
-            break
     return Measured(chosen_cap(samples), fitted(samples))
 
 

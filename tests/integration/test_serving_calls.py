@@ -347,7 +347,8 @@ def test_the_same_picture_has_the_same_bytes_alone_and_beside_others(server):
 
 async def test_sixteen_streams_of_one_picture_share_batches(tiny_cache, tmp_path):
     config = a_config(tiny_cache / "models" / "tiny-clip")
-    env = {"LUMEN_BACKEND": "fake", "LUMEN_FAKE_DELAY_MS": "50"}
+    # Longer than sixteen pictures take to arrive on a machine that is busy with other tests.
+    env = {"LUMEN_BACKEND": "fake", "LUMEN_FAKE_DELAY_MS": "200"}
     with a_server(config, tmp_path, env) as server:
         await asyncio.to_thread(server.wait_for_health)
         before = server.metrics()

@@ -83,6 +83,15 @@ def test_a_slow_model_is_measured_at_the_smallest_sizes_alone():
     assert measured.cap in {1, 2}
 
 
+def test_a_slow_machine_still_finds_that_larger_batches_pay():
+    asked, run = slow(lambda _size: 20)
+
+    measured = measure_batches(run, 16, budget_s=0.001)
+
+    assert asked == [1, 1, 2, 4, 8, 16]
+    assert measured.cap == 16
+
+
 def test_the_largest_allowed_batch_is_tried_though_no_power_of_two():
     asked, run = slow(lambda size: 3)
 
