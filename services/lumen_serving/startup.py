@@ -26,6 +26,7 @@ from lumen_serving.backends.base import (
 from lumen_serving.cores import usable_cores
 from lumen_serving.costs import Measured, measure
 from lumen_serving.errors import SettingsInvalid
+from lumen_serving.heap import give_back_freed
 from lumen_serving.label_loading import load_label_sets
 from lumen_serving.label_ranking import LabelRanking
 from lumen_serving.parity import check_parity
@@ -95,6 +96,7 @@ def warm_up(config: ServerConfig, settings: Settings) -> WarmModel:
         on_failure.callback(backend.close)
         warm = _warm(model, backend, config, settings, cores)
         on_failure.pop_all()
+    give_back_freed()
     return warm
 
 
