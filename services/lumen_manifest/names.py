@@ -31,6 +31,7 @@ LIVENESS_SERVICE = "liveness"
 SERVICE_LABEL = f"{GROUP}/service"
 FAMILY_LABEL = f"{GROUP}/family"
 VARIANT_LABEL = f"{GROUP}/variant"
+REVISION_LABEL = f"{GROUP}/revision"
 CLIENT_LABEL = f"{GROUP}/client"
 SECRET_ENV = {
     "LUMEN_SOURCE_TOKEN": "token",

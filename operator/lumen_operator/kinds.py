@@ -1,0 +1,100 @@
+"""The kinds of objects that are watched or written, and the keys of the work queue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lumen_manifest.names import GROUP, VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind as the API server names it; `group` is empty for core/v1."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """The value of `apiVersion`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def describes(self, document: Mapping[str, Any]) -> bool:
+        """Return whether an object is of this kind."""
+        return bool(
+            document.get("kind") == self.kind and document.get("apiVersion") == self.api_version
+        )
+
+
+SERVICES = Kind(GROUP, VERSION, "LumenModelService", "lumenmodelservices")
+POOLS = Kind(GROUP, VERSION, "LumenNodePool", "lumennodepools", namespaced=False)
+
+REVISIONS = Kind("apps", "v1", "ControllerRevision", "controllerrevisions")
+CONFIG_MAPS = Kind("", "v1", "ConfigMap", "configmaps")
+NETWORK_POLICIES = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+HEADLESS = Kind("", "v1", "Service", "services")
+DEPLOYMENTS = Kind("apps", "v1", "Deployment", "deployments")
+PDBS = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+HPAS = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+
+REPLICA_SETS = Kind("apps", "v1", "ReplicaSet", "replicasets")
+PODS = Kind("", "v1", "Pod", "pods")
+NODES = Kind("", "v1", "Node", "nodes", namespaced=False)
+CLAIMS = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+
+EVENTS = Kind("events.k8s.io", "v1", "Event", "events")
+LEASES = Kind("coordination.k8s.io", "v1", "Lease", "leases")
+
+CHILD_KINDS = (
+    REVISIONS,
+    CONFIG_MAPS,
+    NETWORK_POLICIES,
+    HEADLESS,
+    DEPLOYMENTS,
+    PDBS,
+    HPAS,
+)
+"""What is written for a service, in the order in which to apply: what pods need comes first."""
+
+OBSERVED_KINDS = (*CHILD_KINDS, REPLICA_SETS, PODS)
+"""What is watched by the label lumen.dev/service; children that others make are among them."""
+
+UNLABELLED_KINDS = (SERVICES, POOLS, NODES, CLAIMS)
+"""What is watched whole."""
+
+WATCHED_KINDS = (*UNLABELLED_KINDS, *OBSERVED_KINDS)
+
+
+def kind_of(manifest: Mapping[str, Any]) -> Kind:
+    """Return the kind of a child's manifest.
+
+    Raises:
+        KeyError: it is no kind that is written here.
+
+    """
+    for kind in (*CHILD_KINDS, SERVICES, POOLS):
+        if kind.describes(manifest):
+            return kind
+    raise KeyError(f"{manifest.get('apiVersion')} {manifest.get('kind')}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """What the work queue carries: one service or one pool; a pool's namespace is empty."""
+
+    kind: Literal["service", "pool"]
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """One object, by name; `uid` guards against deleting its successor."""
+
+    plural: str
+    namespace: str
+    name: str
+    uid: str = ""

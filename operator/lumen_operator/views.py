@@ -1,0 +1,214 @@
+"""Raw objects of the cluster as frozen values that hold what decisions need.
+
+Read leniently: a strange object never raises, a strange field counts as absent. These are the only
+places of this package, besides `contained` and `cluster`, that look into plain dictionaries.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from lumen_manifest.names import (
+    METRICS_PORT,
+    PIN_ENV,
+    REVISION_LABEL,
+    SERVICE_LABEL,
+)
+
+Raw = Mapping[str, Any]
+
+NOTHING: Raw = {}
+HASH_LABEL = "pod-template-hash"
+ROLLOUT_ANNOTATION = "deployment.kubernetes.io/revision"
+HUGE = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PodReport:
+    """What a container of a pod answered to GET /status; `document` is untrusted JSON."""
+
+    uid: str
+    container: str
+    document: Raw
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PodAddress:
+    """Where to ask for a report, and which container is expected to answer."""
+
+    uid: str
+    ip: str
+    container: str
+    port: int = METRICS_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a container's run ended."""
+
+    exit_code: int
+    reason: str
+    message: str
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """A container's status. `waiting` is the kubelet's reason, empty when it does not wait.
+
+    `ended` is the run that is over now, `ended_before` the one before the present run.
+    """
+
+    name: str
+    init: bool
+    ready: bool = False
+    restarts: int = 0
+    waiting: str = ""
+    waiting_message: str = ""
+    running: bool = False
+    started_at: datetime | None = None
+    ended: Ended | None = None
+    ended_before: Ended | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether its last run ended well."""
+        return self.ended is not None and self.ended.exit_code == 0
+
+    @property
+    def last_failure(self) -> Ended | None:
+        """The newest run that ended badly, if no good one followed."""
+        for run in (self.ended, self.ended_before):
+            if run is not None:
+                return run if run.exit_code != 0 else None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod of a service; `containers` has the init containers first, in their order."""
+
+    name: str
+    uid: str
+    service: str = ""
+    namespace: str = ""
+    template_hash: str = ""
+    revision: str = ""
+    pins: str = ""
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    ip: str = ""
+    node: str = ""
+    ready: bool = False
+    terminating: bool = False
+    scheduled: bool = False
+    unschedulable: str = ""
+    created_at: datetime | None = None
+    changed_at: datetime | None = None
+    containers: tuple[ContainerView, ...] = ()
+    requests: Mapping[str, int] = field(default_factory=dict)
+    config_maps: frozenset[str] = frozenset()
+    claims: frozenset[str] = frozenset()
+
+    @property
+    def over(self) -> bool:
+        """Whether it will never run again."""
+        return self.phase in {"Succeeded", "Failed"}
+
+    @property
+    def serves(self) -> bool:
+        """Whether calls may go there."""
+        return self.ready and not self.terminating and not self.over
+
+    def container(self, name: str) -> ContainerView | None:
+        """Return the status of a container, None while there is none."""
+        return next((each for each in self.containers if each.name == name), None)
+
+    @property
+    def running_container(self) -> ContainerView | None:
+        """The container that works now: the first init container that runs, else the server."""
+        return next((each for each in self.containers if each.running), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSetView:
+    """A generation of a Deployment's pods; `rollout` counts up, the highest one is current."""
+
+    name: str
+    uid: str
+    owner: str
+    template_hash: str
+    rollout: int
+    replicas: int
+    revision: str
+    pins: str
+    forbidden: str
+    created_at: datetime | None
+    config_maps: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView:
+    """A Deployment: what it was asked, and how far its controller is."""
+
+    name: str
+    uid: str
+    generation: int
+    observed_generation: int
+    asked: int
+    replicas: int
+    updated: int
+    ready: int
+    available: int
+    surges: bool
+    revision: str
+    forbidden: str
+    config_maps: frozenset[str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pod runs the current template and serves."""
+        return (
+            self.observed_generation >= self.generation
+            and self.updated == self.replicas == self.available == self.asked
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node; `allocatable` holds whole numbers of extended resources only."""
+
+    name: str
+    labels: Mapping[str, str]
+    allocatable: Mapping[str, int]
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimView:
+    """A PersistentVolumeClaim."""
+
+    name: str
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionView:
+    """A stored spec; `spec` lacks the fields that make no revision."""
+
+    name: str
+    uid: str
+    number: int
+    spec: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalerView:
+    """What the HPA's controller says: `scaling` is True, False, Unknown, or empty before."""
+
+    scaling: str
+    reason: str
+    message: str
