@@ -15,9 +15,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from lumen_local.failures import MAX_MESSAGE_BYTES, Exit
+from lumen_local.failures import Exit
 from lumen_local.log_lines import LineSplitter
 from lumen_local.processes import ProcessSpec
+from lumen_manifest.pod_reports import MAX_MESSAGE_BYTES
 
 READ_BYTES = 64 * 1024
 KEPT_LINES = 20

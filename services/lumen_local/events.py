@@ -6,7 +6,7 @@ Every name here appears in `lumen up --output json`; docs/run-locally.md lists t
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lumen_local.failures import Failure, Verified
+from lumen_manifest.pod_reports import Attestation, Failure, Progress, Verified
 
 ROUTER = "router"
 
@@ -32,33 +32,6 @@ class ServiceLine:
     runtime: str
     accelerator: str
     replicas: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a process says of its long work; totals are 0 while they are unknown."""
-
-    phase: str = ""
-    done_bytes: int = 0
-    total_bytes: int = 0
-    rate_bytes_per_s: float = 0.0
-    eta_s: float | None = None
-    file: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Attestation:
-    """What a ready server says of itself; empty text where it says nothing."""
-
-    runtime: str = ""
-    version: str = ""
-    device: str = ""
-    precision: str = ""
-    parity: float | None = None
-    model_id: str = ""
-    embedding_dim: int = 0
-    embedding_space: str = ""
-    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

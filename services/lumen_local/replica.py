@@ -25,12 +25,13 @@ from lumen_local.events import (
     ServiceLine,
     Working,
 )
-from lumen_local.failures import Failure, failure_of, is_named, parse_termination
+from lumen_local.failures import failure_of
 from lumen_local.held_lines import HeldLines
 from lumen_local.probes import Finding, Health, watch
 from lumen_local.processes import FileToWrite, PodProcesses, ProcessSpec
-from lumen_local.status_page import attestation_of, fetch_status
+from lumen_local.status_page import fetch_status
 from lumen_manifest.conditions import Reason
+from lumen_manifest.pod_reports import Failure, attestation_of, is_named, parse_termination
 
 # How long the router may take to read the routes file again before a server is told to end.
 SPREAD_S = 0.3

@@ -8,26 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lumen_local.events import (
-    Attestation,
-    Event,
-    Failed,
-    FilesVerified,
-    Phase,
-    Ready,
-    Working,
-)
-from lumen_local.failures import Failure, Verified
+from lumen_local.events import Event, Failed, FilesVerified, Phase, Ready, Working
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import (
     Condition,
-    FilesStatus,
     LumenModelService,
     ModelServiceStatus,
     RouteStatus,
-    RuntimeStatus,
 )
 from lumen_manifest.names import STABLE_VARIANT
+from lumen_manifest.pod_reports import Attestation, Failure, Verified, files_status, runtime_status
 from lumen_manifest.routes_document import RouteEndpoint, RoutesDocument
 
 _WAITING = {
@@ -150,8 +140,8 @@ def service_status(service: LumenModelService, known: Known) -> ModelServiceStat
         model_id=said.model_id,
         embedding_dim=said.embedding_dim,
         embedding_space=space,
-        runtime=_runtime(said),
-        files=_files(verified),
+        runtime=runtime_status(said),
+        files=files_status(verified),
         routes=(
             RouteStatus(
                 variant=STABLE_VARIANT,
@@ -161,26 +151,6 @@ def service_status(service: LumenModelService, known: Known) -> ModelServiceStat
             ),
         ),
         conditions=(_ready_condition(known, ready=ready > 0),),
-    )
-
-
-def _runtime(said: Attestation) -> RuntimeStatus | None:
-    if not said.runtime:
-        return None
-    return RuntimeStatus(
-        name=said.runtime,
-        device=said.device,
-        precision=said.precision,
-        version=said.version,
-        parity_cosine=said.parity,
-    )
-
-
-def _files(verified: Verified | None) -> FilesStatus | None:
-    if verified is None:
-        return None
-    return FilesStatus(
-        revision=verified.revision, digest=verified.digest, bytes=verified.file_bytes
     )
 
 

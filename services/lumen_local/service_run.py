@@ -8,8 +8,8 @@ import asyncio
 import time
 
 from lumen_local.child import Child
-from lumen_local.events import Failed, FilesVerified, LogLine, Phase, Progress, Warned, Working
-from lumen_local.failures import Failure, failure_of, is_named, parse_termination, verified_of
+from lumen_local.events import Failed, FilesVerified, LogLine, Phase, Warned, Working
+from lumen_local.failures import failure_of
 from lumen_local.held_lines import HeldLines
 from lumen_local.processes import ProcessSpec
 from lumen_local.replica import (
@@ -20,8 +20,16 @@ from lumen_local.replica import (
     not_startable,
     write_files,
 )
-from lumen_local.status_page import fetch_status, progress_of
+from lumen_local.status_page import fetch_status
 from lumen_manifest.conditions import Reason
+from lumen_manifest.pod_reports import (
+    Failure,
+    Progress,
+    is_named,
+    parse_termination,
+    progress_of,
+    verified_of,
+)
 
 PROGRESS_LOOK_S = 0.25
 PHASES = {"resources": Phase.FETCHING, "prepare": Phase.PREPARING}

@@ -1,7 +1,7 @@
 """How sizes, times and failures read on a terminal. Pure."""
 
-from lumen_local.events import Attestation, Phase, Progress
-from lumen_local.failures import Failure
+from lumen_local.events import Phase
+from lumen_manifest.pod_reports import Attestation, Failure, Progress
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 

@@ -7,13 +7,11 @@ import pytest
 
 from lumen_local.events import (
     AllReady,
-    Attestation,
     Failed,
     FilesVerified,
     LogLine,
     NotReady,
     Phase,
-    Progress,
     Ready,
     Restarted,
     ServiceLine,
@@ -23,12 +21,12 @@ from lumen_local.events import (
     Warned,
     Working,
 )
-from lumen_local.failures import Failure, Verified
 from lumen_local.json_events import JsonDisplay
 from lumen_local.output_stream import OutputClosed
 from lumen_local.plain import PlainDisplay
 from lumen_local.terminal import TerminalDisplay
 from lumen_manifest.conditions import Reason
+from lumen_manifest.pod_reports import Attestation, Failure, Progress, Verified
 
 VERIFIED = Verified("5a7c1e0", "d1", "space", file_bytes=5_104_000, files=4)
 SAID = Attestation("onnxruntime", "1.31", "cpu", "fp32", parity=1.0, tasks=("clip_classify",))

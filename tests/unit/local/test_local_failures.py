@@ -4,15 +4,9 @@ import orjson
 import pytest
 
 from lumen_local.backoff import Backoff
-from lumen_local.failures import (
-    MAX_MESSAGE_BYTES,
-    Exit,
-    Failure,
-    failure_of,
-    parse_termination,
-    verified_of,
-)
+from lumen_local.failures import Exit, failure_of
 from lumen_manifest.conditions import Reason
+from lumen_manifest.pod_reports import MAX_MESSAGE_BYTES, Failure, parse_termination, verified_of
 
 
 def test_a_process_is_believed_when_it_names_its_failure():

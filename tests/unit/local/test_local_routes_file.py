@@ -1,10 +1,10 @@
 """What the router is told, and when."""
 
-from lumen_local.events import Attestation, Failed, FilesVerified, Phase, Ready, Working
-from lumen_local.failures import Failure, Verified
+from lumen_local.events import Failed, FilesVerified, Phase, Ready, Working
 from lumen_local.routes_file import RoutesFile
 from lumen_manifest.conditions import Reason
 from lumen_manifest.parse import parse_text
+from lumen_manifest.pod_reports import Attestation, Failure, Verified
 from lumen_manifest.routes_document import RoutesDocument
 
 MANIFEST = """
