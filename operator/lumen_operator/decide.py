@@ -21,7 +21,7 @@ from lumen_operator.views import PodAddress
 class OperatorContext:
     """What the operator's settings say about every service."""
 
-    images: Images = Images()
+    images: Images = field(default_factory=Images)
     operator_namespace: str = "lumen"
     monitoring_namespace: str = "monitoring"
     source_env: Mapping[str, str] = field(default_factory=dict)

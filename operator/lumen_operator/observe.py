@@ -4,14 +4,32 @@
 implements) and what pods said of themselves. Everything after them is pure.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.names import PINS_INFIX, variant_name
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
-from lumen_operator.kinds import Key, Kind
+from lumen_operator import parse, raw_objects
+from lumen_operator.kinds import (
+    CHILD_KINDS,
+    CLAIMS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    HPAS,
+    NODES,
+    OBSERVED_KINDS,
+    PODS,
+    POOLS,
+    REPLICA_SETS,
+    REVISIONS,
+    SERVICES,
+    Key,
+    Kind,
+)
 from lumen_operator.views import (
     AutoscalerView,
     ClaimView,
@@ -78,7 +96,7 @@ class Observed:
     now: datetime
     service: LumenModelService | None = None
     problem: str = ""
-    status: ModelServiceStatus = ModelServiceStatus()
+    status: ModelServiceStatus = field(default_factory=ModelServiceStatus)
     pools: Mapping[str, LumenNodePool] = field(default_factory=dict)
     children: Mapping[tuple[str, str], Raw] = field(default_factory=dict)
     deployment: DeploymentView | None = None
@@ -108,7 +126,7 @@ class ObservedPool:
     raw: Raw
     pool: LumenNodePool | None = None
     problem: str = ""
-    status: NodePoolStatus = NodePoolStatus()
+    status: NodePoolStatus = field(default_factory=NodePoolStatus)
     nodes: tuple[NodeView, ...] = ()
     holders: tuple[Holder, ...] = ()
 
@@ -117,9 +135,199 @@ def gather_service(
     snapshot: Snapshot, reports: Mapping[str, PodReport], key: Key, now: datetime
 ) -> Observed | None:
     """Gather what is known of a service; None when it is gone, or about to be."""
-    raise NotImplementedError
+    raw = snapshot.get(SERVICES, key.namespace, key.name)
+    if raw is None or raw_objects.mapping(raw, "metadata").get("deletionTimestamp"):
+        return None
+    service, problem = parse.service(raw)
+    status = parse.service_status(raw)
+    if service is None:
+        return Observed(key, raw, now, problem=problem, status=status)
+    mine = _Children.of(snapshot, key)
+    pods = tuple(
+        sorted(
+            (raw_objects.read_pod(each) for each in mine.of_kind(PODS)),
+            key=lambda pod: (pod.created_at or now, pod.name),
+        )
+    )
+    revisions = tuple(raw_objects.read_revision(each) for each in mine.of_kind(REVISIONS))
+    pools = _pools(snapshot, service, status, revisions)
+    pool = pools.get(service.spec.pool or "")
+    waits = sum(pod.serves for pod in pods) < service.spec.replicas
+    nodes = _nodes(snapshot, pool) if pool is not None and waits else ()
+    stuck = any(pod.unschedulable for pod in pods)
+    return Observed(
+        key=key,
+        raw=raw,
+        now=now,
+        service=service,
+        status=status,
+        pools=pools,
+        children=mine.children(),
+        deployment=_deployment(mine, key),
+        replica_sets=tuple(raw_objects.read_replica_set(r) for r in mine.of_kind(REPLICA_SETS)),
+        pods=pods,
+        reports={uid: reports[uid] for uid in _uids(key, pods) if uid in reports},
+        nodes=nodes,
+        holders=_holders(snapshot, pool, nodes) if pool is not None and stuck else (),
+        claims=_claims(snapshot, key.namespace, pods),
+        revisions=revisions,
+        pins=_pins(mine),
+        autoscaler=_autoscaler(mine),
+        older_default=_older_default(snapshot, raw, service),
+    )
 
 
 def gather_pool(snapshot: Snapshot, key: Key) -> ObservedPool | None:
     """Gather what is known of a pool; None when it is gone, or about to be."""
-    raise NotImplementedError
+    raw = snapshot.get(POOLS, "", key.name)
+    if raw is None or raw_objects.mapping(raw, "metadata").get("deletionTimestamp"):
+        return None
+    pool, problem = parse.pool(raw)
+    status = parse.pool_status(raw)
+    if pool is None:
+        return ObservedPool(key, raw, problem=problem, status=status)
+    nodes = _nodes(snapshot, pool)
+    return ObservedPool(
+        key, raw, pool, status=status, nodes=nodes, holders=_holders(snapshot, pool, nodes)
+    )
+
+
+def external_uid(key: Key) -> str:
+    """Name the server of an external service where a pod's uid is asked for."""
+    return f"external/{key.namespace}/{key.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Children:
+    """The objects that carry a service's label, by kind."""
+
+    found: Mapping[Kind, tuple[Raw, ...]]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, key: Key) -> "_Children":
+        return cls(
+            {kind: snapshot.of_service(kind, key.namespace, key.name) for kind in OBSERVED_KINDS}
+        )
+
+    def of_kind(self, kind: Kind) -> tuple[Raw, ...]:
+        return self.found[kind]
+
+    def children(self) -> dict[tuple[str, str], Raw]:
+        """Return the objects that rendering is compared with."""
+        return {
+            (kind.plural, raw_objects.text(raw_objects.mapping(each, "metadata"), "name")): each
+            for kind in CHILD_KINDS
+            for each in self.found[kind]
+        }
+
+
+def _uids(key: Key, pods: Iterable[PodView]) -> Iterator[str]:
+    yield external_uid(key)
+    yield from (pod.uid for pod in pods)
+
+
+def _deployment(mine: _Children, key: Key) -> DeploymentView | None:
+    name = variant_name(key.name)
+    for each in mine.of_kind(DEPLOYMENTS):
+        view = raw_objects.read_deployment(each)
+        if view.name == name:
+            return view
+    return None
+
+
+def _autoscaler(mine: _Children) -> AutoscalerView | None:
+    return next((raw_objects.read_autoscaler(each) for each in mine.of_kind(HPAS)), None)
+
+
+def _pools(
+    snapshot: Snapshot,
+    service: LumenModelService,
+    status: ModelServiceStatus,
+    revisions: Iterable[RevisionView],
+) -> dict[str, LumenNodePool]:
+    names = {service.spec.pool or ""}
+    names |= {
+        raw_objects.text(each.spec, "pool")
+        for each in revisions
+        if each.name == status.stable_revision
+    }
+    found: dict[str, LumenNodePool] = {}
+    for name in sorted(names - {""}):
+        raw = snapshot.get(POOLS, "", name)
+        pool = parse.pool(raw)[0] if raw is not None else None
+        if pool is not None:
+            found[name] = pool
+    return found
+
+
+def _nodes(snapshot: Snapshot, pool: LumenNodePool) -> tuple[NodeView, ...]:
+    selector = pool.spec.node_selector.items()
+    return tuple(
+        raw_objects.read_node(raw)
+        for raw in snapshot.all(NODES)
+        if selector <= raw_objects.mapping(raw_objects.mapping(raw, "metadata"), "labels").items()
+    )
+
+
+def _holders(
+    snapshot: Snapshot, pool: LumenNodePool, nodes: Iterable[NodeView]
+) -> tuple[Holder, ...]:
+    """Count the devices of the pool's nodes that pods of services hold, most first."""
+    device = pool.spec.device
+    if device is None:
+        return ()
+    names = {node.name for node in nodes}
+    held: Counter[tuple[str, str]] = Counter()
+    for raw in snapshot.all(PODS):
+        if raw_objects.text(raw_objects.mapping(raw, "spec"), "nodeName") not in names:
+            continue
+        pod = raw_objects.read_pod(raw)
+        if pod.service and not pod.over and device.resource in pod.requests:
+            held[pod.namespace, pod.service] += pod.requests[device.resource]
+    return tuple(
+        Holder(namespace, service, devices)
+        for (namespace, service), devices in sorted(held.items(), key=lambda x: (-x[1], x[0]))
+    )
+
+
+def _claims(snapshot: Snapshot, namespace: str, pods: Iterable[PodView]) -> dict[str, ClaimView]:
+    names = {claim for pod in pods if not pod.serves for claim in pod.claims}
+    found = {name: snapshot.get(CLAIMS, namespace, name) for name in sorted(names)}
+    return {name: raw_objects.read_claim(raw) for name, raw in found.items() if raw is not None}
+
+
+def _pins(mine: _Children) -> dict[str, PinView]:
+    found: dict[str, PinView] = {}
+    for raw in mine.of_kind(CONFIG_MAPS):
+        name = raw_objects.text(raw_objects.mapping(raw, "metadata"), "name")
+        data = raw_objects.mapping(raw, "data")
+        if PINS_INFIX in name and "revision" in data:
+            found[name] = PinView(
+                name=name,
+                model=raw_objects.text(data, "model"),
+                revision=raw_objects.text(data, "revision"),
+                digest=raw_objects.text(data, "digest"),
+                embedding_space=raw_objects.text(data, "embeddingSpace"),
+            )
+    return found
+
+
+def _older_default(snapshot: Snapshot, mine: Raw, service: LumenModelService) -> str:
+    """Return the older service that is the family's default too; of equal age, by name."""
+    if not service.spec.default:
+        return ""
+    age = _age(mine)
+    older = [
+        _age(raw)
+        for raw in snapshot.all(SERVICES, service.metadata.namespace)
+        if raw_objects.mapping(raw, "spec").get("default") is True
+        and raw_objects.text(raw_objects.mapping(raw, "spec"), "family") == service.spec.family
+        and not raw_objects.mapping(raw, "metadata").get("deletionTimestamp")
+        and _age(raw) < age
+    ]
+    return min(older)[1] if older else ""
+
+
+def _age(raw: Raw) -> tuple[str, str]:
+    metadata = raw_objects.mapping(raw, "metadata")
+    return raw_objects.text(metadata, "creationTimestamp"), raw_objects.text(metadata, "name")

@@ -1,27 +1,15 @@
-"""Raw objects of the cluster as frozen values that hold what decisions need.
+"""Objects of the cluster as frozen values: what decisions need, read by `raw_objects`."""
 
-Read leniently: a strange object never raises, a strange field counts as absent. These are the only
-places of this package, besides `contained` and `cluster`, that look into plain dictionaries.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from lumen_manifest.names import (
     METRICS_PORT,
-    PIN_ENV,
-    REVISION_LABEL,
-    SERVICE_LABEL,
 )
 
 Raw = Mapping[str, Any]
-
-NOTHING: Raw = {}
-HASH_LABEL = "pod-template-hash"
-ROLLOUT_ANNOTATION = "deployment.kubernetes.io/revision"
-HUGE = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
