@@ -40,7 +40,7 @@ SECRET_ENV = {
 }
 """Variables of the init container, and the Secret's keys they come from."""
 
-PINS_SUFFIX = "-pins"
+PINS_INFIX = "-pins-"
 PIN_ENV = {"LUMEN_PINNED_REVISION": "revision", "LUMEN_PINNED_DIGEST": "digest"}
 """Variables of every container, and the keys of the ConfigMap they come from once it exists."""
 
@@ -62,6 +62,11 @@ def variant_name(service: str, variant: str = STABLE_VARIANT) -> str:
 def config_map_name(service: str, content: Any) -> str:
     """Name the immutable ConfigMap by what it says: a change makes another."""
     return f"{service}-{digest_of(content)}"
+
+
+def pins_name(service: str, model: Any) -> str:
+    """Name the ConfigMap of a model's pins: another model has pins of its own."""
+    return f"{service}{PINS_INFIX}{digest_of(model)}"
 
 
 def selector_labels(service: str, variant: str | None = None) -> dict[str, str]:

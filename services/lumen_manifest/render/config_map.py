@@ -1,11 +1,13 @@
 """ConfigMaps: the server's settings, and the pinned files.
 
 Settings are immutable and named by their hash: a change makes another ConfigMap and so new pods.
-Pins are apart from them and mutable, since recording a pin must not restart the pod it came from.
+Pins are apart from them and mutable, since recording a pin must not restart the pod it came from;
+they are named by the model they belong to, so that a rollout and its way back have each their own.
 """
 
 from lumen_manifest.closed_sets import Accelerator
-from lumen_manifest.names import PINS_SUFFIX, config_map_name
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.names import config_map_name, digest_of, pins_name
 from lumen_manifest.render.context import Manifest, Rendering
 from lumen_manifest.render.metadata import child_metadata
 from lumen_manifest.server_config import CONFIG_KEY, ServerConfig
@@ -55,6 +57,26 @@ def pins_config_map(rendering: Rendering) -> Manifest | None:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": child_metadata(rendering.service, f"{rendering.service.name}{PINS_SUFFIX}"),
-        "data": {"revision": pinned.revision, "digest": pinned.digest},
+        "metadata": child_metadata(rendering.service, pins_name_of(rendering.service)),
+        "data": {
+            "revision": pinned.revision,
+            "digest": pinned.digest,
+            "embeddingSpace": pinned.embedding_space,
+            "model": model_digest(rendering.service),
+        },
     }
+
+
+def pins_name_of(service: LumenModelService) -> str:
+    """Name the ConfigMap of the service's pins: they are of its model and its label sets."""
+    spec = service.spec
+    sets = [
+        {"name": one.name, "source": one.source and one.source.model_dump(mode="json")}
+        for one in spec.label_sets
+    ]
+    return pins_name(service.name, {"model": spec.model.model_dump(mode="json"), "sets": sets})
+
+
+def model_digest(service: LumenModelService) -> str:
+    """Hash spec.model: while it stays, so does the commit."""
+    return digest_of(service.spec.model.model_dump(mode="json"))

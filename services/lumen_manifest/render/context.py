@@ -39,10 +39,14 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """The first verified pod's commit and lock digest: every later pod fetches exactly these."""
+    """The first verified pod's commit and lock digest: every later pod fetches exactly these.
+
+    `digest` is empty while only the commit is known, from the same model with other label sets.
+    """
 
     revision: str
     digest: str
+    embedding_space: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,16 @@ class RenderContext:
     """Settings of the operator, or of `lumen up`, and what was observed of the service.
 
     `surge` is false while the pool has no device to spare: pods are then replaced one at a time.
+    `replicas` overrides the number of pods: a service whose files nobody has verified yet starts
+    with one. `revision` names the spec that the pods are made from.
     `source_env` are variables of the fetching init container, such as HF_ENDPOINT and proxies.
     """
 
     images: Images = Images()
     pinned: Pinned | None = None
     surge: bool = True
+    replicas: int | None = None
+    revision: str = ""
     variant: str = STABLE_VARIANT
     source_env: Mapping[str, str] = field(default_factory=dict)
     operator_namespace: str = "lumen"

@@ -28,8 +28,10 @@ def deployment(rendering: Rendering, config_map: str) -> Manifest:
 
 def replicas(rendering: Rendering) -> int:
     """Ask for one pod until it has shown which files all pods shall have."""
-    wanted = rendering.service.spec.replicas
-    return wanted if rendering.context.pinned else min(wanted, 1)
+    context, wanted = rendering.context, rendering.service.spec.replicas
+    if context.replicas is not None:
+        return context.replicas
+    return wanted if context.pinned else min(wanted, 1)
 
 
 def _steps(rendering: Rendering) -> Manifest:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from lumen_manifest import names
 from lumen_manifest.pod_fields import EnvVar
+from lumen_manifest.render.config_map import pins_name_of
 from lumen_manifest.render.context import Manifest, Rendering
 
 
@@ -63,7 +64,7 @@ def _shared(rendering: Rendering) -> list[Manifest]:
         "LUMEN_LOG_FORMAT": "json",
         "LUMEN_LOG_LEVEL": rendering.service.spec.server.log_level.value,
     }
-    config_map = f"{rendering.service.name}{names.PINS_SUFFIX}"
+    config_map = pins_name_of(rendering.service)
     pins = [
         _from("configMapKeyRef", variable, config_map, key)
         for variable, key in names.PIN_ENV.items()

@@ -18,6 +18,8 @@ def pod_template(rendering: Rendering, config_map: str) -> Manifest:
     service, user = rendering.service, rendering.service.spec.pod_template
     variant = rendering.context.variant
     labels = names.service_labels(service.name, service.spec.family, variant)
+    if rendering.context.revision:
+        labels[names.REVISION_LABEL] = rendering.context.revision
     metadata: Manifest = {"labels": {**user.labels, **labels}}
     if user.annotations:
         metadata["annotations"] = dict(user.annotations)

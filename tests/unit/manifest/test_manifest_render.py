@@ -396,7 +396,26 @@ def test_one_pod_runs_until_its_files_are_pinned(a_service, a_pool):
 
     assert deployment_of(before)["spec"]["replicas"] == 1
     assert deployment_of(after)["spec"]["replicas"] == 3
-    assert after.pins["data"] == {"revision": "c0ffee", "digest": "d1"}
+    assert after.pins["data"].items() >= {"revision": "c0ffee", "digest": "d1"}.items()
+
+
+def test_pins_belong_to_a_model_and_its_label_sets_and_to_nothing_else(a_service, a_pool):
+    pinned = RenderContext(pinned=Pinned("c0ffee", "d1"))
+
+    def name(**spec):
+        return render(a_service(**spec), a_pool(), context=pinned).pins["metadata"]["name"]
+
+    assert name() == name(replicas=4) == name(server={"maxQueue": 7})
+    assert name() != name(model={"name": "other", "runtime": "onnx"})
+    assert name() != name(labelSets=[{"name": "ImageNet_1k"}])
+
+
+def test_pods_say_which_revision_they_are_made_from(a_service, a_pool):
+    template = deployment_of(
+        render(a_service(), a_pool(), context=RenderContext(revision="clip-0123456789"))
+    )["spec"]["template"]
+
+    assert template["metadata"]["labels"]["lumen.dev/revision"] == "clip-0123456789"
 
 
 def test_a_service_scaled_to_zero_stays_at_zero(a_service, a_pool):
