@@ -90,6 +90,9 @@ def main() -> None:
     say(f"wrote {path}")
 
 
+ROUTED = "lumen_router_requests_total"
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -309,9 +312,10 @@ def compare_with_router(
         run(load(warmed, 1, 1.0))
     for _ in range(plan.pairs):
         direct = run(load(server, 64, plan.seconds, rate))
-        before_s = router.cpu_s()
+        before_s, before = router.cpu_s(), router.metric(ROUTED)
         routed = run(load(router, 64, plan.seconds, rate))
-        cpu_ms.append((router.cpu_s() - before_s) * 1000 / len(routed.samples))
+        # Of all calls, those of the warm-up too.
+        cpu_ms.append((router.cpu_s() - before_s) * 1000 / (router.metric(ROUTED) - before))
         for name, one in (("direct", direct), ("routed", routed)):
             latencies[name] += [s.latency_ms for s in one.samples if s.code == "OK"]
         a, b = summarise(direct).percentiles_ms, summarise(routed).percentiles_ms
