@@ -1,0 +1,151 @@
+"""Every way in which the operator's own work fails; what a model service lacks is a condition.
+
+SettingsError             whoever starts the operator gave a value that cannot be used
+ApiError                  the API server did not do what it was asked to
+├── Refused               it will not do this, however often it is asked (400, 403, 404, 422 ...)
+│   ├── Absent            the object is not there (404)
+│   ├── Forbidden         a permission is missing (401, 403)
+│   └── Clash             the object is another one than expected (409)
+└── Passing               asking again later may help
+    ├── Throttled         too many requests (429)
+    └── ServerAway        no answer in time, a broken connection, or a failure of its own (5xx)
+LeaseLost                 another operator may lead now: this process must end
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import orjson
+
+MESSAGE_MAX = 500
+RETRY_AFTER_MAX_S = 60.0
+
+
+class SettingsError(ValueError):
+    """Whoever starts the operator gave a value that cannot be used."""
+
+
+class LeaseLost(Exception):
+    """Another operator may lead now: this process must end."""
+
+
+class ErrorReason(StrEnum):
+    """The label of the errors metric: a closed set."""
+
+    ABSENT = "absent"
+    FORBIDDEN = "forbidden"
+    CLASH = "clash"
+    REFUSED = "refused"
+    THROTTLED = "throttled"
+    SERVER_AWAY = "server-away"
+    BUG = "bug"
+
+
+class ApiError(Exception):
+    """The API server did not do what it was asked to.
+
+    `retry_after_s` is what it asked us to wait, None when it did not.
+    """
+
+    reason = ErrorReason.REFUSED
+
+    def __init__(
+        self, message: str, *, status: int = 0, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class Refused(ApiError):
+    """It will not do this, however often it is asked."""
+
+
+class Absent(Refused):
+    """The object is not there."""
+
+    reason = ErrorReason.ABSENT
+
+
+class Forbidden(Refused):
+    """A permission is missing."""
+
+    reason = ErrorReason.FORBIDDEN
+
+
+class Clash(Refused):
+    """The object is another one than expected."""
+
+    reason = ErrorReason.CLASH
+
+
+class Passing(ApiError):
+    """Asking again later may help."""
+
+    reason = ErrorReason.SERVER_AWAY
+
+
+class Throttled(Passing):
+    """Too many requests."""
+
+    reason = ErrorReason.THROTTLED
+
+
+class ServerAway(Passing):
+    """No answer in time, a broken connection, or a failure of the server's own."""
+
+
+_BY_STATUS: Mapping[int, type[ApiError]] = {
+    401: Forbidden,
+    403: Forbidden,
+    404: Absent,
+    408: ServerAway,
+    409: Clash,
+    410: Absent,
+    429: Throttled,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API server answered."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def classify(what: str, answer: Answer) -> ApiError:
+    """Turn an answer that is no success into the error that says what it means.
+
+    `what` is the request, as it is to be read in the log.
+    """
+    fallback = ServerAway if answer.status >= 500 else Refused
+    kind = _BY_STATUS.get(answer.status, fallback)
+    return kind(
+        f"{what}: {answer.status} {_message(answer.body)}".rstrip(),
+        status=answer.status,
+        retry_after_s=_retry_after(answer.headers),
+    )
+
+
+def reason_of(error: BaseException) -> ErrorReason:
+    """Name an error for the metrics; what is no ApiError is a mistake of ours."""
+    return error.reason if isinstance(error, ApiError) else ErrorReason.BUG
+
+
+def _message(body: bytes) -> str:
+    """Return a Status object's message, else the beginning of the text."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body[:MESSAGE_MAX].decode(errors="replace")
+    message = document.get("message") if isinstance(document, dict) else None
+    return str(message or "")[:MESSAGE_MAX]
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of Retry-After, bounded; dates are not what API servers send."""
+    text = headers.get("Retry-After", "")
+    return min(float(text), RETRY_AFTER_MAX_S) if text.isascii() and text.isdecimal() else None

@@ -1,0 +1,202 @@
+"""The keyed work queue: every key is worked on by one worker at a time, and never forgotten.
+
+Handlers, the resync, the audit and the pods' reports add keys; `Workqueue.run` hands each to the
+reconcile function. A key that is added while it waits is one piece of work; added while it is
+worked on, it is worked on once more. A failure puts the key back with exponential back-off and
+jitter; nothing here knows what a key means.
+"""
+
+import asyncio
+import heapq
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from lumen_operator.errors import ApiError
+
+log = structlog.get_logger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+
+STALE_DATES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a key waits after its n-th failure in a row: doubled each time, within bounds."""
+
+    first_s: float = 0.5
+    most_s: float = 120.0
+    jitter: float = 0.25
+
+    def after(self, failures: int, draw: float) -> float:
+        """Return the seconds to wait; `draw` is a random number from 0 to 1."""
+        waited: float = min(self.first_s * 2 ** min(failures - 1, 30), self.most_s)
+        return waited * (1 + self.jitter * (2 * draw - 1))
+
+
+class Watcher(Protocol):
+    """Who wants to know how the work goes: metrics."""
+
+    def worked(self, seconds: float) -> None:
+        """Count one piece of work that succeeded."""
+
+    def failed(self, error: BaseException, seconds: float) -> None:
+        """Count one that failed."""
+
+
+class Workqueue(Generic[K]):
+    """Keys that wait, keys in work, and keys that wait for a time."""
+
+    def __init__(
+        self,
+        work: Callable[[K], Awaitable[float | None]],
+        watcher: Watcher,
+        *,
+        backoff: Backoff | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Take the work: it returns in how many seconds the key is due again, or None."""
+        self._work = work
+        self._watcher = watcher
+        self._backoff = backoff or Backoff()
+        self._clock = clock
+        self._waiting: dict[K, float] = {}
+        self._in_work: dict[K, float] = {}
+        self._again: dict[K, float] = {}
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._order = itertools.count()
+        self._failures: dict[K, int] = {}
+        self._changed = asyncio.Event()
+
+    def add(self, key: K) -> None:
+        """Ask for the key's work to be done soon."""
+        self._due.pop(key, None)
+        if key in self._in_work:  # what it reads may be older than what this tells of
+            self._again.setdefault(key, self._clock())
+        elif key not in self._waiting:
+            self._waiting[key] = self._clock()
+            self._changed.set()
+
+    def add_after(self, key: K, delay_s: float) -> None:
+        """Ask for it in a while; an earlier date stands."""
+        at = self._clock() + max(0.0, delay_s)
+        if key in self._waiting or self._due.get(key, at + 1) <= at:
+            return
+        self._due[key] = at
+        if len(self._heap) > 2 * len(self._due) + STALE_DATES:
+            self._heap = [(due, next(self._order), waiting) for waiting, due in self._due.items()]
+            heapq.heapify(self._heap)
+        else:
+            heapq.heappush(self._heap, (at, next(self._order), key))
+        self._changed.set()
+
+    def forget(self, key: K) -> None:
+        """Drop what is remembered of a key that is gone: its date and its failures."""
+        self._due.pop(key, None)
+        self._failures.pop(key, None)
+
+    def oldest_s(self) -> float:
+        """Return how long the oldest key has waited to be worked on, or has been in work."""
+        since = itertools.chain(self._waiting.values(), self._in_work.values())
+        return max(0.0, self._clock() - min(since, default=self._clock()))
+
+    def depth(self) -> int:
+        """Return how many keys wait to be worked on now."""
+        return len(self._waiting)
+
+    def delayed(self) -> int:
+        """Return how many keys wait for a time."""
+        return len(self._due)
+
+    def failing(self) -> int:
+        """Return how many keys failed the last time."""
+        return len(self._failures)
+
+    def idle(self) -> bool:
+        """Return whether nothing waits and nothing is in work; dates may lie ahead."""
+        return not self._waiting and not self._in_work
+
+    async def run(self, workers: int) -> None:
+        """Work until cancelled, on that many keys at a time; work in hand is cancelled too."""
+        slots = asyncio.Semaphore(workers)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await slots.acquire()
+                key = await self._next()
+                self._in_work[key] = self._clock()
+                group.create_task(self._one(key, slots))
+
+    async def _next(self) -> K:
+        while True:
+            self._changed.clear()
+            wait_s = self._wake_due()
+            if self._waiting:
+                key = next(iter(self._waiting))
+                del self._waiting[key]
+                return key
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _wake_due(self) -> float | None:
+        """Move keys whose time has come; return the seconds until the next one's."""
+        now = self._clock()
+        while self._heap:
+            at, _, key = self._heap[0]
+            if self._due.get(key) != at:
+                heapq.heappop(self._heap)
+            elif at <= now:
+                heapq.heappop(self._heap)
+                self.add(key)
+            else:
+                return at - now
+        return None
+
+    async def _one(self, key: K, slots: asyncio.Semaphore) -> None:
+        start = self._clock()
+        try:
+            delay_s = await self._work(key)
+        except Exception as error:  # noqa: BLE001 - where failures of one key stop
+            self._watcher.failed(error, self._clock() - start)
+            delay_s = self._failed(key, error)
+        else:
+            self._failures.pop(key, None)
+            self._watcher.worked(self._clock() - start)
+        finally:
+            self._in_work.pop(key, None)
+            slots.release()
+        if key in self._again:
+            asked = self._again.pop(key)
+            if key in self._failures:
+                self.add_after(key, delay_s or 0.0)
+            else:
+                self._waiting.setdefault(key, asked)
+                self._changed.set()
+        if delay_s is not None:
+            self.add_after(key, delay_s)
+
+    def _failed(self, key: K, error: Exception) -> float:
+        """Log a failure once, here, where it stops; return the seconds until the next try."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay_s = self._backoff.after(failures, random.random())  # noqa: S311 - spreads retries
+        known = isinstance(error, ApiError)
+        if isinstance(error, ApiError) and error.retry_after_s is not None:
+            delay_s = max(delay_s, error.retry_after_s)
+        log.warning(
+            "work failed and is tried again",
+            key=str(key),
+            why=str(error) or repr(error),
+            failures=failures,
+            again_in_s=round(delay_s, 1),
+            exc_info=None if known else error,
+        )
+        return delay_s

@@ -1,0 +1,233 @@
+import asyncio
+
+import pytest
+
+from lumen_operator.errors import Throttled
+from lumen_operator.workqueue import Backoff, Workqueue
+
+
+class Counts:
+    def __init__(self):
+        self.done = 0
+        self.errors = []
+
+    def worked(self, seconds):
+        self.done += 1
+
+    def failed(self, error, seconds):
+        self.errors.append(error)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Worker:
+    """Work that tests hold up and let go, and that answers what they say."""
+
+    def __init__(self):
+        self.started = []
+        self.answers = {}
+        self.gates = {}
+        self.at_once = 0
+        self.most_at_once = 0
+
+    async def __call__(self, key):
+        self.started.append(key)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if key in self.gates:
+                await self.gates[key].wait()
+        finally:
+            self.at_once -= 1
+        answer = self.answers.get(key)
+        if isinstance(answer, list):
+            answer = answer.pop(0) if answer else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def running():
+    tasks = []
+
+    def run(queue, workers=4):
+        tasks.append(asyncio.create_task(queue.run(workers)))
+
+    yield run
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_key_added_many_times_before_its_turn_is_worked_on_once(running):
+    work = Worker()
+    queue = Workqueue(work, Counts())
+    for _ in range(100):
+        queue.add("a")
+    queue.add("b")
+    running(queue)
+    await until(queue.idle)
+
+    assert work.started == ["a", "b"]
+
+
+async def test_a_key_added_while_in_work_is_worked_on_once_more_and_never_twice_at_once(running):
+    work = Worker()
+    work.gates["a"] = asyncio.Event()
+    queue = Workqueue(work, Counts())
+    queue.add("a")
+    running(queue)
+    await until(lambda: work.started == ["a"])
+    for _ in range(10):
+        queue.add("a")
+    work.gates["a"].set()
+    await until(queue.idle)
+
+    assert work.started == ["a", "a"]
+    assert work.most_at_once == 1
+
+
+async def test_no_more_keys_are_in_work_than_there_are_workers(running):
+    work = Worker()
+    queue = Workqueue(work, Counts())
+    for number in range(20):
+        work.gates[number] = asyncio.Event()
+        queue.add(number)
+    running(queue, workers=3)
+    await until(lambda: len(work.started) == 3)
+    for number in range(20):
+        work.gates[number].set()
+    await until(queue.idle)
+
+    assert work.most_at_once == 3
+    assert sorted(work.started) == list(range(20))
+
+
+async def test_a_failure_is_retried_later_and_others_go_on_meanwhile(running):
+    work, counts = Worker(), Counts()
+    work.answers["bad"] = [ValueError("broken"), ValueError("broken again")]
+    queue = Workqueue(work, counts, backoff=Backoff(first_s=0.01, most_s=0.02))
+    queue.add("bad")
+    queue.add("good")
+    running(queue)
+    await until(lambda: work.started.count("bad") == 3 and queue.idle())
+
+    assert len(counts.errors) == 2
+    assert work.started.count("good") == 1
+    assert queue.failing() == 0
+
+
+async def test_a_failure_waits_at_least_as_long_as_the_server_asked(running):
+    clock = Clock()
+    work = Worker()
+    work.answers["a"] = [Throttled("busy", retry_after_s=30.0)]
+    queue = Workqueue(work, Counts(), clock=clock)
+    queue.add("a")
+    running(queue)
+    await until(lambda: queue.delayed() == 1)
+    clock.now += 29.9
+    queue.add("b")
+    await until(lambda: "b" in work.started and queue.idle())
+    assert work.started == ["a", "b"]
+
+    clock.now += 0.2
+    queue.add("b")
+    await until(lambda: work.started.count("a") == 2)
+
+
+async def test_a_key_whose_work_says_so_is_due_again_then_and_an_earlier_date_stands(running):
+    clock = Clock()
+    work = Worker()
+    work.answers["a"] = [60.0]
+    queue = Workqueue(work, Counts(), clock=clock)
+    queue.add("a")
+    running(queue)
+    await until(lambda: queue.delayed() == 1)
+    queue.add_after("a", 600.0)
+    clock.now += 60.1
+    queue.add("b")
+    await until(lambda: work.started.count("a") == 2)
+
+    assert queue.delayed() == 0
+
+
+async def test_an_event_overtakes_the_date_of_a_key(running):
+    work = Worker()
+    work.answers["a"] = [600.0]
+    queue = Workqueue(work, Counts())
+    queue.add("a")
+    running(queue)
+    await until(lambda: queue.delayed() == 1)
+    queue.add("a")
+    await until(lambda: work.started == ["a", "a"] and queue.idle())
+
+    assert queue.delayed() == 0
+
+
+async def test_the_age_is_that_of_the_oldest_key_whether_it_waits_or_hangs(running):
+    clock = Clock()
+    work = Worker()
+    work.gates["hangs"] = asyncio.Event()
+    queue = Workqueue(work, Counts(), clock=clock)
+    assert queue.oldest_s() == 0
+    queue.add("waits")
+    clock.now += 7
+    assert queue.oldest_s() == 7
+
+    running(queue)
+    await until(queue.idle)
+    queue.add("hangs")
+    await until(lambda: "hangs" in work.started)
+    clock.now += 90
+    assert queue.oldest_s() == 90
+
+
+async def test_a_date_that_lies_ahead_is_no_age():
+    clock = Clock()
+    queue = Workqueue(Worker(), Counts(), clock=clock)
+    queue.add_after("a", 3600)
+    clock.now += 3000
+
+    assert queue.oldest_s() == 0
+
+
+async def test_forgetting_a_key_drops_its_date_and_its_failures(running):
+    work = Worker()
+    work.answers["a"] = [ValueError("broken")]
+    queue = Workqueue(work, Counts())
+    queue.add("a")
+    running(queue)
+    await until(lambda: queue.failing() == 1)
+    queue.forget("a")
+
+    assert (queue.failing(), queue.delayed()) == (0, 0)
+
+
+async def test_many_changed_dates_leave_nothing_behind():
+    clock = Clock()
+    queue = Workqueue(Worker(), Counts(), clock=clock)
+    for earlier in range(10_000):
+        queue.add_after("a", 20_000 - earlier)
+
+    assert len(queue._heap) < 200
+
+
+def test_back_off_doubles_up_to_its_bound_with_jitter_around_it():
+    backoff = Backoff(first_s=1, most_s=60, jitter=0.25)
+
+    assert [backoff.after(n, 0.5) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert backoff.after(1, 0) == 0.75
+    assert backoff.after(10_000, 1) == 75
