@@ -1,0 +1,117 @@
+"""What the watches said, kept in plain dictionaries: the Snapshot that decisions are made from.
+
+`handlers` feeds it and `audit` purges what a cut watch failed to report as deleted. Objects are
+kept as the API server sent them, less what nobody reads; they are replaced, never changed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lumen_manifest.names import FIELD_MANAGER, SERVICE_LABEL
+from lumen_operator.kinds import NODES, WATCHED_KINDS, Kind
+
+Raw = Mapping[str, Any]
+Name = tuple[str, str]
+"""Namespace and name; the namespace of a cluster-scoped object is empty."""
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """The objects of one kind, and an index over the label lumen.dev/service."""
+
+    objects: dict[Name, Raw] = field(default_factory=dict)
+    by_service: dict[Name, dict[str, Raw]] = field(default_factory=dict)
+
+
+class Cache:
+    """Every watched object, by kind and name; implements `observe.Snapshot`."""
+
+    def __init__(self) -> None:
+        self._shelves = {kind: _Shelf() for kind in WATCHED_KINDS}
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Raw | None:
+        """Return one object; the namespace of a cluster-scoped one is empty."""
+        return self._shelves[kind].objects.get((namespace, name))
+
+    def of_service(self, kind: Kind, namespace: str, service: str) -> tuple[Raw, ...]:
+        """Return the objects whose label lumen.dev/service names the service."""
+        return tuple(self._shelves[kind].by_service.get((namespace, service), {}).values())
+
+    def all(self, kind: Kind, namespace: str | None = None) -> tuple[Raw, ...]:
+        """Return every object of a kind, of one namespace or of all."""
+        objects = self._shelves[kind].objects
+        if namespace is None:
+            return tuple(objects.values())
+        return tuple(raw for (where, _), raw in objects.items() if where == namespace)
+
+    def put(self, kind: Kind, raw: Raw) -> Raw | None:
+        """Keep what a watch delivered; return what was kept before, None when it is new."""
+        name = name_of(raw)
+        before = self.drop(kind, name)
+        kept = trimmed(kind, raw)
+        shelf = self._shelves[kind]
+        shelf.objects[name] = kept
+        if service := service_of(kept):
+            shelf.by_service.setdefault((name[0], service), {})[name[1]] = kept
+        return before
+
+    def drop(self, kind: Kind, name: Name) -> Raw | None:
+        """Forget an object that is gone; return what was kept of it."""
+        shelf = self._shelves[kind]
+        before = shelf.objects.pop(name, None)
+        if before is not None and (service := service_of(before)):
+            siblings = shelf.by_service[name[0], service]
+            del siblings[name[1]]
+            if not siblings:
+                del shelf.by_service[name[0], service]
+        return before
+
+    def uids(self, kind: Kind) -> dict[Name, str]:
+        """Return the uid of every object of a kind."""
+        return {name: uid_of(raw) for name, raw in self._shelves[kind].objects.items()}
+
+    def sizes(self) -> Iterable[tuple[Kind, int]]:
+        """Return how many objects of each kind are kept."""
+        return [(kind, len(shelf.objects)) for kind, shelf in self._shelves.items()]
+
+
+def name_of(raw: Raw) -> Name:
+    """Return an object's namespace and name."""
+    metadata = raw.get("metadata") or {}
+    return metadata.get("namespace", ""), metadata.get("name", "")
+
+
+def uid_of(raw: Raw) -> str:
+    """Return an object's uid, empty when it has none."""
+    return str((raw.get("metadata") or {}).get("uid", ""))
+
+
+def service_of(raw: Raw) -> str:
+    """Return the service that the object's label names, empty when none."""
+    labels = (raw.get("metadata") or {}).get("labels") or {}
+    return str(labels.get(SERVICE_LABEL, ""))
+
+
+def trimmed(kind: Kind, raw: Raw) -> Raw:
+    """Leave out what nobody reads and what is large: who owns which field, a node's images.
+
+    Of managedFields, only other managers that apply are kept: they may fight with us.
+    """
+    metadata = dict(raw.get("metadata") or {})
+    others = [
+        entry
+        for entry in metadata.pop("managedFields", None) or ()
+        if entry.get("operation") == "Apply" and entry.get("manager") != FIELD_MANAGER
+    ]
+    if others:
+        metadata["managedFields"] = others
+    annotations = metadata.get("annotations") or {}
+    if LAST_APPLIED in annotations:
+        metadata["annotations"] = {k: v for k, v in annotations.items() if k != LAST_APPLIED}
+    kept = {**raw, "metadata": metadata}
+    if kind == NODES:
+        kept["status"] = {k: v for k, v in (raw.get("status") or {}).items() if k != "images"}
+    return kept
