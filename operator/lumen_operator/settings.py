@@ -1,0 +1,149 @@
+"""What the operator is told at its start: names, images, patience. Read once, in `main`."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from lumen_manifest.default_pools import default_pools
+from lumen_manifest.names import GROUP, VERSION
+from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.parse import ManifestError, parse_object
+from lumen_manifest.render.context import Images
+from lumen_operator.decide import OperatorContext
+from lumen_operator.errors import SettingsError
+
+WORKERS_MAX = 256
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The operator's settings; every one is an environment variable.
+
+    `watch_namespace` is empty when every namespace is watched. `identity` is how the Lease names
+    this process.
+    """
+
+    context: OperatorContext
+    watch_namespace: str
+    identity: str
+    lease_name: str
+    pools: tuple[LumenNodePool, ...]
+    bind: str
+    health_port: int
+    metrics_port: int
+    workers: int
+    resync_s: float
+    audit_s: float
+    log_format: str
+    log_level: str
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that the operator itself lives in, with its Lease."""
+        return self.context.operator_namespace
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "Settings":
+        """Read every variable; raises SettingsError with the one that cannot be used."""
+        return cls(
+            context=_context(env),
+            watch_namespace=env.get("LUMEN_WATCH_NAMESPACE", ""),
+            identity=f"{env.get('LUMEN_POD_NAME') or socket.gethostname()}_{os.urandom(4).hex()}",
+            lease_name=env.get("LUMEN_LEASE_NAME") or "lumen-operator",
+            pools=_pools(env.get("LUMEN_DEFAULT_POOLS", "")),
+            bind=env.get("LUMEN_BIND", "0.0.0.0"),
+            health_port=int(_number(env, "LUMEN_HEALTH_PORT", 8081, most=65535)),
+            metrics_port=int(_number(env, "LUMEN_METRICS_PORT", 9090, most=65535)),
+            workers=int(_number(env, "LUMEN_WORKERS", 16, least=1, most=WORKERS_MAX)),
+            resync_s=_number(env, "LUMEN_RESYNC_S", 300, least=1),
+            audit_s=_number(env, "LUMEN_AUDIT_S", 300, least=1),
+            log_format=env.get("LUMEN_LOG_FORMAT", "json"),
+            log_level=env.get("LUMEN_LOG_LEVEL", "info"),
+        )
+
+
+def _context(env: Mapping[str, str]) -> OperatorContext:
+    built_in = Images()
+    return OperatorContext(
+        images=Images(
+            prefix=env.get("LUMEN_IMAGE_PREFIX") or built_in.prefix,
+            tag=env.get("LUMEN_IMAGE_TAG") or built_in.tag,
+            pull_policy=env.get("LUMEN_IMAGE_PULL_POLICY") or built_in.pull_policy,
+        ),
+        operator_namespace=env.get("LUMEN_OPERATOR_NAMESPACE") or "lumen",
+        monitoring_namespace=env.get("LUMEN_MONITORING_NAMESPACE") or "monitoring",
+        source_env=_source_env(env.get("LUMEN_SOURCE_ENV", "")),
+        drain_delay_s=int(_number(env, "LUMEN_DRAIN_DELAY_S", 5)),
+        grace_s=int(_number(env, "LUMEN_GRACE_S", 25)),
+    )
+
+
+def _source_env(text: str) -> Mapping[str, str]:
+    document = _json("LUMEN_SOURCE_ENV", text or "{}")
+    if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
+        raise SettingsError(
+            "LUMEN_SOURCE_ENV is no JSON object of texts:"
+            ' give for example {"HF_ENDPOINT": "https://hub.example"}'
+        )
+    return document
+
+
+def _pools(text: str) -> tuple[LumenNodePool, ...]:
+    """Parse the pools to create where they are missing; empty text means the built-in four."""
+    if not text:
+        return default_pools()
+    document = _json("LUMEN_DEFAULT_POOLS", text)
+    if not isinstance(document, list):
+        raise SettingsError(
+            'LUMEN_DEFAULT_POOLS is no JSON list: give [{"name": "cpu", "spec": {...}}] or []'
+        )
+    return tuple(_pool(each) for each in document)
+
+
+def _pool(entry: Any) -> LumenNodePool:
+    if not isinstance(entry, dict) or not entry.keys() <= {"name", "spec"}:
+        raise SettingsError("LUMEN_DEFAULT_POOLS: every entry is an object of name and spec")
+    manifest = {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "LumenNodePool",
+        "metadata": {"name": entry.get("name", "")},
+        "spec": entry.get("spec", {}),
+    }
+    try:
+        found = parse_object(manifest)
+    except ManifestError as error:
+        raise SettingsError(f"LUMEN_DEFAULT_POOLS: {error}") from error
+    assert isinstance(found, LumenNodePool)
+    return found
+
+
+def _json(name: str, text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise SettingsError(f"{name} is no JSON: {error}") from error
+
+
+def _number(
+    env: Mapping[str, str],
+    name: str,
+    default: float,
+    *,
+    least: float = 0,
+    most: float = DAY_S,
+) -> float:
+    text = env.get(name, "")
+    if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise SettingsError(f"{name} is {text!r}: give a number from {least:g} to {most:g}")
+    return number

@@ -1,0 +1,68 @@
+import orjson
+import pytest
+
+from lumen_operator.errors import SettingsError
+from lumen_operator.settings import Settings
+
+
+def test_nothing_set_gives_the_built_in_settings():
+    settings = Settings.from_environment({})
+
+    assert settings.watch_namespace == ""
+    assert (settings.health_port, settings.metrics_port) == (8081, 9090)
+    assert [pool.name for pool in settings.pools] == ["cpu", "cuda", "rocm", "rk3588"]
+    assert settings.lease_name == "lumen-operator"
+
+
+def test_what_is_set_reaches_the_context_of_decisions():
+    settings = Settings.from_environment(
+        {
+            "LUMEN_IMAGE_PREFIX": "registry.example/lumen",
+            "LUMEN_IMAGE_TAG": "9",
+            "LUMEN_OPERATOR_NAMESPACE": "ops",
+            "LUMEN_SOURCE_ENV": '{"HF_ENDPOINT": "https://hub.example"}',
+            "LUMEN_GRACE_S": "40",
+        }
+    )
+
+    assert settings.context.images.resources == "registry.example/lumen/resources:9"
+    assert settings.namespace == "ops"
+    assert settings.context.source_env == {"HF_ENDPOINT": "https://hub.example"}
+    assert settings.context.grace_s == 40
+
+
+def test_two_processes_of_one_pod_name_have_identities_of_their_own():
+    env = {"LUMEN_POD_NAME": "lumen-operator-abc"}
+    first, second = (Settings.from_environment(env).identity for _ in range(2))
+
+    assert first.startswith("lumen-operator-abc_")
+    assert first != second
+
+
+def test_pools_of_the_chart_replace_the_built_in_ones():
+    entry = {"name": "cpu", "spec": {"accelerator": "cpu", "nodeSelector": {"a": "b"}}}
+    settings = Settings.from_environment({"LUMEN_DEFAULT_POOLS": orjson.dumps([entry]).decode()})
+
+    assert [pool.spec.node_selector for pool in settings.pools] == [{"a": "b"}]
+    assert Settings.from_environment({"LUMEN_DEFAULT_POOLS": "[]"}).pools == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LUMEN_HEALTH_PORT", "70000"),
+        ("LUMEN_WORKERS", "0"),
+        ("LUMEN_WORKERS", "many"),
+        ("LUMEN_RESYNC_S", "nan"),
+        ("LUMEN_SOURCE_ENV", "[]"),
+        ("LUMEN_SOURCE_ENV", '{"A": 1}'),
+        ("LUMEN_SOURCE_ENV", "{"),
+        ("LUMEN_DEFAULT_POOLS", "{}"),
+        ("LUMEN_DEFAULT_POOLS", '[{"name": "cpu", "spec": {"accelerator": "tpu"}}]'),
+        ("LUMEN_DEFAULT_POOLS", '[{"nam": "cpu"}]'),
+        ("LUMEN_DEFAULT_POOLS", "[1]"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_its_name(name, value):
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_environment({name: value})
