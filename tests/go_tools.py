@@ -39,7 +39,8 @@ class GoModule:
     @property
     def key(self) -> str:
         """The same for the same sources, flags and machine."""
-        parts = [(self.folder / name).read_bytes() for name in ("go.mod", "go.sum")]
+        files = [self.folder / "go.mod", self.folder / "go.sum", *sorted(self.folder.rglob("*.go"))]
+        parts = [path.read_bytes() for path in files]
         machine = f"{platform.system()}-{platform.machine()} {self.ldflags}".encode()
         return hashlib.sha256(b"\0".join([*parts, machine])).hexdigest()[:16]
 
