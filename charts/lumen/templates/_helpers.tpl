@@ -1,0 +1,105 @@
+{{/* The start of every name: the release's, which says lumen or gets it appended. */}}
+{{- define "lumen.fullname" -}}
+{{- $name := .Values.fullnameOverride | default (contains "lumen" .Release.Name | ternary .Release.Name (printf "%s-lumen" .Release.Name)) -}}
+{{- $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The name of a component's objects. Takes (list $ COMPONENT). */}}
+{{- define "lumen.name" -}}
+{{- printf "%s-%s" (include "lumen.fullname" (first .)) (last .) -}}
+{{- end -}}
+
+{{/* The name of a component's objects that have no namespace: releases may share their name. */}}
+{{- define "lumen.clusterName" -}}
+{{- printf "%s.%s" (include "lumen.name" .) (first .).Release.Namespace -}}
+{{- end -}}
+
+{{/* What selects a component's pods. Takes (list $ COMPONENT). */}}
+{{- define "lumen.selector" -}}
+app.kubernetes.io/name: lumen
+app.kubernetes.io/instance: {{ (first .).Release.Name }}
+app.kubernetes.io/component: {{ last . }}
+{{- end -}}
+
+{{/* The labels of every object. Takes (list $ COMPONENT). */}}
+{{- define "lumen.labels" -}}
+{{- $root := first . -}}
+{{ include "lumen.selector" . }}
+app.kubernetes.io/part-of: lumen
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The labels of a pod: without the versions, which would restart pods that did not change. */}}
+{{- define "lumen.podLabels" -}}
+{{- $root := first . -}}
+{{ include "lumen.selector" . }}
+app.kubernetes.io/part-of: lumen
+{{- with mustMergeOverwrite (dict) $root.Values.commonLabels (index $root.Values (last .)).podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* An image of ours. Takes (list $ NAME). */}}
+{{- define "lumen.image" -}}
+{{- $root := first . -}}
+{{- printf "%s/%s:%s" $root.Values.images.prefix (last .) ($root.Values.images.tag | default $root.Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* The ServiceAccount of a component. Takes (list $ COMPONENT). */}}
+{{- define "lumen.serviceAccount" -}}
+{{- $given := (index (first .).Values (last .)).serviceAccount.name -}}
+{{- $given | default (include "lumen.name" .) -}}
+{{- end -}}
+
+{{/* The pod's half of what restricted Pod Security asks for. */}}
+{{- define "lumen.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* The container's half. */}}
+{{- define "lumen.securityContext" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Where a component's pods run. Takes (list $ COMPONENT). */}}
+{{- define "lumen.scheduling" -}}
+{{- $values := index (first .).Values (last .) -}}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "lumen.selector" . | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+{{- end -}}
