@@ -1,0 +1,92 @@
+"""Who applied which field: `metadata.managedFields` of a child against what is rendered.
+
+The keys of fieldsV1 are `f:name` for a field, `k:{...}` for an entry of a list by its merge keys,
+`v:value` for an entry of a set, and `.` for the thing itself.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from lumen_manifest.names import FIELD_MANAGER
+from lumen_operator import raw_objects
+
+Raw = Mapping[str, Any]
+
+_DEPTH_MAX = 32
+_ABSENT = object()
+
+
+class Rival(NamedTuple):
+    """Another manager that applies a field of ours."""
+
+    manager: str
+    field: str
+
+
+def has_leftovers(rendered: Raw, observed: Raw) -> bool:
+    """Return whether a field that we applied before is rendered no more: an apply removes it."""
+    return any(
+        found is _ABSENT
+        for entry in _applied(observed)
+        if raw_objects.text(entry, "manager") == FIELD_MANAGER
+        for _, found in _leaves(raw_objects.mapping(entry, "fieldsV1"), rendered, "", 0)
+    )
+
+
+def rival_of(rendered: Raw, observed: Raw) -> Rival | None:
+    """Return another manager that applies a field of ours, and the field."""
+    for entry in _applied(observed):
+        manager = raw_objects.text(entry, "manager")
+        if manager == FIELD_MANAGER:
+            continue
+        for path, found in _leaves(raw_objects.mapping(entry, "fieldsV1"), rendered, "", 0):
+            if found is not _ABSENT:
+                return Rival(manager, path)
+    return None
+
+
+def _applied(observed: Raw) -> Iterator[Raw]:
+    for entry in raw_objects.items(raw_objects.mapping(observed, "metadata"), "managedFields"):
+        applied = raw_objects.text(entry, "operation") == "Apply"
+        if applied and not raw_objects.text(entry, "subresource"):
+            yield entry
+
+
+def _leaves(owned: Raw, rendered: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield each owned leaf with what is rendered there, `_ABSENT` when nothing is."""
+    for key, below in owned.items():
+        if key == "." or depth > _DEPTH_MAX:
+            continue
+        name, found = _step(key, rendered)
+        where = f"{path}.{name}" if path and not name.startswith("[") else f"{path}{name}"
+        deeper = isinstance(below, Mapping) and any(each != "." for each in below)
+        if deeper and found is not _ABSENT:
+            yield from _leaves(below, found, where, depth + 1)
+        else:
+            yield where, found
+
+
+def _step(key: str, rendered: Any) -> tuple[str, Any]:
+    kind, _, rest = key.partition(":")
+    if kind == "f":
+        return rest, rendered.get(rest, _ABSENT) if isinstance(rendered, Mapping) else _ABSENT
+    entries = rendered if isinstance(rendered, list) else []
+    wanted = _json(rest)
+    if kind == "k" and isinstance(wanted, Mapping):
+        shown = ",".join(str(value) for value in wanted.values())
+        return f"[{shown}]", next((e for e in entries if _matches(e, wanted)), _ABSENT)
+    return f"[{rest}]", wanted if wanted in entries else _ABSENT
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _matches(entry: Any, wanted: Raw) -> bool:
+    return isinstance(entry, Mapping) and all(
+        entry.get(key) == value for key, value in wanted.items()
+    )
