@@ -3,9 +3,12 @@
 import contextlib
 import signal
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Self
 
 from lumen_resources.errors import StoppedError
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Signalled(BaseException):
@@ -22,11 +25,11 @@ def stops_on_signals() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
-        for each in (signal.SIGTERM, signal.SIGINT):
+        for each in _STOPPING:
             signal.signal(each, signal.SIG_DFL)
         raise _Signalled(number)
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
+    before = {n: signal.signal(n, stop) for n in _STOPPING}
     try:
         yield
     except _Signalled as signalled:
@@ -34,3 +37,42 @@ def stops_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class StopRequest:
+    """Notes the first SIGTERM or SIGINT, for `check` to act on; the second ends at once.
+
+    Noted and not raised: an exception that a signal raises inside a log call is swallowed there.
+    """
+
+    def __init__(self) -> None:
+        self._number: signal.Signals | None = None
+
+    def __enter__(self) -> Self:
+        self._before = {n: signal.signal(n, self._note) for n in _STOPPING}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal came."""
+        return self._number is not None
+
+    def check(self) -> None:
+        """Raise StoppedError once a signal came."""
+        if self._number is not None:
+            raise StoppedError.by(self._number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._number = signal.Signals(number)
+        for each in _STOPPING:
+            signal.signal(each, signal.SIG_DFL)

@@ -24,8 +24,8 @@ from lumen_serving.cores import usable_cores
 from lumen_serving.errors import LabelsUnusable
 from lumen_serving.label_codes import encode_cached
 from lumen_serving.label_loading import code_cache
+from lumen_serving.missing_labels import Missing, Work
 from lumen_serving.parity import check_parity
-from lumen_serving.prepare import Missing, Work
 from lumen_serving.startup import backend_settings
 from lumen_serving.tokens import Tokenizer
 

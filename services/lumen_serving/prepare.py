@@ -8,26 +8,24 @@ loaded. Ends like the init container `resources`: one JSON line, exit code 0, 1 
 import contextlib
 import importlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Self
 
 import orjson
 import structlog
 
 from lumen_manifest.server_config import ConfigError, ServerConfig
-from lumen_resources import prepared_labels, termination
+from lumen_resources import termination
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.fetch import open_verified
-from lumen_resources.label_sets import Labels, load_labels
+from lumen_resources.label_sets import load_labels
 from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
 from lumen_resources.progress import Phase, Progress
+from lumen_resources.signals import StopRequest
 from lumen_serving.errors import SettingsInvalid, StartError
+from lumen_serving.missing_labels import Work, find_missing
 from lumen_serving.settings import Settings
 from lumen_wire import http_status, logs, processes
 
@@ -35,66 +33,8 @@ REPORT_EVERY_S = 5.0
 # Below, the server searches without codes: `labels.SMALL_ROWS`, whose module loads the runtime.
 CODED_ROWS = 4096
 FAILED = 1
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A label set whose vectors are not there yet."""
-
-    files: LabelSetFiles
-    labels: Labels
-
-
-class StopRequest:
-    """Notes the first SIGTERM or SIGINT, for `check` to act on; the second ends at once.
-
-    Noted and not raised: an exception that a signal raises inside a log call is swallowed there.
-    """
-
-    def __init__(self) -> None:
-        self._number: signal.Signals | None = None
-
-    def __enter__(self) -> Self:
-        self._before = {n: signal.signal(n, self._note) for n in _STOPPING}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @property
-    def requested(self) -> bool:
-        """Whether a signal came."""
-        return self._number is not None
-
-    def check(self) -> None:
-        """Raise StoppedError once a signal came."""
-        if self._number is not None:
-            raise StoppedError.by(self._number)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self._number = signal.Signals(number)
-        for each in _STOPPING:
-            signal.signal(each, signal.SIG_DFL)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What the computation needs beside the model: settings, and who watches and stops it."""
-
-    config: ServerConfig
-    settings: Settings
-    progress: Progress
-    stop: StopRequest
 
 
 def main() -> None:
@@ -163,15 +103,6 @@ def _prepare(settings: Settings, stop: StopRequest) -> VerifiedModel:
             log.info("label vectors are there", label_sets=len(model.label_sets))
     progress.begin(Phase.DONE)
     return model
-
-
-def find_missing(model: VerifiedModel) -> Iterator[Missing]:
-    """Yield the label sets that have neither shipped nor computed vectors."""
-    for files in model.label_sets:
-        if files.embeddings is None:
-            labels = load_labels(files)
-            if prepared_labels.prepared(model, files, labels) is None:
-                yield Missing(files, labels)
 
 
 def _lacks_codes(model: VerifiedModel, files: LabelSetFiles) -> bool:
