@@ -65,6 +65,7 @@ setup:  ## make .venv with everything the tests need
 generate: setup  ## write the generated files anew: protobuf code, CRDs, reference pages
 	$(BIN)/python -m lumen_wire.generate
 	$(BIN)/python -m lumen_manifest.crd crds docs
+	$(BIN)/python -m lumen_manifest.crd charts/lumen/files/crds
 
 .PHONY: lint
 lint: setup  ## style, types, import contracts

@@ -103,3 +103,29 @@ topologySpreadConstraints:
         {{- include "lumen.selector" . | nindent 8 }}
     matchLabelKeys: [pod-template-hash]
 {{- end -}}
+
+{{/* Prometheus may read metrics; probes come from the node, which no policy keeps out. */}}
+{{- define "lumen.metricsIngress" -}}
+- from:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: {{ .Values.monitoring.namespace }}
+  ports:
+    - {port: 9090, protocol: TCP}
+{{- end -}}
+
+{{/* Names and the API server. Its address is not known here, so any address at its ports. */}}
+{{- define "lumen.clusterEgress" -}}
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+    {{- range .Values.networkPolicy.apiServerPorts }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end -}}
+
+{{/* The pods of every LumenModelService. */}}
+{{- define "lumen.modelPods" -}}
+matchExpressions:
+  - {key: lumen.dev/service, operator: Exists}
+{{- end -}}
