@@ -26,6 +26,7 @@ _importable("serving_servers", _BUILDERS / "serving_servers.py")
 _importable("http2_pings", _BUILDERS / "http2_pings.py")
 _importable("wire_servers", _BUILDERS / "wire_servers.py")
 _importable("wire_messages", Path(__file__).parent / "unit" / "wire_messages.py")
+_importable("cluster_objects", Path(__file__).parent / "unit" / "cluster_objects.py")
 for _name in ("damage", "fuzz_server"):
     _importable(_name, Path(__file__).parent / "fuzz" / f"{_name}.py")
 _importable("router_world", _BUILDERS / "router_world.py")

@@ -1,0 +1,192 @@
+"""Objects of the cluster as the router reads them: the door for LumenModelServices and slices.
+
+Only what routing needs is read. A newer operator's fields, and a spec that this router would
+refuse elsewhere, must not take a service away whose pods serve on.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from lumen_manifest import names
+from lumen_manifest.conditions import ConditionType
+from lumen_manifest.model_service import API_VERSION, LumenModelService
+from lumen_manifest.parse import parse_object
+from lumen_manifest.problems import ManifestError
+from lumen_router.errors import ObjectUnreadable
+from lumen_router.routes import Endpoint
+
+Raw = Mapping[str, Any]
+
+SLICE_SERVICE_LABEL = "kubernetes.io/service-name"
+GRPC_PORT_NAME = "grpc"
+
+_READ_OF_SPEC = ("family", "aliases", "default", "external", "scenes")
+_READ_OF_STATUS = ("routes", "embeddingSpace", "reason")
+_READ_OF_CONDITION = ("type", "status", "reason", "message")
+# Required of a whole manifest, and nothing to the router.
+_UNREAD: Raw = {"name": "unread", "runtime": "onnx"}
+_UNREAD_POOL = "unread"
+
+
+class AddressType(StrEnum):
+    """What the addresses of a slice are; the one to prefer first."""
+
+    IPV4 = "IPv4"
+    IPV6 = "IPv6"
+    FQDN = "FQDN"
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEndpoint:
+    """One endpoint of a slice. `pod` is the pod's uid, empty when it is no pod's."""
+
+    endpoint: Endpoint
+    pod: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One EndpointSlice: some of the endpoints of the Kubernetes Service `of`.
+
+    `owner` is the LumenModelService that the slice's label names.
+    """
+
+    name: str
+    owner: str
+    of: str
+    address_type: AddressType
+    endpoints: tuple[SliceEndpoint, ...]
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel)
+
+
+class _Meta(_Read):
+    name: str
+    labels: dict[str, str] | None = None
+
+
+class _Conditions(_Read):
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class _Reference(_Read):
+    uid: str = ""
+
+
+class _Endpoint(_Read):
+    addresses: tuple[str, ...] = ()
+    conditions: _Conditions | None = None
+    target_ref: _Reference | None = None
+
+
+class _Port(_Read):
+    name: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+
+
+class _Slice(_Read):
+    metadata: _Meta
+    address_type: AddressType = AddressType.IPV4
+    endpoints: tuple[_Endpoint, ...] | None = None
+    ports: tuple[_Port, ...] | None = None
+
+
+def parse_model_service(raw: Raw) -> LumenModelService:
+    """Read what routing needs of a LumenModelService; raises ObjectUnreadable."""
+    try:
+        parsed = parse_object(_routing_part(raw))
+    except (ManifestError, AttributeError, TypeError, KeyError) as error:
+        raise ObjectUnreadable(f"LumenModelService {_name_of(raw)}: {error}") from error
+    assert isinstance(parsed, LumenModelService), "the kind is set above"
+    return parsed
+
+
+def parse_slice(raw: Raw) -> Slice:
+    """Read an EndpointSlice; raises ObjectUnreadable."""
+    try:
+        read = _Slice.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ObjectUnreadable(f"EndpointSlice {_name_of(raw)}: {where}: {first['msg']}") from error
+    labels = read.metadata.labels or {}
+    port = _grpc_port(read.ports or ())
+    return Slice(
+        name=read.metadata.name,
+        owner=labels.get(names.SERVICE_LABEL, ""),
+        of=labels.get(SLICE_SERVICE_LABEL, ""),
+        address_type=read.address_type,
+        endpoints=tuple(
+            _read_endpoint(endpoint, endpoint.addresses[0], port)
+            for endpoint in read.endpoints or ()
+            if endpoint.addresses
+        ),
+    )
+
+
+def _routing_part(raw: Raw) -> Raw:
+    spec, status, metadata = raw["spec"], raw.get("status") or {}, raw["metadata"]
+    kept = {key: spec[key] for key in _READ_OF_SPEC if key in spec}
+    if "external" not in kept:
+        kept["pool"] = _UNREAD_POOL
+    conditions = [
+        {key: condition[key] for key in _READ_OF_CONDITION if key in condition}
+        for condition in status.get("conditions") or ()
+        if condition.get("type") == ConditionType.READY
+    ]
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "LumenModelService",
+        "metadata": {
+            key: metadata[key]
+            for key in ("name", "namespace", "creationTimestamp", "deletionTimestamp")
+            if key in metadata
+        },
+        "spec": {**kept, "model": _UNREAD},
+        "status": {
+            **{key: status[key] for key in _READ_OF_STATUS if key in status},
+            "conditions": conditions,
+        },
+    }
+
+
+def _grpc_port(ports: tuple[_Port, ...]) -> int:
+    """Return the port named grpc, else the only one, else the one that model servers have."""
+    numbers = {one.name or "": one.port for one in ports if one.port is not None}
+    if GRPC_PORT_NAME in numbers:
+        return numbers[GRPC_PORT_NAME]
+    return next(iter(numbers.values())) if len(numbers) == 1 else names.GRPC_PORT
+
+
+def _read_endpoint(read: _Endpoint, address: str, port: int) -> SliceEndpoint:
+    """Read one endpoint; only its first address counts, as the API says."""
+    conditions = read.conditions or _Conditions()
+    terminating = conditions.terminating is True
+    # Unknown means ready. `serving` is what the probe says, even where a Service publishes
+    # addresses that are not ready.
+    ready = conditions.ready is not False and conditions.serving is not False
+    endpoint = Endpoint(_with_port(address, port), ready, terminating)
+    return SliceEndpoint(endpoint, read.target_ref.uid if read.target_ref else "")
+
+
+def _with_port(address: str, port: int) -> str:
+    try:
+        bracketed = ipaddress.ip_address(address).version == 6
+    except ValueError:
+        bracketed = False
+    return f"[{address}]:{port}" if bracketed else f"{address}:{port}"
+
+
+def _name_of(raw: Raw) -> str:
+    metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
+    return str(metadata.get("name", "?"))[:80] if isinstance(metadata, Mapping) else "?"

@@ -1,0 +1,92 @@
+"""Routes from the cluster: what the watches of services and slices say, gathered and built.
+
+`main` enters it when LUMEN_ROUTES_FROM is cluster. The API server is `cluster_api`'s, the watching
+`list_watch`'s, the meaning `cluster_routes`'s.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from lumen_manifest import names
+from lumen_router.cluster_objects import parse_model_service, parse_slice
+from lumen_router.cluster_routes import routes_of_cluster
+from lumen_router.list_watch import ClusterReader, Follower, Resource
+from lumen_router.metrics import Metrics
+from lumen_router.mirror import Reader
+from lumen_router.routes import Routes
+
+GATHER_S: Final = 0.05
+REST_PER_WORK: Final = 4.0
+"""After a build the loop is others' for four times as long, so a storm takes at most a fifth."""
+
+log = structlog.get_logger(__name__)
+
+
+def watched_resources(namespace: str) -> tuple[Resource, Resource]:
+    """Return what is watched of a namespace: its services, and the slices of their pods."""
+    return (
+        Resource(names.GROUP, names.VERSION, "lumenmodelservices", namespace),
+        Resource("discovery.k8s.io", "v1", "endpointslices", namespace, names.SERVICE_LABEL),
+    )
+
+
+class RoutesFromCluster:
+    """The routes of one namespace. Enter it, then `watch`; leaving it ends the watches."""
+
+    def __init__(self, reader: ClusterReader, namespace: str, metrics: Metrics) -> None:
+        self._news = asyncio.Event()
+        self._metrics = metrics
+        self._services, self._slices = (
+            Follower(reader, resource, metrics, self._news.set)
+            for resource in watched_resources(namespace)
+        )
+        self._read_service = Reader(parse_model_service)
+        self._read_slice = Reader(parse_slice)
+        self._tasks = asyncio.TaskGroup()
+        self._running: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        for follower in (self._services, self._slices):
+            self._running.append(self._tasks.create_task(follower.run()))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for task in self._running:
+            task.cancel()
+        await self._tasks.__aexit__(kind, error, trace)
+
+    async def watch(self) -> AsyncIterator[Routes]:
+        """Yield the routes once both kinds are known, then again whenever they are different.
+
+        Whatever happens while routes are built or used is gathered into the next building.
+        """
+        last: Routes | None = None
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            started = time.monotonic()
+            if self._services.mirror.listed and self._slices.mirror.listed:
+                routes = self._build()
+                if routes != last:
+                    last = routes
+                    yield routes
+            worked_s = time.monotonic() - started
+            await asyncio.sleep(max(GATHER_S, REST_PER_WORK * worked_s))
+
+    def _build(self) -> Routes:
+        self._metrics.routes_built()
+        return routes_of_cluster(
+            self._read_service.read(self._services.mirror.objects),
+            self._read_slice.read(self._slices.mirror.objects),
+        )

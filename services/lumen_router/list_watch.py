@@ -1,0 +1,150 @@
+"""Lists one kind of object and watches it from there, for ever, whatever the API server does.
+
+`from_cluster` runs one per kind. A watch is resumed where it ended; when that is too long ago, or
+the server says anything else about it, the objects are listed anew. What was known stays known
+meanwhile; that the server is away is said once, and so is its return.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from lumen_router.errors import ClusterAway, ClusterTrouble, HistoryGone
+from lumen_router.metrics import Metrics
+from lumen_router.mirror import Event, Listing, Mirror, WatchEnd
+
+PAUSE_FIRST_S: Final = 0.1
+PAUSE_LONGEST_S: Final = 10.0
+FRUITFUL_S: Final = 5.0
+"""A watch that lasted so long, or reported anything, was no failure."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of object in one namespace. `selector` is a label selector, empty for all."""
+
+    group: str
+    version: str
+    plural: str
+    namespace: str
+    selector: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where the API server serves it."""
+        return f"/apis/{self.group}/{self.version}/namespaces/{self.namespace}/{self.plural}"
+
+
+class ClusterReader(Protocol):
+    """The two calls that the API server is asked; both raise ClusterTrouble."""
+
+    async def list_all(self, resource: Resource) -> Listing:
+        """Return all objects of the kind."""
+
+    def watch(self, resource: Resource, version: str) -> AsyncGenerator[Event | None, None]:
+        """Yield what happens after `version`; None first, once the server has agreed to tell.
+
+        It ends when the server ends it in good order. Raises HistoryGone beside the others.
+        """
+
+
+class Follower:
+    """Keeps one mirror true. `changed` is called whenever it says something else than before."""
+
+    def __init__(
+        self,
+        reader: ClusterReader,
+        resource: Resource,
+        metrics: Metrics,
+        changed: Callable[[], None],
+    ) -> None:
+        self.mirror = Mirror()
+        self._reader = reader
+        self._resource = resource
+        self._metrics = metrics
+        self._changed = changed
+        self._reports = 0
+        self._established = False
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Follow until it is cancelled."""
+        self._metrics.watch_up(self._resource.plural, up=False)
+        failures = 0
+        while True:
+            started = time.monotonic()
+            trouble: ClusterTrouble | None = None
+            try:
+                await self._round()
+            except ClusterTrouble as error:
+                trouble = error
+            self._metrics.watch_ended(self._resource.plural, self._take_note(trouble))
+            fruitful = self._reports > 0 or time.monotonic() - started >= FRUITFUL_S
+            failures = 0 if fruitful else failures + 1
+            if trouble is not None or failures:
+                asked_s = trouble.retry_after_s if trouble is not None else 0.0
+                await asyncio.sleep(max(asked_s, pause_s(max(1, failures), random.uniform)))
+
+    async def _round(self) -> None:
+        """List if need be, then apply what the watch reports until the server ends it."""
+        self._reports = 0
+        self._established = False
+        if not self.mirror.version:
+            listing = await self._reader.list_all(self._resource)
+            if self.mirror.replace(listing):
+                self._changed()
+        async with aclosing(self._reader.watch(self._resource, self.mirror.version)) as events:
+            async for event in events:
+                self._metrics.watch_heard(self._resource.plural)
+                if event is None:
+                    self._be_established()
+                    continue
+                self._reports += 1
+                if self.mirror.apply(event):
+                    self._changed()
+
+    def _be_established(self) -> None:
+        self._established = True
+        self._metrics.watch_up(self._resource.plural, up=True)
+        if self._trouble:
+            log.info("cluster readable again", resource=self._resource.plural)
+            self._trouble = ""
+
+    def _take_note(self, trouble: ClusterTrouble | None) -> WatchEnd:
+        """Decide where to go on, and say what is new.
+
+        That a watch broke is news only when the next one is not granted.
+        """
+        if trouble is None:
+            return WatchEnd.ORDERLY
+        if not isinstance(trouble, ClusterAway):
+            self.mirror.forget_version()
+        if isinstance(trouble, HistoryGone):
+            log.info("listing anew", resource=self._resource.plural, why=str(trouble))
+            return WatchEnd.EXPIRED
+        if not self._established:
+            self._metrics.watch_up(self._resource.plural, up=False)
+            self._say(trouble)
+        return WatchEnd.AWAY if isinstance(trouble, ClusterAway) else WatchEnd.REFUSED
+
+    def _say(self, trouble: ClusterTrouble) -> None:
+        kind = type(trouble).__name__
+        if kind != self._trouble:
+            kept = "the last known routes" if self.mirror.listed else "none yet"
+            plural = self._resource.plural
+            log.warning("cluster not readable", resource=plural, why=str(trouble), kept=kept)
+            self._trouble = kind
+
+
+def pause_s(failures: int, between: Callable[[float, float], float]) -> float:
+    """Return how long to wait after so many failures in a row: half of it is chance."""
+    longest = min(PAUSE_LONGEST_S, PAUSE_FIRST_S * 2.0 ** (min(failures, 20) - 1))
+    return between(longest / 2, longest)

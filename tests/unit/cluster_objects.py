@@ -1,0 +1,73 @@
+"""Objects as the API server delivers them to the router: builders, importable by name."""
+
+from typing import Any
+
+
+def a_model_service(name: str = "clip", family: str = "clip", **changes: Any) -> dict[str, Any]:
+    """A LumenModelService with one route, `<name>-stable`; keywords replace what they name."""
+    created = changes.pop("created", "2026-01-01T00:00:00Z")
+    version = str(changes.pop("version", "1"))
+    status = changes.pop("status", {"routes": [a_route(f"{name}-stable")]})
+    metadata = {
+        "name": name,
+        "namespace": "lab",
+        "uid": f"uid-{name}",
+        "resourceVersion": version,
+        "creationTimestamp": created,
+        "generation": 3,
+        "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}],
+        **changes.pop("metadata", {}),
+    }
+    spec = {"family": family, "model": {"name": name, "runtime": "onnx"}, **changes}
+    if "external" not in spec:
+        spec.setdefault("pool", "cpu")
+    return {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenModelService",
+        "metadata": metadata,
+        "spec": spec,
+        "status": status,
+    }
+
+
+def a_route(service: str, variant: str = "stable", weight: int = 100, space: str = "") -> dict:
+    return {
+        "variant": variant,
+        "service": service,
+        "weight": weight,
+        "tasks": [],
+        "embeddingSpace": space,
+    }
+
+
+def an_endpoint(address: str, **conditions: bool | None) -> dict[str, Any]:
+    """A pod's endpoint, ready unless told otherwise; its uid comes from `pod`."""
+    pod = conditions.pop("pod", None) or f"uid-of-{address}"
+    return {
+        "addresses": [address],
+        "conditions": {"ready": True, "serving": True, "terminating": False, **conditions},
+        "targetRef": {"kind": "Pod", "name": "p", "uid": pod},
+    }
+
+
+def a_slice(name: str, *endpoints: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """An EndpointSlice of the Service `of`, by default `clip-stable` of the service `clip`."""
+    of = changes.pop("of", "clip-stable")
+    owner = changes.pop("owner", of.rpartition("-")[0])
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": "lab",
+            "resourceVersion": str(changes.pop("version", "1")),
+            "labels": {"kubernetes.io/service-name": of, "lumen.dev/service": owner},
+        },
+        "addressType": "IPv4",
+        "endpoints": list(endpoints),
+        "ports": [
+            {"name": "grpc", "port": 50051, "protocol": "TCP"},
+            {"name": "metrics", "port": 9090, "protocol": "TCP"},
+        ],
+        **changes,
+    }
