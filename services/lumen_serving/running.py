@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from lumen_serving import mdns
 from lumen_serving.errors import StartError
+from lumen_serving.mdns import announcement
 from lumen_serving.metrics import Metrics
 from lumen_serving.phase import Phase, Status
 from lumen_serving.servicer import Door, InferenceServicer, Inside
@@ -27,6 +27,7 @@ from lumen_wire.drain import Drain
 from lumen_wire.grpc_server import PortUnavailable, bind, build_health_server, build_server
 from lumen_wire.health import HealthBoard
 from lumen_wire.http_status import start_http_status
+from lumen_wire.mdns import Announcer
 from lumen_wire.processes import terminate_on_signal
 from lumen_wire.stream import StreamOptions
 
@@ -111,7 +112,7 @@ class _Running:
         warm: WarmModel = startup.warm_up(config, self._settings)
         return warm
 
-    async def _open_service(self, stack: AsyncExitStack, warm: "WarmModel") -> mdns.Announcer:
+    async def _open_service(self, stack: AsyncExitStack, warm: "WarmModel") -> Announcer:
         """Let requests in and say so everywhere."""
         assembly = importlib.import_module("lumen_serving.assembly")
         service = await stack.enter_async_context(assembly.assembled(warm, self._metrics))
@@ -130,7 +131,7 @@ class _Running:
             parity_cosine=warm.parity_cosine,
             caps={modality: measured.cap for modality, measured in warm.measured.items()},
         )
-        return mdns.Announcer(mdns.announcement(warm.config, self._settings, self._grpc_port))
+        return Announcer(announcement(warm.config, self._settings, self._grpc_port))
 
     async def _say_stopping(self) -> None:
         """Tell everyone who asks to go elsewhere; what comes all the same is answered."""
