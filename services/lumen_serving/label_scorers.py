@@ -46,10 +46,10 @@ class Scorer(Protocol):
     lengths: Floats
     rests: Floats
 
-    def approximate(self, queries: Floats) -> Iterator[list[Approximation]]:
-        """Yield one approximation for each unit row of [Q, D], in order, some at a time.
+    def approximate(self, queries: Floats) -> Iterator[Approximation]:
+        """Yield one approximation for each unit row of [Q, D].
 
-        Their scores may be written to, and are good until the next ones are asked for.
+        Its scores may be written to, and are good until the next one is asked for.
         """
         ...
 
@@ -76,10 +76,10 @@ class FloatScorer:
         # Of a sum of `dim` products in any order, and of rounding the unit rows; doubled.
         self._error = 2.0 * rounding(dim)
 
-    def approximate(self, queries: Floats) -> Iterator[list[Approximation]]:
+    def approximate(self, queries: Floats) -> Iterator[Approximation]:
         """Score the queries one by one: a product of several adds up in another order."""
         for query in queries:
-            yield [Approximation(self._units @ query, 1.0, 0.0, self._error, 0.0)]
+            yield Approximation(self._units @ query, 1.0, 0.0, self._error, 0.0)
 
     def refined(self, query: Floats, first: Approximation) -> Approximation:
         """Return the first one, which is never coarse."""
@@ -114,17 +114,15 @@ class IntegerScorer:
             ),
         )
 
-    def approximate(self, queries: Floats) -> Iterator[list[Approximation]]:
+    def approximate(self, queries: Floats) -> Iterator[Approximation]:
         """Score the queries some at a time; integer sums are exact in any order."""
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
             some = queries[start : start + _QUERIES_AT_ONCE]
             levels, steps = self._quantised(some)
             rests = some - levels * steps[:, None]
             product = self._product(levels, into="coarse")
-            yield [
-                self._bounded(query, scores, float(step), rest, coarse=True)
-                for query, scores, step, rest in zip(some, product, steps, rests, strict=True)
-            ]
+            for query, scores, step, rest in zip(some, product, steps, rests, strict=True):
+                yield self._bounded(query, scores, float(step), rest, coarse=True)
 
     def refined(self, query: Floats, first: Approximation) -> Approximation:
         """Add the product of what the first quantisation of the query lost."""

@@ -6,10 +6,8 @@ divided by the sum over all rows, where rows that were not scored again count by
 Called by the engine thread; scenes are scored by it as well.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +30,6 @@ _MANY = 8192
 _MOST_MEMBERS = 20_000
 _GATHERED = 4096
 Mask = NDArray[np.bool_]
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,9 @@ class GroupHit:
 class LabelIndex:
     """A label set's vectors, ready to be compared with unit queries."""
 
-    def __init__(self, matrix: NDArray[np.floating], scorer: Scorer, threads: int = 1) -> None:
+    def __init__(self, matrix: NDArray[np.floating], scorer: Scorer) -> None:
         self._matrix = np.asarray(matrix)
         self._scorer = scorer
-        self._threads = ThreadPoolExecutor(threads, "labels")
         self._length_tops = block_tops(scorer.lengths)
         self._rest_tops = block_tops(scorer.rests)
 
@@ -79,7 +75,7 @@ class LabelIndex:
         """
         if len(matrix) < small_rows:
             return cls(matrix, FloatScorer(matrix))
-        return cls(matrix, IntegerScorer(encode_cached(matrix, cache), threads), threads)
+        return cls(matrix, IntegerScorer(encode_cached(matrix, cache), threads))
 
     def __len__(self) -> int:
         return len(self._matrix)
@@ -106,11 +102,10 @@ class LabelIndex:
 
         `include` bool [N] restricts the label set; k is clamped to what is left.
         """
-
-        def hits(query: Floats, first: Approximation) -> list[Hit]:
-            return self._query(query, first, k, logit_scale, include).hits(k)
-
-        return self._answers(queries, hits)
+        return [
+            self._query(query, first, k, logit_scale, include).hits(k)
+            for query, first in self._approximated(queries)
+        ]
 
     def top_groups(
         self,
@@ -125,23 +120,15 @@ class LabelIndex:
         Members of the groups in question are scored exactly (up to 20,000 rows), the others enter
         by their quick scores: within the set, sums are true to some parts in a thousand.
         """
+        return [
+            self._query(query, first, 1, logit_scale, include).groups(k, groups)
+            for query, first in self._approximated(queries)
+        ]
 
-        def hits(query: Floats, first: Approximation) -> list[GroupHit]:
-            return self._query(query, first, 1, logit_scale, include).groups(k, groups)
-
-        return self._answers(queries, hits)
-
-    def _answers(
-        self, queries: Floats, answer: Callable[[Floats, Approximation], Answer]
-    ) -> list[Answer]:
-        """Answer each query [Q, D]; those whose scores came together, on all threads."""
-        answers: list[Answer] = []
-        for some in self._scorer.approximate(queries):
-            asked = queries[len(answers) : len(answers) + len(some)]
-            # numpy's sweeps over a row of scores let other threads run.
-            each = map if len(some) == 1 else self._threads.map
-            answers += each(answer, asked, some)
-        return answers
+    def _approximated(
+        self, queries: NDArray[np.float32]
+    ) -> Iterator[tuple[NDArray[np.float32], Approximation]]:
+        return zip(queries, self._scorer.approximate(queries), strict=True)
 
     def _query(
         self,

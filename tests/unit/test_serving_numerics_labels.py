@@ -1,7 +1,5 @@
 """The proven top k equals brute force in float64, whatever the rows look like."""
 
-from itertools import chain
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -85,7 +83,7 @@ def test_the_errors_bound_what_the_integer_product_loses(kind, dim):
     queries = unit(np.random.default_rng(6).standard_normal((20, dim)) + 2 * matrix[:20])
     scorer = IntegerScorer(encode(matrix), threads=1)
 
-    for query, quick in zip(queries, chain.from_iterable(scorer.approximate(queries)), strict=True):
+    for query, quick in zip(queries, scorer.approximate(queries), strict=True):
         for answer in (quick, scorer.refined(query, quick)):
             cosines = answer.scale * answer.scores.astype(np.float64) + answer.offset
             wrong = np.abs(cosines - exact_cosines(matrix, query.astype(np.float64)))
@@ -99,7 +97,7 @@ def test_the_errors_bound_what_the_integer_product_loses(kind, dim):
 def test_refining_narrows_the_bound():
     matrix = a_matrix("clustered", 2000, 64, 1)
     scorer = IntegerScorer(encode(matrix), threads=1)
-    ((quick,),) = scorer.approximate(matrix[:1])
+    (quick,) = scorer.approximate(matrix[:1])
 
     narrow = scorer.refined(matrix[0], quick)
 
@@ -111,9 +109,7 @@ def test_the_errors_bound_what_the_float_product_loses():
     matrix = a_matrix("random", 2000, 768, 2)
     scorer = FloatScorer(matrix)
 
-    for query, quick in zip(
-        matrix[:5], chain.from_iterable(scorer.approximate(matrix[:5])), strict=True
-    ):
+    for query, quick in zip(matrix[:5], scorer.approximate(matrix[:5]), strict=True):
         wrong = np.abs(quick.scores - exact_cosines(matrix, query.astype(np.float64)))
         assert wrong.max() <= quick.by_length
 
