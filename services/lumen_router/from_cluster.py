@@ -5,20 +5,24 @@
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
 from lumen_manifest import names
+from lumen_router.cluster_api import ClusterApi, find_server
 from lumen_router.cluster_objects import parse_model_service, parse_slice
 from lumen_router.cluster_routes import routes_of_cluster
 from lumen_router.list_watch import ClusterReader, Follower, Resource
 from lumen_router.metrics import Metrics
 from lumen_router.mirror import Reader
 from lumen_router.routes import Routes
+from lumen_router.settings import ClusterRoutes
 
 GATHER_S: Final = 0.05
 REST_PER_WORK: Final = 4.0
@@ -33,6 +37,16 @@ def watched_resources(namespace: str) -> tuple[Resource, Resource]:
         Resource(names.GROUP, names.VERSION, "lumenmodelservices", namespace),
         Resource("discovery.k8s.io", "v1", "endpointslices", namespace, names.SERVICE_LABEL),
     )
+
+
+async def open_routes(
+    told: ClusterRoutes, metrics: Metrics, stack: AsyncExitStack
+) -> "RoutesFromCluster":
+    """Begin to follow a namespace until the stack is left; raises SettingsError."""
+    found = await find_server(told.kubeconfig, os.environ)
+    api = await stack.enter_async_context(ClusterApi(found))
+    log.info("routes come from the cluster", server=found.host, namespace=told.namespace)
+    return await stack.enter_async_context(RoutesFromCluster(api, told.namespace, metrics))
 
 
 class RoutesFromCluster:

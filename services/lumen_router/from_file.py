@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class RoutesSource(Protocol):
-    """Where routes come from: a file here, the cluster's watch later."""
+    """Where routes come from: a file here, the cluster's watches in `from_cluster`."""
 
     def watch(self) -> AsyncIterator[Routes]:
         """Yield the routes as soon as they are known, then again whenever they change."""

@@ -7,13 +7,15 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import structlog
 
 from lumen_router.errors import SettingsError
-from lumen_router.from_file import RoutesFile
+from lumen_router.from_file import RoutesFile, RoutesSource
+from lumen_router.metrics import Metrics
 from lumen_router.running import Running
-from lumen_router.settings import Settings
+from lumen_router.settings import ClusterRoutes, FileRoutes, Settings
 from lumen_wire import logs, processes
 from lumen_wire.grpc_server import PortUnavailable
 
@@ -34,15 +36,46 @@ def main() -> None:
         sys.exit(USAGE)
     try:
         run(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(USAGE)
     except (PortUnavailable, OSError) as error:
         log.error("router cannot start", why=str(error))  # noqa: TRY400 - the message says it all
         sys.exit(FAILED)
 
 
 def run(settings: Settings) -> None:
-    """Route until a signal ends it; raises PortUnavailable or OSError when a port is taken."""
+    """Route until a signal ends it.
+
+    Raises PortUnavailable or OSError when a port is taken, SettingsError when the cluster's API
+    server cannot even be named.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(Running(settings, RoutesFile(settings.routes_file)).live())
+        runner.run(_live(settings))
+
+
+async def _live(settings: Settings) -> None:
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        source = await _open_source(settings.routes, metrics, stack)
+        await Running(settings, source, metrics).live()
+
+
+async def _open_source(
+    routes: FileRoutes | ClusterRoutes, metrics: Metrics, stack: AsyncExitStack
+) -> RoutesSource:
+    if isinstance(routes, FileRoutes):
+        return RoutesFile(routes.path)
+    # The Kubernetes client weighs 20 MiB: a router of files does without it.
+    try:
+        from_cluster = importlib.import_module("lumen_router.from_cluster")
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"LUMEN_ROUTES_FROM is cluster, and the package {error.name} is missing:"
+            " pip install 'lumen-serve[router]'"
+        ) from error
+    source: RoutesSource = await from_cluster.open_routes(routes, metrics, stack)
+    return source
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,7 +1,7 @@
 """`Routes`: every service behind this router, who is meant by a name, and where its pods are.
 
 A frozen table, built anew from the LumenModelServices and their endpoints whenever these change:
-by `from_file` today, by the cluster's watch later. Pure; it knows no connection and no pod's state.
+by `from_file` or by `from_cluster`. Pure; it knows no connection and no pod's state.
 """
 
 from collections.abc import Mapping, Sequence

@@ -46,11 +46,13 @@ class Ports:
 class Running:
     """One router. `live` runs it; `ports` is known once `listening` is set."""
 
-    def __init__(self, settings: Settings, source: RoutesSource) -> None:
+    def __init__(
+        self, settings: Settings, source: RoutesSource, metrics: Metrics | None = None
+    ) -> None:
         self._settings = settings
         self._source = source
         self._board = HealthBoard()
-        self._metrics = Metrics()
+        self._metrics = metrics or Metrics()
         self._drain = Drain()
         self._room = WaitingRoom(settings.held_calls)
         self._budget = ByteBudget(settings.held_bytes)

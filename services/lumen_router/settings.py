@@ -1,21 +1,43 @@
-"""What the router is told at its start: ports, the routes file, patience. Read once, in `main`."""
+"""What the router is told at its start: ports, where routes come from, patience.
+
+Read once, in `main`.
+"""
 
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lumen_manifest.field_types import NAMESPACE
 from lumen_router.errors import SettingsError
 from lumen_router.holding import HELD_CALLS, HOLD_S
 
 HELD_BYTES = 256 * 1024 * 1024
+POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRoutes:
+    """Routes come from a file that somebody else keeps."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRoutes:
+    """Routes come from a namespace; an empty `kubeconfig` means the pod's own credentials."""
+
+    namespace: str
+    kubeconfig: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The router's settings; every one is an environment variable."""
 
-    routes_file: Path
+    routes: FileRoutes | ClusterRoutes
     bind: str
     grpc_port: int
     health_port: int
@@ -31,11 +53,8 @@ class Settings:
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> "Settings":
         """Read every variable; raises SettingsError with the one that cannot be used."""
-        path = env.get("LUMEN_ROUTES_FILE", "")
-        if not path:
-            raise SettingsError("LUMEN_ROUTES_FILE is not set: name the routes file to watch")
         return cls(
-            routes_file=Path(path),
+            routes=_routes(env),
             bind=env.get("LUMEN_BIND", "0.0.0.0"),
             grpc_port=_port(env, "LUMEN_GRPC_PORT", 50051),
             health_port=_port(env, "LUMEN_HEALTH_PORT", 50052),
@@ -48,6 +67,36 @@ class Settings:
             log_format=env.get("LUMEN_LOG_FORMAT", "json"),
             log_level=env.get("LUMEN_LOG_LEVEL", "info"),
         )
+
+
+def _routes(env: Mapping[str, str]) -> FileRoutes | ClusterRoutes:
+    source = env.get("LUMEN_ROUTES_FROM") or "file"
+    if source == "cluster":
+        return ClusterRoutes(_namespace(env), env.get("KUBECONFIG", ""))
+    if source != "file":
+        raise SettingsError(f"LUMEN_ROUTES_FROM is {source!r}: choose file or cluster")
+    path = env.get("LUMEN_ROUTES_FILE", "")
+    if not path:
+        raise SettingsError(
+            "LUMEN_ROUTES_FILE is not set: name the routes file to watch,"
+            " or set LUMEN_ROUTES_FROM=cluster"
+        )
+    return FileRoutes(Path(path))
+
+
+def _namespace(env: Mapping[str, str]) -> str:
+    """Return the namespace to route, by default the pod's own."""
+    namespace = env.get("LUMEN_NAMESPACE", "")
+    if not namespace:
+        with suppress(OSError):
+            namespace = POD_NAMESPACE.read_text("utf-8").strip()
+    if not namespace:
+        raise SettingsError(
+            "LUMEN_NAMESPACE is not set: name the namespace whose services are routed"
+        )
+    if len(namespace) > 63 or not re.fullmatch(NAMESPACE.regex, namespace):
+        raise SettingsError(f"LUMEN_NAMESPACE is {namespace!r}: give the name of a namespace")
+    return namespace
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

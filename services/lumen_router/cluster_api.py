@@ -1,0 +1,238 @@
+"""The API server as the router asks it: list, watch, and one object; every answer bounded.
+
+The only module that imports the Kubernetes client, and only loaded where routes come from the
+cluster. The official client finds the server, verifies it and keeps the token fresh; the bodies
+are read here, since its models would cost more than the rest.
+"""
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from lumen_router.errors import ClusterAway, ClusterRefused, HistoryGone, SettingsError
+from lumen_router.list_watch import Resource
+from lumen_router.mirror import Event, EventType, Listing
+
+USER_AGENT: Final = "lumen-router"
+CONNECT_S: Final = 5.0
+ANSWER_S: Final = 15.0
+LIST_S: Final = 60.0
+WATCH_S: Final = (45, 60)
+"""A watch is ended by the server after so long, at random so that many routers spread. A moment
+before, it says how far it is: that is how a quiet watch shows that it lives."""
+SILENCE_S: Final = 70.0
+PAGE: Final = 200
+LIST_MAX_BYTES: Final = 32 * 1024 * 1024
+"""Of one page; an object is at most 1.5 MiB."""
+ERROR_MAX_BYTES: Final = 16 * 1024
+
+_AHEAD: Final = "ResourceVersionTooLarge"
+"""The server's history ends before the version: it was restored from a backup, or lags behind."""
+_BUSY: Final = {408, 425, 429}
+
+
+async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
+    """Return the official client's Configuration: of `kubeconfig`, else of the pod, else of home.
+
+    Raises SettingsError when none of them says where the API server is.
+    """
+    found = Configuration()
+    try:
+        if not kubeconfig and env.get("KUBERNETES_SERVICE_HOST"):
+            config.load_incluster_config(client_configuration=found)
+        else:
+            path = kubeconfig or str(Path.home() / ".kube" / "config")
+            await config.load_kube_config(
+                config_file=path, client_configuration=found, persist_config=False
+            )
+    except (config.ConfigException, OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"LUMEN_ROUTES_FROM is cluster, but nothing says how to reach its API server ({error}):"
+            " run in a pod with a mounted ServiceAccount token, or set KUBECONFIG"
+        ) from error
+    return found
+
+
+class ClusterApi:
+    """Calls to one API server. Use it as an async context manager: leaving closes connections."""
+
+    def __init__(self, found: Any, silence_s: float = SILENCE_S) -> None:
+        # A proxy for model hubs is none for the cluster's own API server.
+        found.client_session_kwargs = {"trust_env": False}
+        self._found = found
+        self._client = ApiClient(configuration=found)
+        self._silence_s = silence_s
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def read(self, path: str) -> Mapping[str, Any]:
+        """Return one object. Raises ClusterAway, ClusterRefused."""
+        return await self._get(path, {})
+
+    async def list_all(self, resource: Resource) -> Listing:
+        """Return all objects of the kind, page by page.
+
+        Raises ClusterAway, ClusterRefused, and HistoryGone when they changed too much meanwhile.
+        """
+        items: list[Mapping[str, Any]] = []
+        query = {"limit": str(PAGE)} | _selected(resource)
+        while True:
+            page = await self._get(resource.path, query)
+            metadata = page.get("metadata") or {}
+            items += page.get("items") or ()
+            if not metadata.get("continue"):
+                return Listing(tuple(items), str(metadata.get("resourceVersion", "")))
+            query["continue"] = metadata["continue"]
+
+    async def watch(self, resource: Resource, version: str) -> AsyncGenerator[Event | None, None]:
+        """Yield None once the server agrees, then what happens after `version`.
+
+        Raises ClusterAway, also after 70 s of silence; ClusterRefused; HistoryGone.
+        """
+        query = {
+            "watch": "1",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(random.randint(*WATCH_S)),  # noqa: S311 - jitter, not a key
+        } | _selected(resource)
+        async with self._answer(resource.path, query, self._silence_s) as answer:
+            yield None
+            async for line in _lines(answer):
+                event = _read_event(line)
+                if event is not None:
+                    yield event
+
+    async def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
+        async with self._answer(path, query, ANSWER_S) as answer:
+            try:
+                async with asyncio.timeout(LIST_S):
+                    body = await _bounded_body(answer, LIST_MAX_BYTES)
+                document = orjson.loads(body)
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise ClusterAway(f"GET {path}: {error or type(error).__name__}") from error
+        if not isinstance(document, Mapping):
+            raise ClusterAway(f"GET {path} was answered with no object")
+        return document
+
+    @asynccontextmanager
+    async def _answer(
+        self, path: str, query: Mapping[str, str], silence_s: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask, and hand over an answer whose status is 200; raise what another one means."""
+        url = f"{self._found.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                called = await self._client.call_api(
+                    "GET", url, header_params=await self._headers(), _request_timeout=timeout
+                )
+        except (aiohttp.ClientError, OSError, ssl.SSLError, config.ConfigException) as error:
+            # A TimeoutError is an OSError, and says nothing.
+            raise ClusterAway(f"GET {path}: {error or 'no answer in time'}") from error
+        answer: aiohttp.ClientResponse = called.response
+        try:
+            if answer.status != 200:
+                raise await _refusal(answer, path)
+            yield answer
+        finally:
+            # Not released: nobody waits for the rest of a watch.
+            answer.close()
+
+    async def _headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+        token = await self._found.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return headers | ({"Authorization": token} if token else {})
+
+
+def _selected(resource: Resource) -> dict[str, str]:
+    return {"labelSelector": resource.selector} if resource.selector else {}
+
+
+async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            line = await answer.content.readline()
+        except (aiohttp.ClientError, OSError) as error:
+            raise ClusterAway(f"the watch broke off: {error or 'it went silent'}") from error
+        except ValueError as error:
+            raise HistoryGone("a report of the watch is too large") from error
+        if not line:
+            return
+        yield line
+
+
+def _read_event(line: bytes) -> Event | None:
+    """Read one report, None for a kind of report that is not known; raises HistoryGone."""
+    try:
+        document = orjson.loads(line)
+        kind, reported = document["type"], document["object"]
+        if kind == "ERROR":
+            raise HistoryGone(f"{reported.get('message', 'an error without a message')}"[:300])
+        return Event(EventType(kind), reported) if kind in EventType.__members__ else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HistoryGone("a report of the watch cannot be read") from error
+
+
+async def _refusal(answer: aiohttp.ClientResponse, path: str) -> Exception:
+    """Return what an answer other than 200 means, and what to do about it."""
+    code = answer.status
+    status = await _status(answer)
+    said = str(status.get("message") or answer.reason)[:300]
+    if code == 410 or _AHEAD in str(status.get("details")):
+        return HistoryGone(said)
+    if code >= 500 or code in _BUSY:
+        return ClusterAway(f"GET {path}: {code} {said}", _retry_after_s(answer))
+    return ClusterRefused(f"GET {path}: {code} {said}. {_remedy(code)}")
+
+
+def _remedy(code: int) -> str:
+    if code == 401:
+        return "The token is not accepted: check the pod's ServiceAccount, or KUBECONFIG"
+    if code == 403:
+        return (
+            "Let the router's ServiceAccount get, list and watch lumenmodelservices.lumen.dev"
+            " and endpointslices.discovery.k8s.io in its namespace, as the chart does"
+        )
+    if code == 404:
+        return "Install Lumen's CustomResourceDefinitions: kubectl apply -f crds/"
+    return "Check that this is the API server of a Kubernetes cluster"
+
+
+async def _status(answer: aiohttp.ClientResponse) -> Mapping[str, Any]:
+    """Return the Status object of a refusal; empty when there is none."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            document = orjson.loads(await _bounded_body(answer, ERROR_MAX_BYTES))
+    except (aiohttp.ClientError, OSError, ValueError):
+        return {}
+    return document if isinstance(document, Mapping) else {}
+
+
+def _retry_after_s(answer: aiohttp.ClientResponse) -> float:
+    text = answer.headers.get("Retry-After", "")
+    return min(float(text), 60.0) if text.isascii() and text.isdecimal() else 0.0
+
+
+async def _bounded_body(answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    """Return the body; raises ValueError when it is longer than that."""
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > limit_bytes:
+            raise ValueError(f"the answer is larger than {limit_bytes} bytes")
+        parts.append(part)
+    return b"".join(parts)
