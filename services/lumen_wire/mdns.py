@@ -103,8 +103,8 @@ class Announcer:
         await self._close()
 
     async def _announce(self, told: Announcement) -> None:
-        # zeroconf is an extra; only a server that announces needs it.
-        from zeroconf import InterfaceChoice, ServiceInfo  # noqa: PLC0415
+        # zeroconf is an extra; only who announces needs it.
+        from zeroconf import Error, InterfaceChoice, ServiceInfo  # noqa: PLC0415
         from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415
 
         address = ipaddress.ip_address(told.address)
@@ -124,7 +124,10 @@ class Announcer:
                 port=told.port,
                 properties=dict(told.properties),
             )
-            await self._zeroconf.async_register_service(info, allow_name_change=True)
+            try:
+                await self._zeroconf.async_register_service(info, allow_name_change=True)
+            except Error as error:
+                raise ValueError(str(error)) from error
             self._infos.append(info)
         log.info("announced by mDNS", instance=told.instance, types=list(told.types))
 

@@ -126,9 +126,12 @@ async def test_without_the_package_it_warns_and_goes_on(monkeypatch):
     assert "zeroconf" in logs[0]["event"]
 
 
-async def test_an_address_that_is_none_warns_and_goes_on():
+@pytest.mark.parametrize(
+    "wrong", [{"address": "no-address"}, {"types": ("_longer-than-15-bytes._tcp.local.",)}]
+)
+async def test_what_cannot_be_announced_warns_and_goes_on(wrong):
     with capture_logs() as logs:
-        async with Announcer(an_announcement(address="no-address")):
+        async with Announcer(an_announcement(**wrong)):
             pass
 
-    assert [entry["log_level"] for entry in logs] == ["warning"]
+    assert "mDNS announcement failed, serving without it" in [entry["event"] for entry in logs]
