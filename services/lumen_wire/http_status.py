@@ -17,6 +17,11 @@ Route = Callable[[], tuple[str, bytes]]
 _MOST_CONNECTIONS = 16
 _TIMEOUT_S = 10.0
 
+
+class Unwell(Exception):
+    """Raised by a route to answer 503; the message is the body."""
+
+
 _log = structlog.get_logger("lumen.http_status")
 
 
@@ -116,7 +121,11 @@ class _Handler(BaseHTTPRequestHandler):
             known = ", ".join(sorted(self.server.routes))
             self._send(HTTPStatus.NOT_FOUND, "text/plain", f"Ask for: {known}\n".encode())
             return
-        content_type, body = route()
+        try:
+            content_type, body = route()
+        except Unwell as error:
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{error}\n".encode())
+            return
         self._send(HTTPStatus.OK, content_type, body)
 
     do_HEAD = do_GET  # noqa: N815

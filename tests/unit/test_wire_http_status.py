@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lumen_wire.http_status import HttpStatus, start_http_status
+from lumen_wire.http_status import HttpStatus, Unwell, start_http_status
 
 ROUTES = {"/metrics": lambda: ("text/plain; version=0.0.4", b"up 1\n")}
 
@@ -33,6 +33,16 @@ def test_a_route_answers_what_its_function_returns(status):
 
 def test_head_answers_without_a_body(status):
     assert ask(status, "HEAD", "/metrics") == (200, "text/plain; version=0.0.4", b"")
+
+
+def test_a_route_that_is_unwell_answers_503_and_says_why():
+    def route():
+        raise Unwell("the oldest key has waited for 400 s")
+
+    with start_http_status("127.0.0.1", 0, {"/healthz": route}) as status:
+        answer = ask(status, "GET", "/healthz")
+
+    assert answer == (503, "text/plain", b"the oldest key has waited for 400 s\n")
 
 
 def test_another_path_is_told_which_there_are(status):
