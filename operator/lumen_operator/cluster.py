@@ -1,0 +1,157 @@
+"""What is written to the cluster, and the listings that the audit compares: nothing is decided.
+
+Children are applied by server-side apply with one field manager, forced, so that every field that
+is rendered stays as rendered and the others stay other people's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lumen_manifest.names import FIELD_MANAGER, SERVICE_LABEL
+from lumen_operator.connection import APPLY_PATCH, JSON, Request
+from lumen_operator.errors import Absent, Clash
+from lumen_operator.kinds import OBSERVED_KINDS, WATCHED_KINDS, Kind, Ref, kind_of
+
+Raw = Mapping[str, Any]
+
+LIST_S = 60.0
+CHUNK = 500
+METADATA_ONLY = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_BY_PLURAL = {kind.plural: kind for kind in WATCHED_KINDS}
+
+
+class Caller(Protocol):
+    """How calls reach the API server: a Connection."""
+
+    async def call(self, request: Request) -> bytes:
+        """Call and return the answer's body, unread."""
+
+    async def ask(self, request: Request) -> dict[str, Any]:
+        """Call and return the answer's JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing of metadata says of one object."""
+
+    uid: str
+    resource_version: str
+
+
+class Cluster:
+    """The API server, by what we ask of it; every method raises ApiError when it fails."""
+
+    def __init__(self, caller: Caller, watch_namespace: str = "") -> None:
+        self._caller = caller
+        self._namespace = watch_namespace
+
+    async def apply(self, manifest: Raw) -> None:
+        """Make one object as rendered, whether it exists or not."""
+        metadata = manifest["metadata"]
+        path = object_path(kind_of(manifest), metadata.get("namespace", ""), metadata["name"])
+        await self._caller.call(_apply(path, manifest))
+
+    async def create(self, kind: Kind, manifest: Raw) -> None:
+        """Make an object unless one of its name exists; that one is left alone."""
+        namespace = manifest["metadata"].get("namespace", "")
+        request = Request(
+            "POST",
+            collection_path(kind, namespace),
+            query={"fieldManager": FIELD_MANAGER},
+            body=manifest,
+        )
+        try:
+            await self._caller.call(request)
+        except Clash:
+            return
+
+    async def write_status(self, kind: Kind, raw: Raw, status: Raw) -> None:
+        """Replace the status of an object; a successor of its name is left alone."""
+        metadata = raw["metadata"]
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        identity = {"name": name, "uid": metadata["uid"]}
+        if namespace:
+            identity["namespace"] = namespace
+        body = {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": identity,
+            "status": status,
+        }
+        try:
+            await self._caller.call(_apply(f"{object_path(kind, namespace, name)}/status", body))
+        except (Absent, Clash):  # deleted meanwhile, perhaps made anew: the watch will tell
+            return
+
+    async def delete(self, ref: Ref) -> None:
+        """Delete one object; one that is gone, or that is not the one meant, is left alone."""
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+        }
+        if ref.uid:
+            body["preconditions"] = {"uid": ref.uid}
+        path = object_path(_BY_PLURAL[ref.plural], ref.namespace, ref.name)
+        try:
+            await self._caller.call(Request("DELETE", path, body=body))
+        except (Absent, Clash):
+            return
+
+    async def list_metadata(self, kind: Kind) -> dict[tuple[str, str], Listed]:
+        """Return every object of a kind that the watch should know, in chunks, newest state.
+
+        A listing that takes so long that the server forgets its place begins anew, once.
+        """
+        try:
+            return await self._list_metadata(kind)
+        except Absent as error:
+            if error.status != 410:
+                raise
+            return await self._list_metadata(kind)
+
+    async def _list_metadata(self, kind: Kind) -> dict[tuple[str, str], Listed]:
+        found: dict[tuple[str, str], Listed] = {}
+        query = {"limit": str(CHUNK)}
+        if selector := label_selector(kind):
+            query["labelSelector"] = selector
+        path = collection_path(kind, self._namespace if kind.namespaced else "")
+        while True:
+            request = Request("GET", path, query, accept=METADATA_ONLY, deadline_s=LIST_S)
+            page = await self._caller.ask(request)
+            for item in page.get("items") or ():
+                metadata = item["metadata"]
+                found[metadata.get("namespace", ""), metadata["name"]] = Listed(
+                    metadata["uid"], metadata["resourceVersion"]
+                )
+            position = (page.get("metadata") or {}).get("continue")
+            if not position:
+                return found
+            query["continue"] = position
+
+
+def label_selector(kind: Kind) -> str:
+    """Return which objects of a kind are watched: children by their label, the rest whole."""
+    return SERVICE_LABEL if kind in OBSERVED_KINDS else ""
+
+
+def collection_path(kind: Kind, namespace: str) -> str:
+    """Return the path of a kind's objects, of one namespace or of all."""
+    root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+    return f"{root}/namespaces/{namespace}/{kind.plural}" if namespace else f"{root}/{kind.plural}"
+
+
+def object_path(kind: Kind, namespace: str, name: str) -> str:
+    """Return the path of one object."""
+    return f"{collection_path(kind, namespace)}/{name}"
+
+
+def _apply(path: str, body: Raw) -> Request:
+    return Request(
+        "PATCH",
+        path,
+        query={"fieldManager": FIELD_MANAGER, "force": "true"},
+        body=body,
+        content_type=APPLY_PATCH,
+    )

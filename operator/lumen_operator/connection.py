@@ -1,0 +1,152 @@
+"""One connection to the API server: credentials, deadlines, and errors that say what they mean.
+
+`cluster` and `election` speak through it; the watches are kopf's, with the same credentials. The
+official client finds the server, refreshes tokens and keeps connections; bodies are plain JSON
+here, because its models cost more CPU than the rest of a call.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import aiohttp
+import kopf
+import orjson
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from lumen_operator.errors import Answer, ServerAway, SettingsError, classify
+
+CALL_S = 15.0
+USER_AGENT = "lumen-operator"
+BODY_MAX_BYTES = 64 * 1024 * 1024
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. `path` is absolute; `body` is JSON that is sent as `content_type`."""
+
+    method: str
+    path: str
+    query: Query = field(default_factory=dict)
+    body: Any = None
+    content_type: str = JSON
+    accept: str = JSON
+    deadline_s: float = CALL_S
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+async def find_server(env: Mapping[str, str] = os.environ) -> Any:
+    """Return the official client's Configuration: of the pod, else of KUBECONFIG.
+
+    Raises:
+        SettingsError: neither says where the API server is.
+
+    """
+    found = Configuration()
+    try:
+        if "KUBERNETES_SERVICE_HOST" in env and "KUBECONFIG" not in env:
+            config.load_incluster_config(client_configuration=found)
+        else:
+            path = env.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+            await config.load_kube_config(
+                config_file=path, client_configuration=found, persist_config=False
+            )
+    except (config.ConfigException, OSError) as error:
+        raise SettingsError(
+            f"there is no way to the API server ({error}):"
+            " run in a pod with a ServiceAccount, or set KUBECONFIG"
+        ) from error
+    return found
+
+
+class Connection:
+    """Calls to the API server; each is bounded, and use as an async context manager closes it."""
+
+    def __init__(self, found: Any, *, at_once: int = 64) -> None:
+        found.connection_pool_maxsize = at_once
+        # A proxy for the model hubs is not one for the cluster's own API server.
+        found.client_session_kwargs = {"trust_env": False}
+        self._found = found
+        self._client = ApiClient(configuration=found)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def ask(self, request: Request) -> dict[str, Any]:
+        """Call and return the answer's JSON object.
+
+        Raises:
+            ApiError: it was refused, or did not succeed in time.
+
+        """
+        document = orjson.loads(await self.call(request))
+        assert isinstance(document, dict), f"{request} was answered with no object"
+        return document
+
+    async def call(self, request: Request) -> bytes:
+        """Call and return the answer's body, unread.
+
+        Raises:
+            ApiError: it was refused, or did not succeed in time.
+
+        """
+        try:
+            async with asyncio.timeout(request.deadline_s):
+                answer = await self._send(request)
+        except TimeoutError as error:
+            raise ServerAway(f"{request}: no answer in {request.deadline_s:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ServerAway(f"{request}: {error or type(error).__name__}") from error
+        if not 200 <= answer.status < 300:
+            raise classify(str(request), answer)
+        return answer.body
+
+    async def _send(self, request: Request) -> Answer:
+        headers = {
+            "Accept": request.accept,
+            "Content-Type": request.content_type,
+            "User-Agent": USER_AGENT,
+        }
+        if token := await self._found.get_api_key_with_prefix("BearerToken", alias="authorization"):
+            headers["Authorization"] = token
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        found = await self._client.call_api(
+            request.method,
+            f"{self._found.host}{request.path}{query}",
+            header_params=headers,
+            body=request.body,
+            _request_timeout=aiohttp.ClientTimeout(total=request.deadline_s),
+        )
+        return Answer(found.status, await found.read(), found.headers)
+
+    async def credentials(self) -> kopf.ConnectionInfo:
+        """Return what kopf's watches need to reach the same server, with a fresh token."""
+        found = self._found
+        key = await found.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
+        scheme, _, token = key.partition(" ")
+        return kopf.ConnectionInfo(
+            server=found.host,
+            ca_path=found.ssl_ca_cert,
+            insecure=not found.verify_ssl,
+            certificate_path=found.cert_file,
+            private_key_path=found.key_file,
+            scheme=scheme if token else None,
+            token=token or scheme or None,
+            proxy_url=found.proxy,
+        )

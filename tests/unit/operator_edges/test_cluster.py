@@ -1,0 +1,120 @@
+import pytest
+
+from lumen_operator.cluster import Cluster, collection_path, object_path
+from lumen_operator.errors import Absent, Clash, ServerAway
+from lumen_operator.kinds import DEPLOYMENTS, NODES, PODS, POOLS, SERVICES, Ref
+
+DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "clip-stable", "namespace": "team"},
+}
+
+
+class Calls:
+    """Records what is asked and answers what the test says."""
+
+    def __init__(self, *answers):
+        self.made = []
+        self.answers = list(answers)
+
+    async def ask(self, request):
+        self.made.append(request)
+        answer = self.answers.pop(0) if self.answers else {}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def call(self, request):
+        await self.ask(request)
+        return b"{}"
+
+
+def test_paths_are_those_of_core_and_of_groups_namespaced_and_not():
+    assert collection_path(PODS, "") == "/api/v1/pods"
+    assert collection_path(DEPLOYMENTS, "team") == "/apis/apps/v1/namespaces/team/deployments"
+    assert object_path(NODES, "", "n1") == "/api/v1/nodes/n1"
+    assert object_path(POOLS, "", "cpu") == "/apis/lumen.dev/v1alpha1/lumennodepools/cpu"
+
+
+async def test_children_are_applied_with_force_by_the_operators_field_manager():
+    calls = Calls()
+    await Cluster(calls).apply(DEPLOYMENT)
+    (made,) = calls.made
+
+    assert str(made) == "PATCH /apis/apps/v1/namespaces/team/deployments/clip-stable"
+    assert made.query == {"fieldManager": "lumen-operator", "force": "true"}
+    assert made.content_type == "application/apply-patch+yaml"
+    assert made.body == DEPLOYMENT
+
+
+async def test_a_status_is_applied_to_the_object_that_was_observed_and_no_other():
+    calls = Calls()
+    raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}, "spec": {"a": 1}}
+    await Cluster(calls).write_status(SERVICES, raw, {"ready": "1/1"})
+    (made,) = calls.made
+
+    assert made.path.endswith("/namespaces/team/lumenmodelservices/clip/status")
+    assert made.body == {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenModelService",
+        "metadata": {"name": "clip", "namespace": "team", "uid": "u1"},
+        "status": {"ready": "1/1"},
+    }
+
+
+@pytest.mark.parametrize("answer", [Absent("gone", status=404), Clash("uid", status=409)])
+async def test_what_is_gone_needs_no_status_and_no_deletion(answer):
+    raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}}
+    await Cluster(Calls(answer)).write_status(SERVICES, raw, {})
+    await Cluster(Calls(answer)).delete(Ref("configmaps", "team", "clip-1", "u2"))
+
+
+async def test_only_the_object_that_was_meant_is_deleted():
+    calls = Calls()
+    await Cluster(calls).delete(Ref("configmaps", "team", "clip-1", "u2"))
+    (made,) = calls.made
+
+    assert str(made) == "DELETE /api/v1/namespaces/team/configmaps/clip-1"
+    assert made.body["preconditions"] == {"uid": "u2"}
+
+
+async def test_a_pool_that_exists_is_left_alone_and_another_failure_is_told():
+    pool = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenNodePool", "metadata": {"name": "x"}}
+    await Cluster(Calls(Clash("exists", status=409))).create(POOLS, pool)
+    with pytest.raises(ServerAway):
+        await Cluster(Calls(ServerAway("500"))).create(POOLS, pool)
+
+
+def a_page(*names, position=""):
+    items = [
+        {"metadata": {"namespace": "team", "name": n, "uid": f"u-{n}", "resourceVersion": "7"}}
+        for n in names
+    ]
+    return {"metadata": {"continue": position}, "items": items}
+
+
+async def test_a_listing_reads_every_page_of_metadata_of_what_is_watched():
+    calls = Calls(a_page("a", "b", position="next"), a_page("c"))
+    found = await Cluster(calls, "team").list_metadata(PODS)
+
+    assert [name for _, name in found] == ["a", "b", "c"]
+    assert found["team", "a"].uid == "u-a"
+    assert [made.path for made in calls.made] == ["/api/v1/namespaces/team/pods"] * 2
+    assert calls.made[0].query["labelSelector"] == "lumen.dev/service"
+    assert "PartialObjectMetadataList" in calls.made[0].accept
+
+
+async def test_cluster_scoped_kinds_are_listed_whole_even_by_an_operator_of_one_namespace():
+    calls = Calls(a_page())
+    await Cluster(calls, "team").list_metadata(NODES)
+
+    assert calls.made[0].path == "/api/v1/nodes"
+    assert "labelSelector" not in calls.made[0].query
+
+
+async def test_a_listing_whose_place_was_forgotten_begins_anew():
+    gone = Absent("the continue parameter is too old", status=410)
+    calls = Calls(a_page("a", position="old"), gone, a_page("a", "b"))
+
+    assert len(await Cluster(calls).list_metadata(PODS)) == 2
