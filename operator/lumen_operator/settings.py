@@ -25,7 +25,7 @@ class Settings:
     """The operator's settings; every one is an environment variable.
 
     `watch_namespace` is empty when every namespace is watched. `identity` is how the Lease names
-    this process.
+    this process: the pod's name, so that a container that was restarted leads again at once.
     """
 
     context: OperatorContext
@@ -53,7 +53,7 @@ class Settings:
         return cls(
             context=_context(env),
             watch_namespace=env.get("LUMEN_WATCH_NAMESPACE", ""),
-            identity=f"{env.get('LUMEN_POD_NAME') or socket.gethostname()}_{os.urandom(4).hex()}",
+            identity=env.get("LUMEN_POD_NAME") or f"{socket.gethostname()}_{os.urandom(4).hex()}",
             lease_name=env.get("LUMEN_LEASE_NAME") or "lumen-operator",
             pools=_pools(env.get("LUMEN_DEFAULT_POOLS", "")),
             bind=env.get("LUMEN_BIND", "0.0.0.0"),

@@ -31,11 +31,16 @@ def test_what_is_set_reaches_the_context_of_decisions():
     assert settings.context.grace_s == 40
 
 
-def test_two_processes_of_one_pod_name_have_identities_of_their_own():
+def test_a_restarted_container_has_the_identity_that_its_predecessor_had():
     env = {"LUMEN_POD_NAME": "lumen-operator-abc"}
     first, second = (Settings.from_environment(env).identity for _ in range(2))
 
-    assert first.startswith("lumen-operator-abc_")
+    assert first == second == "lumen-operator-abc"
+
+
+def test_two_processes_outside_of_pods_have_identities_of_their_own():
+    first, second = (Settings.from_environment({}).identity for _ in range(2))
+
     assert first != second
 
 
