@@ -1,0 +1,128 @@
+"""All metrics of the operator. The labels are closed sets: kinds, conditions, reasons of errors."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from lumen_operator.errors import ErrorReason, reason_of
+from lumen_operator.kinds import WATCHED_KINDS, Kind
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+Condition = tuple[str, str, str, str]
+"""Kind, condition type, status, reason."""
+
+
+class Conditions(Collector):
+    """How many objects have each condition, counted when metrics are asked for."""
+
+    def __init__(self, count: Callable[[], Mapping[Condition, int]]) -> None:
+        self._count = count
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing beforehand: there may be no object yet."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Count the objects there are now."""
+        family = GaugeMetricFamily(
+            "lumen_operator_conditions",
+            "Objects, by the state of their conditions.",
+            labels=["kind", "condition", "status", "reason"],
+        )
+        for labels, objects in self._count().items():
+            family.add_metric(labels, objects)
+        yield family
+
+
+class Metrics:
+    """One registry and the verbs that fill it; the work queue's watcher."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._reconciles = Counter(
+            "lumen_operator_reconciles", "Reconciles that succeeded.", registry=registry
+        )
+        self._seconds = Histogram(
+            "lumen_operator_reconcile_seconds",
+            "How long one reconcile took.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "lumen_operator_errors", "Reconciles that failed.", ["reason"], registry=registry
+        )
+        self._writes = Counter(
+            "lumen_operator_writes", "Writes that succeeded.", ["kind", "verb"], registry=registry
+        )
+        self._write_seconds = Histogram(
+            "lumen_operator_write_seconds",
+            "How long one write took.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._events = Counter(
+            "lumen_operator_watch_events", "Events of the watches.", ["kind"], registry=registry
+        )
+        self._mismatches = Counter(
+            "lumen_operator_audit_mismatches",
+            "Objects of which the watches told nothing, or something older.",
+            ["kind"],
+            registry=registry,
+        )
+        self._leader = Gauge("lumen_operator_leader", "1 while this one leads.", registry=registry)
+        for reason in ErrorReason:
+            self._errors.labels(reason.value)
+        for kind in WATCHED_KINDS:
+            self._events.labels(kind.kind)
+            self._mismatches.labels(kind.kind)
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Read a figure whenever metrics are asked for."""
+        Gauge(name, text, registry=self._registry).set_function(read)
+
+    def count_conditions(self, count: Callable[[], Mapping[Condition, int]]) -> None:
+        """Count conditions whenever metrics are asked for."""
+        self._registry.register(Conditions(count))
+
+    def worked(self, seconds: float) -> None:
+        """Count one reconcile that succeeded."""
+        self._reconciles.inc()
+        self._seconds.observe(seconds)
+
+    def failed(self, error: BaseException, seconds: float) -> None:
+        """Count one that failed."""
+        self._errors.labels(reason_of(error).value).inc()
+        self._seconds.observe(seconds)
+
+    def wrote(self, kind: Kind, verb: str, seconds: float) -> None:
+        """Count one write; `verb` is apply, status, create, delete or event."""
+        self._writes.labels(kind.kind, verb).inc()
+        self._write_seconds.observe(seconds)
+
+    def heard(self, kind: Kind) -> None:
+        """Count one event of a watch."""
+        self._events.labels(kind.kind).inc()
+
+    def mismatched(self, kind: Kind, objects: int) -> None:
+        """Count what the audit found."""
+        self._mismatches.labels(kind.kind).inc(objects)
+
+    def leads(self, leads: bool) -> None:
+        """Set whether this process leads."""
+        self._leader.set(1 if leads else 0)
+
+    def page(self) -> tuple[str, bytes]:
+        """Return the content type and the text of /metrics."""
+        return CONTENT_TYPE_LATEST, generate_latest(self._registry)
