@@ -31,17 +31,21 @@ class GoBuildFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class GoModule:
-    """A folder with go.mod and go.sum, and what the linker writes into its programs."""
+    """A folder with go.mod and go.sum, and what the linker writes into its programs.
+
+    `renamed` gives a program that Go names after its folder the name that the world knows.
+    """
 
     folder: Path
     ldflags: str = ""
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
         """The same for the same sources, flags and machine."""
         files = [self.folder / "go.mod", self.folder / "go.sum", *sorted(self.folder.rglob("*.go"))]
         parts = [path.read_bytes() for path in files]
-        machine = f"{platform.system()}-{platform.machine()} {self.ldflags}".encode()
+        machine = f"{platform.system()}-{platform.machine()} {self.ldflags} {self.renamed}".encode()
         return hashlib.sha256(b"\0".join([*parts, machine])).hexdigest()[:16]
 
 
@@ -65,6 +69,12 @@ MODULES = {
     "helm-unittest": GoModule(GO_MODULES / "helm-unittest"),
     "kubeconform": GoModule(GO_MODULES / "kubeconform"),
     "kube-score": GoModule(GO_MODULES / "kube-score"),
+    "controlplane": GoModule(
+        GO_MODULES / "controlplane",
+        "-X k8s.io/component-base/version.gitVersion=v1.36.3",
+        (("server", "etcd"),),
+    ),
+    "kwok": GoModule(GO_MODULES / "kwok"),
 }
 
 
@@ -147,6 +157,8 @@ def _build_into(programs: Path, module: GoModule, say: Callable[[str], None]) ->
         link = f"-s -w {module.ldflags}".strip()
         _run([go, "build", *flags, "-ldflags", link, "-o", f"{building}/", *packages],
              module.folder)  # fmt: skip
+        for built, known in module.renamed:
+            (building / built).rename(building / known)
         building.rename(programs)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -175,4 +187,4 @@ def _locked(path: Path):
 
 if __name__ == "__main__":
     for each in sys.argv[1:] or MODULES:
-        program(each)
+        build(MODULES[each])

@@ -1,0 +1,153 @@
+"""A control plane of one's own: etcd, API server, controller manager, scheduler, kwok.
+
+`with running_control_plane(folder) as plane` is all that a bench needs; tests mostly share one
+(shared.py). It ends with the process that started it.
+"""
+
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+from controlplane import components
+from controlplane.binaries import Binaries, find_binaries
+from controlplane.certificates import Authority, KeyPair, certificate_user, write_kubeconfig
+from controlplane.cluster import Access, Cluster
+from controlplane.components import Layout, Ports, Secrets
+from controlplane.programs import Program, free_ports, wait_until
+
+CRDS = Path(__file__).parents[3] / "crds"
+_START_WITHIN_S = 90.0
+
+
+class ControlPlane(Cluster):
+    """A running cluster whose API server can be made to fail."""
+
+    def __init__(self, access: Access, programs: dict[str, Program]) -> None:
+        super().__init__(access)
+        self._programs = programs
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each program."""
+        return {name: program.pid for name, program in self._programs.items()}
+
+    def stop_api_server(self) -> None:
+        """End the API server as a crash would: connections break, later ones are refused."""
+        self._programs["kube-apiserver"].kill()
+
+    def start_api_server(self) -> None:
+        """Start it again on the same port, and wait until it answers."""
+        server = self._programs["kube-apiserver"]
+        server.start()
+        server.wait_until_ready(self.answers, _START_WITHIN_S)
+
+    def restart_api_server(self) -> None:
+        """End the API server as a crash would, and start it again."""
+        self.stop_api_server()
+        self.start_api_server()
+
+    def pause_api_server(self) -> None:
+        """Let it hear and say nothing: connections stay, new ones are taken, nothing answers."""
+        self._programs["kube-apiserver"].signal(signal.SIGSTOP)
+
+    def resume_api_server(self) -> None:
+        """Let it go on where it was paused."""
+        self._programs["kube-apiserver"].signal(signal.SIGCONT)
+        wait_until(self.answers, _START_WITHIN_S, "the API server answers again")
+
+
+@contextmanager
+def running_control_plane(
+    folder: Path, binaries: Binaries | None = None, crds: Path = CRDS
+) -> Iterator[ControlPlane]:
+    """Start a control plane with our CRDs and one plain node; logs and kubeconfigs are in `folder`.
+
+    Raises:
+        ProgramFailed: one of its programs did not start; the message has its last lines.
+        GoBuildFailed: its programs are not there and could not be built.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    layout = _prepare(folder, binaries or find_binaries())
+    admin = layout.kubeconfig("admin")
+    access = Access(folder, layout.url, layout.secrets.authority, admin, layout.binaries)
+    with ExitStack() as stack:
+        plane = ControlPlane(access, _programs(layout, stack))
+        _start(plane, layout)
+        plane.kubectl("apply", "--server-side", "-f", str(crds))
+        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        plane.add_node("plain")
+        yield plane
+
+
+def _prepare(folder: Path, binaries: Binaries) -> Layout:
+    authority = Authority(folder / "certificates")
+    secrets = Secrets(
+        authority=authority.file,
+        serving=authority.server("kube-apiserver"),
+        front_proxy=authority.client("front-proxy", "front-proxy"),
+        service_accounts=authority.key("service-accounts"),
+    )
+    layout = Layout(folder, binaries, Ports(*free_ports(6)), secrets)
+    users = {
+        "admin": ("admin", "system:masters"),
+        "kwok": ("kwok", "system:masters"),
+        "controller-manager": ("system:kube-controller-manager", None),
+        "scheduler": ("system:kube-scheduler", None),
+    }
+    for name, (user, group) in users.items():
+        _write_kubeconfig(layout, name, authority.client(name, user, group))
+    return layout
+
+
+def _write_kubeconfig(layout: Layout, name: str, pair: KeyPair) -> None:
+    user = certificate_user(pair)
+    write_kubeconfig(layout.kubeconfig(name), layout.url, layout.secrets.authority, user)
+
+
+def _programs(layout: Layout, stack: ExitStack) -> dict[str, Program]:
+    commands = {
+        "etcd": components.etcd(layout),
+        "kube-apiserver": components.api_server(layout),
+        "kube-controller-manager": components.controller_manager(layout),
+        "kube-scheduler": components.scheduler(layout),
+        "kwok": components.kwok(layout),
+    }
+    logs = layout.folder / "logs"
+    logs.mkdir(exist_ok=True)
+    programs = {name: Program(line, logs / f"{name}.log") for name, line in commands.items()}
+    # Hundreds of megabytes that nobody reads afterwards; the logs stay.
+    stack.callback(shutil.rmtree, layout.folder / "etcd", ignore_errors=True)
+    for program in programs.values():
+        stack.callback(program.stop)
+    return programs
+
+
+def _start(plane: ControlPlane, layout: Layout) -> None:
+    programs = plane._programs
+    programs["etcd"].start()
+    programs["etcd"].wait_until_ready(lambda: _healthy(f"{layout.etcd_url}/health"))
+    programs["kube-apiserver"].start()
+    programs["kube-apiserver"].wait_until_ready(plane.answers, _START_WITHIN_S)
+    # These end when the API server does not answer their first request, so they come after it.
+    for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
+        programs[name].start()
+    ports = layout.ports
+    health = {
+        "kube-controller-manager": f"https://127.0.0.1:{ports.controller_manager}/healthz",
+        "kube-scheduler": f"https://127.0.0.1:{ports.scheduler}/readyz",
+        "kwok": f"http://127.0.0.1:{ports.kwok}/healthz",
+    }
+    for name, url in health.items():
+        programs[name].wait_until_ready(lambda url=url: _healthy(url))
+
+
+def _healthy(url: str) -> bool:
+    try:
+        # These serve certificates that they signed themselves, and say nothing but "ok".
+        return httpx.get(url, verify=False, timeout=2.0).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,130 @@
+"""Programs in the background: free ports for them, their logs, and how they stop."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_TIED = Path(__file__).with_name("tied_to_parent.py")
+_STOP_WITHIN_S = 10.0
+_POLL_S = 0.02
+_LOG_TAIL_BYTES = 4000
+# Below the range from which the kernel hands out ports (32768 and up): a program that is
+# restarted finds its port free again, and nobody's outgoing connection takes it before the start.
+_PORTS = range(20000, 32000)
+
+
+class ProgramFailed(RuntimeError):
+    """A program ended or did not get ready; the message carries the end of its log."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return distinct loopback ports that nobody listens on."""
+    found: list[int] = []
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found.append(port)
+    return found
+
+
+def wait_until(holds: Callable[[], bool], within_s: float, what: str) -> None:
+    """Return once the condition holds.
+
+    Raises:
+        TimeoutError: it did not within the bound; the message says what was waited for.
+
+    """
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {within_s:g} s")
+        time.sleep(_POLL_S)
+
+
+class Program:
+    """One program that dies with this process, even with `kill -9`; its output goes to a file.
+
+    Linux ties it to the thread that calls `start`: start it where the process lives as long.
+    """
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self._command = command
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process's id; raises ProgramFailed when it does not run."""
+        if self._process is None:
+            raise ProgramFailed(f"{self._log.stem} does not run")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it; the log of an earlier run is continued."""
+        tied = [sys.executable, "-I", "-S", str(_TIED), str(os.getpid())]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*tied, *self._command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self, ready: Callable[[], bool], within_s: float = 60.0) -> None:
+        """Return once it is ready; raises ProgramFailed with its log when it ends or is late."""
+
+        def ended_or_ready() -> bool:
+            return not self.running or ready()
+
+        try:
+            wait_until(ended_or_ready, within_s, f"{self._log.stem} is ready")
+        except TimeoutError as late:
+            raise ProgramFailed(f"{late}\n{self.log_tail()}") from late
+        if not self.running:
+            raise ProgramFailed(f"{self._log.stem} ended\n{self.log_tail()}")
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would, and wait for that."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(_STOP_WITHIN_S)
+
+    def stop(self) -> None:
+        """Ask it to end, wait, and kill it when it does not; safe when it has ended."""
+        if self._process is None or not self.running:
+            return
+        # A paused program would not hear the other signal.
+        self.signal(signal.SIGCONT)
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def log_tail(self) -> str:
+        """Return the last lines of its output."""
+        if not self._log.exists():
+            return ""
+        return self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
