@@ -1,0 +1,127 @@
+"""Which address of the router's Service is announced on the local network."""
+
+import asyncio
+import ssl
+
+import pytest
+from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+
+from lumen_router.advertise import Advertiser, Settings, look, read_service
+from lumen_router.announced import NoReach, Reach, Told, reach_of
+from lumen_router.errors import SettingsError
+
+ENVIRONMENT = {
+    "LUMEN_NAMESPACE": "lumen",
+    "LUMEN_SERVICE": "lumen-router",
+    "LUMEN_ROUTER": "127.0.0.1:1",
+    "LUMEN_NODE_IP": "192.168.7.7",
+    "LUMEN_MDNS_TYPE": "_lumen-router-t._tcp.local.",
+}
+
+
+def a_service(kind="LoadBalancer", *, ingress=(), node_port=None):
+    port = {"name": "grpc", "port": 50051, **({"nodePort": node_port} if node_port else {})}
+    return {
+        "spec": {"type": kind, "ports": [port]},
+        "status": {"loadBalancer": {"ingress": list(ingress)}},
+    }
+
+
+def settings(**changes):
+    return Settings.from_environment({**ENVIRONMENT, **changes})
+
+
+def test_a_load_balancers_address_is_announced_with_the_services_port():
+    service = a_service(ingress=[{"hostname": "lb.example.org"}, {"ip": "192.168.7.50"}])
+
+    assert reach_of(service, "192.168.7.7") == Reach("192.168.7.50", 50051)
+
+
+def test_a_node_port_is_announced_at_the_nodes_address():
+    service = a_service("NodePort", node_port=30051)
+
+    assert reach_of(service, "192.168.7.7") == Reach("192.168.7.7", 30051)
+
+
+def test_what_the_settings_say_goes_before_what_the_service_says():
+    service = a_service(ingress=[{"ip": "192.168.7.50"}])
+
+    assert reach_of(service, "", Told("10.1.2.3")) == Reach("10.1.2.3", 50051)
+    assert reach_of(service, "", Told("10.1.2.3", 443)) == Reach("10.1.2.3", 443)
+
+
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [
+        (a_service(), "no IP address yet"),
+        (a_service(ingress=[{"hostname": "lb.example.org"}]), "no IP address yet"),
+        (a_service("ClusterIP"), "from inside the cluster only"),
+        ({}, "no port named grpc"),
+    ],
+)
+def test_an_address_that_nobody_reaches_is_not_announced(service, why):
+    found = reach_of(service, "192.168.7.7")
+
+    assert isinstance(found, NoReach)
+    assert why in found.why
+
+
+async def test_a_router_that_does_not_serve_is_not_announced():
+    assert await look(settings()) == NoReach("the router does not serve")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"LUMEN_SERVICE": ""}, "LUMEN_SERVICE"),
+        ({"LUMEN_NODE_IP": ""}, "LUMEN_NODE_IP"),
+        ({"LUMEN_MDNS_PORT": "http"}, "LUMEN_MDNS_PORT"),
+        ({"LUMEN_MDNS_PORT": "65536"}, "LUMEN_MDNS_PORT"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(changes, named):
+    with pytest.raises(SettingsError, match=named):
+        settings(**changes)
+
+
+async def test_a_new_address_replaces_the_one_before_and_the_end_withdraws_it():
+    reaches = [Reach("127.0.0.1", 50051), Reach("127.0.0.1", 50052), NoReach("gone")]
+    advertiser = Advertiser(settings(), lambda: _next(reaches), every_s=0.01)
+    instance = advertiser._announcement(reaches[0]).instance
+    stop = asyncio.Event()
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        living = tasks.create_task(advertiser.live(stop))
+        ports = [await _announced_port(instance, 50051)]
+        reaches.pop(0)
+        ports.append(await _announced_port(instance, 50052))
+        reaches.pop(0)
+        ports.append(await _announced_port(instance, None))
+        stop.set()
+        await living
+
+    assert ports == [50051, 50052, None]
+
+
+async def _next(reaches):
+    return reaches[0]
+
+
+async def _announced_port(instance, wanted):
+    """Ask until a client of this machine sees that port; a fresh client each time, no cache."""
+    service_type = ENVIRONMENT["LUMEN_MDNS_TYPE"]
+    while True:
+        zeroconf = AsyncZeroconf(interfaces=["127.0.0.1"])
+        try:
+            info = AsyncServiceInfo(service_type, f"{instance}.{service_type}")
+            found = info.port if await info.async_request(zeroconf.zeroconf, 500) else None
+        finally:
+            await zeroconf.async_close()
+        if found == wanted:
+            return found
+
+
+def test_without_a_service_account_the_trouble_is_an_error_that_look_expects(tmp_path):
+    with pytest.raises(OSError, match="token"):
+        read_service("lumen", "lumen-router", tmp_path)
+    assert issubclass(ssl.SSLError, OSError)
