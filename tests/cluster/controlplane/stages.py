@@ -243,7 +243,7 @@ conditions:
   reason: ContainersNotReady
   message: {{ printf "containers with unready status: [%s]" $server | Quote }}
   lastTransitionTime: {{ $now | Quote }}
-phase: {{ if $whoIsInit }}Pending{{ else }}Running{{ end }}
+phase: {{ if or $whoIsInit (eq $behaviour "image-pull") }}Pending{{ else }}Running{{ end }}
 """
 _PLACED = (
     _READ
