@@ -59,6 +59,7 @@ class ProgressStatus(Observed):
     bytes_done: int = Field(default=0, ge=0, description="Bytes that are here.")
     bytes_total: int = Field(default=0, ge=0, description="Bytes in all; 0 while unknown.")
     eta_seconds: int | None = Field(default=None, ge=0, description="Seconds left, an estimate.")
+    progressed_at: str = Field(default="", description="When this last moved, RFC 3339.")
 
 
 class FilesStatus(Observed):

@@ -53,7 +53,8 @@ class Pinned:
 class RenderContext:
     """Settings of the operator, or of `lumen up`, and what was observed of the service.
 
-    `surge` is false while the pool has no device to spare: pods are then replaced one at a time.
+    `surge` is false while the pool has no device to spare: pods are then replaced one at a time,
+    besides those `missing` ones for which there is no device anyway.
     `replicas` overrides the number of pods: a service whose files nobody has verified yet starts
     with one. `revision` names the spec that the pods are made from.
     `source_env` are variables of the fetching init container, such as HF_ENDPOINT and proxies.
@@ -62,6 +63,7 @@ class RenderContext:
     images: Images = Images()
     pinned: Pinned | None = None
     surge: bool = True
+    missing: int = 0
     replicas: int | None = None
     revision: str = ""
     variant: str = STABLE_VARIANT

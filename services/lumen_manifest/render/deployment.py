@@ -38,4 +38,4 @@ def _steps(rendering: Rendering) -> Manifest:
     """Start the new pod first; without a device to spare, end the old one first."""
     if rendering.context.surge:
         return {"maxSurge": 1, "maxUnavailable": 0}
-    return {"maxSurge": 0, "maxUnavailable": 1}
+    return {"maxSurge": 0, "maxUnavailable": 1 + rendering.context.missing}
