@@ -4,38 +4,40 @@
 carried out there is nothing left to write.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
 
-from lumen_manifest.conditions import Reason
+from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.names import SERVER_CONTAINER
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.render.context import Images, Manifest
+from lumen_manifest.render.context import Manifest
+from lumen_operator import raw_objects
+from lumen_operator.attested import attestation_from
+from lumen_operator.checks import ADVISORY, BLOCKING, field_taken, first_of
+from lumen_operator.external import FRESH, external_address, external_status
 from lumen_operator.kinds import Ref
 from lumen_operator.observe import Observed, ObservedPool
+from lumen_operator.plan import OperatorContext, render_children, to_apply, to_delete
+from lumen_operator.pod_findings import Case, stalled_since
+from lumen_operator.pool_status import pool_counts, pool_statements
+from lumen_operator.progress import progressed_at
+from lumen_operator.rollout import Rollout, plan_rollout
+from lumen_operator.status import blocked_status, service_status
+from lumen_operator.transitions import EventNote, conditions_of, events_of
 from lumen_operator.views import PodAddress
 
+__all__ = [
+    "Decision",
+    "EventNote",
+    "OperatorContext",
+    "decide_default_pools",
+    "decide_pool",
+    "decide_service",
+]
 
-@dataclass(frozen=True, slots=True)
-class OperatorContext:
-    """What the operator's settings say about every service."""
-
-    images: Images = field(default_factory=Images)
-    operator_namespace: str = "lumen"
-    monitoring_namespace: str = "monitoring"
-    source_env: Mapping[str, str] = field(default_factory=dict)
-    drain_delay_s: int = 5
-    grace_s: int = 25
-
-
-@dataclass(frozen=True, slots=True)
-class EventNote:
-    """One event to post about the service or pool; `reason` names a condition's reason."""
-
-    type: Literal["Normal", "Warning"]
-    reason: Reason
-    message: str
+SOONEST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,109 @@ class Decision:
 
 def decide_service(observed: Observed, context: OperatorContext, now: datetime) -> Decision:
     """Decide about a service. Never raises: what cannot be done is said in the status."""
-    raise NotImplementedError
+    at = replace(observed, now=now)
+    problem = first_of(BLOCKING, at)
+    service = at.service
+    if problem is not None or service is None:
+        assert problem is not None, "a spec that cannot be read has a finding"
+        return Decision(**_told(at, blocked_status(at, problem)))
+    if service.spec.external is not None:
+        return _decide_external(at, service)
+    return _decide_deployed(at, service, at.pools[service.spec.pool or ""], context)
 
 
 def decide_pool(observed: ObservedPool, now: datetime) -> Decision:
     """Decide about a pool: its status."""
-    raise NotImplementedError
+    generation = raw_objects.number(raw_objects.mapping(observed.raw, "metadata"), "generation")
+    before = observed.status.conditions
+    conditions = conditions_of(pool_statements(observed), before, generation, now)
+    status = pool_counts(observed).model_copy(
+        update={"observed_generation": generation, "conditions": conditions}
+    )
+    if status == observed.status:
+        return Decision()
+    written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return Decision(status=written, events=events_of(conditions, before))
 
 
 def decide_default_pools(
     existing: Collection[str], wanted: Collection[LumenNodePool]
 ) -> tuple[Manifest, ...]:
     """Return the default pools to create: those whose name is not taken."""
-    raise NotImplementedError
+    return tuple(
+        {
+            "apiVersion": pool.api_version,
+            "kind": pool.kind,
+            "metadata": {"name": pool.name},
+            "spec": pool.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        }
+        for pool in wanted
+        if pool.name not in existing
+    )
+
+
+def _decide_external(observed: Observed, service: LumenModelService) -> Decision:
+    status = external_status(observed, service, first_of(ADVISORY, observed))
+    return Decision(
+        delete=to_delete(observed, (), None),
+        poll=(external_address(observed, service),),
+        again_in_s=FRESH.total_seconds(),
+        **_told(observed, status),
+    )
+
+
+def _decide_deployed(
+    observed: Observed, service: LumenModelService, pool: LumenNodePool, context: OperatorContext
+) -> Decision:
+    rollout = plan_rollout(observed, service, pool)
+    rendered = render_children(observed, rollout, context)
+    problem = first_of(ADVISORY, observed) or field_taken(observed, rendered)
+    return Decision(
+        apply=to_apply(observed, rendered),
+        delete=to_delete(observed, rendered, rollout),
+        poll=tuple(_to_ask(observed)),
+        again_in_s=_again_in_s(observed, rollout),
+        **_told(observed, service_status(observed, rollout, problem)),
+    )
+
+
+def _told(observed: Observed, status: ModelServiceStatus) -> dict[str, Any]:
+    """Return the status to write, if it is another one, and the events of its transitions."""
+    if status == observed.status:
+        return {"status": None, "events": ()}
+    return {
+        "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "events": events_of(status.conditions, observed.status.conditions),
+    }
+
+
+def _to_ask(observed: Observed) -> Iterator[PodAddress]:
+    """Name the pods to ask: until they are ready, and then until the server has attested."""
+    for pod in observed.pods:
+        if pod.over or pod.terminating or not pod.ip:
+            continue
+        if pod.ready:
+            if attestation_from(observed, pod.uid) is None:
+                yield PodAddress(pod.uid, pod.ip, SERVER_CONTAINER)
+        elif (container := pod.running_container) is not None:
+            yield PodAddress(pod.uid, pod.ip, container.name)
+
+
+def _again_in_s(observed: Observed, rollout: Rollout) -> float | None:
+    """Return when a deadline passes: that of the rollout, or that of a pod that stands still."""
+    moments = [] if rollout.until is None or rollout.failed is not None else [rollout.until]
+    target = rollout.target
+    limit = timedelta(seconds=target.service.spec.rollout.stall_seconds)
+    moved = progressed_at(rollout.progress)
+    case = Case(observed, target.service, target.pool, moved, observed.now)
+    for pod in rollout.pods.fresh:
+        container = pod.running_container
+        since = stalled_since(case, pod, container) if container is not None else None
+        if since is not None:
+            moments.append(since + limit)
+    ahead = [(each - observed.now).total_seconds() for each in moments]
+    return (
+        max(SOONEST_S, min((s for s in ahead if s > 0), default=0.0))
+        if any(s > 0 for s in ahead)
+        else None
+    )

@@ -152,9 +152,10 @@ def gather_service(
     revisions = tuple(raw_objects.read_revision(each) for each in mine.of_kind(REVISIONS))
     pools = _pools(snapshot, service, status, revisions)
     pool = pools.get(service.spec.pool or "")
-    waits = sum(pod.serves for pod in pods) < service.spec.replicas
+    deployment = _deployment(mine, key)
+    stuck = any(pod.unschedulable for pod in pods) or not (deployment is None or deployment.surges)
+    waits = stuck or sum(pod.serves for pod in pods) < service.spec.replicas
     nodes = _nodes(snapshot, pool) if pool is not None and waits else ()
-    stuck = any(pod.unschedulable for pod in pods)
     return Observed(
         key=key,
         raw=raw,
@@ -163,7 +164,7 @@ def gather_service(
         status=status,
         pools=pools,
         children=mine.children(),
-        deployment=_deployment(mine, key),
+        deployment=deployment,
         replica_sets=tuple(raw_objects.read_replica_set(r) for r in mine.of_kind(REPLICA_SETS)),
         pods=pods,
         reports={uid: reports[uid] for uid in _uids(key, pods) if uid in reports},

@@ -1,0 +1,137 @@
+"""What to write and what to delete: children as rendered against children as observed. Pure."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lumen_manifest.names import PINS_INFIX
+from lumen_manifest.render.children import render
+from lumen_manifest.render.config_map import pins_name_of
+from lumen_manifest.render.context import Images, Manifest, RenderContext
+from lumen_manifest.render.controller_revision import controller_revision
+from lumen_operator import raw_objects
+from lumen_operator.contained import contained
+from lumen_operator.field_owners import has_leftovers
+from lumen_operator.kinds import CHILD_KINDS, Kind, Ref, kind_of
+from lumen_operator.observe import Observed
+from lumen_operator.revisions import number_of, outdated, restored
+from lumen_operator.rollout import Rollout
+
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorContext:
+    """What the operator's settings say about every service."""
+
+    images: Images = field(default_factory=Images)
+    operator_namespace: str = "lumen"
+    monitoring_namespace: str = "monitoring"
+    source_env: Mapping[str, str] = field(default_factory=dict)
+    drain_delay_s: int = 5
+    grace_s: int = 25
+
+
+def render_children(
+    observed: Observed, rollout: Rollout, context: OperatorContext
+) -> tuple[Manifest, ...]:
+    """Render every child, in the order in which to apply."""
+    target = rollout.target
+    children = render(target.service, target.pool, context=_render_context(rollout, context))
+    return (*_revisions(observed, rollout), *children.all)
+
+
+def to_apply(observed: Observed, rendered: Collection[Manifest]) -> tuple[Manifest, ...]:
+    """Return those of the rendered children that differ from what is observed."""
+    return tuple(manifest for manifest in rendered if _differs(observed, manifest))
+
+
+def to_delete(
+    observed: Observed, rendered: Collection[Manifest], rollout: Rollout | None
+) -> tuple[Ref, ...]:
+    """Return our own children that nothing needs any more.
+
+    `rollout` is None when the service runs elsewhere: then nothing is needed.
+    """
+    wanted = {(kind_of(each).plural, each["metadata"]["name"]) for each in rendered}
+    kept = _names_in_use(observed, rollout) if rollout is not None else frozenset()
+    return tuple(
+        Ref(kind.plural, observed.key.namespace, name, raw_objects.text(metadata, "uid"))
+        for kind in CHILD_KINDS
+        for name, metadata in _own(observed, kind)
+        if (kind.plural, name) not in wanted and name not in kept
+    )
+
+
+def _render_context(rollout: Rollout, context: OperatorContext) -> RenderContext:
+    return RenderContext(
+        images=context.images,
+        pinned=rollout.pinned,
+        surge=rollout.surge,
+        missing=rollout.missing,
+        replicas=rollout.replicas,
+        revision=rollout.target.revision,
+        source_env=context.source_env,
+        operator_namespace=context.operator_namespace,
+        monitoring_namespace=context.monitoring_namespace,
+        drain_delay_s=context.drain_delay_s,
+        grace_s=context.grace_s,
+    )
+
+
+def _revisions(observed: Observed, rollout: Rollout) -> Iterator[Manifest]:
+    """Store the spec as it is now; the stable one was stored when it was new."""
+    service = observed.service
+    if service is not None:
+        yield controller_revision(service, number_of(observed.revisions, rollout.current))
+
+
+def _differs(observed: Observed, manifest: Manifest) -> bool:
+    kind = kind_of(manifest)
+    stored = observed.children.get((kind.plural, manifest["metadata"]["name"]))
+    if stored is None:
+        return True
+    if raw_objects.mapping(stored, "metadata").get("deletionTimestamp"):
+        return False  # it can only be made anew once it is gone
+    return not contained(manifest, stored) or has_leftovers(manifest, stored)
+
+
+def _own(observed: Observed, kind: Kind) -> Iterator[tuple[str, Raw]]:
+    """Yield names and metadata of this kind's children that this service controls."""
+    uid = raw_objects.text(raw_objects.mapping(observed.raw, "metadata"), "uid")
+    for (plural, name), stored in sorted(observed.children.items()):
+        metadata = raw_objects.mapping(stored, "metadata")
+        owners = raw_objects.items(metadata, "ownerReferences")
+        controlled = any(
+            raw_objects.text(owner, "uid") == uid and owner.get("controller") is True
+            for owner in owners
+        )
+        if plural == kind.plural and controlled and not metadata.get("deletionTimestamp"):
+            yield name, metadata
+
+
+def _names_in_use(observed: Observed, rollout: Rollout) -> frozenset[str]:
+    """Return the ConfigMaps and revisions that pods, ReplicaSets or a way back still need."""
+    needed = {rollout.current, rollout.target.revision, rollout.stable}
+    old = {each.name for each in outdated(observed.revisions, needed)}
+    deployment = (observed.deployment,) if observed.deployment is not None else ()
+    return frozenset(
+        {
+            *(each.name for each in observed.revisions if each.name not in old),
+            *(name for user in observed.pods for name in user.config_maps),
+            *(name for user in (*observed.replica_sets, *deployment) for name in user.config_maps),
+            *_pins_in_use(observed, rollout),
+        }
+    )
+
+
+def _pins_in_use(observed: Observed, rollout: Rollout) -> Iterator[str]:
+    """Name the pins of the stable revision: going back must find the very same files."""
+    service = observed.service
+    if service is None or not any(PINS_INFIX in name for _, name in observed.children):
+        return
+    yield pins_name_of(service)
+    if rollout.stable and rollout.stable != rollout.current:
+        stable = restored(service, observed.revisions, rollout.stable)
+        if stable is not None:
+            yield pins_name_of(stable)

@@ -1,0 +1,266 @@
+"""Which revision runs, and how pods are replaced: pure, from what is observed.
+
+The revision of the spec runs, unless it failed and the stable one can be had again, or its vectors
+would be of another embedding space and nobody allowed that.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from lumen_manifest.conditions import ConditionType, Reason
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.render.context import Pinned
+from lumen_manifest.render.controller_revision import revision_name
+from lumen_manifest.service_status import ProgressStatus
+from lumen_operator.findings import Finding, find, worst
+from lumen_operator.generations import Generations, generations, newest_replica_set, staying
+from lumen_operator.observe import Observed
+from lumen_operator.pins import pinned_for
+from lumen_operator.pod_findings import Case, finding_of
+from lumen_operator.progress import last_progress, progress_status, progressed_at
+from lumen_operator.revisions import restored
+from lumen_operator.scheduling import wants_device
+
+PROGRESSING = ConditionType.PROGRESSING
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What shall run: a service on its pool, as one of its revisions."""
+
+    service: LumenModelService
+    pool: LumenNodePool
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The decision. `current` is the spec's own revision, `stable` the last that became Ready.
+
+    `back` says why the current revision does not run, `failed` why a rollout that may not go back
+    is given up on. `missing` counts the pods among `replicas` for which the pool has no device.
+    `until` is when the deadline passes if nothing moves.
+    """
+
+    target: Target
+    current: str
+    stable: str
+    pods: Generations
+    findings: tuple[Finding, ...] = ()
+    progress: ProgressStatus | None = None
+    pinned: Pinned | None = None
+    rejected: str = ""
+    back: Finding | None = None
+    failed: Finding | None = None
+    runs: bool = False
+    replicas: int = 0
+    surge: bool = True
+    missing: int = 0
+    until: datetime | None = None
+
+
+def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNodePool) -> Rollout:
+    """Decide which revision runs and how its pods replace the others."""
+    current = Target(service, pool, revision_name(service))
+    stable = _stable_target(observed, current)
+    found = _look_at(observed, current)
+    space_differs = stable is not None and _other_space(observed, current, stable)
+    if _is_proven(observed, current) and not space_differs:
+        return _with_steps(observed, replace(found, stable=current.revision, runs=False))
+    if stable is None:
+        return _with_steps(observed, found)
+    if space_differs:
+        held = _look_at(observed, stable)
+        return _with_steps(observed, replace(held, current=current.revision, back=_held(observed)))
+    rejected = observed.status.rejected_revision == current.revision
+    goes_back = service.spec.rollout.auto_rollback and (rejected or found.failed is not None)
+    if not goes_back:
+        return _with_steps(observed, found)
+    went = replace(
+        _look_at(observed, stable),
+        current=current.revision,
+        rejected=current.revision,
+        back=_rolled_back(observed, current.revision, found.failed),
+    )
+    return _with_steps(observed, went)
+
+
+def _look_at(observed: Observed, target: Target) -> Rollout:
+    """Describe the rollout of a target, as far as it is."""
+    pods = generations(observed, target.revision)
+    progress = progress_status(observed)
+    case = Case(observed, target.service, target.pool, progressed_at(progress), observed.now)
+    findings = tuple(
+        finding
+        for pod in (*pods.evicted, *pods.fresh)
+        if (finding := finding_of(case, pod)) is not None
+    )
+    found = Rollout(
+        target=target,
+        current=target.revision,
+        stable=observed.status.stable_revision,
+        pods=pods,
+        findings=findings,
+        progress=progress,
+        pinned=pinned_for(observed, target.service),
+    )
+    if not _runs(observed, found):
+        return found
+    since = last_progress(observed, pods, progress)
+    until = since + _deadline(target) if since is not None and _applied(observed, target) else None
+    return replace(found, runs=True, until=until, failed=_failure(observed, found, until))
+
+
+def _runs(observed: Observed, found: Rollout) -> bool:
+    """Return whether pods are being replaced, or the revision has never been Ready."""
+    if found.target.service.spec.replicas == 0 and not staying(found.pods.old):
+        return False
+    if not _applied(observed, found.target) or staying(found.pods.old):
+        return True
+    return found.target.revision != found.stable
+
+
+def _applied(observed: Observed, target: Target) -> bool:
+    return observed.deployment is not None and observed.deployment.revision == target.revision
+
+
+def _is_proven(observed: Observed, target: Target) -> bool:
+    """Return whether every pod runs the revision and serves: it is the one to return to."""
+    deployment = observed.deployment
+    return (
+        deployment is not None
+        and deployment.revision == target.revision
+        and deployment.complete
+        and deployment.asked > 0
+    )
+
+
+def _failure(observed: Observed, found: Rollout, until: datetime | None) -> Finding | None:
+    """Return why a rollout is given up on; None while it may still succeed."""
+    main = worst(found.findings)
+    if until is not None and observed.now >= until:
+        limit_s = found.target.service.spec.rollout.progress_deadline_seconds
+        said = f"Revision {found.target.revision} got no further for {limit_s} s."
+        forbidden = forbidden_pods(observed)
+        why = main.said if main is not None else forbidden
+        return find(PROGRESSING, Reason.ROLLOUT_STALLED, f"{said} {why}".strip())
+    final = next((each for each in found.findings if each.final), None)
+    if final is None or any(pod.serves for pod in found.pods.fresh):
+        return None
+    said = f"Revision {found.target.revision} failed: {final.reason}. {final.said}"
+    return find(PROGRESSING, Reason.ROLLOUT_STALLED, said)
+
+
+def forbidden_pods(observed: Observed) -> str:
+    """Return why pods cannot be created, empty when they can."""
+    newest = newest_replica_set(observed)
+    said = newest.forbidden if newest is not None else ""
+    return said or (observed.deployment.forbidden if observed.deployment is not None else "")
+
+
+def _stable_target(observed: Observed, current: Target) -> Target | None:
+    """Return the stable revision as a target, if it is another one and can still run."""
+    name = observed.status.stable_revision
+    if not name or name == current.revision:
+        return None
+    service = restored(current.service, observed.revisions, name)
+    pool = observed.pools.get(service.spec.pool or "") if service is not None else None
+    if service is None or pool is None or service.spec.model.runtime not in pool.spec.runtimes:
+        return None
+    return Target(service, pool, name)
+
+
+def _other_space(observed: Observed, current: Target, stable: Target) -> bool:
+    """Return whether the current revision would change the vectors' meaning without leave."""
+    if current.service.spec.rollout.allow_reindex:
+        return False
+    before, after = pinned_for(observed, stable.service), pinned_for(observed, current.service)
+    known = before.embedding_space if before is not None else ""
+    known = known or observed.status.embedding_space
+    new = after.embedding_space if after is not None else ""
+    return bool(known and new and known != new)
+
+
+def _held(observed: Observed) -> Finding:
+    return find(
+        PROGRESSING,
+        Reason.ROLLED_BACK,
+        "The new revision's vectors are of another embedding space than those of "
+        f"{observed.status.stable_revision}, which serves on: stored vectors could not be "
+        "compared with new ones",
+        remedy="To switch, set rollout.allowReindex: true and compute every stored vector anew; "
+        "to stay, name the earlier model again.",
+    )
+
+
+def _rolled_back(observed: Observed, revision: str, failed: Finding | None) -> Finding:
+    """Say why; once the failed pods are gone, the condition alone remembers it."""
+    before = next((c for c in observed.status.conditions if c.type is PROGRESSING), None)
+    if failed is None and before is not None and before.reason == Reason.ROLLED_BACK:
+        return Finding(PROGRESSING, Reason.ROLLED_BACK, before.message)
+    said = failed.said if failed is not None else f"Revision {revision} was rejected before."
+    return find(
+        PROGRESSING,
+        Reason.ROLLED_BACK,
+        f"{said} {observed.status.stable_revision} serves again.",
+        remedy=f"{Reason.ROLLED_BACK.remedy()} "
+        "To try it again unchanged, set rollout.autoRollback: false.",
+    )
+
+
+def _with_steps(observed: Observed, found: Rollout) -> Rollout:
+    """Decide how many pods there shall be, and who goes first: the new one or the old one."""
+    found = replace(found, replicas=_replicas(observed, found))
+    if not _goes_one_at_a_time(observed, found):
+        return found
+    return replace(found, surge=False, missing=_without_device(observed, found))
+
+
+def _replicas(observed: Observed, found: Rollout) -> int:
+    """Ask for one pod until it has shown which files all pods shall have.
+
+    Where pods of another revision serve meanwhile, they stay: a rollout makes one new pod at first.
+    """
+    wanted = found.target.service.spec.replicas
+    if found.pinned is not None:
+        return wanted
+    serving = any(pod.serves for pod in found.pods.old)
+    asked = observed.deployment.asked if observed.deployment is not None and serving else 1
+    return min(wanted, max(asked, 1))
+
+
+def _goes_one_at_a_time(observed: Observed, found: Rollout) -> bool:
+    """Return whether new pods wait for the devices that the old ones hold.
+
+    Once begun it is kept up until the old pods are gone.
+    """
+    device, deployment = found.target.pool.spec.device, observed.deployment
+    old = staying(found.pods.old)
+    if device is None or deployment is None or not old:
+        return False
+    if not any(pod.scheduled and device.resource in pod.requests for pod in found.pods.old):
+        return False
+    return not deployment.surges or any(
+        wants_device(p, found.target.pool) for p in found.pods.fresh
+    )
+
+
+def _without_device(observed: Observed, found: Rollout) -> int:
+    """Count the pods that have no device whoever goes first: they are missing anyway."""
+    device = found.target.pool.spec.device
+    if device is None:
+        return 0
+    key = observed.key
+    others = sum(
+        holder.devices
+        for holder in observed.holders
+        if (holder.namespace, holder.service) != (key.namespace, key.name)
+    )
+    offered = sum(node.allocatable.get(device.resource, 0) for node in observed.nodes)
+    room = max(0, offered - others) // device.count
+    return max(0, found.replicas - room)
+
+
+def _deadline(target: Target) -> timedelta:
+    return timedelta(seconds=target.service.spec.rollout.progress_deadline_seconds)
