@@ -1,0 +1,245 @@
+"""The CRDs as a user of kubectl meets them: on a real API server, not as we read them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from controlplane.cluster import Cluster, KubectlFailed, unique_name
+from controlplane.programs import wait_until
+
+from lumen_manifest.default_pools import default_pools
+from lumen_manifest.parse import parse_object, parse_text
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FILES = sorted((ROOT / "examples").glob("*.yaml"))
+SERVICES = "/apis/lumen.dev/v1alpha1/namespaces/{}/lumenmodelservices"
+
+
+def documents_of(path: Path) -> list[dict]:
+    """Return the manifests of our kinds in a YAML file, or in the blocks of a page."""
+    text = path.read_text()
+    texts = [text]
+    if path.suffix == ".md":
+        texts = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [
+        document
+        for each in texts
+        if "kind: Lumen" in each
+        for document in yaml.safe_load_all(each)
+        if str(document.get("apiVersion", "")).startswith("lumen.dev/")
+    ]
+
+
+PUBLISHED = [path for path in (*FILES, *PAGES) if documents_of(path)]
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_published_manifest_is_accepted_as_it_stands(control_plane, namespace, path):
+    for document in documents_of(path):
+        said = control_plane.kubectl(
+            "apply", "-n", namespace, "--dry-run=server", "--validate=strict", "-f", "-",
+            stdin=yaml.safe_dump(document),
+        )  # fmt: skip
+
+        assert said.endswith("created (server dry run)\n")
+
+
+def test_all_examples_were_looked_at():
+    assert [path for path in FILES if path not in PUBLISHED] == []
+    assert len(FILES) >= 3
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_what_the_server_stores_means_what_was_written(control_plane, namespace, path):
+    """The defaults of the schema are those of the models."""
+    for document, written in zip(
+        documents_of(path), parse_text(path.read_text(), path.name), strict=True
+    ):
+        document["metadata"]["namespace"] = namespace
+        stored = control_plane.http.post(
+            SERVICES.format(namespace), json=document, params={"dryRun": "All"}
+        ).json()
+
+        assert parse_object(stored).spec == written.spec
+
+
+def test_the_default_pools_are_accepted(control_plane):
+    for pool in default_pools():
+        document = pool.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document["metadata"]["name"] = unique_name("pool")
+
+        stored = control_plane.http.post(
+            "/apis/lumen.dev/v1alpha1/lumennodepools", json=document, params={"dryRun": "All"}
+        ).json()
+
+        assert parse_object(stored).spec == pool.spec
+
+
+def test_a_misspelt_field_is_refused_by_name(control_plane, namespace):
+    wanted = a_service()
+    wanted["spec"]["replica"] = 2
+
+    with pytest.raises(KubectlFailed, match=r'unknown field "spec\.replica"'):
+        control_plane.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(wanted))
+
+
+def test_short_names_and_the_category_find_both_kinds(control_plane, namespace):
+    created(control_plane, namespace, a_service())
+    pool = unique_name("pool")
+    control_plane.create(
+        "/apis/lumen.dev/v1alpha1/lumennodepools",
+        {
+            "apiVersion": "lumen.dev/v1alpha1",
+            "kind": "LumenNodePool",
+            "metadata": {"name": pool},
+            "spec": {"accelerator": "cpu"},
+        },
+    )
+
+    def names(*what: str) -> list[str]:
+        return control_plane.kubectl("get", *what, "-n", namespace, "-o", "name").split()
+
+    assert names("lms") == ["lumenmodelservice.lumen.dev/clip"]
+    assert f"lumennodepool.lumen.dev/{pool}" in names("lnp")
+    assert {"lumenmodelservice.lumen.dev/clip", f"lumennodepool.lumen.dev/{pool}"} <= set(
+        names("lumen")
+    )
+    control_plane.delete(f"/apis/lumen.dev/v1alpha1/lumennodepools/{pool}")
+
+
+def test_a_service_is_scaled_by_kubectl(control_plane, namespace):
+    path = created(control_plane, namespace, a_service())
+    control_plane.patch(
+        f"{path}/status", {"status": {"replicas": 1, "selector": "lumen.dev/service=clip"}}
+    )
+
+    control_plane.kubectl("scale", "lms", "clip", "--replicas=3", "-n", namespace)
+
+    assert control_plane.get(path)["spec"]["replicas"] == 3
+    scale = control_plane.get(f"{path}/scale")
+    assert scale["spec"] == {"replicas": 3}
+    assert scale["status"] == {"replicas": 1, "selector": "lumen.dev/service=clip"}
+
+
+def test_an_autoscaler_scales_a_service_through_its_scale_subresource(control_plane, namespace):
+    path = created(control_plane, namespace, a_service())
+    control_plane.patch(
+        f"{path}/status", {"status": {"replicas": 1, "selector": "lumen.dev/service=clip"}}
+    )
+    target = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenModelService", "name": "clip"}
+    scaler = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 4, "metrics": []}
+    control_plane.create(
+        f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers",
+        {"metadata": {"name": "clip"}, "spec": scaler},
+    )
+
+    wait_until(
+        lambda: control_plane.get(path)["spec"]["replicas"] == 2, 60, "minReplicas are asked for"
+    )
+
+
+def test_status_and_spec_are_written_apart(control_plane, namespace):
+    path = created(control_plane, namespace, a_service())
+
+    control_plane.patch(path, {"status": {"endpoint": "elsewhere"}})
+    stored = control_plane.patch(
+        f"{path}/status", {"spec": {"replicas": 9}, "status": {"ready": "1/1"}}
+    )
+
+    assert stored["status"] == {"ready": "1/1"}
+    assert stored["spec"]["replicas"] == 1
+    assert stored["metadata"]["generation"] == 1
+
+
+def test_kubectl_get_shows_what_matters_of_a_service(control_plane, namespace):
+    path = created(control_plane, namespace, a_service())
+    status = {
+        "conditions": [{"type": "Ready", "status": "False", "reason": "Fetching"}],
+        "ready": "0/1",
+        "reason": "Fetching",
+        "endpoint": "lumen-router.lumen:50051",
+    }
+    control_plane.patch(f"{path}/status", {"status": status})
+
+    header, row = control_plane.kubectl("get", "lms", "-n", namespace).splitlines()
+    assert header.split() == [
+        "NAME", "FAMILY", "MODEL", "RUNTIME", "POOL", "READY", "REPLICAS", "REASON", "AGE",
+    ]  # fmt: skip
+    assert row.split()[:8] == [
+        "clip", "clip", "MobileCLIP2-S2", "onnx", "cpu", "False", "0/1", "Fetching",
+    ]  # fmt: skip
+    wide = control_plane.kubectl("get", "lms", "-n", namespace, "-o", "wide")
+    assert "lumen-router.lumen:50051" in wide
+
+
+def test_kubectl_get_shows_what_is_free_of_a_pool(control_plane):
+    name = unique_name("pool")
+    path = f"/apis/lumen.dev/v1alpha1/lumennodepools/{name}"
+    spec = {"accelerator": "cuda", "device": {"resource": "nvidia.com/gpu"}}
+    control_plane.create(
+        "/apis/lumen.dev/v1alpha1/lumennodepools",
+        {
+            "apiVersion": "lumen.dev/v1alpha1",
+            "kind": "LumenNodePool",
+            "metadata": {"name": name},
+            "spec": spec,
+        },
+    )
+    counts = {"allocatable": 2, "allocated": 1}
+    control_plane.patch(
+        f"{path}/status", {"status": {"nodes": 2, "devices": counts, "devicesFree": "1/2"}}
+    )
+
+    header, row = control_plane.kubectl("get", "lnp", name).splitlines()
+
+    assert re.split(r"\s{2,}", header)[:4] == ["NAME", "ACCELERATOR", "NODES", "DEVICES FREE"]
+    assert row.split()[:4] == [name, "cuda", "2", "1/2"]
+    control_plane.delete(path)
+
+
+@pytest.mark.parametrize("kind", ["LumenModelService", "LumenNodePool"])
+def test_kubectl_explain_has_a_text_for_every_field(control_plane, kind):
+    served = control_plane.get("/openapi/v3/apis/lumen.dev/v1alpha1")
+    schema = served["components"]["schemas"][f"dev.lumen.v1alpha1.{kind}"]
+    fields = dict(fields_of(schema, ()))
+
+    assert len(fields) > 20
+    assert [path for path, text in fields.items() if not text] == []
+
+
+def test_kubectl_explain_prints_a_field(control_plane):
+    said = control_plane.kubectl("explain", "lms.spec.model.source.revision")
+
+    assert "A branch, tag or commit" in said
+
+
+def fields_of(schema: dict, path: tuple[str, ...]):
+    """Yield the path of each field that we declare, and its text."""
+    for name, field in schema.get("properties", {}).items():
+        if path or name != "metadata":  # whose fields are Kubernetes' own
+            yield ".".join((*path, name)), field.get("description", "")
+            yield from fields_of(field, (*path, name))
+    if "items" in schema:
+        yield from fields_of(schema["items"], path)
+
+
+def a_service() -> dict:
+    return {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenModelService",
+        "metadata": {"name": "clip"},
+        "spec": {
+            "family": "clip",
+            "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"},
+            "pool": "cpu",
+        },
+    }
+
+
+def created(cluster: Cluster, namespace: str, document: dict) -> str:
+    """Create a service and return its path."""
+    cluster.create(SERVICES.format(namespace), document)
+    return f"{SERVICES.format(namespace)}/{document['metadata']['name']}"
