@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 
 import aiohttp
 import orjson
+import yaml
+from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -55,7 +57,7 @@ async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
             await config.load_kube_config(
                 config_file=path, client_configuration=found, persist_config=False
             )
-    except (config.ConfigException, OSError, ValueError, TypeError) as error:
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
         raise SettingsError(
             f"LUMEN_ROUTES_FROM is cluster, but nothing says how to reach its API server ({error}):"
             " run in a pod with a mounted ServiceAccount token, or set KUBECONFIG"
@@ -92,11 +94,17 @@ class ClusterApi:
         query = {"limit": str(PAGE)} | _selected(resource)
         while True:
             page = await self._get(resource.path, query)
-            metadata = page.get("metadata") or {}
-            items += page.get("items") or ()
-            if not metadata.get("continue"):
-                return Listing(tuple(items), str(metadata.get("resourceVersion", "")))
-            query["continue"] = metadata["continue"]
+            try:
+                items += [{**item} for item in page["items"] or ()]
+                go_on, version = (
+                    page["metadata"].get("continue"),
+                    page["metadata"]["resourceVersion"],
+                )
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ClusterAway(f"GET {resource.path} was answered with no list") from error
+            if not go_on:
+                return Listing(tuple(items), str(version))
+            query["continue"] = str(go_on)
 
     async def watch(self, resource: Resource, version: str) -> AsyncGenerator[Event | None, None]:
         """Yield None once the server agrees, then what happens after `version`.
@@ -123,7 +131,7 @@ class ClusterApi:
                     body = await _bounded_body(answer, LIST_MAX_BYTES)
                 document = orjson.loads(body)
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise ClusterAway(f"GET {path}: {error or type(error).__name__}") from error
+                raise ClusterAway(f"GET {path}: {str(error) or type(error).__name__}") from error
         if not isinstance(document, Mapping):
             raise ClusterAway(f"GET {path} was answered with no object")
         return document
@@ -142,7 +150,7 @@ class ClusterApi:
                 )
         except (aiohttp.ClientError, OSError, ssl.SSLError, config.ConfigException) as error:
             # A TimeoutError is an OSError, and says nothing.
-            raise ClusterAway(f"GET {path}: {error or 'no answer in time'}") from error
+            raise ClusterAway(f"GET {path}: {str(error) or 'no answer in time'}") from error
         answer: aiohttp.ClientResponse = called.response
         try:
             if answer.status != 200:
@@ -167,8 +175,8 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:
             line = await answer.content.readline()
         except (aiohttp.ClientError, OSError) as error:
-            raise ClusterAway(f"the watch broke off: {error or 'it went silent'}") from error
-        except ValueError as error:
+            raise ClusterAway(f"the watch broke off: {str(error) or 'it went silent'}") from error
+        except (ValueError, HttpProcessingError) as error:
             raise HistoryGone("a report of the watch is too large") from error
         if not line:
             return
@@ -182,7 +190,7 @@ def _read_event(line: bytes) -> Event | None:
         kind, reported = document["type"], document["object"]
         if kind == "ERROR":
             raise HistoryGone(f"{reported.get('message', 'an error without a message')}"[:300])
-        return Event(EventType(kind), reported) if kind in EventType.__members__ else None
+        return Event(EventType(kind), {**reported}) if kind in EventType.__members__ else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HistoryGone("a report of the watch cannot be read") from error
 

@@ -1,0 +1,337 @@
+"""The API server's answers, good and bad, over real HTTP: a scripted server on loopback."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import web
+from cluster_objects import a_model_service, a_slice, an_endpoint
+from router_world import until
+from structlog.testing import capture_logs
+
+from lumen_router import cluster_api
+from lumen_router.cluster_api import ClusterApi, find_server
+from lumen_router.errors import ClusterAway, ClusterRefused, HistoryGone, SettingsError
+from lumen_router.from_cluster import RoutesFromCluster, watched_resources
+from lumen_router.metrics import Metrics
+from lumen_router.mirror import Event, EventType
+
+SERVICES, SLICES = watched_resources("lab")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class ScriptedServer:
+    """Answers lists by `on_list` and watches by `on_watch`, and remembers what it was asked."""
+
+    on_list: Handler | None = None
+    on_watch: Handler | None = None
+    asked: list[web.Request] = field(default_factory=list)
+    port: int = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request)
+        handler = self.on_watch if "watch" in request.query else self.on_list
+        return await handler(request)
+
+
+def kubeconfig(folder: Path, port: int) -> str:
+    """A kubeconfig with a token, as a file."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "u", "user": {"token": "opaque"}}],
+    }
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+@asynccontextmanager
+async def a_cluster(
+    folder: Path, on_list: Handler | None = None, on_watch: Handler | None = None, **options: float
+) -> AsyncIterator[tuple[ScriptedServer, ClusterApi]]:
+    """A scripted API server, and the router's client of it."""
+    server = ScriptedServer(on_list, on_watch)
+    app = web.Application()
+    app.router.add_get("/{path:.*}", server.answer)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.port = site._server.sockets[0].getsockname()[1]
+    found = await find_server(kubeconfig(folder, server.port), {})
+    try:
+        async with ClusterApi(found, **options) as api:
+            yield server, api
+    finally:
+        await runner.cleanup()
+
+
+def lists(*items: dict, version: str = "7", go_on: str = "") -> Handler:
+    async def answer(_: web.Request) -> web.Response:
+        metadata = {"resourceVersion": version} | ({"continue": go_on} if go_on else {})
+        return web.json_response({"metadata": metadata, "items": list(items)})
+
+    return answer
+
+
+def refuses(code: int, message: str = "no", headers: dict | None = None, **more: object) -> Handler:
+    async def answer(_: web.Request) -> web.Response:
+        status = {"kind": "Status", "message": message, "code": code, **more}
+        return web.json_response(status, status=code, headers=headers)
+
+    return answer
+
+
+def streams(*lines: bytes, hold: bool = False) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for line in lines:
+            await response.write(line + b"\n")
+        if hold:
+            await asyncio.Event().wait()
+        return response
+
+    return answer
+
+
+def report(kind: str, raw: dict) -> bytes:
+    return orjson.dumps({"type": kind, "object": raw})
+
+
+async def watched(api: ClusterApi, version: str = "7") -> list[Event | None]:
+    return [event async for event in api.watch(SLICES, version)]
+
+
+async def test_a_list_is_read_page_by_page_as_the_account_that_the_kubeconfig_names(tmp_path):
+    async def pages(request: web.Request) -> web.Response:
+        if request.query.get("continue") == "more":
+            return await lists(a_slice("two"), version="8")(request)
+        return await lists(a_slice("one"), go_on="more")(request)
+
+    async with a_cluster(tmp_path, pages) as (server, api):
+        listing = await api.list_all(SLICES)
+
+    assert [item["metadata"]["name"] for item in listing.items] == ["one", "two"]
+    assert listing.version == "8"
+    first = server.asked[0]
+    assert first.path == "/apis/discovery.k8s.io/v1/namespaces/lab/endpointslices"
+    assert first.query["labelSelector"] == "lumen.dev/service"
+    assert first.headers["Authorization"] == "Bearer opaque"
+
+
+async def test_a_watch_asks_for_bookmarks_from_a_version_and_yields_what_happens(tmp_path):
+    bookmark = {"metadata": {"resourceVersion": "9"}}
+    lines = [
+        report("ADDED", a_slice("one")),
+        report("FROM-THE-FUTURE", {}),
+        report("BOOKMARK", bookmark),
+    ]
+    async with a_cluster(tmp_path, on_watch=streams(*lines)) as (server, api):
+        events = await watched(api)
+
+    query = server.asked[0].query
+    assert events == [
+        None,
+        Event(EventType.ADDED, a_slice("one")),
+        Event(EventType.BOOKMARK, bookmark),
+    ]
+    assert (query["resourceVersion"], query["allowWatchBookmarks"]) == ("7", "true")
+    assert 45 <= int(query["timeoutSeconds"]) <= 60
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refuses(410, "too old resource version"),
+        refuses(504, "ahead", details={"causes": [{"reason": "ResourceVersionTooLarge"}]}),
+        streams(report("ERROR", {"kind": "Status", "code": 410, "message": "too old"})),
+        streams(report("ERROR", {"kind": "Status", "code": 500, "message": "lost"})),
+        streams(b"{half an obj"),
+        streams(b'["no", "event"]'),
+        streams(b'{"type": "ADDED"}'),
+        streams(b'{"type": {}, "object": {}}'),
+        streams(b'{"type": "ADDED", "object": "me"}'),
+        streams(b'"' + b"x" * (5 << 20) + b'"'),
+    ],
+    ids=["410", "ahead", "event 410", "event 500", "half", "list", "bare", "odd", "word", "huge"],
+)
+async def test_a_watch_that_makes_no_sense_is_started_over_from_a_list(tmp_path, answer):
+    async with a_cluster(tmp_path, on_watch=answer) as (_, api):
+        with pytest.raises(HistoryGone):
+            await watched(api)
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (401, "check the pod's ServiceAccount"),
+        (403, "get, list and watch lumenmodelservices.lumen.dev"),
+        (404, "kubectl apply -f crds/"),
+        (302, "API server of a Kubernetes cluster"),
+    ],
+)
+async def test_a_refusal_says_what_to_do(tmp_path, code, advice):
+    async with a_cluster(tmp_path, refuses(code, "the server's words")) as (_, api):
+        with pytest.raises(ClusterRefused, match="the server's words") as refused:
+            await api.list_all(SERVICES)
+
+    assert advice in str(refused.value)
+
+
+@pytest.mark.parametrize("code", [429, 500, 503, 504])
+async def test_a_busy_or_failing_server_is_away_for_as_long_as_it_says(tmp_path, code):
+    async with a_cluster(tmp_path, refuses(code, headers={"Retry-After": "3"})) as (_, api):
+        with pytest.raises(ClusterAway) as away:
+            await api.list_all(SERVICES)
+
+    assert away.value.retry_after_s == 3.0
+
+
+async def _no_json(_: web.Request) -> web.Response:
+    return web.Response(text="<html>a captive portal</html>")
+
+
+async def _a_list(_: web.Request) -> web.Response:
+    return web.json_response([1])
+
+
+async def _odd_items(_: web.Request) -> web.Response:
+    return web.json_response({"metadata": {"resourceVersion": "1"}, "items": "none"})
+
+
+async def _odd_metadata(_: web.Request) -> web.Response:
+    return web.json_response({"metadata": 3, "items": []})
+
+
+async def _too_much(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(40):
+        await response.write(b" " * (1 << 20))
+    return response
+
+
+@pytest.mark.parametrize("answer", [_no_json, _a_list, _odd_items, _odd_metadata, _too_much])
+async def test_a_list_that_makes_no_sense_is_as_if_the_server_were_away(tmp_path, answer):
+    async with a_cluster(tmp_path, answer) as (_, api):
+        with pytest.raises(ClusterAway):
+            await api.list_all(SERVICES)
+
+
+async def test_a_server_that_never_answers_is_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster_api, "ANSWER_S", 0.05)
+
+    async def never(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+
+    async with a_cluster(tmp_path, never) as (_, api):
+        with pytest.raises(ClusterAway, match="no answer in time"):
+            await api.list_all(SERVICES)
+
+
+async def test_a_watch_that_goes_silent_is_cut(tmp_path):
+    answer = streams(report("ADDED", a_slice("one")), hold=True)
+    async with a_cluster(tmp_path, on_watch=answer, silence_s=0.2) as (_, api):
+        with pytest.raises(ClusterAway, match="broke off"):
+            await watched(api)
+
+
+async def test_a_port_that_nobody_listens_on_is_a_server_that_is_away(tmp_path):
+    async with a_cluster(tmp_path) as (_, api):
+        pass
+    found = await find_server(kubeconfig(tmp_path, 1), {})
+    async with ClusterApi(found) as api:
+        with pytest.raises(ClusterAway, match="lumenmodelservices"):
+            await api.list_all(SERVICES)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "contexts: 3", "\x00", "current-context: gone"])
+async def test_a_kubeconfig_that_cannot_be_used_says_what_to_do(tmp_path, text):
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+
+    with pytest.raises(SettingsError, match="set KUBECONFIG"):
+        await find_server(str(path), {})
+
+
+async def test_without_a_kubeconfig_or_a_pods_account_it_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    with pytest.raises(SettingsError, match="set KUBECONFIG"):
+        await find_server("", {})
+    with pytest.raises(SettingsError, match="mounted ServiceAccount token"):
+        await find_server("", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+
+
+async def test_routes_follow_a_cluster_whose_server_goes_and_comes_back(tmp_path):
+    """The whole source over real HTTP: listed, watched, cut off, resumed."""
+    reports: asyncio.Queue[bytes | None] = asyncio.Queue()
+    versions: list[str] = []
+
+    async def slices_change(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if "endpointslices" not in request.path:
+            await asyncio.Event().wait()
+        versions.append(request.query["resourceVersion"])
+        while (line := await reports.get()) is not None:
+            await response.write(line + b"\n")
+        request.transport.abort()
+        return response
+
+    async def listed(request: web.Request) -> web.Response:
+        own = "endpointslices" not in request.path
+        return await lists(*([a_model_service("clip")] if own else []))(request)
+
+    seen = []
+
+    async def collect(source: RoutesFromCluster) -> None:
+        async for routes in source.watch():
+            seen.append([e.address for e in routes.services[0].routes[0].endpoints])  # noqa: PERF401
+
+    with capture_logs() as logs:
+        async with (
+            a_cluster(tmp_path, listed, slices_change) as (_, api),
+            RoutesFromCluster(api, "lab", Metrics()) as source,
+        ):
+            task = asyncio.create_task(collect(source))
+            await until(lambda: seen == [[]])
+            slice_one = a_slice("one", an_endpoint("198.18.0.1"), version=11)
+            reports.put_nowait(report("ADDED", slice_one))
+            await until(lambda: seen[-1] == ["198.18.0.1:50051"])
+            reports.put_nowait(None)
+            await until(lambda: versions == ["7", "11"])
+            reports.put_nowait(report("DELETED", slice_one))
+            await until(lambda: seen[-1] == [])
+            task.cancel()
+            await asyncio.wait([task])
+
+    assert logs == []
+
+
+async def test_leaving_a_watch_early_ends_its_connection(tmp_path):
+    ended = asyncio.Event()
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        try:
+            return await streams(hold=True)(request)
+        finally:
+            ended.set()
+
+    async with a_cluster(tmp_path, on_watch=held) as (_, api):
+        async with aclosing(api.watch(SLICES, "7")) as events:
+            assert await anext(events) is None
+        async with asyncio.timeout(20):
+            # The server notices when it writes or reads next; aiohttp cancels its handler then.
+            await ended.wait()
