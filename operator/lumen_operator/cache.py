@@ -18,6 +18,22 @@ Name = tuple[str, str]
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which object it is, and which state of it."""
+
+    uid: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an object was and is; None where it was not there."""
+
+    before: Raw | None
+    after: Raw | None
+
+
 @dataclass(slots=True)
 class _Shelf:
     """The objects of one kind, and an index over the label lumen.dev/service."""
@@ -47,19 +63,36 @@ class Cache:
             return tuple(objects.values())
         return tuple(raw for (where, _), raw in objects.items() if where == namespace)
 
-    def put(self, kind: Kind, raw: Raw) -> Raw | None:
-        """Keep what a watch delivered; return what was kept before, None when it is new."""
-        name = name_of(raw)
-        before = self.drop(kind, name)
+    def put(self, kind: Kind, raw: Raw) -> Change | None:
+        """Keep what a watch delivered, or a write was answered with; None when it is no news."""
+        shelf, name = self._shelves[kind], name_of(raw)
+        before = shelf.objects.get(name)
+        if before is not None and not _newer(raw, before):
+            return None
+        self._remove(kind, name)
         kept = trimmed(kind, raw)
-        shelf = self._shelves[kind]
         shelf.objects[name] = kept
         if service := service_of(kept):
             shelf.by_service.setdefault((name[0], service), {})[name[1]] = kept
-        return before
+        return Change(before, kept)
 
-    def drop(self, kind: Kind, name: Name) -> Raw | None:
-        """Forget an object that is gone; return what was kept of it."""
+    def drop(self, kind: Kind, name: Name, uid: str) -> Change | None:
+        """Forget an object that is gone; None when it, or its successor, was not kept."""
+        before = self._shelves[kind].objects.get(name)
+        if before is None or uid_of(before) != uid:
+            return None
+        self._remove(kind, name)
+        return Change(before, None)
+
+    def versions(self, kind: Kind) -> dict[Name, Version]:
+        """Return the version that is kept of every object of a kind."""
+        return {name: version_of(raw) for name, raw in self._shelves[kind].objects.items()}
+
+    def sizes(self) -> Iterable[tuple[Kind, int]]:
+        """Return how many objects of each kind are kept."""
+        return [(kind, len(shelf.objects)) for kind, shelf in self._shelves.items()]
+
+    def _remove(self, kind: Kind, name: Name) -> None:
         shelf = self._shelves[kind]
         before = shelf.objects.pop(name, None)
         if before is not None and (service := service_of(before)):
@@ -67,15 +100,6 @@ class Cache:
             del siblings[name[1]]
             if not siblings:
                 del shelf.by_service[name[0], service]
-        return before
-
-    def uids(self, kind: Kind) -> dict[Name, str]:
-        """Return the uid of every object of a kind."""
-        return {name: uid_of(raw) for name, raw in self._shelves[kind].objects.items()}
-
-    def sizes(self) -> Iterable[tuple[Kind, int]]:
-        """Return how many objects of each kind are kept."""
-        return [(kind, len(shelf.objects)) for kind, shelf in self._shelves.items()]
 
 
 def name_of(raw: Raw) -> Name:
@@ -87,6 +111,22 @@ def name_of(raw: Raw) -> Name:
 def uid_of(raw: Raw) -> str:
     """Return an object's uid, empty when it has none."""
     return str((raw.get("metadata") or {}).get("uid", ""))
+
+
+def version_of(raw: Raw) -> Version:
+    """Return an object's version; resourceVersions count up, anything else counts as zero."""
+    text = str((raw.get("metadata") or {}).get("resourceVersion", ""))
+    return Version(uid_of(raw), int(text) if text.isascii() and text.isdecimal() else 0)
+
+
+def _newer(raw: Raw, before: Raw) -> bool:
+    """Return whether it is another state than the kept one, and none from before it.
+
+    A watch tells of a write after the write's own answer did; a successor of the name always counts
+    as newer: its predecessor is never reported again.
+    """
+    new, old = version_of(raw), version_of(before)
+    return new.uid != old.uid or new.number > old.number or 0 in {new.number, old.number}
 
 
 def service_of(raw: Raw) -> str:

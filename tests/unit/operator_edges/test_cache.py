@@ -1,12 +1,13 @@
 import pytest
 
-from lumen_operator.cache import Cache
+from lumen_operator.cache import Cache, Change, Version
 from lumen_operator.kinds import CONFIG_MAPS, NODES, PODS, SERVICES
 
 
-def an_object(name, namespace="team", service="", uid="u1", **rest):
+def an_object(name, namespace="team", service="", uid="u1", version="1", **rest):
     labels = {"lumen.dev/service": service} if service else {}
     metadata = {"name": name, "namespace": namespace, "uid": uid, "labels": labels}
+    metadata["resourceVersion"] = version
     return {"metadata": metadata, **rest}
 
 
@@ -27,30 +28,56 @@ def test_objects_are_found_by_name_by_service_and_by_namespace():
 
 def test_a_changed_label_moves_an_object_to_its_new_service():
     cache = Cache()
-    cache.put(PODS, an_object("pod", service="old"))
-    before = cache.put(PODS, an_object("pod", service="new"))
+    old, new = an_object("pod", service="old"), an_object("pod", service="new", version="2")
+    cache.put(PODS, old)
 
-    assert before == an_object("pod", service="old")
+    assert cache.put(PODS, new) == Change(old, new)
     assert cache.of_service(PODS, "team", "old") == ()
-    assert cache.of_service(PODS, "team", "new") == (an_object("pod", service="new"),)
+    assert cache.of_service(PODS, "team", "new") == (new,)
 
 
 def test_a_dropped_object_is_gone_from_every_index():
     cache = Cache()
-    cache.put(PODS, an_object("pod", service="clip"))
-    cache.drop(PODS, ("team", "pod"))
+    pod = an_object("pod", service="clip")
+    cache.put(PODS, pod)
 
+    assert cache.drop(PODS, ("team", "pod"), "u1") == Change(pod, None)
     assert cache.get(PODS, "team", "pod") is None
     assert cache.of_service(PODS, "team", "clip") == ()
-    assert cache.drop(PODS, ("team", "pod")) is None
+    assert cache.drop(PODS, ("team", "pod"), "u1") is None
 
 
-def test_uids_tell_successors_of_a_name_apart():
+def test_the_end_of_a_predecessor_does_not_drop_its_successor():
     cache = Cache()
-    cache.put(SERVICES, an_object("clip", uid="first"))
-    cache.put(SERVICES, an_object("clip", uid="second"))
+    cache.put(PODS, an_object("pod", uid="first", version="9"))
+    cache.put(PODS, an_object("pod", uid="second", version="8"))
 
-    assert cache.uids(SERVICES) == {("team", "clip"): "second"}
+    assert cache.drop(PODS, ("team", "pod"), "first") is None
+    assert cache.get(PODS, "team", "pod")["metadata"]["uid"] == "second"
+
+
+def test_the_same_state_again_is_no_news_and_an_older_one_is_not_kept():
+    cache = Cache()
+    newest = an_object("clip", version="10")
+    cache.put(SERVICES, newest)
+
+    assert cache.put(SERVICES, an_object("clip", version="10")) is None
+    assert cache.put(SERVICES, an_object("clip", version="9")) is None
+    assert cache.get(SERVICES, "team", "clip") == newest
+
+
+def test_versions_that_are_no_numbers_always_count_as_news():
+    cache = Cache()
+    cache.put(SERVICES, an_object("clip", version="abc"))
+
+    assert cache.put(SERVICES, an_object("clip", version="abc")) is not None
+
+
+def test_versions_tell_objects_and_their_states_apart():
+    cache = Cache()
+    cache.put(SERVICES, an_object("clip", uid="second", version="7"))
+
+    assert cache.versions(SERVICES) == {("team", "clip"): Version("second", 7)}
 
 
 def test_only_other_appliers_of_managed_fields_are_kept():

@@ -1,0 +1,112 @@
+"""Which services and pools a change may concern: pure, from the object before and after.
+
+It may name too many, never too few: a reconcile that finds nothing to do costs a millisecond. What
+kubelets report all day long (heartbeats of nodes) concerns nobody.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lumen_operator import raw_objects
+from lumen_operator.cache import name_of, service_of
+from lumen_operator.kinds import CLAIMS, NODES, PODS, POOLS, SERVICES, Key, Kind
+from lumen_operator.observe import Snapshot
+
+Raw = Mapping[str, Any]
+
+
+def affected(snapshot: Snapshot, kind: Kind, before: Raw | None, after: Raw | None) -> set[Key]:
+    """Return the keys whose decision may change; None stands for an object that is not there."""
+    found: set[Key] = set()
+    for raw in (before, after):
+        if raw is not None:
+            found.update(_of_object(snapshot, kind, raw))
+    if kind == NODES and _node_facts(before) != _node_facts(after):
+        found.update(_of_node(snapshot, before, after))
+    if kind == PODS and _pod_facts(before) != _pod_facts(after):
+        found.update(tuple(_pools_of(snapshot, found)))
+    return found
+
+
+def _of_object(snapshot: Snapshot, kind: Kind, raw: Raw) -> Iterator[Key]:
+    namespace, name = name_of(raw)
+    if kind == SERVICES:
+        yield Key("service", namespace, name)
+        yield from _rivals(snapshot, namespace, raw)
+    elif kind == POOLS:
+        yield Key("pool", "", name)
+        yield from _of_pool(snapshot, name)
+    elif kind == CLAIMS:
+        yield from _unready(snapshot, namespace)
+    elif service := service_of(raw):
+        yield Key("service", namespace, service)
+
+
+def _rivals(snapshot: Snapshot, namespace: str, raw: Raw) -> Iterator[Key]:
+    """Name the other services that want to be the same family's default."""
+    spec = raw_objects.mapping(raw, "spec")
+    if spec.get("default") is not True:
+        return
+    for other in snapshot.all(SERVICES, namespace):
+        theirs = raw_objects.mapping(other, "spec")
+        if theirs.get("default") is True and theirs.get("family") == spec.get("family"):
+            yield Key("service", *name_of(other))
+
+
+def _of_pool(snapshot: Snapshot, pool: str) -> Iterator[Key]:
+    for raw in snapshot.all(SERVICES):
+        if _pool_of(raw) == pool:
+            yield Key("service", *name_of(raw))
+
+
+def _unready(snapshot: Snapshot, namespace: str | None, pools: set[str] | None = None) -> set[Key]:
+    """Name the services that wait for something, of a namespace or of pools."""
+    return {
+        Key("service", *name_of(raw))
+        for raw in snapshot.all(SERVICES, namespace)
+        if raw_objects.text(raw_objects.mapping(raw, "status"), "reason")
+        and (pools is None or _pool_of(raw) in pools)
+    }
+
+
+def _of_node(snapshot: Snapshot, before: Raw | None, after: Raw | None) -> Iterator[Key]:
+    """Name the pools that select the node, or did, and their services that wait."""
+    labels = [_labels(raw).items() for raw in (before, after) if raw is not None]
+    pools = set()
+    for raw in snapshot.all(POOLS):
+        selector = raw_objects.mapping(raw_objects.mapping(raw, "spec"), "nodeSelector").items()
+        if any(selector <= each for each in labels):
+            pools.add(name_of(raw)[1])
+            yield Key("pool", "", name_of(raw)[1])
+    yield from _unready(snapshot, None, pools)
+
+
+def _pools_of(snapshot: Snapshot, keys: set[Key]) -> Iterator[Key]:
+    for key in keys:
+        raw = snapshot.get(SERVICES, key.namespace, key.name)
+        if raw is not None and (pool := _pool_of(raw)):
+            yield Key("pool", "", pool)
+
+
+def _pool_of(raw: Raw) -> str:
+    return raw_objects.text(raw_objects.mapping(raw, "spec"), "pool")
+
+
+def _labels(raw: Raw) -> Raw:
+    return raw_objects.mapping(raw_objects.mapping(raw, "metadata"), "labels")
+
+
+def _node_facts(raw: Raw | None) -> object:
+    """Return what decisions read of a node."""
+    return None if raw is None else raw_objects.read_node(raw)
+
+
+def _pod_facts(raw: Raw | None) -> object:
+    """Return what a pool's count of devices reads of a pod."""
+    if raw is None:
+        return None
+    status = raw_objects.mapping(raw, "status")
+    return raw_objects.mapping(raw, "spec").get("nodeName"), status.get("phase") in {
+        "Succeeded",
+        "Failed",
+    }

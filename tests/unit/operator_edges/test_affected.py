@@ -1,0 +1,136 @@
+import pytest
+
+from lumen_operator.affected import affected
+from lumen_operator.cache import Cache
+from lumen_operator.kinds import (
+    CLAIMS,
+    DEPLOYMENTS,
+    NODES,
+    PODS,
+    POOLS,
+    SERVICES,
+    WATCHED_KINDS,
+    Key,
+)
+
+CPU = Key("pool", "", "cpu")
+GPU = Key("pool", "", "cuda")
+
+
+def service_key(name, namespace="team"):
+    return Key("service", namespace, name)
+
+
+def a_service(name, namespace="team", pool="cpu", reason="", default=False, family="clip"):
+    return {
+        "metadata": {"name": name, "namespace": namespace, "uid": f"u-{name}"},
+        "spec": {"pool": pool, "default": default, "family": family},
+        "status": {"reason": reason},
+    }
+
+
+def a_pool(name, **selector):
+    return {"metadata": {"name": name, "uid": name}, "spec": {"nodeSelector": selector}}
+
+
+def a_node(name="n1", ready="True", heartbeat="1", **labels):
+    return {
+        "metadata": {"name": name, "uid": name, "labels": labels},
+        "status": {
+            "allocatable": {"nvidia.com/gpu": "1"},
+            "conditions": [{"type": "Ready", "status": ready, "lastHeartbeatTime": heartbeat}],
+        },
+    }
+
+
+def a_child(service="clip", **rest):
+    labels = {"lumen.dev/service": service}
+    return {"metadata": {"name": "child", "namespace": "team", "labels": labels}, **rest}
+
+
+@pytest.fixture
+def cache():
+    cache = Cache()
+    for pool in (a_pool("cpu"), a_pool("cuda", gpu="yes")):
+        cache.put(POOLS, pool)
+    for service in (
+        a_service("clip"),
+        a_service("waits", pool="cuda", reason="NoNodeInPool"),
+        a_service("elsewhere", namespace="other", pool="cuda"),
+    ):
+        cache.put(SERVICES, service)
+    return cache
+
+
+def test_a_child_concerns_its_service(cache):
+    assert affected(cache, DEPLOYMENTS, None, a_child()) == {service_key("clip")}
+
+
+def test_a_child_whose_label_was_changed_concerns_both_services(cache):
+    both = affected(cache, DEPLOYMENTS, a_child("clip"), a_child("waits"))
+
+    assert both == {service_key("clip"), service_key("waits")}
+
+
+def test_a_child_that_is_gone_concerns_its_service(cache):
+    assert affected(cache, DEPLOYMENTS, a_child(), None) == {service_key("clip")}
+
+
+def test_a_service_concerns_those_that_want_to_be_the_same_default(cache):
+    for each in ("one", "two"):
+        cache.put(SERVICES, a_service(each, default=True))
+    cache.put(SERVICES, a_service("three", default=True, family="bioclip"))
+    gone = affected(cache, SERVICES, a_service("one", default=True), None)
+
+    assert gone == {service_key("one"), service_key("two")}
+
+
+def test_a_pool_concerns_the_services_on_it(cache):
+    found = affected(cache, POOLS, None, a_pool("cuda"))
+
+    assert found == {GPU, service_key("waits"), service_key("elsewhere", "other")}
+
+
+def test_a_new_node_concerns_its_pools_and_the_services_that_wait_for_one(cache):
+    found = affected(cache, NODES, None, a_node(gpu="yes"))
+
+    assert found == {CPU, GPU, service_key("waits")}
+
+
+def test_a_node_that_loses_its_label_concerns_the_pool_that_it_left(cache):
+    found = affected(cache, NODES, a_node(gpu="yes"), a_node())
+
+    assert GPU in found
+
+
+def test_a_nodes_heartbeat_concerns_nobody(cache):
+    assert affected(cache, NODES, a_node(heartbeat="1"), a_node(heartbeat="2")) == set()
+
+
+def test_a_node_that_is_not_ready_any_more_concerns_its_pools(cache):
+    assert CPU in affected(cache, NODES, a_node(), a_node(ready="False"))
+
+
+def test_a_pod_that_got_a_node_concerns_the_pool_whose_devices_it_takes(cache):
+    before, after = a_child(spec={}), a_child(spec={"nodeName": "n1"})
+
+    assert affected(cache, PODS, before, after) == {service_key("clip"), CPU}
+
+
+def test_a_pod_that_got_ready_changes_no_count_of_devices(cache):
+    before = a_child(spec={"nodeName": "n1"}, status={"phase": "Pending"})
+    after = a_child(spec={"nodeName": "n1"}, status={"phase": "Running"})
+
+    assert affected(cache, PODS, before, after) == {service_key("clip")}
+
+
+def test_a_claim_concerns_the_services_of_its_namespace_that_wait(cache):
+    claim = {"metadata": {"name": "models", "namespace": "team"}}
+
+    assert affected(cache, CLAIMS, None, claim) == {service_key("waits")}
+
+
+@pytest.mark.parametrize("kind", WATCHED_KINDS, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("strange", [{}, {"metadata": None, "spec": [], "status": "x"}])
+def test_a_strange_object_harms_nobody(cache, kind, strange):
+    affected(cache, kind, strange, strange)
