@@ -59,28 +59,38 @@ class Workqueue(Generic[K]):
         watcher: Watcher,
         *,
         backoff: Backoff | None = None,
+        rest_s: float = 0.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Take the work: it returns in how many seconds the key is due again, or None."""
+        """Take the work: it returns in how many seconds the key is due again, or None.
+
+        A key rests for `rest_s` after its work, so that what changes in quick succession, much of
+        it by our own doing, is one piece of work.
+        """
         self._work = work
         self._watcher = watcher
         self._backoff = backoff or Backoff()
         self._clock = clock
         self._waiting: dict[K, float] = {}
         self._in_work: dict[K, float] = {}
-        self._again: dict[K, float] = {}
+        self._again: set[K] = set()
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._order = itertools.count()
         self._failures: dict[K, int] = {}
+        self._rest_s = rest_s
+        self._resting: dict[K, float] = {}
         self._changed = asyncio.Event()
 
     def add(self, key: K) -> None:
         """Ask for the key's work to be done soon."""
         self._due.pop(key, None)
         if key in self._in_work:  # what it reads may be older than what this tells of
-            self._again.setdefault(key, self._clock())
+            self._again.add(key)
+        elif (rest_s := self._resting.get(key, 0.0) - self._clock()) > 0:
+            self.add_after(key, rest_s)
         elif key not in self._waiting:
+            self._resting.pop(key, None)
             self._waiting[key] = self._clock()
             self._changed.set()
 
@@ -98,8 +108,9 @@ class Workqueue(Generic[K]):
         self._changed.set()
 
     def forget(self, key: K) -> None:
-        """Drop what is remembered of a key that is gone: its date and its failures."""
+        """Drop what is remembered of a key that is gone: its dates and its failures."""
         self._due.pop(key, None)
+        self._resting.pop(key, None)
         self._failures.pop(key, None)
 
     def oldest_s(self) -> float:
@@ -174,13 +185,12 @@ class Workqueue(Generic[K]):
         finally:
             self._in_work.pop(key, None)
             slots.release()
+        if self._rest_s:
+            self._resting[key] = self._clock() + self._rest_s
         if key in self._again:
-            asked = self._again.pop(key)
-            if key in self._failures:
-                self.add_after(key, delay_s or 0.0)
-            else:
-                self._waiting.setdefault(key, asked)
-                self._changed.set()
+            self._again.discard(key)
+            if key not in self._failures:  # a failure waits for its back-off
+                self.add(key)
         if delay_s is not None:
             self.add_after(key, delay_s)
 

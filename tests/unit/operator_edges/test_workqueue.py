@@ -177,6 +177,41 @@ async def test_an_event_overtakes_the_date_of_a_key(running):
     assert queue.delayed() == 0
 
 
+async def test_a_key_rests_after_its_work_and_what_comes_meanwhile_is_one_piece_of_work(running):
+    clock = Clock()
+    work = Worker()
+    queue = Workqueue(work, Counts(), rest_s=1.0, clock=clock)
+    queue.add("a")
+    running(queue)
+    await until(lambda: work.started == ["a"] and queue.idle())
+    for _ in range(10):
+        clock.now += 0.05
+        queue.add("a")
+    assert (queue.delayed(), queue.depth()) == (1, 0)
+
+    clock.now += 0.6
+    queue.add("b")
+    await until(lambda: work.started == ["a", "b", "a"] and queue.idle())
+    clock.now += 5
+    queue.add("a")
+    assert queue.depth() == 1
+
+
+async def test_a_key_added_while_its_work_fails_waits_for_the_back_off(running):
+    work = Worker()
+    work.answers["a"] = [ValueError("broken")]
+    work.gates["a"] = asyncio.Event()
+    queue = Workqueue(work, Counts(), backoff=Backoff(first_s=600))
+    queue.add("a")
+    running(queue)
+    await until(lambda: work.started == ["a"])
+    queue.add("a")
+    work.gates["a"].set()
+    await until(queue.idle)
+
+    assert (queue.delayed(), queue.depth()) == (1, 0)
+
+
 async def test_the_age_is_that_of_the_oldest_key_whether_it_waits_or_hangs(running):
     clock = Clock()
     work = Worker()
