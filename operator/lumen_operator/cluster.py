@@ -5,10 +5,10 @@ is rendered stays as rendered and the others stay other people's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lumen_manifest.names import FIELD_MANAGER, SERVICE_LABEL
+from lumen_operator.cache import Name, Version, name_of, version_of
 from lumen_operator.connection import APPLY_PATCH, JSON, Request
 from lumen_operator.errors import Absent, Clash
 from lumen_operator.kinds import OBSERVED_KINDS, WATCHED_KINDS, Kind, Ref, kind_of
@@ -18,7 +18,7 @@ Raw = Mapping[str, Any]
 LIST_S = 60.0
 CHUNK = 500
 METADATA_ONLY = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_BY_PLURAL = {kind.plural: kind for kind in WATCHED_KINDS}
+KIND_OF_PLURAL = {kind.plural: kind for kind in WATCHED_KINDS}
 
 
 class Caller(Protocol):
@@ -31,14 +31,6 @@ class Caller(Protocol):
         """Call and return the answer's JSON object."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """What a listing of metadata says of one object."""
-
-    uid: str
-    resource_version: str
-
-
 class Cluster:
     """The API server, by what we ask of it; every method raises ApiError when it fails."""
 
@@ -46,11 +38,11 @@ class Cluster:
         self._caller = caller
         self._namespace = watch_namespace
 
-    async def apply(self, manifest: Raw) -> None:
-        """Make one object as rendered, whether it exists or not."""
+    async def apply(self, manifest: Raw) -> Raw:
+        """Make one object as rendered, whether it exists or not; return it as stored."""
         metadata = manifest["metadata"]
         path = object_path(kind_of(manifest), metadata.get("namespace", ""), metadata["name"])
-        await self._caller.call(_apply(path, manifest))
+        return await self._caller.ask(_apply(path, manifest))
 
     async def create(self, kind: Kind, manifest: Raw) -> None:
         """Make an object unless one of its name exists; that one is left alone."""
@@ -66,8 +58,11 @@ class Cluster:
         except Clash:
             return
 
-    async def write_status(self, kind: Kind, raw: Raw, status: Raw) -> None:
-        """Replace the status of an object; a successor of its name is left alone."""
+    async def write_status(self, kind: Kind, raw: Raw, status: Raw) -> Raw | None:
+        """Replace the status of an object and return it as stored.
+
+        None when it is gone; a successor of its name is left alone.
+        """
         metadata = raw["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         identity = {"name": name, "uid": metadata["uid"]}
@@ -80,9 +75,10 @@ class Cluster:
             "status": status,
         }
         try:
-            await self._caller.call(_apply(f"{object_path(kind, namespace, name)}/status", body))
+            path = f"{object_path(kind, namespace, name)}/status"
+            return await self._caller.ask(_apply(path, body))
         except (Absent, Clash):  # deleted meanwhile, perhaps made anew: the watch will tell
-            return
+            return None
 
     async def delete(self, ref: Ref) -> None:
         """Delete one object; one that is gone, or that is not the one meant, is left alone."""
@@ -93,13 +89,18 @@ class Cluster:
         }
         if ref.uid:
             body["preconditions"] = {"uid": ref.uid}
-        path = object_path(_BY_PLURAL[ref.plural], ref.namespace, ref.name)
+        path = object_path(KIND_OF_PLURAL[ref.plural], ref.namespace, ref.name)
         try:
             await self._caller.call(Request("DELETE", path, body=body))
         except (Absent, Clash):
             return
 
-    async def list_metadata(self, kind: Kind) -> dict[tuple[str, str], Listed]:
+    async def try_list(self, kind: Kind) -> None:
+        """Find out whether a kind may be listed: it exists, and the permission is there."""
+        path = collection_path(kind, self._namespace if kind.namespaced else "")
+        await self._caller.call(Request("GET", path, {"limit": "1"}, accept=METADATA_ONLY))
+
+    async def list_metadata(self, kind: Kind) -> dict[Name, Version]:
         """Return every object of a kind that the watch should know, in chunks, newest state.
 
         A listing that takes so long that the server forgets its place begins anew, once.
@@ -111,8 +112,8 @@ class Cluster:
                 raise
             return await self._list_metadata(kind)
 
-    async def _list_metadata(self, kind: Kind) -> dict[tuple[str, str], Listed]:
-        found: dict[tuple[str, str], Listed] = {}
+    async def _list_metadata(self, kind: Kind) -> dict[Name, Version]:
+        found: dict[Name, Version] = {}
         query = {"limit": str(CHUNK)}
         if selector := label_selector(kind):
             query["labelSelector"] = selector
@@ -121,10 +122,7 @@ class Cluster:
             request = Request("GET", path, query, accept=METADATA_ONLY, deadline_s=LIST_S)
             page = await self._caller.ask(request)
             for item in page.get("items") or ():
-                metadata = item["metadata"]
-                found[metadata.get("namespace", ""), metadata["name"]] = Listed(
-                    metadata["uid"], metadata["resourceVersion"]
-                )
+                found[name_of(item)] = version_of(item)
             position = (page.get("metadata") or {}).get("continue")
             if not position:
                 return found
