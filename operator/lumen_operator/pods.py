@@ -1,0 +1,138 @@
+"""What pods say of themselves: GET /status of those that a decision names, every five seconds.
+
+Answers are untrusted: bounded in size and time, and any JSON object is passed on as it is. A pod
+that does not answer is asked less and less often, and a key is only added when an answer differs.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import orjson
+import structlog
+
+from lumen_operator.kinds import Key
+from lumen_operator.views import PodAddress, PodReport
+
+EVERY_S = 5.0
+AT_MOST_EVERY_S = 300.0
+ANSWER_S = 2.0
+ANSWER_MAX_BYTES = 256 * 1024
+AT_ONCE = 64
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One pod to ask, for whom, and when next."""
+
+    key: Key
+    address: PodAddress
+    due: float
+    every_s: float = EVERY_S
+
+
+class PodReports:
+    """The newest report of every pod; entries go with the decision that no longer names them."""
+
+    def __init__(self, tell: Callable[[Key], None]) -> None:
+        self._tell = tell
+        self._asked: dict[str, _Asked] = {}
+        self._of_key: dict[Key, frozenset[str]] = {}
+        self._reports: dict[str, PodReport] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def newest(self) -> Mapping[str, PodReport]:
+        """The newest report of each pod, by uid."""
+        return self._reports
+
+    def ask(self, key: Key, addresses: Iterable[PodAddress], living: Iterable[str] = ()) -> None:
+        """Ask these pods for a key from now on, instead of those before; `living` may stay known.
+
+        Reports of pods that are neither asked nor living are dropped.
+        """
+        wanted = {address.uid: address for address in addresses}
+        for uid, address in wanted.items():
+            asked = self._asked.get(uid)
+            if asked is None or asked.address != address:
+                self._asked[uid] = _Asked(key, address, asyncio.get_running_loop().time())
+                self._changed.set()
+        known = frozenset(wanted) | (frozenset(living) & self._reports.keys())
+        for uid in self._of_key.get(key, frozenset()) - frozenset(wanted):
+            self._asked.pop(uid, None)
+            if uid not in known:
+                self._reports.pop(uid, None)
+        if known:
+            self._of_key[key] = known
+        else:
+            self._of_key.pop(key, None)
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        slots = asyncio.Semaphore(AT_ONCE)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_S)
+        connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            while True:
+                self._changed.clear()
+                now = asyncio.get_running_loop().time()
+                for asked in [each for each in self._asked.values() if each.due <= now]:
+                    await slots.acquire()
+                    asked.due = now + asked.every_s
+                    group.create_task(self._one(session, asked, slots))
+                await self._until_due()
+
+    async def _until_due(self) -> None:
+        soonest = min((each.due for each in self._asked.values()), default=None)
+        wait_s = None if soonest is None else soonest - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _one(
+        self, session: aiohttp.ClientSession, asked: _Asked, slots: asyncio.Semaphore
+    ) -> None:
+        try:
+            document = await read_status(session, asked.address)
+        finally:
+            slots.release()
+        if self._asked.get(asked.address.uid) is not asked:
+            return
+        if document is None:
+            asked.every_s = min(2 * asked.every_s, AT_MOST_EVERY_S)
+            return
+        asked.every_s = EVERY_S
+        address, before = asked.address, self._reports.get(asked.address.uid)
+        report = PodReport(address.uid, address.container, document, datetime.now(UTC))
+        self._reports[address.uid] = report
+        if before is None or (before.container, before.document) != (address.container, document):
+            self._tell(asked.key)
+
+
+async def read_status(session: aiohttp.ClientSession, address: PodAddress) -> dict[str, Any] | None:
+    """Ask one pod; None when it does not answer with a JSON object of moderate size in time."""
+    host = f"[{address.ip}]" if ":" in address.ip else address.ip
+    try:
+        async with session.get(
+            f"http://{host}:{address.port}/status", allow_redirects=False
+        ) as answer:
+            body = await answer.content.read(ANSWER_MAX_BYTES + 1)
+            while len(body) <= ANSWER_MAX_BYTES and not answer.content.at_eof():
+                body += await answer.content.read(ANSWER_MAX_BYTES + 1 - len(body))
+            if answer.status != 200 or len(body) > ANSWER_MAX_BYTES:
+                return None
+        document = orjson.loads(body)
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        log.debug("pod does not say how it is", pod=address.uid, why=str(error))
+        return None
+    return document if isinstance(document, dict) else None
