@@ -66,6 +66,12 @@ class Metrics:
         self._writes = Counter(
             "lumen_operator_writes", "Writes that succeeded.", ["kind", "verb"], registry=registry
         )
+        self._vain = Counter(
+            "lumen_operator_writes_in_vain",
+            "Applies after which the object was as before: rendering and storing disagree.",
+            ["kind"],
+            registry=registry,
+        )
         self._write_seconds = Histogram(
             "lumen_operator_write_seconds",
             "How long one write took.",
@@ -110,6 +116,10 @@ class Metrics:
         """Count one write; `verb` is apply, status, create, delete or event."""
         self._writes.labels(kind.kind, verb).inc()
         self._write_seconds.observe(seconds)
+
+    def wrote_in_vain(self, kind: Kind) -> None:
+        """Count one apply that changed nothing."""
+        self._vain.labels(kind.kind).inc()
 
     def heard(self, kind: Kind) -> None:
         """Count one event of a watch."""

@@ -1,0 +1,58 @@
+"""Events about services and pools, for `kubectl describe`: written once for each transition.
+
+An event's name comes from what it says and of which state, so an operator that was killed before
+it had written the status does not say it twice.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from lumen_manifest.names import FIELD_MANAGER, digest_of
+from lumen_operator.decide import EventNote
+from lumen_operator.kinds import EVENTS, Kind
+
+NOTE_MAX_BYTES = 1024
+NAME_MAX = 200
+CLUSTER_SCOPED_IN = "default"
+"""Where events about objects without a namespace must be."""
+
+
+def event_about(
+    kind: Kind, raw: Mapping[str, Any], note: EventNote, instance: str, now: datetime
+) -> dict[str, Any]:
+    """Write the Event object for a note about an object; `instance` is the operator's name."""
+    metadata = raw["metadata"]
+    namespace = metadata.get("namespace", "")
+    said = (metadata["uid"], metadata.get("resourceVersion", ""), note.reason.value, note.message)
+    regarding = {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "resourceVersion": metadata.get("resourceVersion", ""),
+    }
+    if namespace:
+        regarding["namespace"] = namespace
+    return {
+        "apiVersion": EVENTS.api_version,
+        "kind": EVENTS.kind,
+        "metadata": {
+            "name": f"{metadata['name'][:NAME_MAX].rstrip('-.')}.{digest_of(said, 16)}",
+            "namespace": namespace or CLUSTER_SCOPED_IN,
+        },
+        "eventTime": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "reportingController": f"lumen.dev/{FIELD_MANAGER}",
+        "reportingInstance": instance[:128],
+        "action": "Reconcile",
+        "reason": note.reason.value,
+        "type": note.type,
+        "note": _cut(note.message),
+        "regarding": regarding,
+    }
+
+
+def _cut(text: str) -> str:
+    """Shorten to what the API takes, at a character and not at a byte."""
+    cut = text.encode()[:NOTE_MAX_BYTES].decode(errors="ignore")
+    return cut if cut == text else f"{cut[:-3]}..."

@@ -1,0 +1,151 @@
+"""What the process that holds the Lease does: watch, fill the cache, audit, ask pods, reconcile.
+
+All of it ends together, and the process with it: when the Lease is lost, when a watch cannot go
+on, or when it is cancelled. The next process begins from what it observes.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import kopf
+import structlog
+
+from lumen_operator import raw_objects
+from lumen_operator.audit import Audit
+from lumen_operator.cache import Cache
+from lumen_operator.cluster import Cluster
+from lumen_operator.connection import Connection
+from lumen_operator.election import Election, Fenced
+from lumen_operator.errors import ApiError, LeaseLost
+from lumen_operator.handlers import Feed, registry_of, watching_settings
+from lumen_operator.kinds import POOLS, SERVICES, WATCHED_KINDS, Key
+from lumen_operator.liveness import Liveness, queue_too_old
+from lumen_operator.metrics import Condition, Metrics
+from lumen_operator.pods import PodReports
+from lumen_operator.reconcile import Reconciler
+from lumen_operator.settings import Settings
+from lumen_operator.workqueue import Workqueue
+
+LEASE_LOST = 3
+LIST_AGAIN_S = 5.0
+REST_S = 1.0
+"""A rollout changes a service's objects many times in a second; its status says so once."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What leading needs of the process around it; kopf takes the signals, which are regained."""
+
+    settings: Settings
+    connection: Connection
+    election: Election
+    liveness: Liveness
+    metrics: Metrics
+    regain_signals: Callable[[], None]
+
+
+class Leading:
+    """The work of the one operator that leads."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+        self._settings = settings = outside.settings
+        self._metrics = outside.metrics
+        self._cache = Cache()
+        self._cluster = Cluster(
+            Fenced(outside.connection, outside.election.leads), settings.watch_namespace
+        )
+        self._queue: Workqueue[Key] = Workqueue(self._reconcile, outside.metrics, rest_s=REST_S)
+        self._reports = PodReports(self._queue.add)
+        self._feed = Feed(self._cache, self._queue.add, outside.metrics)
+        self._audit = Audit(
+            self._cluster, self._cache, self._feed.gone, outside.metrics, settings.audit_s
+        )
+        self._feed.on_relist(self._audit.soon)
+        self._reconciler = Reconciler(
+            settings, self._cache, self._cluster, self._reports, outside.metrics
+        )
+        self._show()
+
+    async def live(self) -> None:
+        """Lead, as soon as the Lease is ours, until cancelled; the process ends when it is lost."""
+        await self._outside.election.acquire()
+        self._metrics.leads(True)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hold())
+            await self._wait_for_kinds()
+            group.create_task(self._watch())
+            await self._audit.filled(self._feed.arrived)
+            log.info("working", objects=sum(size for _, size in self._cache.sizes()))
+            for pool in self._settings.pools:
+                self._queue.add(Key("pool", "", pool.name))
+            group.create_task(self._queue.run(self._settings.workers))
+            group.create_task(self._audit.run())
+            group.create_task(self._reports.run())
+
+    async def _reconcile(self, key: Key) -> float | None:
+        again_s = await self._reconciler.service_or_pool(key)
+        if again_s is None:
+            self._queue.forget(key)
+        return again_s
+
+    async def _hold(self) -> None:
+        """Hold the Lease; the process ends at once when it is lost, whatever else hangs."""
+        try:
+            await self._outside.election.hold()
+        except LeaseLost as error:
+            log.error("the Lease is lost", why=str(error))  # noqa: TRY400 - no fault of ours
+            os._exit(LEASE_LOST)
+
+    async def _wait_for_kinds(self) -> None:
+        """Wait until every kind can be listed: kopf looks for kinds once, and keeps quiet."""
+        for kind in WATCHED_KINDS:
+            while True:
+                try:
+                    await self._cluster.try_list(kind)
+                    break
+                except ApiError as error:
+                    log.error("a kind cannot be watched", kind=kind.kind, why=str(error))  # noqa: TRY400 - says it all
+                    await asyncio.sleep(LIST_AGAIN_S)
+
+    async def _watch(self) -> None:
+        """Watch until cancelled; whatever ends it otherwise ends the process."""
+        before = asyncio.all_tasks()
+        namespace = self._settings.watch_namespace
+        tasks = await kopf.spawn_tasks(
+            registry=registry_of(self._feed, self._outside.connection),
+            settings=watching_settings(),
+            clusterwide=not namespace,
+            namespaces=[namespace] if namespace else [],
+        )
+        self._outside.regain_signals()
+        await kopf.run_tasks(tasks, ignored=before)
+        raise RuntimeError("the watches have ended")
+
+    def _show(self) -> None:
+        """Offer what can be seen from outside: health and figures."""
+        queue, metrics, liveness = self._queue, self._metrics, self._outside.liveness
+        liveness.require(queue_too_old(queue.oldest_s))
+        liveness.require(self._audit.problem)
+        metrics.watch("lumen_operator_queue_depth", "Keys that wait.", queue.depth)
+        metrics.watch("lumen_operator_queue_failing", "Keys that failed last time.", queue.failing)
+        metrics.watch(
+            "lumen_operator_queue_oldest_seconds", "How long the oldest waits.", queue.oldest_s
+        )
+        metrics.count_conditions(self._conditions)
+
+    def _conditions(self) -> Mapping[Condition, int]:
+        """Count the conditions of all services and pools; called in the server's thread."""
+        found: Counter[Condition] = Counter()
+        for kind in (SERVICES, POOLS):
+            for raw in self._cache.all(kind):
+                status = raw_objects.mapping(raw, "status")
+                for each in raw_objects.items(status, "conditions"):
+                    words = (raw_objects.text(each, name) for name in ("type", "status", "reason"))
+                    found[(kind.kind, *words)] += 1  # type: ignore[index]
+        return found

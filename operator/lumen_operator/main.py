@@ -1,0 +1,59 @@
+"""The operator as a process: settings from the environment, logs, a loop, an exit code.
+
+The life inside the loop is `running`'s.
+"""
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from lumen_operator.errors import SettingsError
+from lumen_operator.running import Running
+from lumen_operator.settings import Settings
+from lumen_wire import logs
+
+FAILED = 1
+USAGE = 2
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Operate until SIGTERM.
+
+    Ends the process with 0, 1 when it cannot go on, 2 for bad settings, 3 when the Lease is lost.
+    """
+    try:
+        settings = Settings.from_environment()
+        logs.configure(settings.log_format, settings.log_level)
+    except (SettingsError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(USAGE)
+    try:
+        run(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(USAGE)
+    except OSError as error:
+        log.error("operator cannot start", why=str(error))  # noqa: TRY400 - the message says it all
+        sys.exit(FAILED)
+
+
+def run(settings: Settings) -> None:
+    """Operate until a signal ends it."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(Running(settings).live())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's where it is installed: it is quicker and changes nothing else."""
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
+            "uvloop"
+        ).new_event_loop
+    except ModuleNotFoundError:
+        return None
+    return factory

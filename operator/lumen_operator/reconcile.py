@@ -1,0 +1,147 @@
+"""One key, reconciled: gather what is known, decide, apply it, report it. Level-triggered.
+
+It never asks what the event was, remembers nothing, and may run twice at once. What the API server
+answers to a write goes into the cache at once, so that the next decision already knows of it.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from lumen_operator.cache import Cache
+from lumen_operator.cluster import KIND_OF_PLURAL, Cluster
+from lumen_operator.decide import (
+    Decision,
+    EventNote,
+    decide_default_pools,
+    decide_pool,
+    decide_service,
+)
+from lumen_operator.errors import ApiError
+from lumen_operator.events import event_about
+from lumen_operator.kinds import EVENTS, POOLS, SERVICES, Key, Kind, kind_of
+from lumen_operator.metrics import Metrics
+from lumen_operator.observe import gather_pool, gather_service
+from lumen_operator.pods import PodReports
+from lumen_operator.settings import Settings
+
+Raw = Mapping[str, Any]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """What a reconcile needs; call `service_or_pool` with a key of the queue."""
+
+    settings: Settings
+    cache: Cache
+    cluster: Cluster
+    reports: PodReports
+    metrics: Metrics
+
+    async def service_or_pool(self, key: Key) -> float | None:
+        """Bring one service or pool nearer to what it asks for; return when to look again.
+
+        Raises:
+            ApiError: a write failed; what was decided is decided again at the next try.
+
+        """
+        return await (self._service(key) if key.kind == "service" else self._pool(key))
+
+    async def _service(self, key: Key) -> float | None:
+        now = datetime.now(UTC)
+        observed = gather_service(self.cache, self.reports.newest, key, now)
+        if observed is None:
+            self.reports.ask(key, ())
+            return None
+        decision = decide_service(observed, self.settings.context, now)
+        living = [pod.uid for pod in observed.pods]
+        self.reports.ask(key, decision.poll, living)
+        await self._carry_out(SERVICES, observed.raw, decision)
+        return self._again(decision)
+
+    async def _pool(self, key: Key) -> float | None:
+        observed = gather_pool(self.cache, key)
+        if observed is None:
+            return await self._missing_pool(key)
+        decision = decide_pool(observed, datetime.now(UTC))
+        await self._carry_out(POOLS, observed.raw, decision)
+        return self._again(decision)
+
+    async def _missing_pool(self, key: Key) -> float | None:
+        """Create a default pool where it is missing; one that is being deleted is still there."""
+        existing = [key.name] if self.cache.get(POOLS, "", key.name) is not None else []
+        wanted = [pool for pool in self.settings.pools if pool.name == key.name]
+        for manifest in decide_default_pools(existing, wanted):
+            await self._create(POOLS, manifest)
+        return None
+
+    def _again(self, decision: Decision) -> float:
+        """Return when to look again though nothing happens, spread so that not all do at once."""
+        resync_s = self.settings.resync_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads work
+        return resync_s if decision.again_in_s is None else min(decision.again_in_s, resync_s)
+
+    async def _carry_out(self, kind: Kind, raw: Raw, decision: Decision) -> None:
+        """Write what was decided; the status is written too when children cannot be.
+
+        Raises:
+            ApiError: the first failure.
+
+        """
+        failed: ApiError | None = None
+        try:
+            await self._write(decision)
+        except ApiError as error:
+            failed = error
+        await self._report(kind, raw, decision)
+        if failed is not None:
+            raise failed
+
+    async def _write(self, decision: Decision) -> None:
+        """Apply and delete children; nothing follows a failure: pods need what comes first."""
+        for manifest in decision.apply:
+            await self._apply(manifest)
+        for ref in decision.delete:
+            start = monotonic()
+            await self.cluster.delete(ref)
+            self.metrics.wrote(KIND_OF_PLURAL[ref.plural], "delete", monotonic() - start)
+
+    async def _report(self, kind: Kind, raw: Raw, decision: Decision) -> None:
+        """Post the transitions, then write the status that remembers them."""
+        await self._post(kind, raw, decision.events)
+        if decision.status is not None:
+            start = monotonic()
+            stored = await self.cluster.write_status(kind, raw, decision.status)
+            self.metrics.wrote(kind, "status", monotonic() - start)
+            self._learn(kind, stored)
+
+    async def _apply(self, manifest: Raw) -> None:
+        kind, start = kind_of(manifest), monotonic()
+        stored = await self.cluster.apply(manifest)
+        self.metrics.wrote(kind, "apply", monotonic() - start)
+        if not self._learn(kind, stored):
+            self.metrics.wrote_in_vain(kind)
+
+    async def _create(self, kind: Kind, manifest: Raw) -> None:
+        start = monotonic()
+        await self.cluster.create(kind, manifest)
+        self.metrics.wrote(kind, "create", monotonic() - start)
+
+    async def _post(self, kind: Kind, raw: Raw, notes: Sequence[EventNote]) -> None:
+        """Post events, best effort: a missing one must not keep the status from being written."""
+        for note in notes:
+            event = event_about(kind, raw, note, self.settings.identity, datetime.now(UTC))
+            try:
+                await self._create(EVENTS, event)
+            except ApiError as error:
+                log.warning("an event could not be posted", why=str(error))
+
+    def _learn(self, kind: Kind, stored: Raw | None) -> bool:
+        """Keep what a write was answered with; return whether it changed anything."""
+        return stored is None or self.cache.put(kind, stored) is not None

@@ -1,0 +1,76 @@
+"""The operator's life inside the event loop: health first, then the election, work, and the end."""
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+
+import structlog
+
+from lumen_operator.connection import Connection, find_server
+from lumen_operator.election import Election, LeaseName
+from lumen_operator.leading import Leading, Outside
+from lumen_operator.liveness import Liveness, serve
+from lumen_operator.metrics import Metrics
+from lumen_operator.settings import Settings
+from lumen_wire.http_status import start_http_status
+
+STOP_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Running:
+    """One operator process; `live` is its whole life."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = asyncio.Event()
+
+    async def live(self) -> None:
+        """Stand by, lead, and end at SIGTERM with the Lease given back.
+
+        Raises:
+            SettingsError: there is no way to the API server.
+            OSError: a port is taken.
+            ExceptionGroup: something without which there is no leading has failed.
+
+        """
+        settings, metrics = self._settings, Metrics()
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(Connection(await find_server()))
+            lease = LeaseName(settings.namespace, settings.lease_name, settings.identity)
+            election = Election(connection, lease)
+            liveness = Liveness(lambda: election.asked)
+            outside = Outside(settings, connection, election, liveness, metrics, self._on_signals)
+            leading = Leading(outside)
+            stack.enter_context(serve(settings.bind, settings.health_port, liveness))
+            pages = {"/metrics": metrics.page}
+            stack.enter_context(start_http_status(settings.bind, settings.metrics_port, pages))
+            self._on_signals()
+            stack.push_async_callback(election.release)
+            async with asyncio.TaskGroup() as group:
+                beating = group.create_task(liveness.beat())
+                life = group.create_task(leading.live())
+                await self._until_over(life)
+                beating.cancel()
+        log.info("stopped")
+
+    async def _until_over(self, life: asyncio.Task[None]) -> None:
+        """Wait for SIGTERM, or for the life to fail; then end it."""
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        life.cancel()
+        await asyncio.wait({life}, timeout=STOP_S)
+
+    def _on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+
+    def _stop(self, number: signal.Signals) -> None:
+        if self._stopping.is_set():
+            os._exit(128 + number)
+        log.info("stopping", signal=number.name)
+        self._stopping.set()
