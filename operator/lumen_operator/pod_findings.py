@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.names import PREPARE_CONTAINER, RESOURCES_CONTAINER
+from lumen_manifest.names import CACHE_DIR, PREPARE_CONTAINER, RESOURCES_CONTAINER
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.pod_reports import named_failure, parse_termination, progress_of
+from lumen_manifest.pod_reports import Failure, named_failure, parse_termination, progress_of
 from lumen_operator.findings import Finding, condition_of, find
 from lumen_operator.observe import Observed
 from lumen_operator.scheduling import volume_not_bound, why_unscheduled
@@ -114,7 +114,7 @@ def _why_failed(case: Case, pod: PodView, container: ContainerView, run: Ended) 
             condition,
             reason,
             named.message,
-            remedy=named.remedy or reason.remedy(file=named.file, service=case.service.name),
+            remedy=named.remedy or reason.remedy(**_facts(case, pod, named)),
             final=named.final and container.restarts >= RETRIED,
         )
     if run.reason in START_REASONS or run.reason == "ContainerCannotRun":
@@ -123,6 +123,20 @@ def _why_failed(case: Case, pod: PodView, container: ContainerView, run: Ended) 
         said = f"Container {container.name} of pod {pod.name} needed more memory than its limit."
         return find(AVAILABLE, Reason.OUT_OF_MEMORY, said)
     return _unnamed(case, pod, container, run)
+
+
+def _facts(case: Case, pod: PodView, named: Failure) -> dict[str, str]:
+    """Gather what a reason's own remedy asks for, where the process gave none."""
+    model = case.service.spec.model
+    return {
+        "file": named.file or "the file",
+        "path": named.file or CACHE_DIR,
+        "source": model.source.uri or f"{model.name}'s repository",
+        "package": f"the package of {model.runtime}",
+        "missing": "space on the cache's volume",
+        "node": pod.node or "the node",
+        "service": case.service.name,
+    }
 
 
 def _unnamed(case: Case, pod: PodView, container: ContainerView, run: Ended) -> Finding:

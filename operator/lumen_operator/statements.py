@@ -45,6 +45,8 @@ def service_statements(
     observed: Observed, rollout: Rollout, problem: Finding | None
 ) -> dict[ConditionType, Statement]:
     """State all of a service that runs here; `problem` is what is wrong with its spec."""
+    if problem is None and not any(pod.serves for pod in observed.pods):
+        problem = next((f for f in rollout.findings if f.condition is ConditionType.ACCEPTED), None)
     found = {
         ConditionType.ACCEPTED: fails(problem) if problem else holds(Reason.ACCEPTED),
         **_of_pods(observed, rollout),
