@@ -229,6 +229,11 @@ class Directory:
         recent = time.monotonic() - linger_s
         return any(pods.ready_pods or pods.last_ready > recent for pods in self.services)
 
+    def settled(self) -> bool:
+        """Tell whether routes are known, and every pod that they name was asked once."""
+        known = self.routes is not None
+        return known and all(pod.asked for pods in self.services for pod in pods.pods)
+
     def _start(self, pod: Pod) -> None:
         self._watches[pod] = self._tasks.create_task(pod.watch())
 

@@ -76,6 +76,7 @@ class Pod:
         self.pushback_until = 0.0
         self.epoch = 0
         self.learnt: Learnt | None = None
+        self.asked = False
         self._family = family
         self._tell = tell
         self._ejections = 0
@@ -138,7 +139,9 @@ class Pod:
                 except grpc.aio.AioRpcError as error:
                     log.debug("pod does not answer", pod=self.address, code=error.code().name)
                     learnt = None
+                self.asked = True
                 if learnt is None:
+                    self._tell_first_failure(failures)
                     failures += 1
                     continue
                 failures = 0
@@ -193,6 +196,11 @@ class Pod:
             await self._channel.wait_for_state_change(state)
         if state is ready:
             await self._channel.wait_for_state_change(ready)
+
+    def _tell_first_failure(self, failures: int) -> None:
+        """Say that this pod will not be ready soon: whoever waits for all need not wait for it."""
+        if failures == 0:
+            self._tell()
 
     def _lose(self) -> None:
         if self.learnt is not None:

@@ -30,6 +30,12 @@ from lumen_wire.processes import terminate_on_signal
 from lumen_wire.stream import StreamOptions
 
 NOT_YET: Final = "No service is ready yet; try again in a moment."
+ROUTING: Final = "routing"
+"""The health name that a readiness probe asks for: this router knows what any other would know.
+
+Unlike `home_native.v1.Inference` it does not wait for a service: a router of an empty namespace is
+ready, and says itself what is missing.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +92,7 @@ class Running:
         self._metrics.watch(status_page.figures(self._directory, self._room, self._budget))
         http = stack.enter_context(start_http_status(settings.bind, settings.metrics_port, pages))
         await self._board.set_loading(NOT_YET)
+        await self._board.show(ROUTING, serving=False)
         main = build_server(self._servicer(), self._board)
         health = build_health_server(self._board)
         ports = Ports(
@@ -116,11 +123,16 @@ class Running:
         async for routes in self._source.watch():
             self._directory.apply(routes)
             self._metrics.keep_only(service.name for service in routes.services)
+            self._news.set()
             log.info("routes changed", services=[service.name for service in routes.services])
 
     async def _be_ready(self) -> None:
         """Show on the health board whether a service is ready, or was a moment ago."""
+        settled = False
         while True:
+            if not settled and self._directory.settled():
+                settled = True
+                await self._board.show(ROUTING, serving=True)
             ready = self._directory.any_ready()
             if ready != (self._board.phase is Phase.SERVING):
                 log.info("router ready" if ready else "router not ready")
@@ -138,6 +150,7 @@ class Running:
         settings = self._settings
         log.info("router drains", delay_s=settings.drain_delay_s, grace_s=settings.grace_s)
         await self._board.set_stopping()
+        await self._board.show(ROUTING, serving=False)
         await asyncio.sleep(settings.drain_delay_s)
         self._drain.begin()
         # Health goes last: probes must not fail while calls are being answered.

@@ -63,6 +63,10 @@ class HealthBoard:
         """Requests are taken."""
         await self._set(Phase.SERVING, "")
 
+    async def show(self, service: str, *, serving: bool) -> None:
+        """Show one more name beside the three, such as what a readiness probe asks for."""
+        await self.servicer.set(service, _SERVING if serving else _NOT_SERVING)
+
     async def set_stopping(self, reason: str = "") -> None:
         """No new requests are wanted; those that still come are the servicer's decision."""
         await self._set(Phase.STOPPING, reason)
