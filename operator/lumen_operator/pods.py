@@ -33,14 +33,15 @@ class _Asked:
     key: Key
     address: PodAddress
     due: float
-    every_s: float = EVERY_S
+    every_s: float
 
 
 class PodReports:
     """The newest report of every pod; entries go with the decision that no longer names them."""
 
-    def __init__(self, tell: Callable[[Key], None]) -> None:
+    def __init__(self, tell: Callable[[Key], None], every_s: float = EVERY_S) -> None:
         self._tell = tell
+        self._every_s = every_s
         self._asked: dict[str, _Asked] = {}
         self._of_key: dict[Key, frozenset[str]] = {}
         self._reports: dict[str, PodReport] = {}
@@ -60,7 +61,8 @@ class PodReports:
         for uid, address in wanted.items():
             asked = self._asked.get(uid)
             if asked is None or asked.address != address:
-                self._asked[uid] = _Asked(key, address, asyncio.get_running_loop().time())
+                now = asyncio.get_running_loop().time()
+                self._asked[uid] = _Asked(key, address, now, self._every_s)
                 self._changed.set()
         known = frozenset(wanted) | (frozenset(living) & self._reports.keys())
         for uid in self._of_key.get(key, frozenset()) - frozenset(wanted):
@@ -111,7 +113,7 @@ class PodReports:
         if document is None:
             asked.every_s = min(2 * asked.every_s, AT_MOST_EVERY_S)
             return
-        asked.every_s = EVERY_S
+        asked.every_s = self._every_s
         address, before = asked.address, self._reports.get(asked.address.uid)
         report = PodReport(address.uid, address.container, document, datetime.now(UTC))
         self._reports[address.uid] = report

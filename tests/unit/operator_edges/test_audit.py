@@ -1,0 +1,201 @@
+import asyncio
+
+import pytest
+import virtual_time
+
+from lumen_operator.audit import Audit
+from lumen_operator.cache import Cache, version_of
+from lumen_operator.errors import ServerAway
+from lumen_operator.kinds import PODS, SERVICES, WATCHED_KINDS
+
+
+def an_object(name, uid="", version="1"):
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "team",
+            "uid": uid or f"u-{name}",
+            "resourceVersion": version,
+        }
+    }
+
+
+class World:
+    """What there is (by kind), what the watches said, and what the audit did about it."""
+
+    def __init__(self):
+        self.there = {kind: {} for kind in WATCHED_KINDS}
+        self.cache = Cache()
+        self.purged = []
+        self.mismatches = 0
+        self.listings = []
+        self.away = 0
+        self.audit = Audit(self, self.cache, self.purge, self, every_s=300)
+
+    def has(self, kind, *objects):
+        self.there[kind] = {("team", raw["metadata"]["name"]): version_of(raw) for raw in objects}
+
+    def told(self, kind, *objects):
+        for raw in objects:
+            self.cache.put(kind, raw)
+
+    async def list_metadata(self, kind):
+        self.listings.append((kind, virtual_time.clock()))
+        await asyncio.sleep(0.01)
+        if self.away:
+            self.away -= 1
+            raise ServerAway("503")
+        return dict(self.there[kind])
+
+    def purge(self, kind, name, uid):
+        self.purged.append((kind, name[1], uid))
+        self.cache.drop(kind, name, uid)
+
+    def mismatched(self, kind, objects):
+        self.mismatches += objects
+
+
+def test_what_is_gone_unnoticed_is_purged_and_counted():
+    async def story():
+        world = World()
+        world.told(PODS, an_object("stays"), an_object("gone"))
+        world.has(PODS, an_object("stays"))
+        await world.audit.audit(PODS)
+
+        assert world.purged == [(PODS, "gone", "u-gone")]
+        assert world.mismatches == 1
+        assert world.audit.problem() == ""
+
+    virtual_time.run(story())
+
+
+def test_a_predecessor_is_purged_though_its_name_is_there_again():
+    async def story():
+        world = World()
+        world.told(PODS, an_object("pod", uid="first"))
+        world.has(PODS, an_object("pod", uid="second"))
+        await world.audit.audit(PODS)
+
+        assert world.purged == [(PODS, "pod", "first")]
+
+    virtual_time.run(story())
+
+
+def test_an_object_that_came_during_the_listing_is_left_alone():
+    async def story():
+        world = World()
+        listing = asyncio.create_task(world.audit.audit(PODS))
+        await asyncio.sleep(0.001)
+        world.told(PODS, an_object("new"))
+        await listing
+
+        assert world.purged == []
+
+    virtual_time.run(story())
+
+
+@pytest.mark.parametrize("told", [(), (an_object("clip", version="3"),)])
+def test_a_watch_that_tells_nothing_for_long_is_a_problem_and_one_that_lags_is_none(told):
+    async def story():
+        world = World()
+        world.told(SERVICES, *told)
+        world.has(SERVICES, an_object("clip", version="7"))
+        running = asyncio.create_task(world.audit.run())
+        await asyncio.sleep(60)
+        assert world.audit.problem() == ""
+
+        await asyncio.sleep(90)
+        assert world.audit.problem() == "the watches of lumenmodelservices differ from the cluster"
+        assert world.mismatches == 1
+
+        world.told(SERVICES, an_object("clip", version="7"))
+        await asyncio.sleep(30)
+        assert world.audit.problem() == ""
+        running.cancel()
+
+    virtual_time.run(story())
+
+
+def test_an_object_that_changes_all_the_time_is_no_problem_while_the_watch_follows():
+    async def story():
+        world = World()
+        running = asyncio.create_task(world.audit.run())
+        for version in range(1, 200):
+            world.has(SERVICES, an_object("clip", version=str(version)))
+            await asyncio.sleep(5)
+            world.told(SERVICES, an_object("clip", version=str(version)))
+
+        assert world.audit.problem() == ""
+        assert world.mismatches == 0
+        running.cancel()
+
+    virtual_time.run(story())
+
+
+def test_every_kind_is_listed_every_five_minutes_and_a_relisted_one_soon():
+    async def story():
+        world = World()
+        running = asyncio.create_task(world.audit.run())
+        await asyncio.sleep(610)
+        counts = [sum(each == kind for each, _ in world.listings) for kind in WATCHED_KINDS]
+        assert counts == [3] * len(WATCHED_KINDS)
+
+        world.listings.clear()
+        world.audit.soon(PODS)
+        await asyncio.sleep(2)
+        assert [kind for kind, _ in world.listings] == [PODS]
+        running.cancel()
+
+    virtual_time.run(story())
+
+
+def test_an_api_server_that_is_away_is_asked_again():
+    async def story():
+        world = World()
+        world.told(PODS, an_object("gone"))
+        world.away = 1000
+        running = asyncio.create_task(world.audit.run())
+        await asyncio.sleep(100)
+        assert world.purged == []
+        world.away = 0
+        await asyncio.sleep(30)
+
+        assert world.purged == [(PODS, "gone", "u-gone")]
+        running.cancel()
+
+    virtual_time.run(story())
+
+
+def test_work_begins_only_when_the_watches_have_told_of_everything():
+    async def story():
+        world = World()
+        arrived = asyncio.Event()
+        pods = [an_object(f"pod-{n}") for n in range(50)]
+        world.has(PODS, *pods)
+        world.away = 3
+        filled = asyncio.create_task(world.audit.filled(arrived))
+        for pod in pods[:-1]:
+            world.told(PODS, pod)
+            arrived.set()
+            await asyncio.sleep(0.1)
+        assert not filled.done()
+
+        world.told(PODS, pods[-1])
+        arrived.set()
+        async with asyncio.timeout(60):
+            await filled
+
+    virtual_time.run(story())
+
+
+def test_an_object_that_went_before_the_watch_began_does_not_hold_the_start():
+    async def story():
+        world = World()
+        world.has(PODS, an_object("short-lived"))
+        filled = asyncio.create_task(world.audit.filled(asyncio.Event()))
+        await asyncio.sleep(1)
+        world.has(PODS)
+        async with asyncio.timeout(30):
+            await filled
+
+    virtual_time.run(story())

@@ -1,0 +1,77 @@
+import pytest
+
+from lumen_operator.cache import Cache
+from lumen_operator.handlers import Feed, watching_settings
+from lumen_operator.kinds import DEPLOYMENTS, NODES, PODS, SERVICES, Key
+from lumen_operator.metrics import Metrics
+
+CLIP = Key("service", "team", "clip")
+
+
+def a_child(name="clip-stable", version="1", uid="u1"):
+    labels = {"lumen.dev/service": "clip"}
+    metadata = {"name": name, "namespace": "team", "uid": uid, "labels": labels}
+    return {"metadata": {**metadata, "resourceVersion": version}}
+
+
+class World:
+    def __init__(self):
+        self.cache = Cache()
+        self.keys = []
+        self.relisted = []
+        self.feed = Feed(self.cache, self.keys.append, Metrics())
+        self.feed.on_relist(self.relisted.append)
+
+    def hears(self, type_, raw, kind=DEPLOYMENTS):
+        self.feed.heard(kind, {"type": type_, "object": raw})
+
+
+@pytest.fixture
+async def world():
+    return World()
+
+
+async def test_an_event_is_kept_and_its_service_is_added(world):
+    world.hears("ADDED", a_child())
+
+    assert world.cache.get(DEPLOYMENTS, "team", "clip-stable") == a_child()
+    assert world.keys == [CLIP]
+    assert world.feed.arrived.is_set()
+
+
+async def test_the_echo_of_a_write_is_no_work(world):
+    world.cache.put(DEPLOYMENTS, a_child(version="5"))
+    world.hears("MODIFIED", a_child(version="5"))
+
+    assert world.keys == []
+
+
+async def test_a_deletion_is_kept_and_its_service_is_added(world):
+    world.hears("ADDED", a_child())
+    world.hears("DELETED", a_child(version="2"))
+
+    assert world.cache.get(DEPLOYMENTS, "team", "clip-stable") is None
+    assert world.keys == [CLIP, CLIP]
+
+
+async def test_a_listing_of_what_was_known_is_a_relist_and_the_first_one_is_none(world):
+    world.hears(None, a_child())
+    assert world.relisted == []
+    world.hears(None, a_child(version="2"))
+
+    assert world.relisted == [DEPLOYMENTS]
+
+
+async def test_kopf_only_watches_and_only_what_is_labelled_where_there_is_much():
+    settings = watching_settings()
+    selectors = settings.watching.label_selectors
+
+    assert settings.scanning.disabled
+    assert settings.peering.standalone
+    assert not settings.posting.enabled
+    assert selectors[PODS.group, PODS.version, PODS.plural] == "lumen.dev/service"
+    for kind in (NODES, SERVICES):
+        assert (kind.group, kind.version, kind.plural) not in selectors
+    assert settings.watching.inactivity_timeout == 70
+    first = iter(settings.networking.error_backoffs)
+    assert [next(first) for _ in range(100)][-1] == 10

@@ -1,0 +1,199 @@
+import asyncio
+
+import pytest
+
+from lumen_operator.cache import Cache
+from lumen_operator.cluster import Cluster
+from lumen_operator.errors import Clash, Forbidden, ServerAway
+from lumen_operator.kinds import POOLS, SERVICES, Key
+from lumen_operator.metrics import Metrics
+from lumen_operator.pods import PodReports
+from lumen_operator.reconcile import Reconciler
+from lumen_operator.settings import Settings
+
+CLIP = Key("service", "team", "clip")
+CPU = Key("pool", "", "cpu")
+SPEC = {"family": "clip", "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"}, "pool": "cpu"}
+
+
+class ApiServer:
+    """Stores what is applied, counts versions, and refuses what the test says."""
+
+    def __init__(self):
+        self.made = []
+        self.version = 100
+        self.refuse = {}
+
+    async def ask(self, request):
+        self.made.append(request)
+        for part, error in self.refuse.items():
+            if part in request.path:
+                raise error
+        self.version += 1
+        metadata = {**request.body["metadata"], "resourceVersion": str(self.version)}
+        metadata.setdefault("uid", f"u-{metadata.get('name')}")
+        return {**request.body, "metadata": metadata}
+
+    async def call(self, request):
+        await self.ask(request)
+        return b"{}"
+
+    def paths(self):
+        return [request.path.rsplit("/", 2)[1:] for request in self.made]
+
+
+class World:
+    def __init__(self):
+        self.server = ApiServer()
+        self.cache = Cache()
+        self.metrics = Metrics()
+        self.reconciler = Reconciler(
+            Settings.from_environment({"LUMEN_POD_NAME": "operator"}),
+            self.cache,
+            Cluster(self.server),
+            PodReports(lambda key: None),
+            self.metrics,
+        )
+
+    async def reconcile(self, key=CLIP):
+        return await self.reconciler.service_or_pool(key)
+
+    def has_service(self, **spec):
+        metadata = {"name": "clip", "namespace": "team", "uid": "u1", "generation": 1}
+        raw = {"metadata": {**metadata, "resourceVersion": "5"}, "spec": {**SPEC, **spec}}
+        self.cache.put(SERVICES, raw | _kind("LumenModelService"))
+
+    def has_pool(self):
+        metadata = {"name": "cpu", "uid": "u2", "generation": 1, "resourceVersion": "6"}
+        raw = {"metadata": metadata, "spec": {"accelerator": "cpu"}}
+        self.cache.put(POOLS, raw | _kind("LumenNodePool"))
+
+    def kinds_written(self):
+        return [(r.body or {}).get("kind") for r in self.server.made]
+
+    def figure(self, name):
+        _, page = self.metrics.page()
+        lines = [line for line in page.decode().splitlines() if line.startswith(name)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+def _kind(kind):
+    return {"apiVersion": "lumen.dev/v1alpha1", "kind": kind}
+
+
+@pytest.fixture
+async def world():
+    found = World()
+    found.has_pool()
+    found.has_service()
+    return found
+
+
+async def test_children_come_before_the_pods_that_need_them_and_the_status_last(world):
+    assert await world.reconcile()
+    kinds = world.kinds_written()
+
+    assert kinds[:5] == [
+        "ControllerRevision",
+        "ConfigMap",
+        "NetworkPolicy",
+        "Service",
+        "Deployment",
+    ]
+    assert kinds[-1] == "LumenModelService"
+    assert "Event" in kinds
+
+
+async def test_nothing_is_applied_twice_though_no_watch_has_told_of_it_yet(world):
+    await world.reconcile()
+    world.server.made.clear()
+    await world.reconcile()
+    assert set(world.kinds_written()) <= {"LumenModelService", "Event"}
+
+    world.server.made.clear()
+    await world.reconcile()
+    assert world.kinds_written() == []
+
+
+async def test_a_child_that_is_refused_stops_what_follows_and_the_status_is_written_still(world):
+    world.server.refuse["/configmaps"] = Forbidden("no", status=403)
+    with pytest.raises(Forbidden):
+        await world.reconcile()
+    kinds = world.kinds_written()
+
+    assert "Deployment" not in kinds
+    assert kinds[-1] == "LumenModelService"
+
+
+async def test_an_event_that_cannot_be_posted_does_not_keep_the_status_from_being_written(world):
+    world.server.refuse["/events"] = ServerAway("503", status=503)
+    await world.reconcile()
+
+    assert world.kinds_written()[-1] == "LumenModelService"
+
+
+async def test_a_spec_that_cannot_be_used_gets_a_status_and_no_children(world):
+    world.has_service(family="nonsense")
+    world.cache.put(
+        SERVICES,
+        {
+            **_kind("LumenModelService"),
+            "metadata": {"name": "clip", "namespace": "team", "uid": "u9", "resourceVersion": "9"},
+            "spec": {"family": "nonsense"},
+        },
+    )
+    await world.reconcile()
+
+    assert set(world.kinds_written()) == {"LumenModelService", "Event"}
+    status = world.server.made[-1].body["status"]
+    assert status["conditions"][0]["reason"] == "InvalidSpec"
+
+
+async def test_a_service_that_is_gone_is_no_work(world):
+    assert await world.reconcile(Key("service", "team", "other")) is None
+    assert world.server.made == []
+
+
+async def test_a_missing_default_pool_is_created_and_another_pool_is_not(world):
+    world.cache.drop(POOLS, ("", "cpu"), "u2")
+    assert await world.reconcile(CPU) is None
+    assert world.kinds_written() == ["LumenNodePool"]
+
+    world.server.made.clear()
+    assert await world.reconcile(Key("pool", "", "mine")) is None
+    assert world.kinds_written() == []
+
+
+async def test_a_pool_that_somebody_made_meanwhile_is_left_alone(world):
+    world.cache.drop(POOLS, ("", "cpu"), "u2")
+    world.server.refuse["/lumennodepools"] = Clash("exists", status=409)
+
+    assert await world.reconcile(CPU) is None
+
+
+async def test_writes_are_counted_by_kind_and_verb(world):
+    await world.reconcile()
+
+    assert world.figure('lumen_operator_writes_total{kind="Deployment",verb="apply"}') == 1
+    assert world.figure('lumen_operator_writes_total{kind="LumenModelService",verb="status"}') == 1
+
+
+async def test_an_apply_that_changed_nothing_is_counted_for_it_should_not_have_been_made(world):
+    await world.reconcile()
+    assert world.figure("lumen_operator_writes_in_vain_total") == 0
+
+    deployment = next(r.body for r in world.server.made if r.body["kind"] == "Deployment")
+    await world.reconciler._apply(deployment)
+    assert world.figure("lumen_operator_writes_in_vain_total") == 0
+    world.server.version -= 1
+    await world.reconciler._apply(deployment)
+    assert world.figure("lumen_operator_writes_in_vain_total") == 1
+
+
+async def test_two_reconciles_of_one_service_at_once_do_no_harm(world):
+    await asyncio.gather(world.reconcile(), world.reconcile())
+    await world.reconcile()
+    world.server.made.clear()
+    await world.reconcile()
+
+    assert world.kinds_written() == []
