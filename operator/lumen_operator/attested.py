@@ -6,24 +6,17 @@ It is kept in status while no server can be asked, since it was true of the pods
 from collections import Counter
 
 from lumen_manifest.model_service import ModelServiceStatus
-from lumen_manifest.names import SERVER_CONTAINER
 from lumen_manifest.pod_reports import Attestation, attestation_of, runtime_status
 from lumen_manifest.service_status import FilesStatus
 from lumen_operator.observe import Observed
-from lumen_operator.pins import space_of, verified_by
+from lumen_operator.pins import serving_page, space_of, verified_by
 from lumen_operator.rollout import Rollout
-
-SERVING = "serving"
 
 
 def attestation_from(observed: Observed, uid: str) -> Attestation | None:
     """Return what the server of a pod attested; None before it serves."""
-    report = observed.reports.get(uid)
-    if report is None or report.container != SERVER_CONTAINER:
-        return None
-    if report.document.get("phase") != SERVING:
-        return None
-    return attestation_of(report.document)
+    page = serving_page(observed, uid)
+    return attestation_of(page) if page else None
 
 
 def spokesman(observed: Observed, rollout: Rollout) -> Attestation | None:
@@ -55,7 +48,7 @@ def files_of(observed: Observed, rollout: Rollout) -> FilesStatus | None:
     if pinned is None:
         empty = FilesStatus(progress=rollout.progress)
         return empty if rollout.progress is not None else None
-    verified = (verified_by(pod) for pod in rollout.pods.fresh)
+    verified = (verified_by(observed, pod) for pod in rollout.pods.fresh)
     sizes = [each.file_bytes for each in verified if each and each.digest == pinned.digest]
     same = before.digest == pinned.digest
     return FilesStatus(
@@ -83,6 +76,6 @@ def space_to_serve(observed: Observed, rollout: Rollout) -> str:
 
 
 def _may_change(rollout: Rollout) -> bool:
-    """Return whether the target may bring another space: by leave, by a way back, or at first."""
+    """Return whether the target may bring another space: by leave, as stable, or at first."""
     allowed = rollout.target.service.spec.rollout.allow_reindex
-    return allowed or rollout.back is not None or not rollout.stable
+    return allowed or rollout.stable in {"", rollout.target.revision}

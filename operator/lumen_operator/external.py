@@ -6,11 +6,12 @@ from datetime import timedelta
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.names import SERVER_CONTAINER
-from lumen_manifest.pod_reports import Attestation
+from lumen_manifest.pod_reports import Attestation, files_status
 from lumen_manifest.service_status import FilesStatus, RouteStatus
 from lumen_operator.attested import attestation_from, with_attestation
 from lumen_operator.findings import Finding, find
 from lumen_operator.observe import Observed, external_uid
+from lumen_operator.pins import served_files
 from lumen_operator.statements import Statement, fails, holds, ready_of, unknown
 from lumen_operator.status import with_statements
 from lumen_operator.views import PodAddress
@@ -66,16 +67,8 @@ def _space(observed: Observed, service: LumenModelService, said: Attestation | N
 
 
 def _files(observed: Observed, said: Attestation | None) -> FilesStatus | None:
-    if said is None:
-        return observed.status.files
-    page = observed.reports[external_uid(observed.key)].document.get("files")
-    facts = page if isinstance(page, dict) else {}
-    size = facts.get("bytes")
-    return FilesStatus(
-        revision=str(facts.get("revision") or "")[:256],
-        digest=str(facts.get("digest") or "")[:256],
-        bytes=size if isinstance(size, int) and size >= 0 else 0,
-    )
+    files = served_files(observed, external_uid(observed.key)) if said is not None else None
+    return files_status(files) or observed.status.files
 
 
 def _route(address: str, status: ModelServiceStatus, space: str) -> RouteStatus:

@@ -6,14 +6,15 @@ from typing import Any
 
 from lumen_manifest.names import PINS_INFIX
 from lumen_manifest.render.children import render
-from lumen_manifest.render.config_map import pins_name_of
-from lumen_manifest.render.context import Images, Manifest, RenderContext
+from lumen_manifest.render.config_map import pins_config_map, pins_name_of
+from lumen_manifest.render.context import Images, Manifest, RenderContext, Rendering
 from lumen_manifest.render.controller_revision import controller_revision
 from lumen_operator import raw_objects
 from lumen_operator.contained import contained
 from lumen_operator.field_owners import has_leftovers
 from lumen_operator.kinds import CHILD_KINDS, Kind, Ref, kind_of
 from lumen_operator.observe import Observed
+from lumen_operator.pins import pinned_for
 from lumen_operator.revisions import number_of, outdated, restored
 from lumen_operator.rollout import Rollout
 
@@ -38,7 +39,7 @@ def render_children(
     """Render every child, in the order in which to apply."""
     target = rollout.target
     children = render(target.service, target.pool, context=_render_context(rollout, context))
-    return (*_revisions(observed, rollout), *children.all)
+    return (*_of_the_spec(observed, rollout), *children.all)
 
 
 def to_apply(observed: Observed, rendered: Collection[Manifest]) -> tuple[Manifest, ...]:
@@ -79,11 +80,21 @@ def _render_context(rollout: Rollout, context: OperatorContext) -> RenderContext
     )
 
 
-def _revisions(observed: Observed, rollout: Rollout) -> Iterator[Manifest]:
-    """Store the spec as it is now; the stable one was stored when it was new."""
+def _of_the_spec(observed: Observed, rollout: Rollout) -> Iterator[Manifest]:
+    """Render what belongs to the spec as it is now, whichever revision runs.
+
+    That is its revision, and what its first pod found if that pod has to go: the embedding space
+    that it would bring is known by it.
+    """
     service = observed.service
-    if service is not None:
-        yield controller_revision(service, number_of(observed.revisions, rollout.current))
+    if service is None:
+        return
+    yield controller_revision(service, number_of(observed.revisions, rollout.current))
+    if rollout.target.revision != rollout.current:
+        context = RenderContext(pinned=pinned_for(observed, service))
+        pins = pins_config_map(Rendering(service, rollout.target.pool, context))
+        if pins is not None and pins["metadata"]["name"] != pins_name_of(rollout.target.service):
+            yield pins
 
 
 def _differs(observed: Observed, manifest: Manifest) -> bool:

@@ -54,14 +54,16 @@ def last_progress(
 ) -> datetime | None:
     """Return from when a rollout's deadline runs.
 
-    That is its first pod, then each step of fetching and preparing and each pod that serves. Starts
-    that are repeated again and again, and pods that are evicted and made anew, are no progress.
+    That is its first pod (or when none could be made), then each step of fetching and preparing and
+    each pod that serves. Starts that are repeated again and again, and pods that are evicted and
+    made anew, are no progress.
     """
     waiting = [pod for pod in (*pods.evicted, *pods.fresh) if not pod.serves]
     begun = min((pod.created_at for pod in waiting if pod.created_at), default=None)
     served = (pod.changed_at for pod in pods.fresh if pod.serves)
-    if begun is None and (newest := newest_replica_set(observed)) is not None:
-        begun = newest.created_at
+    newest = newest_replica_set(observed)
+    if begun is None and newest is not None and newest.forbidden:
+        begun = newest.forbidden_since
     steps: list[datetime | None] = []
     if not pods.evicted:
         steady = [pod for pod in waiting if not _repeats(pod)]

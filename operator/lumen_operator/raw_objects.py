@@ -87,6 +87,7 @@ def read_replica_set(raw: Raw) -> ReplicaSetView:
         revision=text(mapping(mapping(template, "metadata"), "labels"), REVISION_LABEL),
         pins=_pins(pod),
         forbidden=_replica_failure(status),
+        forbidden_since=_replica_failure_since(status),
         created_at=moment(metadata, "creationTimestamp"),
         config_maps=_config_maps(pod),
     )
@@ -239,6 +240,12 @@ def _replica_failure(status: Raw) -> str:
         if text(each, "type") == "ReplicaFailure" and text(each, "status") == "True":
             return text(each, "message") or text(each, "reason") or "unknown"
     return ""
+
+
+def _replica_failure_since(status: Raw) -> datetime | None:
+    """Return since when pods cannot be created."""
+    failures = (c for c in items(status, "conditions") if text(c, "type") == "ReplicaFailure")
+    return latest(moment(each, "lastTransitionTime") for each in failures)
 
 
 def _pins(pod_spec: Raw) -> str:

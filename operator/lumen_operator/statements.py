@@ -82,7 +82,7 @@ def _of_pods(observed: Observed, rollout: Rollout) -> dict[ConditionType, Statem
             ),
         }
     return {
-        ConditionType.RESOURCES_READY: _resources(rollout),
+        ConditionType.RESOURCES_READY: _resources(observed, rollout),
         ConditionType.DEVICE_READY: _first(rollout, ConditionType.DEVICE_READY) or unknown(),
         ConditionType.AVAILABLE: _available(observed, rollout, wanted),
     }
@@ -106,11 +106,11 @@ def _device_of(observed: Observed, uid: str) -> str:
     return attestation_of(report.document).device if report is not None else ""
 
 
-def _resources(rollout: Rollout) -> Statement:
+def _resources(observed: Observed, rollout: Rollout) -> Statement:
     found = _first(rollout, ConditionType.RESOURCES_READY)
     if found is not None:
         return found
-    if any(verified_by(pod) is not None for pod in rollout.pods.fresh):
+    if any(verified_by(observed, pod) is not None for pod in rollout.pods.fresh):
         return holds(Reason.VERIFIED)
     return unknown()
 

@@ -134,6 +134,7 @@ class ReplicaSetView:
     revision: str
     pins: str
     forbidden: str
+    forbidden_since: datetime | None
     created_at: datetime | None
     config_maps: frozenset[str]
 
