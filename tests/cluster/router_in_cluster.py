@@ -1,0 +1,238 @@
+"""A router whose routes come from a real API server, and pods whose addresses a cluster would give.
+
+EndpointSlices refuse loopback addresses, so pods get some of 198.18.0.0/15, and `Dialer` turns
+those into the loopback ports where they listen. All else is the product's: list, watch, routes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import router_world
+from controlplane.cluster import Cluster
+from router_world import World, until
+
+from lumen_router import routes
+from lumen_router.cluster_api import SILENCE_S, ClusterApi, find_server
+from lumen_router.from_cluster import RoutesFromCluster
+from lumen_router.from_file import RoutesSource
+from lumen_router.metrics import Metrics
+from lumen_router.routes import Routes
+from lumen_router.running import Running
+from lumen_router.settings import Settings
+
+ACCOUNT = "lumen-router"
+GROUP = "/apis/lumen.dev/v1alpha1/namespaces/{}/lumenmodelservices"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
+
+
+class Dialer:
+    """Which loopback address is behind each address of the cluster."""
+
+    def __init__(self, known: dict[str, str] | None = None) -> None:
+        self._hosts = (f"198.18.{high}.{low}" for high in range(256) for low in range(1, 255))
+        self.known: dict[str, str] = known or {}
+
+    def host_of(self, address: str) -> str:
+        """Return a fresh address of the cluster for a pod that listens on loopback."""
+        host = next(self._hosts)
+        self.known[f"{host}:50051"] = address
+        return host
+
+    def dialled(self, table: Routes) -> Routes:
+        """Return the routes with every address as it is dialled."""
+        return routes.build([self._service(service) for service in table.services])
+
+    def _service(self, service: routes.Service) -> routes.Service:
+        return replace(
+            service,
+            routes=tuple(
+                replace(route, endpoints=tuple(map(self._endpoint, route.endpoints)))
+                for route in service.routes
+            ),
+        )
+
+    def _endpoint(self, endpoint: routes.Endpoint) -> routes.Endpoint:
+        return replace(endpoint, address=self.known.get(endpoint.address, endpoint.address))
+
+
+@dataclass
+class Dialled:
+    """A source of routes whose addresses go through the dialer."""
+
+    source: RoutesSource
+    dialer: Dialer
+    last: Routes | None = None
+
+    async def watch(self) -> AsyncIterator[Routes]:
+        async for table in self.source.watch():
+            self.last = table
+            yield self.dialer.dialled(table)
+
+
+def a_route(service: str, variant: str = "stable", weight: int = 100, space: str = "") -> dict:
+    return {"variant": variant, "service": service, "weight": weight, "embeddingSpace": space}
+
+
+def an_endpoint(host: str, *, ready: bool = True, leaving: bool = False) -> dict[str, Any]:
+    """One pod as the endpoint slice controller lists it; `leaving`: it terminates, and serves."""
+    return {
+        "addresses": [host],
+        "conditions": {"ready": ready and not leaving, "serving": ready, "terminating": leaving},
+    }
+
+
+@dataclass
+class Lab:
+    """A namespace with services and slices, written as operator and endpoint controller do.
+
+    Its methods block for as long as one request takes.
+    """
+
+    cluster: Cluster
+    namespace: str
+    dialer: Dialer = field(default_factory=Dialer)
+    _sliced: set[str] = field(default_factory=set)
+
+    def account(self, *, may_read: bool = True) -> Path:
+        """Make the router's ServiceAccount, as the chart does, and return its kubeconfig."""
+        self.cluster.kubectl("create", "serviceaccount", ACCOUNT, "-n", self.namespace)
+        if may_read:
+            self.let_read()
+        return self.cluster.kubeconfig_for(self.namespace, ACCOUNT)
+
+    def let_read(self) -> None:
+        """Grant what the router needs, and nothing else."""
+        here, verbs = f"-n={self.namespace}", "--verb=get,list,watch"
+        self.cluster.kubectl(
+            "create", "role", ACCOUNT, verbs, here,
+            "--resource=lumenmodelservices.lumen.dev,endpointslices.discovery.k8s.io",
+        )  # fmt: skip
+        account = f"--serviceaccount={self.namespace}:{ACCOUNT}"
+        self.cluster.kubectl("create", "rolebinding", ACCOUNT, f"--role={ACCOUNT}", account, here)
+
+    def serve(
+        self, name: str = "clip", family: str = "clip", *, status: Any = None, **spec: Any
+    ) -> None:
+        """Create a service whose routes are `<name>-stable`, unless `status` says otherwise."""
+        whole = {"family": family, "model": {"name": name, "runtime": "onnx"}, **spec}
+        if "external" not in spec:
+            whole["pool"] = "cpu"
+        kind = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenModelService"}
+        self.cluster.create(
+            GROUP.format(self.namespace), {**kind, "metadata": {"name": name}, "spec": whole}
+        )
+        self.say(name, {"routes": [a_route(f"{name}-stable")]} if status is None else status)
+
+    def say(self, name: str, status: dict[str, Any]) -> None:
+        """Write a service's status."""
+        path = f"{GROUP.format(self.namespace)}/{name}/status"
+        self.cluster.patch(path, {"status": status})
+
+    def remove(self, name: str) -> None:
+        """Delete a service."""
+        self.cluster.delete(f"{GROUP.format(self.namespace)}/{name}")
+
+    def list_pods(self, *endpoints: dict[str, Any], of: str = "clip-stable") -> None:
+        """Let the one slice of a headless Service say exactly this."""
+        collection = SLICES.format(self.namespace)
+        if of in self._sliced:
+            self.cluster.patch(f"{collection}/{of}-a", {"endpoints": list(endpoints)})
+        else:
+            self.cluster.create(collection, _slice(of, endpoints))
+            self._sliced.add(of)
+
+    def host(self, pod: Any) -> str:
+        """Return an address of the cluster for a pod, or for an address on loopback."""
+        return self.dialer.host_of(pod if isinstance(pod, str) else pod.address)
+
+
+class ClusterWorld(World):
+    """A router of a namespace in this process, and a client's channel to it."""
+
+    def __init__(self, lab: Lab, kubeconfig: Path, **settings: Any) -> None:
+        self.lab = lab
+        self.kubeconfig = kubeconfig
+        self.silence_s = settings.pop("silence_s", SILENCE_S)
+        told = environment(lab.namespace, kubeconfig, **settings)
+        self.settings = Settings.from_environment(told)
+        self.stop = asyncio.Event()
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        metrics = Metrics()
+        found = await find_server(str(self.kubeconfig), {})
+        api = await self._open.enter_async_context(ClusterApi(found, self.silence_s))
+        source = RoutesFromCluster(api, self.lab.namespace, metrics)
+        self.source = Dialled(await self._open.enter_async_context(source), self.lab.dialer)
+        self.running = Running(self.settings, self.source, metrics)
+        await super().__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await super().__aexit__(*error)
+        await self._open.aclose()
+
+    async def do(self, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Do something that blocks while the router goes on."""
+        return await asyncio.to_thread(work, *given, **named)
+
+    async def reaches(self, *pods: Any) -> None:
+        """Return when exactly these pods are ready for calls."""
+        wanted = {pod if isinstance(pod, str) else pod.address for pod in pods}
+        await until(lambda: wanted == self.ready_addresses(), f"{wanted} ready")
+
+    @property
+    def names(self) -> list[str]:
+        """The services that are routed, oldest first."""
+        return [pods.service.name for pods in self.directory.services]
+
+
+def environment(namespace: str, kubeconfig: Path, **settings: Any) -> dict[str, str]:
+    """The variables of a router on loopback, on free ports unless told otherwise."""
+    return {
+        "LUMEN_ROUTES_FROM": "cluster",
+        "LUMEN_NAMESPACE": namespace,
+        "KUBECONFIG": str(kubeconfig),
+        "LUMEN_BIND": "127.0.0.1",
+        "LUMEN_GRPC_PORT": "0",
+        "LUMEN_HEALTH_PORT": "0",
+        "LUMEN_METRICS_PORT": "0",
+        "LUMEN_DRAIN_DELAY_S": "0",
+        "LUMEN_GRACE_S": "5",
+    } | {name: str(value) for name, value in settings.items()}
+
+
+def _slice(of: str, endpoints: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    labels = {
+        "kubernetes.io/service-name": of,
+        "endpointslice.kubernetes.io/managed-by": "tests",
+        "lumen.dev/service": of.rpartition("-")[0],
+    }
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"{of}-a", "labels": labels},
+        "addressType": "IPv4",
+        "endpoints": list(endpoints),
+        "ports": [
+            {"name": "grpc", "port": 50051, "protocol": "TCP"},
+            {"name": "metrics", "port": 9090, "protocol": "TCP"},
+        ],
+    }
+
+
+@asynccontextmanager
+async def a_cluster_world(
+    lab: Lab, *pods: router_world.ScriptedPod, kubeconfig: Path | None = None, **settings: Any
+) -> AsyncIterator[ClusterWorld]:
+    """Start the pods and a router of the namespace, which runs as its own ServiceAccount."""
+    async with AsyncExitStack() as stack:
+        for pod in pods:
+            await stack.enter_async_context(pod)
+        if kubeconfig is None:
+            kubeconfig = await asyncio.to_thread(lab.account)
+        yield await stack.enter_async_context(ClusterWorld(lab, kubeconfig, **settings))
