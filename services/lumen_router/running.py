@@ -120,11 +120,16 @@ class Running:
         )
 
     async def _follow_routes(self) -> None:
+        before: list[str] | None = None
         async for routes in self._source.watch():
             self._directory.apply(routes)
-            self._metrics.keep_only(service.name for service in routes.services)
+            names = [service.name for service in routes.services]
+            self._metrics.keep_only(names)
             self._news.set()
-            log.info("routes changed", services=[service.name for service in routes.services])
+            # Pods come and go all day, and each of them says so itself.
+            say = log.debug if names == before else log.info
+            say("routes changed", services=names)
+            before = names
 
     async def _be_ready(self) -> None:
         """Show on the health board whether a service is ready, or was a moment ago."""
