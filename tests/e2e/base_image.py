@@ -5,7 +5,6 @@ Python too, so debootstrap gives an image of the same name in buildah's store th
 Containerfiles build on unchanged. Where the name is in the store already, nothing is done.
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -33,11 +32,8 @@ sys.exit(main())
 
 def main() -> None:
     """Make the stand-in unless the image is there."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--force", action="store_true", help="make it anew")
-    given = options.parse_args()
-    if given.force or not exists(NAME):
-        make(cache_folder() / "python-3.11-bookworm.tar", afresh=given.force)
+    if not exists(NAME):
+        make()
 
 
 def exists(image: str) -> bool:
@@ -48,22 +44,28 @@ def exists(image: str) -> bool:
     return asked.returncode == 0
 
 
-def make(archive: Path, *, afresh: bool = False) -> None:
-    """Bootstrap the root file system once into `archive`, and make the image from it."""
+def make() -> None:
+    """Make the image; its root file system is kept for the next time."""
     begun = time.monotonic()
     say(f"Making a stand-in for {NAME} from Debian packages ...")
-    if afresh or not archive.exists():
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="lumen-base-", dir=archive.parent) as folder:
-            root = Path(folder) / "root"
-            bootstrap(root)
-            finish(root)
-            packed = archive.with_suffix(".partial")
-            with tarfile.open(packed, "w") as tar:
-                tar.add(root, arcname=".")
-            packed.rename(archive)
+    archive = cache_folder() / "python-3.11-bookworm.tar"
+    if not archive.exists():
+        pack(archive)
     commit(archive)
     say(f"Making a stand-in for {NAME}   {time.monotonic() - begun:.0f} s")
+
+
+def pack(archive: Path) -> None:
+    """Bootstrap the root file system into an archive."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="lumen-base-", dir=archive.parent) as folder:
+        root = Path(folder) / "root"
+        bootstrap(root)
+        finish(root)
+        packed = archive.with_suffix(".partial")
+        with tarfile.open(packed, "w") as tar:
+            tar.add(root, arcname=".")
+        packed.rename(archive)
 
 
 def bootstrap(root: Path) -> None:

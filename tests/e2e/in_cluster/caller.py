@@ -1,0 +1,78 @@
+"""Call the router at a steady rate, whatever happens: `caller.py SERVER CALLS_PER_SECOND`.
+
+Runs in a pod of its own. An open loop: a call is sent when its time has come, not when an earlier
+one was answered. Nothing is tried again. Every second a line of JSON says how it stands.
+"""
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from lumen_client import AsyncClient, ClientError
+
+PICTURES = Path("/pictures")
+TIMEOUT_S = 60.0
+SAY_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many calls were sent and answered; what those that failed were told."""
+
+    sent: int = 0
+    answered: int = 0
+    failed: int = 0
+    slowest_ms: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+async def main() -> None:
+    """Send calls until the pod is stopped."""
+    server, rate = sys.argv[1], float(sys.argv[2])
+    expected = json.loads((PICTURES / "expected.json").read_text())
+    cases = itertools.cycle(
+        [((PICTURES / name).read_bytes(), answer) for name, answer in expected.items()]
+    )
+    tally, running = Tally(), set()
+    async with AsyncClient(server, retries=0, timeout_s=TIMEOUT_S) as client:
+        started = time.monotonic()
+        said = started
+        for number, (picture, answer) in enumerate(cases):
+            await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
+            tally.sent += 1
+            task = asyncio.create_task(call(client, picture, answer, tally))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            if time.monotonic() - said >= SAY_EVERY_S:
+                said = time.monotonic()
+                say(tally)
+
+
+async def call(client: AsyncClient, picture: bytes, wanted: dict[str, str], tally: Tally) -> None:
+    """Classify one picture; another answer than the expected one is a failure too."""
+    begun = time.monotonic()
+    try:
+        answer = await client.smart_classify(picture, top_k=1)
+        given = {"source": answer.source, "label": answer.labels[0].label}
+        if given != wanted:
+            tally.failures.append(f"{given} instead of {wanted}")
+    except ClientError as error:
+        tally.failures.append(f"{time.strftime('%T')} {error}")
+    tally.answered += 1
+    tally.slowest_ms = max(tally.slowest_ms, round((time.monotonic() - begun) * 1000))
+
+
+def say(tally: Tally) -> None:
+    """Print how it stands, and begin a new list of failures."""
+    tally.failed += len(tally.failures)
+    print(json.dumps(asdict(tally)), flush=True)
+    tally.failures.clear()
+    tally.slowest_ms = 0
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
