@@ -120,6 +120,8 @@ class Leading:
         tasks = await kopf.spawn_tasks(
             registry=registry_of(self._feed, self._outside.connection),
             settings=watching_settings(),
+            # kopf would ask for the user's name, and a container's user has none.
+            identity=self._settings.identity,  # type: ignore[arg-type]  # its type is private
             clusterwide=not namespace,
             namespaces=[namespace] if namespace else [],
         )
