@@ -4,16 +4,14 @@ The life inside the loop is `running`'s.
 """
 
 import asyncio
-import importlib
 import sys
-from collections.abc import Callable
 
 import structlog
 
 from lumen_operator.errors import SettingsError
 from lumen_operator.running import Running
 from lumen_operator.settings import Settings
-from lumen_wire import logs
+from lumen_wire import logs, processes
 
 FAILED = 1
 USAGE = 2
@@ -44,16 +42,5 @@ def main() -> None:
 
 def run(settings: Settings) -> None:
     """Operate until a signal ends it."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=processes.event_loop_factory()) as runner:
         runner.run(Running(settings).live())
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's where it is installed: it is quicker and changes nothing else."""
-    try:
-        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
-            "uvloop"
-        ).new_event_loop
-    except ModuleNotFoundError:
-        return None
-    return factory

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lumen_manifest.conditions import Reason
+from lumen_manifest.pod_reports import FINAL
 from lumen_router.errors import RouterFull
 
 HELD_CALLS = 4096
@@ -15,27 +16,7 @@ HOLD_S = 30.0
 RETRY_AFTER_MS = 500
 ANSWER_BEFORE_S = 0.1
 
-HOPELESS = frozenset(
-    {
-        Reason.INVALID_SPEC,
-        Reason.UNKNOWN_POOL,
-        Reason.RUNTIME_NOT_ON_POOL,
-        Reason.REPOSITORY_NOT_FOUND,
-        Reason.UNAUTHORIZED,
-        Reason.CHECKSUM_MISMATCH,
-        Reason.FILE_MISSING,
-        Reason.FILES_INVALID,
-        Reason.MODEL_INFO_INVALID,
-        Reason.RUNTIME_UNAVAILABLE,
-        Reason.LABEL_SET_INVALID,
-        Reason.TOKENIZER_INVALID,
-        Reason.PERMISSION_DENIED,
-        Reason.DEVICE_MISMATCH,
-        Reason.DRIVER_MISMATCH,
-        Reason.PARITY_FAILED,
-        Reason.SCALED_TO_ZERO,
-    }
-)
+HOPELESS = FINAL | {Reason.SCALED_TO_ZERO}
 """Reasons that no waiting cures: somebody has to change something first."""
 
 

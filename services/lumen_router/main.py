@@ -6,7 +6,6 @@ The life inside the loop is `running`'s.
 import asyncio
 import importlib
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -50,7 +49,7 @@ def run(settings: Settings) -> None:
     Raises PortUnavailable or OSError when a port is taken, SettingsError when the cluster's API
     server cannot even be named.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=processes.event_loop_factory()) as runner:
         runner.run(_live(settings))
 
 
@@ -76,14 +75,3 @@ async def _open_source(
         ) from error
     source: RoutesSource = await from_cluster.open_routes(routes, metrics, stack)
     return source
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's where it is installed: it is quicker and changes nothing else."""
-    try:
-        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
-            "uvloop"
-        ).new_event_loop
-    except ModuleNotFoundError:
-        return None
-    return factory

@@ -20,7 +20,7 @@ from lumen_serving.metrics import Metrics
 from lumen_serving.phase import Phase, Status
 from lumen_serving.servicer import Door, InferenceServicer, Inside
 from lumen_serving.settings import Settings
-from lumen_wire import logs
+from lumen_wire import logs, processes
 from lumen_wire.budget import ByteBudget
 from lumen_wire.chunks import ChunkLimits
 from lumen_wire.drain import Drain
@@ -28,7 +28,6 @@ from lumen_wire.grpc_server import PortUnavailable, bind, build_health_server, b
 from lumen_wire.health import HealthBoard
 from lumen_wire.http_status import start_http_status
 from lumen_wire.mdns import Announcer
-from lumen_wire.processes import terminate_on_signal
 from lumen_wire.stream import StreamOptions
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def run(settings: Settings) -> None:
         StartError, ResourceError: the model can't be served.
 
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=processes.event_loop_factory()) as runner:
         runner.run(_Running(settings).live())
 
 
@@ -69,7 +68,7 @@ class _Running:
 
     async def live(self) -> None:
         """Open, load, serve, drain, close."""
-        stop = terminate_on_signal()
+        stop = processes.terminate_on_signal()
         async with AsyncExitStack() as stack:
             server = await self._open_ports(stack)
             warm = await _unless(stop, _in_thread(self._load))
@@ -193,14 +192,3 @@ def _in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
 
     threading.Thread(target=work, name="load", daemon=True).start()
     return future
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's where it is installed; it is quicker and changes nothing else."""
-    try:
-        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
-            "uvloop"
-        ).new_event_loop
-    except ModuleNotFoundError:
-        return None
-    return factory
