@@ -137,6 +137,17 @@ def test_a_server_whose_probes_fail_runs_and_is_not_ready(control_plane, namespa
     assert not is_ready(found)
 
 
+def test_an_evicted_pod_has_failed_and_says_why(control_plane, namespace):
+    message = 'Usage of EmptyDir volume "cache" exceeds the limit "8Gi". '
+    pod = created(control_plane, namespace, a_pod(Behaviour.EVICTED, message=message))
+
+    def has_failed(found: dict) -> bool:
+        return found["status"]["phase"] == "Failed"
+
+    status = once(control_plane, namespace, pod, has_failed)["status"]
+    assert (status["reason"], status["message"]) == ("Evicted", message)
+
+
 def test_a_label_says_the_behaviour_too(control_plane, namespace):
     wanted = a_pod()
     wanted["metadata"]["labels"] = {nodes.BEHAVIOUR: Behaviour.OOM}

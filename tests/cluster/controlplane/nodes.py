@@ -42,6 +42,8 @@ class Behaviour(StrEnum):
     """An image cannot be pulled."""
     NEVER_READY = "never-ready"
     """The server runs and its probes fail."""
+    EVICTED = "evicted"
+    """The kubelet evicts it for its volume, with TERMINATION_MESSAGE, a second (or DELAY) on."""
 
 
 def node(
