@@ -65,7 +65,7 @@ def release(helm, private_control_plane, tmp_path):
     yield Release(helm, plane, namespace, tmp_path)
     for kind in ("clusterrole", "clusterrolebinding"):
         plane.kubectl("delete", kind, "--selector=app.kubernetes.io/part-of=lumen")
-    plane.kubectl("delete", "namespace", namespace, "--timeout=50s")
+    plane.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def _without_definitions(plane):
@@ -165,7 +165,7 @@ def test_a_second_release_that_brings_the_definitions_too_is_refused(release, he
     release.plane.create_namespace(f"{release.namespace}-2", RESTRICTED)
     second = Release(helm, release.plane, f"{release.namespace}-2", tmp_path)
 
-    with pytest.raises(ProgramFailed, match="lumenmodelservices.lumen.dev"):
+    with pytest.raises(ProgramFailed, match=r"lumenmodelservices\.lumen\.dev"):
         second.install()
 
     release.plane.kubectl("delete", "namespace", second.namespace, "--wait=false")
