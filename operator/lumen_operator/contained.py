@@ -127,7 +127,7 @@ def _same_quantity(one: Any, other: Any) -> bool:
 
 
 def _amount(quantity: str) -> Decimal | None:
-    number = quantity.rstrip("numkMGTPEi") if quantity[-1:].isalpha() else quantity
+    number = quantity.rstrip("numkKMGTPEi")
     factor = _SUFFIXES.get(quantity[len(number) :])
     try:
         return Decimal(number) * factor if factor is not None else None

@@ -66,7 +66,7 @@ def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNode
     stable = _stable_target(observed, current)
     found = _look_at(observed, current)
     space_differs = stable is not None and _other_space(observed, current, stable)
-    if _is_proven(observed, current) and not space_differs:
+    if _is_proven(observed, found) and not space_differs:
         return _with_steps(observed, replace(found, stable=current.revision, runs=False))
     if stable is None:
         return _with_steps(observed, found)
@@ -125,15 +125,17 @@ def _applied(observed: Observed, target: Target) -> bool:
     return observed.deployment is not None and observed.deployment.revision == target.revision
 
 
-def _is_proven(observed: Observed, target: Target) -> bool:
-    """Return whether every pod runs the revision and serves: it is the one to return to."""
+def _is_proven(observed: Observed, found: Rollout) -> bool:
+    """Return whether the revision is the one to return to: every pod runs it and serves.
+
+    Of the very first one a single pod that serves is enough, since any way back beats none.
+    """
     deployment = observed.deployment
-    return (
-        deployment is not None
-        and deployment.revision == target.revision
-        and deployment.complete
-        and deployment.asked > 0
-    )
+    if deployment is None or not _applied(observed, found.target):
+        return False
+    if not found.stable and any(pod.serves for pod in found.pods.fresh):
+        return True
+    return deployment.complete and deployment.asked > 0
 
 
 def _failure(observed: Observed, found: Rollout, until: datetime | None) -> Finding | None:

@@ -73,6 +73,14 @@ def test_another_quantity_is_a_difference(other):
     assert not contained(deployment(), stored)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1024Ki", "1Mi"), ("1500m", "1.5"), ("1k", "1e3"), ("1E", "1000P"), ("0.5Gi", "512Mi")],
+)
+def test_every_way_to_write_a_quantity_is_understood(one, other):
+    assert contained({"limits": {"memory": one}}, {"limits": {"memory": other}})
+
+
 def test_every_single_leaf_that_drifts_is_seen():
     rendered = deployment()
     leaves = list(_paths(rendered))
