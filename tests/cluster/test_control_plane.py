@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from controlplane.binaries import SERVER_PROGRAMS, find_binaries
 from controlplane.cluster import KubectlFailed
-from controlplane.programs import wait_until
+from controlplane.programs import ProgramFailed, wait_until
+from controlplane.shared import shared_control_plane
 
 LIBRARY = Path(__file__).parent
 
@@ -137,6 +139,20 @@ def test_a_killed_keeper_takes_its_programs_along(control_plane_binaries, tmp_pa
 
     wait_until(lambda: not any(is_alive(pid) for pid in pids[1:]), 30, "nothing is left")
     end(user)
+
+
+def test_a_program_that_does_not_start_is_named_to_every_user(control_plane_binaries, tmp_path):
+    broken = tmp_path / "kube-apiserver"
+    broken.write_text("#!/bin/sh\necho no such flag >&2\nexit 1\n")
+    broken.chmod(0o755)
+    binaries = replace(control_plane_binaries, kube_apiserver=broken)
+
+    for _ in range(2):
+        with (
+            pytest.raises(ProgramFailed, match=r"(?s)kube-apiserver ended.*no such flag"),
+            shared_control_plane(tmp_path / "shared", binaries),
+        ):
+            pass
 
 
 def a_user(folder: Path) -> subprocess.Popen[str]:
