@@ -23,6 +23,8 @@ PAUSE_FIRST_S: Final = 0.1
 PAUSE_LONGEST_S: Final = 10.0
 FRUITFUL_S: Final = 5.0
 """A watch that lasted so long, or reported anything, was no failure."""
+REFUSED_S: Final = 2.0
+"""A refusal is said once it has lasted so long."""
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +75,9 @@ class Follower:
         self._changed = changed
         self._reports = 0
         self._established = False
-        self._trouble = ""
+        self._kind: type[ClusterTrouble] | None = None
+        self._since = 0.0
+        self._said: type[ClusterTrouble] | None = None
 
     async def run(self) -> None:
         """Follow until it is cancelled."""
@@ -114,9 +118,9 @@ class Follower:
     def _be_established(self) -> None:
         self._established = True
         self._metrics.watch_up(self._resource.plural, up=True)
-        if self._trouble:
+        if self._said is not None:
             log.info("cluster readable again", resource=self._resource.plural)
-            self._trouble = ""
+        self._kind = self._said = None
 
     def _take_note(self, trouble: ClusterTrouble | None) -> WatchEnd:
         """Decide where to go on, and say what is new.
@@ -125,9 +129,8 @@ class Follower:
         """
         if trouble is None:
             return WatchEnd.ORDERLY
-        if not isinstance(trouble, ClusterAway):
-            self.mirror.forget_version()
         if isinstance(trouble, HistoryGone):
+            self.mirror.forget_version()
             log.info("listing anew", resource=self._resource.plural, why=str(trouble))
             return WatchEnd.EXPIRED
         if not self._established:
@@ -136,12 +139,16 @@ class Follower:
         return WatchEnd.AWAY if isinstance(trouble, ClusterAway) else WatchEnd.REFUSED
 
     def _say(self, trouble: ClusterTrouble) -> None:
-        kind = type(trouble).__name__
-        if kind != self._trouble:
+        """Say a trouble once. A server that starts refuses everybody for a moment: no news yet."""
+        now, kind = time.monotonic(), type(trouble)
+        if kind is not self._kind:
+            self._kind, self._since = kind, now
+        lasts = now - self._since >= REFUSED_S or isinstance(trouble, ClusterAway)
+        if lasts and kind is not self._said:
             kept = "the last known routes" if self.mirror.listed else "none yet"
             plural = self._resource.plural
             log.warning("cluster not readable", resource=plural, why=str(trouble), kept=kept)
-            self._trouble = kind
+            self._said = kind
 
 
 def pause_s(failures: int, between: Callable[[float, float], float]) -> float:

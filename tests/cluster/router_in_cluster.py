@@ -5,7 +5,9 @@ those into the loopback ports where they listen. All else is the product's: list
 """
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +26,8 @@ from lumen_router.routes import Routes
 from lumen_router.running import Running
 from lumen_router.settings import Settings
 
+# Kept for good: a program that is tied to its parent dies with the thread that started it.
+_HANDS = ThreadPoolExecutor(2)
 ACCOUNT = "lumen-router"
 GROUP = "/apis/lumen.dev/v1alpha1/namespaces/{}/lumenmodelservices"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
@@ -178,7 +182,9 @@ class ClusterWorld(World):
 
     async def do(self, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
         """Do something that blocks while the router goes on."""
-        return await asyncio.to_thread(work, *given, **named)
+        return await asyncio.get_running_loop().run_in_executor(
+            _HANDS, functools.partial(work, *given, **named)
+        )
 
     async def reaches(self, *pods: Any) -> None:
         """Return when exactly these pods are ready for calls."""

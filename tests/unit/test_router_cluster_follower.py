@@ -112,6 +112,7 @@ def figure(metrics: Metrics, name: str, **labels: str) -> float | None:
 def _short_pauses(monkeypatch):
     monkeypatch.setattr(list_watch, "PAUSE_FIRST_S", 0.001)
     monkeypatch.setattr(list_watch, "PAUSE_LONGEST_S", 0.01)
+    monkeypatch.setattr(list_watch, "REFUSED_S", 0.0)
 
 
 async def test_it_lists_once_and_watches_from_there():
@@ -209,6 +210,18 @@ async def test_a_refusal_is_said_once_with_what_to_do_and_tried_again():
             assert figure(metrics, "lumen_router_watch_ends_total", end="refused") == 5
     assert [one["event"] for one in logs] == ["cluster not readable", "cluster readable again"]
     assert logs[0]["why"] == "403: let it watch"
+
+
+async def test_a_refusal_of_a_moment_is_not_said(monkeypatch):
+    monkeypatch.setattr(list_watch, "REFUSED_S", 60.0)
+    refusals = [ClusterAway("refused"), ClusterRefused("403"), ClusterRefused("403")]
+    cluster = FakeCluster(watch_refusals=refusals)
+    with capture_logs() as logs:
+        async with following(cluster) as (_, metrics):
+            await until(lambda: figure(metrics, "lumen_router_watch_up") == 1)
+
+    said = [(one["event"], one.get("why")) for one in logs]
+    assert said == [("cluster not readable", "refused"), ("cluster readable again", None)]
 
 
 async def test_the_time_that_the_server_asks_for_is_kept():
