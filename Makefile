@@ -67,6 +67,10 @@ generate: setup  ## write the generated files anew: protobuf code, CRDs, referen
 	$(BIN)/python -m lumen_manifest.crd crds docs
 	$(BIN)/python -m lumen_manifest.crd charts/lumen/files/crds
 
+.PHONY: tools
+tools: setup  ## build the programs that tests use ahead of them: Helm, kubectl, a control plane
+	$(BIN)/python tests/go_tools.py
+
 .PHONY: lint
 lint: setup  ## style, types, import contracts
 	$(BIN)/ruff check .
