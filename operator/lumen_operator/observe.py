@@ -64,6 +64,7 @@ class Holder:
     namespace: str
     service: str
     devices: int
+    pool: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class Observed:
     `service` is None when the spec cannot be used, `problem` then says why. `raw` is the object as
     stored, `status` the last one that was written. `children` are the plain objects, by plural and
     name, that rendering is compared with. `pools` has the pools that the spec and the stable
-    revision name. `nodes` and `holders` are those of the spec's pool; they are gathered only while
-    a pod is missing or waits. `pods` are all of the service, the oldest first.
+    revision name. `nodes` and `holders` are those of these pools; they are gathered only while a
+    pod is missing or waits. `pods` are all of the service, the oldest first.
     """
 
     key: Key
@@ -110,6 +111,15 @@ class Observed:
     pins: Mapping[str, PinView] = field(default_factory=dict)
     autoscaler: AutoscalerView | None = None
     older_default: str = ""
+
+    def nodes_of(self, pool: LumenNodePool) -> tuple[NodeView, ...]:
+        """Return the nodes of one of the pools."""
+        selector = pool.spec.node_selector.items()
+        return tuple(node for node in self.nodes if selector <= node.labels.items())
+
+    def holders_of(self, pool: LumenNodePool) -> tuple[Holder, ...]:
+        """Return who holds devices of one of the pools."""
+        return tuple(holder for holder in self.holders if holder.pool == pool.name)
 
     @property
     def generation(self) -> int:
@@ -151,11 +161,10 @@ def gather_service(
     )
     revisions = tuple(raw_objects.read_revision(each) for each in mine.of_kind(REVISIONS))
     pools = _pools(snapshot, service, status, revisions)
-    pool = pools.get(service.spec.pool or "")
     deployment = _deployment(mine, key)
     stuck = any(pod.unschedulable for pod in pods) or not (deployment is None or deployment.surges)
     waits = stuck or sum(pod.serves for pod in pods) < service.spec.replicas
-    nodes = _nodes(snapshot, pool) if pool is not None and waits else ()
+    nodes = _nodes(snapshot, pools.values()) if waits else ()
     return Observed(
         key=key,
         raw=raw,
@@ -169,7 +178,7 @@ def gather_service(
         pods=pods,
         reports={uid: reports[uid] for uid in _uids(key, pods) if uid in reports},
         nodes=nodes,
-        holders=_holders(snapshot, pool, nodes) if pool is not None and stuck else (),
+        holders=_holders(snapshot, pools.values(), nodes) if stuck else (),
         claims=_claims(snapshot, key.namespace, pods),
         revisions=revisions,
         pins=_pins(mine),
@@ -187,9 +196,9 @@ def gather_pool(snapshot: Snapshot, key: Key) -> ObservedPool | None:
     status = parse.pool_status(raw)
     if pool is None:
         return ObservedPool(key, raw, problem=problem, status=status)
-    nodes = _nodes(snapshot, pool)
+    nodes = _nodes(snapshot, (pool,))
     return ObservedPool(
-        key, raw, pool, status=status, nodes=nodes, holders=_holders(snapshot, pool, nodes)
+        key, raw, pool, status=status, nodes=nodes, holders=_holders(snapshot, (pool,), nodes)
     )
 
 
@@ -261,33 +270,35 @@ def _pools(
     return found
 
 
-def _nodes(snapshot: Snapshot, pool: LumenNodePool) -> tuple[NodeView, ...]:
-    selector = pool.spec.node_selector.items()
+def _nodes(snapshot: Snapshot, pools: Iterable[LumenNodePool]) -> tuple[NodeView, ...]:
+    """Read the nodes of any of the pools."""
+    selectors = [pool.spec.node_selector.items() for pool in pools]
     return tuple(
         raw_objects.read_node(raw)
         for raw in snapshot.all(NODES)
-        if selector <= raw_objects.mapping(raw_objects.mapping(raw, "metadata"), "labels").items()
+        if any(selector <= _labels(raw).items() for selector in selectors)
     )
 
 
 def _holders(
-    snapshot: Snapshot, pool: LumenNodePool, nodes: Iterable[NodeView]
+    snapshot: Snapshot, pools: Iterable[LumenNodePool], nodes: Iterable[NodeView]
 ) -> tuple[Holder, ...]:
-    """Count the devices of the pool's nodes that pods of services hold, most first."""
-    device = pool.spec.device
-    if device is None:
-        return ()
-    names = {node.name for node in nodes}
-    held: Counter[tuple[str, str]] = Counter()
-    for raw in snapshot.all(PODS):
-        if raw_objects.text(raw_objects.mapping(raw, "spec"), "nodeName") not in names:
+    """Count the devices of each pool's nodes that pods of services hold, most first."""
+    labels = {node.name: node.labels for node in nodes}
+    wanted = [(pool, pool.spec.device.resource) for pool in pools if pool.spec.device is not None]
+    held: Counter[tuple[str, str, str]] = Counter()
+    for raw in snapshot.all(PODS) if wanted else ():
+        node = labels.get(raw_objects.text(raw_objects.mapping(raw, "spec"), "nodeName"))
+        if node is None:
             continue
         pod = raw_objects.read_pod(raw)
-        if pod.service and not pod.over and device.resource in pod.requests:
-            held[pod.namespace, pod.service] += pod.requests[device.resource]
+        for pool, resource in wanted:
+            here = pool.spec.node_selector.items() <= node.items()
+            if here and pod.service and not pod.over and resource in pod.requests:
+                held[pool.name, pod.namespace, pod.service] += pod.requests[resource]
     return tuple(
-        Holder(namespace, service, devices)
-        for (namespace, service), devices in sorted(held.items(), key=lambda x: (-x[1], x[0]))
+        Holder(namespace, service, devices, pool)
+        for (pool, namespace, service), devices in sorted(held.items(), key=lambda x: (-x[1], x[0]))
     )
 
 
@@ -327,6 +338,10 @@ def _older_default(snapshot: Snapshot, mine: Raw, service: LumenModelService) ->
         and _age(raw) < age
     ]
     return min(older)[1] if older else ""
+
+
+def _labels(raw: Raw) -> Raw:
+    return raw_objects.mapping(raw_objects.mapping(raw, "metadata"), "labels")
 
 
 def _age(raw: Raw) -> tuple[str, str]:

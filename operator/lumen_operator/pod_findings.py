@@ -14,7 +14,7 @@ from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.pod_reports import Failure, named_failure, parse_termination, progress_of
 from lumen_operator.findings import Finding, condition_of, find
 from lumen_operator.observe import Observed
-from lumen_operator.scheduling import volume_not_bound, why_unscheduled
+from lumen_operator.scheduling import refused_by_node, volume_not_bound, why_unscheduled
 from lumen_operator.views import ContainerView, Ended, PodView
 
 IMAGE_REASONS = frozenset(
@@ -70,10 +70,10 @@ def finding_of(case: Case, pod: PodView) -> Finding | None:
 
 
 def _why_over(case: Case, pod: PodView) -> Finding | None:
-    """Name an eviction for the cache; other evictions are the cluster's own business."""
+    """Name an eviction for the cache and a device lost; all else is the cluster's own business."""
     text = pod.message.lower()
     if pod.reason != "Evicted" or not any(word in text for word in _CACHE_WORDS):
-        return None
+        return refused_by_node(case.pool, pod)
     cache = case.service.spec.cache or case.pool.spec.cache
     said = f"Pod {pod.name} was evicted: {pod.message}"
     return find(RESOURCES, Reason.CACHE_EVICTED, said, needed=cache.size_limit)

@@ -65,14 +65,12 @@ def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNode
     current = Target(service, pool, revision_name(service))
     stable = _stable_target(observed, current)
     found = _look_at(observed, current)
-    space_differs = stable is not None and _other_space(observed, current, stable)
-    if _is_proven(observed, found) and not space_differs:
+    if _other_space(observed, current, stable):
+        return _with_steps(observed, _held_back(observed, found, stable))
+    if _is_proven(observed, found):
         return _with_steps(observed, replace(found, stable=current.revision, runs=False))
     if stable is None:
         return _with_steps(observed, found)
-    if space_differs:
-        held = _look_at(observed, stable)
-        return _with_steps(observed, replace(held, current=current.revision, back=_held(observed)))
     rejected = observed.status.rejected_revision == current.revision
     goes_back = service.spec.rollout.auto_rollback and (rejected or found.failed is not None)
     if not goes_back:
@@ -173,27 +171,36 @@ def _stable_target(observed: Observed, current: Target) -> Target | None:
     return Target(service, pool, name)
 
 
-def _other_space(observed: Observed, current: Target, stable: Target) -> bool:
+def _other_space(observed: Observed, current: Target, stable: Target | None) -> bool:
     """Return whether the current revision would change the vectors' meaning without leave."""
-    if current.service.spec.rollout.allow_reindex:
+    name = observed.status.stable_revision
+    if current.service.spec.rollout.allow_reindex or name in {"", current.revision}:
         return False
-    before, after = pinned_for(observed, stable.service), pinned_for(observed, current.service)
-    known = before.embedding_space if before is not None else ""
-    known = known or observed.status.embedding_space
+    before = pinned_for(observed, stable.service) if stable is not None else None
+    after = pinned_for(observed, current.service)
+    known = (
+        before.embedding_space if before is not None else ""
+    ) or observed.status.embedding_space
     new = after.embedding_space if after is not None else ""
     return bool(known and new and known != new)
 
 
-def _held(observed: Observed) -> Finding:
-    return find(
-        PROGRESSING,
-        Reason.ROLLED_BACK,
-        "The new revision's vectors are of another embedding space than those of "
-        f"{observed.status.stable_revision}, which serves on: stored vectors could not be "
-        "compared with new ones",
-        remedy="To switch, set rollout.allowReindex: true and compute every stored vector anew; "
-        "to stay, name the earlier model again.",
+def _held_back(observed: Observed, found: Rollout, stable: Target | None) -> Rollout:
+    """Let the stable revision serve on; without one the new one runs, and embeds for nobody."""
+    remedy = (
+        "To switch, set rollout.allowReindex: true and compute every stored vector anew; "
+        "to stay, name the earlier model again."
     )
+    said = (
+        "The new revision's vectors are of another embedding space than those of "
+        f"{observed.status.stable_revision}: stored vectors could not be compared with new ones."
+    )
+    if stable is None:
+        why = find(PROGRESSING, Reason.ROLLOUT_STALLED, said, remedy=remedy)
+        return replace(found, failed=why, until=None)
+    said = f"{said} {observed.status.stable_revision} serves on."
+    why = find(PROGRESSING, Reason.ROLLED_BACK, said, remedy=remedy)
+    return replace(_look_at(observed, stable), current=found.current, back=why)
 
 
 def _rolled_back(observed: Observed, revision: str, failed: Finding | None) -> Finding:
@@ -256,10 +263,11 @@ def _without_device(observed: Observed, found: Rollout) -> int:
     key = observed.key
     others = sum(
         holder.devices
-        for holder in observed.holders
+        for holder in observed.holders_of(found.target.pool)
         if (holder.namespace, holder.service) != (key.namespace, key.name)
     )
-    offered = sum(node.allocatable.get(device.resource, 0) for node in observed.nodes)
+    nodes = observed.nodes_of(found.target.pool)
+    offered = sum(node.allocatable.get(device.resource, 0) for node in nodes)
     room = max(0, offered - others) // device.count
     return max(0, found.replicas - room)
 

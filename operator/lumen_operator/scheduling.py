@@ -10,7 +10,7 @@ from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_operator.findings import Finding, find
-from lumen_operator.observe import Observed
+from lumen_operator.observe import Holder, Observed
 from lumen_operator.views import NodeView, PodView
 
 SHARING = (
@@ -39,6 +39,16 @@ def why_unscheduled(
             service=service.name,
         )
     )
+
+
+def refused_by_node(pool: LumenNodePool, pod: PodView) -> Finding | None:
+    """Say that a node had promised a device that it could not hand out."""
+    device = pool.spec.device
+    if device is None or pod.reason != "UnexpectedAdmissionError":
+        return None
+    said = f"Node {pod.node} refused pod {pod.name}: {pod.message}"
+    remedy = f"See why the device plugin for {device.resource} lost the device."
+    return find(ConditionType.DEVICE_READY, Reason.WAITING_FOR_DEVICE, said, remedy=remedy)
 
 
 def volume_not_bound(observed: Observed, pod: PodView) -> Finding | None:
@@ -91,18 +101,19 @@ def nothing_offered(nodes: Collection[NodeView], pool: LumenNodePool) -> Finding
 
 
 def _no_node(observed: Observed, pool: LumenNodePool) -> Finding | None:
-    return None if observed.nodes else no_node_in_pool(pool)
+    return None if observed.nodes_of(pool) else no_node_in_pool(pool)
 
 
 def _no_device(observed: Observed, pool: LumenNodePool, pod: PodView) -> Finding | None:
     device = pool.spec.device
     if device is None or not wants_device(pod, pool):
         return None
-    nothing = nothing_offered(observed.nodes, pool)
+    nodes = observed.nodes_of(pool)
+    nothing = nothing_offered(nodes, pool)
     if nothing is not None:
         return nothing
-    offered = sum(node.allocatable.get(device.resource, 0) for node in observed.nodes)
-    held = ", ".join(_holders(observed)) or "pods that are not Lumen's"
+    offered = sum(node.allocatable.get(device.resource, 0) for node in nodes)
+    held = ", ".join(_named(observed.holders_of(pool))) or "pods that are not Lumen's"
     said = f"Every {device.resource} of pool {pool.name} is in use ({offered} in all)"
     each = f", and each pod takes {device.count}" if device.count > 1 else ""
     return find(
@@ -113,8 +124,8 @@ def _no_device(observed: Observed, pool: LumenNodePool, pod: PodView) -> Finding
     )
 
 
-def _holders(observed: Observed) -> Iterator[str]:
-    for holder in observed.holders[:HOLDERS_NAMED]:
+def _named(holders: tuple[Holder, ...]) -> Iterator[str]:
+    for holder in holders[:HOLDERS_NAMED]:
         yield f"{holder.namespace}/{holder.service} ({holder.devices})"
-    if len(observed.holders) > HOLDERS_NAMED:
-        yield f"{len(observed.holders) - HOLDERS_NAMED} more services"
+    if len(holders) > HOLDERS_NAMED:
+        yield f"{len(holders) - HOLDERS_NAMED} more services"

@@ -551,6 +551,17 @@ def test_an_eviction_for_the_node_s_sake_is_not_the_cache_s(world):
     assert world.said(key, C.RESOURCES_READY) == ("Unknown", "Unknown")
 
 
+def test_a_device_that_a_node_lost_is_waited_for(world):
+    world.node("g1", devices=1)
+    key = with_pod(world, pool="cuda")
+    message = "Allocate failed due to no healthy devices present; cannot allocate"
+    world.set_pod("p1", phase="Failed", reason="UnexpectedAdmissionError", message=message)
+    world.settle(key)
+
+    assert world.said(key, C.DEVICE_READY) == ("False", "WaitingForDevice")
+    assert "no healthy devices" in world.condition(key, C.DEVICE_READY)["message"]
+
+
 def test_a_device_other_than_the_pool_s_is_a_mismatch_even_of_a_ready_pod(world):
     world.node("g1", devices=1)
     key = world.service(pool="cuda")

@@ -512,6 +512,38 @@ def test_another_space_is_held_back_until_it_is_allowed(world):
     assert revision_of(world, key) == stable
 
 
+def test_another_space_serves_nobody_even_where_no_way_leads_back(world):
+    key = of_other_space(world)
+    world.remove(REVISIONS, world.status(key)["stableRevision"])
+    world.settle(key)
+    world.remove(PODS, "clip-0")
+    world.ready(key, "new", space=OTHER_SPACE)
+    world.settle(key)
+
+    assert world.said(key, C.PROGRESSING) == ("False", "RolloutStalled")
+    assert world.status(key)["embeddingSpace"] == SPACE
+    world.service(rollout={"allowReindex": True})
+    world.settle(key)
+    assert world.status(key)["embeddingSpace"] == OTHER_SPACE
+
+
+def test_a_way_back_to_another_pool_looks_at_that_pool_s_nodes(world):
+    key = gpu_service(world)
+    world.service(pool="cpu")
+    world.settle(key)
+    world.pod(key, "new")
+    world.set_pod("new", containerStatuses=[ended_badly("server", "boom")])
+    world.later(901)
+    world.settle(key)
+    world.remove(PODS, "clip-0")
+    world.node("g1", labels={"gpu": "no"})
+    world.pod(key, "back")
+    world.set_pod("back", node="", conditions=unschedulable("0/2 nodes are available."))
+    world.settle(key)
+
+    assert world.status(key)["reason"] == "NoNodeInPool"
+
+
 def test_once_allowed_it_is_rolled_out_and_all_pods_switch_at_once(world):
     key = of_other_space(world)
     world.settle(key)
