@@ -16,7 +16,7 @@ _ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(Path(__file__).parent)]
 
 import beside  # noqa: E402 - the path comes first
-from kube import CommandFailed, Kube  # noqa: E402
+from kube import Kube  # noqa: E402
 from traffic import Traffic  # noqa: E402
 
 
@@ -46,30 +46,29 @@ def kube() -> Iterator[Kube]:
 @pytest.fixture(scope="session")
 def release(kube: Kube) -> Iterator[str]:
     """Lumen, installed by its chart as a user installs it; uninstalled with everything."""
-    kube.helm(
-        "install",
-        "lumen",
-        str(_ROOT / "charts" / "lumen"),
-        f"--set=images.prefix={os.environ['LUMEN_E2E_PREFIX']}",
-        f"--set=images.tag={os.environ['LUMEN_E2E_TAG']}",
-        "--set=crds.keep=false",
-        "--wait",
-        "--timeout=3m",
-    )
-    yield "lumen"
     try:
-        kube.helm("uninstall", "lumen", "--wait")
-    except CommandFailed as failure:
+        kube.helm(
+            "install",
+            "lumen",
+            str(_ROOT / "charts" / "lumen"),
+            f"--set=images.prefix={os.environ['LUMEN_E2E_PREFIX']}",
+            f"--set=images.tag={os.environ['LUMEN_E2E_TAG']}",
+            "--set=crds.keep=false",
+        )
+        kube.rolled_out("lumen-operator")
+        kube.rolled_out("lumen-router")
+        yield "lumen"
+    finally:
         # The test of uninstalling comes last and has done it.
-        if "not found" not in str(failure):
-            raise
+        if kube.helm("list", "--all", "--short").strip():
+            kube.helm("uninstall", "lumen", "--wait")
 
 
 @pytest.fixture(scope="session")
 def weights(kube: Kube, fixtures_image: str) -> None:
     """The models on a volume and on a web server in the cluster."""
     kube.apply(*beside.weights(fixtures_image))
-    kube.kubectl("wait", "--for=condition=Complete", "job/weights", "--timeout=120s")
+    kube.wait("wait", "--for=condition=Complete", "job/weights", "--timeout=120s")
     kube.rolled_out("weights")
 
 
@@ -82,7 +81,7 @@ def demo(kube: Kube, release: str, weights: None) -> None:
         "bioclip": f"{beside.WEB}/demo-bioclip",
     }
     kube.apply(*(beside.on_cluster(each, sources[each["metadata"]["name"]]) for each in manifests))
-    kube.kubectl("wait", "--for=condition=Ready", "lms/clip", "lms/bioclip", "--timeout=180s")
+    kube.wait("wait", "--for=condition=Ready", "lms/clip", "lms/bioclip", "--timeout=180s")
 
 
 @pytest.fixture(scope="session")

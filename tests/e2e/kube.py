@@ -50,8 +50,15 @@ class Kube:
         self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
 
     def rolled_out(self, deployment: str) -> None:
-        """Wait until a Deployment is as it was asked for."""
-        self.kubectl("rollout", "status", f"deployment/{deployment}", f"--timeout={_WITHIN_S:g}s")
+        """Wait until a Deployment is as it was asked for; fails with the namespace's state."""
+        self.wait("rollout", "status", f"deployment/{deployment}", f"--timeout={_WITHIN_S:g}s")
+
+    def wait(self, *arguments: str) -> None:
+        """Run a kubectl command that waits; fails with the namespace's state when it gives up."""
+        try:
+            self.kubectl(*arguments)
+        except CommandFailed as failure:
+            raise AssertionError(f"{failure}\n{self.state()}") from failure
 
     def until(self, holds: Callable[[], bool], what: str, within_s: float = _WITHIN_S) -> None:
         """Wait until a condition holds; fails with the state of the namespace when it does not."""
@@ -62,9 +69,15 @@ class Kube:
 
     def state(self) -> str:
         """Describe the namespace to whoever reads why a test failed."""
-        asked = ("lms,pods,events", "--output=wide")
+        said = [self._try("get", "lms,pods", "--output=wide"), self._try("get", "events")]
+        for pod in self._try("get", "pods", "--output=name").split():
+            tail = ("--all-containers", "--tail=12", "--prefix", "--ignore-errors")
+            said.append(self._try("logs", pod, *tail))
+        return "\n\n".join(said)
+
+    def _try(self, *arguments: str) -> str:
         try:
-            return self.kubectl("get", *asked)
+            return self.kubectl(*arguments)
         except CommandFailed as failure:
             return str(failure)
 
