@@ -172,9 +172,9 @@ def _read_endpoint(read: _Endpoint, address: str, port: int) -> SliceEndpoint:
     """Read one endpoint; only its first address counts, as the API says."""
     conditions = read.conditions or _Conditions()
     terminating = conditions.terminating is True
-    # Unknown means ready. `serving` is what the probe says, even where a Service publishes
-    # addresses that are not ready.
-    ready = conditions.ready is not False and conditions.serving is not False
+    # Unknown means ready. `serving` is what the probe says: of a pod that leaves, and even where a
+    # Service publishes addresses that are not ready.
+    ready = conditions.serving is not False and (terminating or conditions.ready is not False)
     endpoint = Endpoint(_with_port(address, port), ready, terminating)
     return SliceEndpoint(endpoint, read.target_ref.uid if read.target_ref else "")
 

@@ -120,12 +120,7 @@ class ServicePods:
     ) -> None:
         """Take over what the routes now say of this service."""
         self.service = service
-        wanted = {
-            (route.variant, endpoint.address)
-            for route in service.routes
-            for endpoint in route.endpoints
-            if endpoint.takes_calls
-        }
+        wanted = _wanted(service)
         for key in [key for key in self._pods if key not in wanted]:
             retire(self._pods.pop(key))
         for key in sorted(wanted - self._pods.keys()):
@@ -242,6 +237,17 @@ class Directory:
         task = self._tasks.create_task(pod.close(RETIRE_GRACE_S))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _wanted(service: Service) -> set[tuple[str, str]]:
+    """Return variant and address of each pod that may get calls.
+
+    A pod that leaves serves on for its drain: where there is no other pod it gets the calls, which
+    would wait for its successor otherwise.
+    """
+    listed = [(route.variant, one) for route in service.routes for one in route.endpoints]
+    taking = {(variant, one.address) for variant, one in listed if one.takes_calls}
+    return taking or {(variant, one.address) for variant, one in listed if one.is_last_resort}
 
 
 def _emptied(service: Service) -> Service:

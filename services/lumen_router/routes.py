@@ -22,7 +22,7 @@ from lumen_wire.tasks import Kind
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One pod's address, as its EndpointSlice says it."""
+    """One pod's address, as its EndpointSlice says it: `ready` if it serves, also while leaving."""
 
     address: str
     ready: bool = True
@@ -32,6 +32,11 @@ class Endpoint:
     def takes_calls(self) -> bool:
         """Whether new calls may go there."""
         return self.ready and not self.terminating
+
+    @property
+    def is_last_resort(self) -> bool:
+        """Whether new calls may go there while the service has no other pod."""
+        return self.ready and self.terminating
 
 
 @dataclass(frozen=True, slots=True)

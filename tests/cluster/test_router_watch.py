@@ -74,11 +74,26 @@ async def test_a_call_in_flight_on_a_leaving_pod_is_answered(lab):
         await world.reaches(pod)
         call = asyncio.create_task(world.infer("image_embed"))
         await asked.wait()
-        await world.do(lab.list_pods, an_endpoint(host, leaving=True))
+        await world.do(lab.list_pods)
         await world.reaches()
         let_go.set()
 
         assert (await call).meta["dim"] == "4"
+
+
+async def test_the_only_pod_gets_the_calls_while_it_leaves_until_its_successor_is_ready(lab):
+    old, new = ScriptedPod(), ScriptedPod()
+    async with a_cluster_world(lab, old, new) as world:
+        await world.do(lab.serve)
+        leaving = an_endpoint(lab.host(old), leaving=True)
+        await world.do(lab.list_pods, leaving)
+        await world.reaches(old)
+        await world.infer("image_embed")
+        await world.do(lab.list_pods, leaving, an_endpoint(lab.host(new)))
+        await world.reaches(new)
+        await world.infer("image_embed")
+
+    assert (len(old.requests), len(new.requests)) == (1, 1)
 
 
 async def test_services_come_and_go_with_their_names_and_aliases(lab):
@@ -218,16 +233,19 @@ async def test_a_router_that_may_not_read_says_what_to_grant_and_goes_on_once_it
         async with a_cluster_world(lab, pod, kubeconfig=kubeconfig) as world:
             await world.do(lab.serve)
             await world.do(lab.list_pods, an_endpoint(lab.host(pod)))
-            await until(lambda: [one for one in logs if one["event"] == "cluster not readable"])
+            await until(lambda: len(said(logs)) == 2, "said once for each kind of object")
             error = await world.refusal("image_embed")
             await world.do(lab.let_read)
             await world.reaches(pod)
             await world.infer("image_embed")
 
     assert error.code() is grpc.StatusCode.UNAVAILABLE
-    said = [one for one in logs if one["event"] == "cluster not readable"]
-    assert len(said) == 2, "once for each kind of object"
-    assert all("get, list and watch lumenmodelservices.lumen.dev" in one["why"] for one in said)
+    assert len(said(logs)) == 2
+    assert all("get, list and watch lumenmodelservices.lumen.dev" in why for why in said(logs))
+
+
+def said(logs) -> list[str]:
+    return [one["why"] for one in logs if one["event"] == "cluster not readable"]
 
 
 async def test_the_account_may_read_nothing_else(lab):

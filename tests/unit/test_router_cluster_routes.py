@@ -51,6 +51,19 @@ def test_a_pod_that_is_not_ready_or_leaving_gets_no_calls(conditions):
     assert taken(an_endpoint("198.18.0.1", **conditions)) == set()
 
 
+def test_a_pod_that_leaves_is_a_last_resort_for_as_long_as_it_serves():
+    leaving = {"ready": False, "terminating": True}
+    listed = a_slice(
+        "one",
+        an_endpoint("198.18.0.1", **leaving, serving=True),
+        an_endpoint("198.18.0.2", **leaving, serving=False),
+    )
+
+    (service,) = routes_of([a_model_service()], [listed]).services
+
+    assert [one.is_last_resort for one in service.routes[0].endpoints] == [True, False]
+
+
 def test_conditions_that_nobody_has_stated_mean_ready():
     unstated = {"addresses": ["198.18.0.1"]}
     nulls = an_endpoint("198.18.0.2", ready=None, serving=None, terminating=None)
