@@ -46,6 +46,13 @@ bench: setup  ## measure server, router and label search beside their limits (do
 	$(BIN)/python tests/bench/bench_serving.py
 	$(BIN)/python tests/bench/bench_labels.py
 
+.PHONY: bench-operator
+bench-operator: setup  ## measure the operator with 1,000 and 5,000 services beside the floor
+	$(BIN)/python tests/bench/bench_operator.py --services $(SERVICES) --rounds $(ROUNDS)
+
+SERVICES ?= 1000,5000
+ROUNDS ?= 2
+
 .PHONY: fuzz
 fuzz: setup  ## send 100,000 damaged requests and pictures to a running server
 	$(BIN)/python tests/fuzz/fuzz_server.py --cases 100000
