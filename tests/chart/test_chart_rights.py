@@ -9,13 +9,14 @@ READ = {"get", "list", "watch"}
 CHILD = READ | {"create", "patch", "delete"}
 
 OF_THE_CLUSTER = {
-    "lumen.dev/lumennodepools": READ | {"create", "patch"},
-    "lumen.dev/lumennodepools/status": {"get", "patch", "update"},
+    "lumen.dev/lumennodepools": READ | {"create"},
+    "lumen.dev/lumennodepools/status": {"patch"},
     "/nodes": READ,
+    "events.k8s.io/events": {"create"},
 }
 OF_ITS_NAMESPACES = {
     "lumen.dev/lumenmodelservices": READ,
-    "lumen.dev/lumenmodelservices/status": {"get", "patch", "update"},
+    "lumen.dev/lumenmodelservices/status": {"patch"},
     "lumen.dev/lumenmodelservices/finalizers": {"update"},
     "apps/deployments": CHILD,
     "apps/controllerrevisions": CHILD,
@@ -27,12 +28,10 @@ OF_ITS_NAMESPACES = {
     "/pods": READ,
     "/persistentvolumeclaims": READ,
     "apps/replicasets": READ,
-    "/events": {"create", "patch"},
-    "events.k8s.io/events": {"create", "patch"},
 }
 OF_THE_ELECTION = {
     "coordination.k8s.io/leases": {"create"},
-    "coordination.k8s.io/leases lumen-operator": {"get", "patch", "update"},
+    "coordination.k8s.io/leases lumen-operator": {"get", "update"},
 }
 OF_THE_ROUTER = {
     "lumen.dev/lumenmodelservices": READ,
@@ -62,7 +61,7 @@ def test_an_operator_of_all_namespaces_has_one_cluster_role(helm3):
     ]
 
 
-def test_an_operator_of_one_namespace_has_only_pools_and_nodes_in_the_whole_cluster(helm3):
+def test_an_operator_of_one_namespace_has_pools_nodes_and_events_in_the_whole_cluster(helm3):
     documents = rendered(helm3, "--set=operator.watchNamespace=models")
 
     assert rights(the(documents, "ClusterRole", "lumen-operator.lumen")) == OF_THE_CLUSTER
