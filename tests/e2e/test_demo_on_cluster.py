@@ -6,8 +6,7 @@ import beside
 def test_the_pictures_of_the_demo_are_answered_through_the_routers_service(
     kube, demo, fixtures_image
 ):
-    ask = ["lumen", "classify", "/pictures", "--expect", "/pictures/expected.json"]
-    command = [*ask, "--server", beside.ROUTER]
+    command = ["python3", "/in-cluster/ask.py", f"grpc://{beside.ROUTER}"]
     kube.apply(beside.one_command("ask", fixtures_image, command))
 
     kube.until(

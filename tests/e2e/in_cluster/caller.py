@@ -10,22 +10,26 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+
+from pictures import FALLBACK, ask, cases
 
 from lumen_client import AsyncClient, ClientError
 
-PICTURES = Path("/pictures")
 TIMEOUT_S = 60.0
 SAY_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many calls were sent and answered; what those that failed were told."""
+    """How many calls were sent and answered; what those that failed were told.
+
+    `fallbacks` were answered by the scene alone.
+    """
 
     sent: int = 0
     answered: int = 0
     failed: int = 0
+    fallbacks: int = 0
     slowest_ms: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -33,18 +37,13 @@ class Tally:
 async def main() -> None:
     """Send calls until the pod is stopped."""
     server, rate = sys.argv[1], float(sys.argv[2])
-    expected = json.loads((PICTURES / "expected.json").read_text())
-    cases = itertools.cycle(
-        [((PICTURES / name).read_bytes(), answer) for name, answer in expected.items()]
-    )
     tally, running = Tally(), set()
     async with AsyncClient(server, retries=0, timeout_s=TIMEOUT_S) as client:
-        started = time.monotonic()
-        said = started
-        for number, (picture, answer) in enumerate(cases):
+        started = said = time.monotonic()
+        for number, (picture, expected) in enumerate(itertools.cycle(cases().items())):
             await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
             tally.sent += 1
-            task = asyncio.create_task(call(client, picture, answer, tally))
+            task = asyncio.create_task(call(client, picture, expected, tally))
             running.add(task)
             task.add_done_callback(running.discard)
             if time.monotonic() - said >= SAY_EVERY_S:
@@ -52,18 +51,20 @@ async def main() -> None:
                 say(tally)
 
 
-async def call(client: AsyncClient, picture: bytes, wanted: dict[str, str], tally: Tally) -> None:
+async def call(client: AsyncClient, picture: str, expected: dict[str, str], tally: Tally) -> None:
     """Classify one picture; another answer than the expected one is a failure too."""
     begun = time.monotonic()
     try:
-        answer = await client.smart_classify(picture, top_k=1)
-        given = {"source": answer.source, "label": answer.labels[0].label}
-        if given != wanted:
-            tally.failures.append(f"{given} instead of {wanted}")
+        problem = await ask(client, picture, expected)
     except ClientError as error:
-        tally.failures.append(f"{time.strftime('%T')} {error}")
+        problem = str(error)
+    took_ms = round((time.monotonic() - begun) * 1000)
+    if problem == FALLBACK:
+        tally.fallbacks += 1
+    elif problem:
+        tally.failures.append(f"{time.strftime('%T')} after {took_ms} ms: {problem}")
     tally.answered += 1
-    tally.slowest_ms = max(tally.slowest_ms, round((time.monotonic() - begun) * 1000))
+    tally.slowest_ms = max(tally.slowest_ms, took_ms)
 
 
 def say(tally: Tally) -> None:

@@ -2,5 +2,8 @@
 
 import shutil
 import sys
+from pathlib import Path
 
-shutil.copytree("/models", sys.argv[1], dirs_exist_ok=True, copy_function=shutil.copyfile)
+# One by one: the volume's own folder belongs to somebody else.
+for model in Path("/models").iterdir():
+    shutil.copytree(model, Path(sys.argv[1]) / model.name, copy_function=shutil.copyfile)
