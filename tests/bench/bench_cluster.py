@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "cluster")]
 
 from controlplane.plane import ControlPlane, running_control_plane  # noqa: E402
-from operator_world import ACCOUNT, grant  # noqa: E402
+from operator_lab import ACCOUNT, grant  # noqa: E402
 
 PODS_PER_NODE = 250
 OPERATOR_NAMESPACE = "lumen"

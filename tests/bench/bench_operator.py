@@ -5,7 +5,7 @@
 The cluster is real but for its nodes and pods, which kwok plays: a pod is Ready a fifth of a second
 after it got its node, and says nothing of itself. The floor are the very children that the operator
 renders for those services, server-side applied as from files by as many clients as the operator has
-workers, with the same ServiceAccount, until every pod is Ready; no operator, no owner. With the
+workers, also by a token, until every pod is Ready; no operator, no owner. With the
 operator, as many clients apply the services, and every one has to say Ready.
 
 Every leg gets a control plane of its own. Rounds change the order, figures are medians of rounds.

@@ -21,7 +21,7 @@ from bench_cluster import (
     memory_mib,
 )
 from controlplane.programs import Program, reserved_ports, wait_until
-from operator_world import Operator
+from operator_lab import Operator
 
 from lumen_cli.bench.report import percentile
 from lumen_manifest.default_pools import default_pools
