@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -42,12 +42,11 @@ class AddressType(StrEnum):
     FQDN = "FQDN"
 
 
-@dataclass(frozen=True, slots=True)
-class SliceEndpoint:
+class SliceEndpoint(NamedTuple):
     """One endpoint of a slice. `pod` is the pod's uid, empty when it is no pod's."""
 
-    endpoint: Endpoint
     pod: str
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +175,7 @@ def _read_endpoint(read: _Endpoint, address: str, port: int) -> SliceEndpoint:
     # Service publishes addresses that are not ready.
     ready = conditions.serving is not False and (terminating or conditions.ready is not False)
     endpoint = Endpoint(_with_port(address, port), ready, terminating)
-    return SliceEndpoint(endpoint, read.target_ref.uid if read.target_ref else "")
+    return SliceEndpoint(read.target_ref.uid if read.target_ref else "", endpoint)
 
 
 def _with_port(address: str, port: int) -> str:

@@ -53,20 +53,25 @@ def _preference(part: Slice) -> tuple[int, str]:
 
 def _merge(parts: Iterable[Slice]) -> tuple[Endpoint, ...]:
     """Merge the slices of one Service, the preferred address type first; sorted by address."""
-    found: dict[str, Endpoint] = {}
+    said: dict[tuple[str, str], Endpoint] = {}
     reached_by: dict[str, AddressType] = {}
     for part in parts:
-        for listed in part.endpoints:
-            kind = part.address_type
-            if listed.pod and reached_by.setdefault(listed.pod, kind) is not kind:
+        for pod, endpoint in part.endpoints:
+            if pod and reached_by.setdefault(pod, part.address_type) is not part.address_type:
                 continue
-            address = listed.endpoint.address
-            found[address] = _agreed(found.get(address), listed.endpoint)
+            key = endpoint.address, pod
+            said[key] = _agreed(said.get(key, endpoint), endpoint)
+    found: dict[str, Endpoint] = {}
+    for (address, _), endpoint in said.items():
+        found[address] = max(found.get(address, endpoint), endpoint, key=_usefulness)
     return tuple(found[address] for address in sorted(found))
 
 
-def _agreed(one: Endpoint | None, other: Endpoint) -> Endpoint:
-    """Settle two statements about one address: nothing that terminates ever comes back."""
-    if one is None:
-        return other
+def _agreed(one: Endpoint, other: Endpoint) -> Endpoint:
+    """Settle two statements about one pod: none that terminates ever comes back."""
     return Endpoint(one.address, one.ready or other.ready, one.terminating or other.terminating)
+
+
+def _usefulness(endpoint: Endpoint) -> tuple[bool, bool, bool]:
+    """Order the pods of one address: a new one may have it while the one that left is listed."""
+    return endpoint.takes_calls, endpoint.ready, not endpoint.terminating

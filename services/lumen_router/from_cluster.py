@@ -20,7 +20,7 @@ from lumen_router.cluster_objects import parse_model_service, parse_slice
 from lumen_router.cluster_routes import routes_of_cluster
 from lumen_router.list_watch import ClusterReader, Follower, Resource
 from lumen_router.metrics import Metrics
-from lumen_router.mirror import Reader
+from lumen_router.mirror import ParseOnce
 from lumen_router.routes import Routes
 from lumen_router.settings import ClusterRoutes
 
@@ -59,8 +59,8 @@ class RoutesFromCluster:
             Follower(reader, resource, metrics, self._news.set)
             for resource in watched_resources(namespace)
         )
-        self._read_service = Reader(parse_model_service)
-        self._read_slice = Reader(parse_slice)
+        self._read_service = ParseOnce(parse_model_service)
+        self._read_slice = ParseOnce(parse_slice)
         self._tasks = asyncio.TaskGroup()
         self._running: list[asyncio.Task[None]] = []
 

@@ -91,7 +91,7 @@ class Mirror:
         self.version = ""
 
 
-class Reader(Generic[ParsedT]):
+class ParseOnce(Generic[ParsedT]):
     """Parses each state of an object once; what cannot be read is left out and said once."""
 
     def __init__(self, parse: Callable[[Raw], ParsedT]) -> None:

@@ -34,11 +34,12 @@ SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 
 
 class Dialer:
-    """Which loopback address is behind each address of the cluster."""
+    """Which loopback address is behind each address of the cluster; else it is `anywhere_else`."""
 
-    def __init__(self, known: dict[str, str] | None = None) -> None:
+    def __init__(self, anywhere_else: str = "127.0.0.1:1") -> None:
         self._hosts = (f"198.18.{high}.{low}" for high in range(256) for low in range(1, 255))
-        self.known: dict[str, str] = known or {}
+        self.known: dict[str, str] = {}
+        self.anywhere_else = anywhere_else
 
     def host_of(self, address: str) -> str:
         """Return a fresh address of the cluster for a pod that listens on loopback."""
@@ -60,20 +61,22 @@ class Dialer:
         )
 
     def _endpoint(self, endpoint: routes.Endpoint) -> routes.Endpoint:
-        return replace(endpoint, address=self.known.get(endpoint.address, endpoint.address))
+        if endpoint.address.startswith("127."):
+            return endpoint
+        return replace(endpoint, address=self.known.get(endpoint.address, self.anywhere_else))
 
 
 @dataclass
 class Dialled:
-    """A source of routes whose addresses go through the dialer."""
+    """A source of routes whose addresses go through the dialer; `seen` are those of the cluster."""
 
     source: RoutesSource
     dialer: Dialer
-    last: Routes | None = None
+    seen: list[Routes] = field(default_factory=list)
 
     async def watch(self) -> AsyncIterator[Routes]:
         async for table in self.source.watch():
-            self.last = table
+            self.seen.append(table)
             yield self.dialer.dialled(table)
 
 

@@ -105,6 +105,13 @@ def test_an_address_in_two_slices_is_one_pod_and_terminating_wins():
     assert addresses(routes) == {"198.18.0.2:50051"}
 
 
+def test_a_new_pod_may_have_the_address_of_one_that_is_still_listed_as_leaving():
+    left = an_endpoint("198.18.0.1", pod="old", ready=False, terminating=True)
+    new = an_endpoint("198.18.0.1", pod="new")
+
+    assert taken(left, new) == taken(new, left) == {"198.18.0.1:50051"}
+
+
 def test_a_pod_of_two_address_families_gets_its_share_once():
     slices = [
         a_slice("six", an_endpoint("2001:db8::1", pod="a"), addressType="IPv6"),
