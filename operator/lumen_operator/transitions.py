@@ -53,12 +53,22 @@ def kept(before: Iterable[Condition]) -> dict[ConditionType, Statement]:
 
 
 def events_of(now: Iterable[Condition], before: Iterable[Condition]) -> tuple[EventNote, ...]:
-    """Note each condition that changed; Ready only when it became true, its causes speak else."""
+    """Note what changed: what went wrong, each; what went well, by the one word that covers it.
+
+    Becoming Ready covers all that became true with it, and being accepted covers how a new object
+    begins: without a replica, rolling out. Ready that is lost is told by its causes.
+    """
     known = {each.type: (each.status, each.reason) for each in before}
-    return tuple(
+    notes = [
         _note(each)
         for each in now
         if known.get(each.type) != (each.status, each.reason) and _is_news(each)
+    ]
+    covering = {note.reason for note in notes} & {Reason.READY}
+    if not known:
+        covering.add(Reason.ACCEPTED)
+    return tuple(
+        note for note in notes if not covering or note.type == "Warning" or note.reason in covering
     )
 
 

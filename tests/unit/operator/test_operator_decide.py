@@ -131,25 +131,24 @@ def test_scaling_changes_the_deployment_and_makes_no_revision(world):
     assert decision.apply[0]["spec"]["replicas"] == 4
 
 
-def test_events_are_posted_for_transitions_only(world):
+def test_events_are_posted_for_transitions_only_and_what_went_well_is_one(world):
     key = world.service()
 
     first = world.reconcile(key)
-    assert [str(each.reason) for each in first.events] == [
-        "Accepted",
-        "NoReplicaReady",
-        "RollingOut",
-    ]
+    assert [str(each.reason) for each in first.events] == ["Accepted"]
     assert world.reconcile(key).events == ()
     world.pod(key)
     world.ready(key, "p1")
-    assert {str(each.reason) for each in world.reconcile(key).events} == {
-        "Verified",
-        "DeviceAttested",
-        "MinimumReplicasAvailable",
-        "RolloutComplete",
-        "Ready",
-    }
+    assert [str(each.reason) for each in world.reconcile(key).events] == ["Ready"]
+    assert world.reconcile(key).events == ()
+
+
+def test_what_goes_wrong_has_an_event_of_its_own(world):
+    key = world.service(pool="no-such-pool")
+
+    assert [(each.type, str(each.reason)) for each in world.reconcile(key).events] == [
+        ("Warning", "UnknownPool")
+    ]
 
 
 def test_a_condition_keeps_its_time_while_its_status_stays(world):
