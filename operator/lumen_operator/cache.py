@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lumen_manifest.names import FIELD_MANAGER, SERVICE_LABEL
-from lumen_operator.kinds import NODES, WATCHED_KINDS, Kind
+from lumen_manifest.names import SERVICE_LABEL
+from lumen_operator.kinds import CHILD_KINDS, NODES, WATCHED_KINDS, Kind
 
 Raw = Mapping[str, Any]
 Name = tuple[str, str]
@@ -138,16 +138,13 @@ def service_of(raw: Raw) -> str:
 def trimmed(kind: Kind, raw: Raw) -> Raw:
     """Leave out what nobody reads and what is large: who owns which field, a node's images.
 
-    Of managedFields, only other managers that apply are kept: they may fight with us.
+    Of managedFields, only those of children that somebody applies are kept: others may fight with
+    us, and what we apply no more has to be taken back.
     """
     metadata = dict(raw.get("metadata") or {})
-    others = [
-        entry
-        for entry in metadata.pop("managedFields", None) or ()
-        if entry.get("operation") == "Apply" and entry.get("manager") != FIELD_MANAGER
-    ]
-    if others:
-        metadata["managedFields"] = others
+    owners = metadata.pop("managedFields", None) or ()
+    if kind in CHILD_KINDS:
+        metadata["managedFields"] = [each for each in owners if each.get("operation") == "Apply"]
     annotations = metadata.get("annotations") or {}
     if LAST_APPLIED in annotations:
         metadata["annotations"] = {k: v for k, v in annotations.items() if k != LAST_APPLIED}

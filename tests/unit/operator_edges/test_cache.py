@@ -17,13 +17,13 @@ def test_objects_are_found_by_name_by_service_and_by_namespace():
     other = an_object("clip-1", namespace="other", service="clip")
     plain = an_object("plain")
     for each in (mine, other, plain):
-        cache.put(CONFIG_MAPS, each)
+        cache.put(PODS, each)
 
-    assert cache.get(CONFIG_MAPS, "team", "clip-1") == mine
-    assert cache.of_service(CONFIG_MAPS, "team", "clip") == (mine,)
-    assert cache.all(CONFIG_MAPS, "team") == (mine, plain)
-    assert cache.all(CONFIG_MAPS) == (mine, other, plain)
-    assert cache.all(PODS) == ()
+    assert cache.get(PODS, "team", "clip-1") == mine
+    assert cache.of_service(PODS, "team", "clip") == (mine,)
+    assert cache.all(PODS, "team") == (mine, plain)
+    assert cache.all(PODS) == (mine, other, plain)
+    assert cache.all(NODES) == ()
 
 
 def test_a_changed_label_moves_an_object_to_its_new_service():
@@ -80,18 +80,20 @@ def test_versions_tell_objects_and_their_states_apart():
     assert cache.versions(SERVICES) == {("team", "clip"): Version("second", 7)}
 
 
-def test_only_other_appliers_of_managed_fields_are_kept():
+def test_of_managed_fields_only_those_of_children_that_somebody_applies_are_kept():
     cache = Cache()
     raw = an_object("clip")
-    raw["metadata"]["managedFields"] = [
+    applied = [
         {"manager": "lumen-operator", "operation": "Apply"},
-        {"manager": "kubectl-edit", "operation": "Update"},
         {"manager": "argocd", "operation": "Apply"},
     ]
+    edited = {"manager": "kubectl-edit", "operation": "Update"}
+    raw["metadata"]["managedFields"] = [*applied, edited]
     cache.put(CONFIG_MAPS, raw)
-    kept = cache.get(CONFIG_MAPS, "team", "clip")
+    cache.put(PODS, raw)
 
-    assert kept["metadata"]["managedFields"] == [{"manager": "argocd", "operation": "Apply"}]
+    assert cache.get(CONFIG_MAPS, "team", "clip")["metadata"]["managedFields"] == applied
+    assert "managedFields" not in cache.get(PODS, "team", "clip")["metadata"]
 
 
 def test_what_a_watch_delivered_is_not_changed_by_keeping_it():
