@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from lumen_operator.cache import Cache
+from lumen_operator.cache import Cache, name_of, version_of
 from lumen_operator.cluster import KIND_OF_PLURAL, Cluster
 from lumen_operator.decide import (
     Decision,
@@ -119,14 +119,17 @@ class Reconciler:
             start = monotonic()
             stored = await self.cluster.write_status(kind, raw, decision.status)
             self.metrics.wrote(kind, "status", monotonic() - start)
-            self._learn(kind, stored)
+            if stored is not None:
+                self.cache.put(kind, stored)
 
     async def _apply(self, manifest: Raw) -> None:
         kind, start = kind_of(manifest), monotonic()
+        before = self.cache.get(kind, *name_of(manifest))
         stored = await self.cluster.apply(manifest)
         self.metrics.wrote(kind, "apply", monotonic() - start)
-        if not self._learn(kind, stored):
+        if before is not None and version_of(before) == version_of(stored):
             self.metrics.wrote_in_vain(kind)
+        self.cache.put(kind, stored)
 
     async def _create(self, kind: Kind, manifest: Raw) -> None:
         start = monotonic()
@@ -141,7 +144,3 @@ class Reconciler:
                 await self._create(EVENTS, event)
             except ApiError as error:
                 log.warning("an event could not be posted", why=str(error))
-
-    def _learn(self, kind: Kind, stored: Raw | None) -> bool:
-        """Keep what a write was answered with; return whether it changed anything."""
-        return stored is None or self.cache.put(kind, stored) is not None
