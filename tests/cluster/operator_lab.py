@@ -1,0 +1,301 @@
+"""The operator as a process on a real control plane: what its cluster tests build and look at.
+
+A lab is a namespace of its own with a pool of its own. Its operator watches this namespace only, as
+the chart's ServiceAccount with the chart's rights, and reaches the API server through a proxy.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from api_proxy import ApiProxy, api_proxy
+from chart.rendering import CHART, run
+from controlplane.cluster import Cluster, unique_name
+from controlplane.nodes import TERMINATION_MESSAGE
+from controlplane.programs import Program, reserved_ports, wait_until
+from go_tools import program
+
+ACCOUNT = "lumen-operator"
+READY_WITHIN_S = 60.0
+GROUP = "/apis/lumen.dev/v1alpha1"
+
+VERIFIED = {
+    "reason": "Verified",
+    "revision": "c0ffee",
+    "digest": f"sha256:{'0' * 64}",
+    "embeddingSpace": f"sha256:{'1' * 64}",
+    "bytes": 1024,
+    "files": 2,
+}
+"""What the init container of a pod that found its files says at its end."""
+
+Raw = dict[str, Any]
+
+
+def grant(plane: Cluster, namespace: str, home: Path, *, everywhere: bool = False) -> None:
+    """Give a namespace the chart's ServiceAccount and rights of the operator."""
+    watched = "" if everywhere else namespace
+    text = run(
+        program("helm3"),
+        "template",
+        "lumen",
+        CHART,
+        f"--namespace={namespace}",
+        f"--set=operator.watchNamespace={watched}",
+        "--show-only=templates/operator-rbac.yaml",
+        "--show-only=templates/operator-serviceaccount.yaml",
+        HOME=str(home),
+    )
+    plane.kubectl("apply", "-n", namespace, "-f", "-", stdin=text)
+
+
+@dataclass
+class Operator:
+    """One operator process; `start` and `kill` may be repeated."""
+
+    process: Program
+    health_port: int
+    metrics_port: int
+    log: Path
+
+    def start(self) -> None:
+        """Start it; returns at once."""
+        self.process.start()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+
+    def stop(self) -> None:
+        """Ask it to end and wait."""
+        self.process.stop()
+
+    def health(self, path: str = "/healthz") -> tuple[int, str]:
+        """Ask for health; status 0 while nobody answers."""
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.health_port}{path}", timeout=5.0)
+        except httpx.HTTPError:
+            return 0, ""
+        return answer.status_code, answer.text
+
+    def figures(self) -> dict[str, float]:
+        """Return every figure of /metrics; nothing while nobody answers."""
+        try:
+            page = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5.0).text
+        except httpx.HTTPError:
+            return {}
+        rows = (line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in rows}
+
+    def total(self, name: str) -> float:
+        """Return the sum of one of its counters over all labels."""
+        whole = f"lumen_operator_{name}_total"
+        return sum(value for key, value in self.figures().items() if key.startswith(whole))
+
+    def leads(self) -> bool:
+        """Return whether it leads."""
+        return self.figures().get("lumen_operator_leader") == 1
+
+    def reconciles(self) -> float:
+        """Return how many reconciles have succeeded."""
+        return self.figures().get("lumen_operator_reconciles_total", 0.0)
+
+    def wait_until_leading(self, within_s: float = READY_WITHIN_S) -> None:
+        """Return once it leads; raises with its log when it ends before."""
+        self.process.wait_until_ready(self.leads, within_s)
+
+
+@dataclass
+class Lab:
+    """A namespace with an operator that watches it, and what a user does there."""
+
+    plane: Cluster
+    namespace: str
+    folder: Path
+    proxy: ApiProxy
+    stack: ExitStack
+    pool: str
+    environment: dict[str, str] = field(default_factory=dict)
+    operators: list[Operator] = field(default_factory=list)
+
+    def operator(self, identity: str = "operator", **environment: str) -> Operator:
+        """Make an operator that is not started yet."""
+        health, metrics = self.stack.enter_context(reserved_ports(2))
+        settings = {
+            "KUBECONFIG": str(self._kubeconfig()),
+            "LUMEN_POD_NAME": identity,
+            "LUMEN_OPERATOR_NAMESPACE": self.namespace,
+            "LUMEN_WATCH_NAMESPACE": self.namespace,
+            "LUMEN_DEFAULT_POOLS": "[]",
+            "LUMEN_BIND": "127.0.0.1",
+            "LUMEN_HEALTH_PORT": str(health),
+            "LUMEN_METRICS_PORT": str(metrics),
+            "LUMEN_LOG_FORMAT": "console",
+            **self.environment,
+            **environment,
+        }
+        words = [f"{name}={value}" for name, value in settings.items()]
+        log = self.folder / f"{identity}.log"
+        process = Program(["/usr/bin/env", *words, sys.executable, "-m", "lumen_operator"], log)
+        self.stack.callback(process.stop)
+        found = Operator(process, health, metrics, log)
+        self.operators.append(found)
+        return found
+
+    def running(self, identity: str = "operator", **environment: str) -> Operator:
+        """Make an operator and wait until it leads."""
+        found = self.operator(identity, **environment)
+        found.start()
+        found.wait_until_leading()
+        return found
+
+    def path(self, kind: str, name: str = "") -> str:
+        """Return the API path of objects of ours or of core groups in the namespace."""
+        groups = {
+            "lumenmodelservices": GROUP,
+            "deployments": "/apis/apps/v1",
+            "replicasets": "/apis/apps/v1",
+            "controllerrevisions": "/apis/apps/v1",
+            "networkpolicies": "/apis/networking.k8s.io/v1",
+            "poddisruptionbudgets": "/apis/policy/v1",
+            "horizontalpodautoscalers": "/apis/autoscaling/v2",
+        }
+        root = f"{groups.get(kind, '/api/v1')}/namespaces/{self.namespace}/{kind}"
+        return f"{root}/{name}" if name else root
+
+    def serve(self, name: str = "clip", **spec: Any) -> None:
+        """Apply a LumenModelService as a user would."""
+        self.apply(self.a_service(name, **spec))
+
+    def a_service(self, name: str = "clip", **spec: Any) -> Raw:
+        """Describe a service whose files are found; keywords replace fields of its spec."""
+        found = {TERMINATION_MESSAGE: json.dumps(VERIFIED)}
+        base = {
+            "family": "clip",
+            "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"},
+            "pool": self.pool,
+            "replicas": 1,
+            "podTemplate": {"annotations": found},
+        }
+        return {
+            "apiVersion": "lumen.dev/v1alpha1",
+            "kind": "LumenModelService",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {**base, **spec},
+        }
+
+    def apply(self, *documents: Raw) -> None:
+        """Run kubectl apply."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+        self.plane.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=text)
+
+    def service(self, name: str = "clip") -> Raw:
+        """Return a LumenModelService as stored."""
+        return self.plane.get(self.path("lumenmodelservices", name)) or {}
+
+    def condition(self, type_: str, name: str = "clip") -> tuple[str, str]:
+        """Return a condition's status and reason, empty before there is one."""
+        conditions = self.service(name).get("status", {}).get("conditions", [])
+        for each in conditions:
+            if each["type"] == type_:
+                return each["status"], each["reason"]
+        return "", ""
+
+    def is_ready(self, name: str = "clip", generation: int = 0) -> bool:
+        """Return whether the status says Ready of the newest generation."""
+        found = self.service(name)
+        seen = found.get("status", {}).get("observedGeneration", 0)
+        wanted = max(generation, found.get("metadata", {}).get("generation", 1))
+        return seen == wanted and self.condition("Ready", name) == ("True", "Ready")
+
+    def wait_ready(self, *names: str) -> None:
+        """Return once services are Ready."""
+        for name in names or ("clip",):
+            self.wait_until(lambda name=name: self.is_ready(name), f"{name} is Ready")
+
+    def wait_until(self, holds: Callable[[], bool], what: str) -> None:
+        """Return once something holds, while an operator runs."""
+
+        def holds_while_running() -> bool:
+            found = holds()
+            assert found or any(each.process.running for each in self.operators), "none runs"
+            return found
+
+        wait_until(holds_while_running, READY_WITHIN_S, what)
+
+    def wait_looked_at(self, operator: Operator) -> None:
+        """Return once the operator has looked at every service and pool, whatever it did."""
+        keys = sum(
+            len(self.plane.get(path)["items"])
+            for path in (self.path("lumenmodelservices"), f"{GROUP}/lumennodepools")
+        )
+        wanted = operator.reconciles() + 2 * keys
+        self.wait_until(lambda: operator.reconciles() >= wanted, "the operator looks again")
+
+    def wait_quiet(self, operator: Operator) -> None:
+        """Return once the operator has looked at everything and had nothing to write."""
+
+        def quiet() -> bool:
+            written = len(self.proxy.writes)
+            self.wait_looked_at(operator)
+            return len(self.proxy.writes) == written
+
+        self.wait_until(quiet, "nothing is left to write")
+
+    def children(self, name: str = "clip") -> dict[str, Raw]:
+        """Return the children that the operator writes for a service, by kind and name."""
+        found: dict[str, Raw] = {}
+        for kind in CHILDREN:
+            listed = self.plane.http.get(
+                self.path(kind), params={"labelSelector": f"lumen.dev/service={name}"}
+            ).json()
+            for item in listed["items"]:
+                found[f"{kind}/{item['metadata']['name']}"] = item
+        return found
+
+    def _kubeconfig(self) -> Path:
+        """Write the ServiceAccount's kubeconfig with the proxy in the API server's place."""
+        document = json.loads(self.plane.kubeconfig_for(self.namespace, ACCOUNT).read_text())
+        document["clusters"][0]["cluster"] = {"server": self.proxy.url}
+        path = self.folder / f"operator-{os.urandom(4).hex()}.kubeconfig"
+        path.write_text(json.dumps(document))
+        return path
+
+
+CHILDREN = (
+    "controllerrevisions",
+    "configmaps",
+    "networkpolicies",
+    "services",
+    "deployments",
+    "poddisruptionbudgets",
+    "horizontalpodautoscalers",
+)
+
+
+@contextmanager
+def operator_lab(plane: Cluster, folder: Path) -> Iterator[Lab]:
+    """Prepare a namespace for an operator: rights, a pool of its own, and the proxy."""
+    namespace = unique_name("lab")
+    pool = {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenNodePool",
+        "metadata": {"name": namespace},
+        "spec": {"accelerator": "cpu"},
+    }
+    with ExitStack() as stack:
+        proxy = stack.enter_context(api_proxy(plane.url, plane.ca))
+        plane.create_namespace(namespace)
+        stack.callback(plane.delete, f"/api/v1/namespaces/{namespace}")
+        plane.create(f"{GROUP}/lumennodepools", pool)
+        stack.callback(plane.delete, f"{GROUP}/lumennodepools/{namespace}")
+        grant(plane, namespace, folder)
+        name = f"lumen-operator.{namespace}"
+        stack.callback(plane.kubectl, "delete", "clusterrole,clusterrolebinding", name)
+        yield Lab(plane, namespace, folder, proxy, stack, namespace)

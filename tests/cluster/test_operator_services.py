@@ -1,0 +1,138 @@
+"""A service's life under the operator, on a real API server: applied, Ready, quiet, deleted."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from operator_lab import operator_lab
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def lab(control_plane, tmp_path_factory):
+    with operator_lab(control_plane, tmp_path_factory.mktemp("services")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def operator(lab):
+    return lab.running(LUMEN_RESYNC_S="1")
+
+
+def the_examples(pool):
+    for name in ("clip-service.yaml", "bioclip-service.yaml"):
+        document = yaml.safe_load((EXAMPLES / name).read_text())
+        document["spec"]["pool"] = pool
+        yield document
+
+
+def test_the_examples_get_their_children_and_are_ready(lab, operator):
+    lab.apply(*the_examples(lab.pool))
+    lab.wait_ready("clip", "bioclip")
+    kinds = sorted(each.split("/")[0] for each in lab.children("clip"))
+
+    assert kinds == [
+        "configmaps",
+        "controllerrevisions",
+        "deployments",
+        "networkpolicies",
+        "poddisruptionbudgets",
+        "services",
+    ]
+    status = lab.service("clip")["status"]
+    assert (status["ready"], status.get("reason", "")) == ("1/1", "")
+
+
+def test_every_child_goes_with_its_service_and_carries_its_label(lab, operator):
+    lab.serve("owner")
+    lab.wait_ready("owner")
+    uid = lab.service("owner")["metadata"]["uid"]
+
+    for name, child in lab.children("owner").items():
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == (uid, True), name
+        managers = {entry["manager"] for entry in child["metadata"]["managedFields"]}
+        assert "lumen-operator" in managers, name
+
+
+def test_nothing_is_written_while_nothing_changes(lab, operator):
+    lab.serve("quiet", replicas=2)
+    lab.serve("labels", labelSets=[{"name": "ImageNet_1k"}])
+    lab.wait_ready("quiet", "labels")
+    lab.wait_quiet(operator)
+    written = len(lab.proxy.writes)
+    for _ in range(3):
+        lab.wait_looked_at(operator)
+
+    assert [call.object for call in lab.proxy.writes[written:]] == []
+    assert operator.total("writes_in_vain") == 0
+    assert operator.total("errors") == 0
+
+
+def test_a_scaled_service_gets_its_pods_and_says_so(lab, operator):
+    lab.serve("scaled")
+    lab.wait_ready("scaled")
+    lab.plane.kubectl("scale", "lms/scaled", "-n", lab.namespace, "--replicas=3")
+    lab.wait_until(lambda: lab.service("scaled")["status"].get("ready") == "3/3", "three serve")
+
+    assert lab.children("scaled")["deployments/scaled-stable"]["spec"]["replicas"] == 3
+
+
+def test_a_bad_service_is_told_so_and_does_not_hold_its_neighbours(lab, operator):
+    lab.serve("bad", pool="no-such-pool")
+    lab.serve("good")
+    lab.wait_ready("good")
+    lab.wait_until(lambda: lab.condition("Accepted", "bad") == ("False", "UnknownPool"), "told")
+
+    assert lab.children("bad") == {}
+
+
+def test_a_spec_that_turned_bad_leaves_its_children_as_they_are_until_it_is_good(lab, operator):
+    lab.serve("turns")
+    lab.wait_ready("turns")
+    before = lab.children("turns")["deployments/turns-stable"]["metadata"]["generation"]
+    lab.serve("turns", pool="no-such-pool")
+    lab.wait_until(lambda: lab.condition("Accepted", "turns") == ("False", "UnknownPool"), "told")
+    lab.wait_quiet(operator)
+    assert lab.children("turns")["deployments/turns-stable"]["metadata"]["generation"] == before
+    assert lab.condition("Ready", "turns")[0] == "False"
+
+    lab.serve("turns")
+    lab.wait_ready("turns")
+
+
+def test_each_transition_is_one_event_of_the_service(lab, operator):
+    lab.serve("told")
+    lab.wait_ready("told")
+    found = lab.plane.get(lab.path("events"))["items"]
+    reasons = [each["reason"] for each in found if each["involvedObject"]["name"] == "told"]
+
+    assert reasons.count("Ready") == 1
+    assert reasons.count("Accepted") == 1
+
+
+def test_deleting_a_service_leaves_nothing(lab, operator):
+    lab.serve("gone")
+    lab.wait_ready("gone")
+    lab.plane.delete(lab.path("lumenmodelservices", "gone"))
+    lab.wait_until(lambda: not lab.children("gone"), "its children are gone")
+    selector = "lumen.dev/service=gone"
+    lab.wait_until(lambda: not lab.plane.pods(lab.namespace, selector), "its pods are gone")
+    written = len(lab.proxy.writes)
+    lab.wait_looked_at(operator)
+
+    assert [call.object for call in lab.proxy.writes[written:]] == []
+
+
+def test_a_restarted_operator_writes_nothing_about_what_is_as_it_should_be(lab, operator):
+    lab.serve("stays")
+    lab.wait_ready("stays")
+    lab.wait_quiet(operator)
+    operator.stop()
+    written = len(lab.proxy.writes)
+    operator.start()
+    operator.wait_until_leading()
+    lab.wait_looked_at(operator)
+
+    assert [call.object for call in lab.proxy.writes[written:]] == []
