@@ -5,6 +5,8 @@ that does not answer is asked less and less often, and a key is only added when 
 """
 
 import asyncio
+import heapq
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,11 +30,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Asked:
-    """One pod to ask, for whom, and when next."""
+    """One pod to ask, for whom, and how long until the next time."""
 
     key: Key
     address: PodAddress
-    due: float
     every_s: float
 
 
@@ -43,6 +44,8 @@ class PodReports:
         self._tell = tell
         self._every_s = every_s
         self._asked: dict[str, _Asked] = {}
+        self._due: list[tuple[float, int, _Asked]] = []
+        self._order = itertools.count()
         self._of_key: dict[Key, frozenset[str]] = {}
         self._reports: dict[str, PodReport] = {}
         self._changed = asyncio.Event()
@@ -61,8 +64,8 @@ class PodReports:
         for uid, address in wanted.items():
             asked = self._asked.get(uid)
             if asked is None or asked.address != address:
-                now = asyncio.get_running_loop().time()
-                self._asked[uid] = _Asked(key, address, now, self._every_s)
+                self._asked[uid] = _Asked(key, address, self._every_s)
+                self._ask_in(0.0, self._asked[uid])
                 self._changed.set()
         known = frozenset(wanted) | (frozenset(living) & self._reports.keys())
         for uid in self._of_key.get(key, frozenset()) - frozenset(wanted):
@@ -85,16 +88,26 @@ class PodReports:
         ):
             while True:
                 self._changed.clear()
-                now = asyncio.get_running_loop().time()
-                for asked in [each for each in self._asked.values() if each.due <= now]:
-                    await slots.acquire()
-                    asked.due = now + asked.every_s
-                    group.create_task(self._one(session, asked, slots))
+                while self._wait_s() == 0:
+                    _, _, asked = heapq.heappop(self._due)
+                    if self._asked.get(asked.address.uid) is asked:
+                        await slots.acquire()
+                        self._ask_in(asked.every_s, asked)
+                        group.create_task(self._one(session, asked, slots))
                 await self._until_due()
 
+    def _ask_in(self, delay_s: float, asked: _Asked) -> None:
+        at = asyncio.get_running_loop().time() + delay_s
+        heapq.heappush(self._due, (at, next(self._order), asked))
+
+    def _wait_s(self) -> float | None:
+        """Return how long until a pod is to be asked; None while there is none."""
+        if not self._due:
+            return None
+        return max(0.0, self._due[0][0] - asyncio.get_running_loop().time())
+
     async def _until_due(self) -> None:
-        soonest = min((each.due for each in self._asked.values()), default=None)
-        wait_s = None if soonest is None else soonest - asyncio.get_running_loop().time()
+        wait_s = self._wait_s()
         try:
             async with asyncio.timeout(wait_s):
                 await self._changed.wait()
