@@ -78,9 +78,11 @@ def running_control_plane(
         admin = layout.kubeconfig("admin")
         access = Access(folder, layout.url, layout.secrets.authority, admin, layout.binaries)
         plane = ControlPlane(access, _programs(layout, stack))
-        _start(plane, layout)
+        _start_api(plane, layout)
+        # The garbage collector looks for new kinds every 30 s only, so ours come before it.
         plane.kubectl("apply", "--server-side", "-f", str(crds))
         plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        _start_controllers(plane, layout)
         plane.add_node("plain")
         yield plane
 
@@ -128,13 +130,17 @@ def _programs(layout: Layout, stack: ExitStack) -> dict[str, Program]:
     return programs
 
 
-def _start(plane: ControlPlane, layout: Layout) -> None:
+def _start_api(plane: ControlPlane, layout: Layout) -> None:
     programs = plane._programs
     programs["etcd"].start()
     programs["etcd"].wait_until_ready(lambda: _healthy(f"{layout.etcd_url}/health"))
     programs["kube-apiserver"].start()
     programs["kube-apiserver"].wait_until_ready(plane.answers, _START_WITHIN_S)
-    # These end when the API server does not answer their first request, so they come after it.
+
+
+def _start_controllers(plane: ControlPlane, layout: Layout) -> None:
+    """Start what ends when the API server does not answer its first request."""
+    programs = plane._programs
     for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
         programs[name].start()
     ports = layout.ports
