@@ -138,14 +138,32 @@ def test_uninstall_keeps_definitions_and_services_and_a_later_install_takes_them
 
 
 def test_uninstall_leaves_nothing_when_the_definitions_are_not_kept(release):
-    release.install(CHART, "--set=crds.keep=false")
+    release.install()
     release.plane.kubectl("apply", "-n", release.namespace, "-f", str(SERVICE))
+    release.upgrade("--set=crds.keep=false")
 
     release.uninstall()
 
     wait_until(lambda: release.left() == [], 30.0, "nothing is left")
     with pytest.raises(KubectlFailed, match="not found"):
         definition(release.plane, DEFINITIONS[0])
+
+
+def test_definitions_that_were_applied_by_hand_can_be_handed_over(release):
+    release.plane.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
+    with pytest.raises(ProgramFailed, match="invalid ownership metadata"):
+        release.install()
+
+    # As docs/upgrading.md says.
+    release.plane.kubectl("label", "crd", *DEFINITIONS, "app.kubernetes.io/managed-by=Helm")
+    release.plane.kubectl(
+        "annotate", "crd", *DEFINITIONS, "meta.helm.sh/release-name=lumen",
+        f"meta.helm.sh/release-namespace={release.namespace}",
+    )  # fmt: skip
+    release.install()
+
+    labels = definition(release.plane, DEFINITIONS[0])["metadata"]["labels"]
+    assert labels["app.kubernetes.io/part-of"] == "lumen"
 
 
 def test_a_second_release_brings_a_router_for_another_namespace(release, helm, tmp_path):
