@@ -41,6 +41,18 @@ test: lint  ## lint, types, import contracts, and every test
 # Two at least: tests wait for processes of theirs more than they compute.
 TEST_PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : n)))
 
+.PHONY: e2e
+e2e: setup  ## test on a real kubelet: the cluster of KUBECONFIG, or as root on Debian one of its own
+	@$(BIN)/python tests/e2e/run.py $(E2E)
+
+.PHONY: images
+images:  ## build the container images with buildah, podman or docker (IMAGES="..." names some)
+	@$(PYTHON) images/build.py $(IMAGES)
+
+.PHONY: locks
+locks: setup  ## write images/locks/ anew: what each image installs, to the version and the hash
+	@$(BIN)/python images/lock.py
+
 .PHONY: bench
 bench: setup  ## measure server, router and label search beside their limits (docs/benchmarks.md)
 	$(BIN)/python tests/bench/bench_serving.py
