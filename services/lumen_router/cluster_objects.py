@@ -100,14 +100,31 @@ class _Slice(_Read):
     ports: tuple[_Port, ...] | None = None
 
 
+def keep_model_service(raw: Raw) -> Raw:
+    """Reduce a LumenModelService to what routing reads; one that makes no sense stays as it is."""
+    try:
+        return _routing_part(raw)
+    except (AttributeError, TypeError, KeyError):
+        return raw
+
+
 def parse_model_service(raw: Raw) -> LumenModelService:
-    """Read what routing needs of a LumenModelService; raises ObjectUnreadable."""
+    """Read what routing needs of a LumenModelService, reduced or not; raises ObjectUnreadable."""
     try:
         parsed = parse_object(_routing_part(raw))
     except (ManifestError, AttributeError, TypeError, KeyError) as error:
         raise ObjectUnreadable(f"LumenModelService {_name_of(raw)}: {error}") from error
     assert isinstance(parsed, LumenModelService), "the kind is set above"
     return parsed
+
+
+def keep_slice(raw: Raw) -> Raw:
+    """Reduce an EndpointSlice to what `parse_slice` reads."""
+    metadata = raw.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return raw
+    kept = {key: raw[key] for key in ("addressType", "endpoints", "ports") if key in raw}
+    return {**kept, "metadata": {key: metadata.get(key) for key in ("name", "labels")}}
 
 
 def parse_slice(raw: Raw) -> Slice:

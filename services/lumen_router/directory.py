@@ -157,7 +157,7 @@ class ServicePods:
         declared = route.embedding_space or self.space
         if learnt.space == declared == self.space:
             return True
-        log.warning("pod of another embedding space gets no embeddings", pod=pod.address)
+        pod.say_misfit()
         return False
 
 

@@ -16,11 +16,16 @@ import structlog
 
 from lumen_manifest import names
 from lumen_router.cluster_api import ClusterApi, find_server
-from lumen_router.cluster_objects import parse_model_service, parse_slice
+from lumen_router.cluster_objects import (
+    keep_model_service,
+    keep_slice,
+    parse_model_service,
+    parse_slice,
+)
 from lumen_router.cluster_routes import routes_of_cluster
 from lumen_router.list_watch import ClusterReader, Follower, Resource
 from lumen_router.metrics import Metrics
-from lumen_router.mirror import ParseOnce
+from lumen_router.mirror import Mirror, ParseOnce
 from lumen_router.routes import Routes
 from lumen_router.settings import ClusterRoutes
 
@@ -56,8 +61,10 @@ class RoutesFromCluster:
         self._news = asyncio.Event()
         self._metrics = metrics
         self._services, self._slices = (
-            Follower(reader, resource, metrics, self._news.set)
-            for resource in watched_resources(namespace)
+            Follower(reader, resource, metrics, Mirror(keep), self._news.set)
+            for resource, keep in zip(
+                watched_resources(namespace), (keep_model_service, keep_slice), strict=True
+            )
         )
         self._read_service = ParseOnce(parse_model_service)
         self._read_slice = ParseOnce(parse_slice)

@@ -66,9 +66,10 @@ class Follower:
         reader: ClusterReader,
         resource: Resource,
         metrics: Metrics,
+        mirror: Mirror,
         changed: Callable[[], None],
     ) -> None:
-        self.mirror = Mirror()
+        self.mirror = mirror
         self._reader = reader
         self._resource = resource
         self._metrics = metrics

@@ -56,21 +56,23 @@ class Listing:
 class Mirror:
     """The objects of one kind in one namespace, by name.
 
-    `version` is where a watch goes on, empty when the objects have to be listed first. What was
-    known stays meanwhile; `listed` tells whether anything ever was.
+    `keep` reduces an object to what is read of it: the rest needs no memory, and a change of the
+    rest is none. `version` is where a watch goes on, empty when the objects have to be listed
+    first. What was known stays meanwhile; `listed` tells whether anything ever was.
     """
 
+    keep: Callable[[Raw], Raw]
     objects: dict[str, Raw] = field(default_factory=dict)
     version: str = ""
     listed: bool = False
 
     def replace(self, listing: Listing) -> bool:
         """Take over a whole list; tells whether anything is different now."""
-        fresh = {_name(item): _slim(item) for item in listing.items}
-        for name, item in fresh.items():
+        fresh = {}
+        for item in listing.items:
+            name, kept = _name(item), self.keep(item)
             known = self.objects.get(name)
-            if known is not None and _version(known) == _version(item):
-                fresh[name] = known
+            fresh[name] = known if known == kept else kept
         changed = not self.listed or fresh != self.objects
         self.objects, self.version, self.listed = fresh, listing.version, True
         return changed
@@ -83,7 +85,10 @@ class Mirror:
         name = _name(event.object)
         if event.type is EventType.DELETED:
             return self.objects.pop(name, None) is not None
-        self.objects[name] = _slim(event.object)
+        kept = self.keep(event.object)
+        if self.objects.get(name) == kept:
+            return False
+        self.objects[name] = kept
         return True
 
     def forget_version(self) -> None:
@@ -127,9 +132,3 @@ def _version(raw: Raw) -> str:
 def _metadata(raw: Raw) -> Raw:
     metadata = raw.get("metadata")
     return metadata if isinstance(metadata, Mapping) else {}
-
-
-def _slim(raw: Raw) -> Raw:
-    """Drop the API server's record of who set what: it is most of an object."""
-    kept = {key: value for key, value in _metadata(raw).items() if key != "managedFields"}
-    return {**raw, "metadata": kept}

@@ -77,6 +77,7 @@ class Pod:
         self.epoch = 0
         self.learnt: Learnt | None = None
         self.asked = False
+        self._misfit_epoch = 0
         self._family = family
         self._tell = tell
         self._ejections = 0
@@ -118,6 +119,12 @@ class Pod:
     def praise(self) -> None:
         """Take note that it answered a call: its record of failures is forgotten."""
         self._ejections = 0
+
+    def say_misfit(self) -> None:
+        """Say that its vectors are of another space, once for each time it got ready."""
+        if self._misfit_epoch != self.epoch:
+            self._misfit_epoch = self.epoch
+            log.warning("pod of another embedding space gets no embeddings", pod=self.address)
 
     def eject(self, why: str) -> None:
         """Take it out until a probe succeeds; the wait before it doubles with each ejection."""

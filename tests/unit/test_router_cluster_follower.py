@@ -10,11 +10,12 @@ from cluster_objects import a_model_service, a_slice, an_endpoint
 from structlog.testing import capture_logs
 
 from lumen_router import list_watch
+from lumen_router.cluster_objects import keep_model_service
 from lumen_router.errors import ClusterAway, ClusterRefused, ClusterTrouble, HistoryGone
 from lumen_router.from_cluster import RoutesFromCluster, watched_resources
 from lumen_router.list_watch import Follower, Resource, pause_s
 from lumen_router.metrics import Metrics
-from lumen_router.mirror import Event, EventType, Listing
+from lumen_router.mirror import Event, EventType, Listing, Mirror
 
 BOUND_S = 20
 SERVICES, SLICES = watched_resources("lab")
@@ -95,7 +96,7 @@ async def until(holds: Callable[[], object]) -> None:
 async def following(cluster: FakeCluster) -> AsyncIterator[tuple[Follower, Metrics]]:
     """A follower of the services, with its watch established."""
     metrics = Metrics()
-    follower = Follower(cluster, SERVICES, metrics, lambda: None)
+    follower = Follower(cluster, SERVICES, metrics, Mirror(keep_model_service), lambda: None)
     task = asyncio.create_task(follower.run())
     try:
         yield follower, metrics
@@ -302,18 +303,23 @@ async def test_thousands_of_events_make_a_handful_of_routes_and_the_last_one_cou
     assert built < 100
 
 
-async def test_events_that_change_no_route_give_no_routes():
+async def test_changes_of_what_routing_does_not_read_cost_nothing():
     cluster = FakeCluster()
     cluster.put("services", a_model_service("clip"))
+    cluster.put("slices", a_slice("one", an_endpoint("198.18.0.1")))
     async with routed(cluster) as (seen, metrics):
-        await until(lambda: cluster.queues["services"] and seen)
+        await until(lambda: cluster.queues["services"] and cluster.queues["slices"] and seen)
         built = metrics._registry.get_sample_value("lumen_router_routes_built_total")
-        cluster.put("services", a_model_service("clip", replicas=7))
-        await until(
-            lambda: metrics._registry.get_sample_value("lumen_router_routes_built_total") > built
-        )
+        for replicas in range(1, 50):
+            cluster.put("services", a_model_service("clip", replicas=replicas))
+            note = {"annotations": {"endpoints.kubernetes.io/last-change": str(replicas)}}
+            touched = a_slice("one", an_endpoint("198.18.0.1"))
+            touched["metadata"] |= note
+            cluster.put("slices", touched)
+        cluster.put("services", a_model_service("clip", aliases=["fast"]))
+        await until(lambda: len(seen) == 2)
 
-    assert len(seen) == 1
+        assert metrics._registry.get_sample_value("lumen_router_routes_built_total") == built + 1
 
 
 async def test_an_object_that_cannot_be_read_is_left_out_and_said_once():
