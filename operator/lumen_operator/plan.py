@@ -12,7 +12,7 @@ from lumen_manifest.render.controller_revision import controller_revision
 from lumen_operator import raw_objects
 from lumen_operator.contained import contained
 from lumen_operator.field_owners import has_leftovers
-from lumen_operator.kinds import CHILD_KINDS, Kind, Ref, kind_of
+from lumen_operator.kinds import CHILD_KINDS, CONFIG_MAPS, DEPLOYMENTS, Kind, Ref, kind_of
 from lumen_operator.observe import Observed
 from lumen_operator.pins import pinned_for
 from lumen_operator.revisions import number_of, outdated, restored
@@ -56,9 +56,11 @@ def to_delete(
     """
     wanted = {(kind_of(each).plural, each["metadata"]["name"]) for each in rendered}
     kept = _names_in_use(observed, rollout) if rollout is not None else frozenset()
+    waits = rollout is not None and not _is_settled(observed, rendered)
     return tuple(
         Ref(kind.plural, observed.key.namespace, name, raw_objects.text(metadata, "uid"))
         for kind in CHILD_KINDS
+        if not (waits and kind is CONFIG_MAPS)
         for name, metadata in _own(observed, kind)
         if (kind.plural, name) not in wanted and name not in kept
     )
@@ -121,16 +123,27 @@ def _own(observed: Observed, kind: Kind) -> Iterator[tuple[str, Raw]]:
             yield name, metadata
 
 
+def _is_settled(observed: Observed, rendered: Collection[Manifest]) -> bool:
+    """Return whether the ReplicaSets that are observed are all that the Deployment asks for.
+
+    Before, one may be in the making that needs a ConfigMap which nobody seems to use.
+    """
+    deployment = observed.deployment
+    if deployment is None or deployment.observed_generation < deployment.generation:
+        return False
+    deployments = (each for each in rendered if kind_of(each) is DEPLOYMENTS)
+    return not any(_differs(observed, each) for each in deployments)
+
+
 def _names_in_use(observed: Observed, rollout: Rollout) -> frozenset[str]:
     """Return the ConfigMaps and revisions that pods, ReplicaSets or a way back still need."""
     needed = {rollout.current, rollout.target.revision, rollout.stable}
     old = {each.name for each in outdated(observed.revisions, needed)}
-    deployment = (observed.deployment,) if observed.deployment is not None else ()
     return frozenset(
         {
             *(each.name for each in observed.revisions if each.name not in old),
             *(name for user in observed.pods for name in user.config_maps),
-            *(name for user in (*observed.replica_sets, *deployment) for name in user.config_maps),
+            *(name for user in observed.replica_sets for name in user.config_maps),
             *_pins_in_use(observed, rollout),
         }
     )

@@ -64,11 +64,11 @@ def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNode
     """Decide which revision runs and how its pods replace the others."""
     current = Target(service, pool, revision_name(service))
     stable = _stable_target(observed, current)
-    found = _look_at(observed, current)
+    found = _look_at(observed, current, observed.status.stable_revision)
     if _other_space(observed, current, stable):
         return _with_steps(observed, _held_back(observed, found, stable))
-    if _is_proven(observed, found):
-        return _with_steps(observed, replace(found, stable=current.revision, runs=False))
+    if found.stable != current.revision and _is_proven(observed, found):
+        return _with_steps(observed, _look_at(observed, current, current.revision))
     if stable is None:
         return _with_steps(observed, found)
     rejected = observed.status.rejected_revision == current.revision
@@ -76,7 +76,7 @@ def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNode
     if not goes_back:
         return _with_steps(observed, found)
     went = replace(
-        _look_at(observed, stable),
+        _look_at(observed, stable, stable.revision),
         current=current.revision,
         rejected=current.revision,
         back=_rolled_back(observed, current.revision, found.failed),
@@ -84,8 +84,8 @@ def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNode
     return _with_steps(observed, went)
 
 
-def _look_at(observed: Observed, target: Target) -> Rollout:
-    """Describe the rollout of a target, as far as it is."""
+def _look_at(observed: Observed, target: Target, stable: str) -> Rollout:
+    """Describe the rollout of a target, as far as it is; `stable` names the revision to keep."""
     pods = generations(observed, target.revision)
     progress = progress_status(observed)
     case = Case(observed, target.service, target.pool, progressed_at(progress), observed.now)
@@ -97,7 +97,7 @@ def _look_at(observed: Observed, target: Target) -> Rollout:
     found = Rollout(
         target=target,
         current=target.revision,
-        stable=observed.status.stable_revision,
+        stable=stable,
         pods=pods,
         findings=findings,
         progress=progress,
@@ -200,7 +200,7 @@ def _held_back(observed: Observed, found: Rollout, stable: Target | None) -> Rol
         return replace(found, failed=why, until=None)
     said = f"{said} {observed.status.stable_revision} serves on."
     why = find(PROGRESSING, Reason.ROLLED_BACK, said, remedy=remedy)
-    return replace(_look_at(observed, stable), current=found.current, back=why)
+    return replace(_look_at(observed, stable, stable.revision), current=found.current, back=why)
 
 
 def _rolled_back(observed: Observed, revision: str, failed: Finding | None) -> Finding:
@@ -240,19 +240,18 @@ def _replicas(observed: Observed, found: Rollout) -> int:
 
 
 def _goes_one_at_a_time(observed: Observed, found: Rollout) -> bool:
-    """Return whether new pods wait for the devices that the old ones hold.
+    """Return whether pods wait for devices that the old ones hold, or wait for themselves.
 
     Once begun it is kept up until the old pods are gone.
     """
-    device, deployment = found.target.pool.spec.device, observed.deployment
+    pool, deployment = found.target.pool, observed.deployment
     old = staying(found.pods.old)
-    if device is None or deployment is None or not old:
+    if pool.spec.device is None or deployment is None or not old:
         return False
-    if not any(pod.scheduled and device.resource in pod.requests for pod in found.pods.old):
+    if not any(pool.spec.device.resource in pod.requests for pod in found.pods.old):
         return False
-    return not deployment.surges or any(
-        wants_device(p, found.target.pool) for p in found.pods.fresh
-    )
+    waits = any(wants_device(pod, pool) for pod in (*found.pods.fresh, *old))
+    return waits or not deployment.surges
 
 
 def _without_device(observed: Observed, found: Rollout) -> int:

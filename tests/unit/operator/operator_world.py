@@ -239,6 +239,9 @@ class World:
             "spec": {"replicas": deployment["spec"]["replicas"], "template": template},
             "status": {},
         }
+        there = self.objects.get(("replicasets", key.namespace, name))
+        if there is not None and not changes:
+            return there
         return self.put(REPLICA_SETS, merged(base, changes))
 
     def pod(self, key: Key, name: str = "p1", **changes: Any) -> dict[str, Any]:

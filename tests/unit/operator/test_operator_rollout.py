@@ -640,6 +640,7 @@ def test_settings_go_when_no_pod_and_no_replica_set_uses_them(world):
     world.settle(key)
     assert settings < world.names(CONFIG_MAPS)
 
+    world.count(key)
     for each in world.all(REPLICA_SETS):
         world.remove(REPLICA_SETS, each["metadata"]["name"])
     world.settle(key)
@@ -656,12 +657,25 @@ def test_the_pins_of_the_stable_revision_stay_for_the_way_back(world):
     (pin,) = pins_of(world)
     world.service(model={"name": "MobileCLIP2-S4"})
     world.settle(key)
+    world.count(key)
     for each in world.all(REPLICA_SETS):
         world.remove(REPLICA_SETS, each["metadata"]["name"])
     world.remove(PODS, "clip-0")
     world.settle(key)
 
     assert pin in pins_of(world)
+
+
+def test_settings_of_a_replica_set_in_the_making_stay(world):
+    key = world.service()
+    world.serve(key)
+    world.service(server={"maxBatchSize": 8})
+    world.settle(key)
+    before = world.names(CONFIG_MAPS)
+    world.service(server={"maxBatchSize": 16})
+    world.settle(key)
+
+    assert before < world.names(CONFIG_MAPS), "the controller may make pods of it at this moment"
 
 
 # A server outside the cluster

@@ -1,0 +1,230 @@
+"""The planner replayed to its end in a small cluster: whatever is observed, it reaches the goal.
+
+People change the spec, pods die, devices come and go, and the controllers and the operator act in
+any order. On the way nothing is taken that must stay, a reason is given while anything is missing,
+and each decision, once carried out, leaves nothing to decide.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from operator_cluster import (
+    CRASHING_BATCH,
+    FOREIGN_SPACE,
+    GOOD_BATCHES,
+    MISSING,
+    SAME_SPACE,
+    Cluster,
+    ends,
+    has_node,
+    serves,
+    wants_gpu,
+)
+
+from lumen_manifest.conditions import ConditionType as C
+from lumen_manifest.names import REVISION_LABEL
+
+ACTORS = ("operator", "deployment_controller", "replica_set_controller", "scheduler", "kubelet")
+MOST_ROUNDS = 60
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+"""Shrinking a failure takes minutes here; its seed tells enough."""
+
+specs = st.one_of(
+    st.builds(lambda n: {"replicas": n}, st.integers(0, 4)),
+    st.builds(lambda n: {"server": {"maxBatchSize": n}}, st.sampled_from(GOOD_BATCHES)),
+    st.just({"server": {"maxBatchSize": CRASHING_BATCH}}),
+    st.builds(
+        lambda name: {"model": {"name": name}},
+        st.sampled_from([SAME_SPACE, SAME_SPACE, FOREIGN_SPACE, MISSING]),
+    ),
+    st.builds(lambda on: {"rollout": {"allowReindex": on}}, st.booleans()),
+    st.builds(lambda pool: {"pool": pool}, st.sampled_from(["cpu", "cuda"])),
+)
+turns = st.lists(st.sampled_from(ACTORS), max_size=12)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that happens, and who acts before the next thing does."""
+
+    what: str
+    value: object
+    turns: tuple[str, ...]
+
+
+changes = st.lists(
+    st.one_of(
+        st.builds(Change, st.just("spec"), specs, turns.map(tuple)),
+        st.builds(Change, st.just("kill"), st.integers(0, 3), turns.map(tuple)),
+        st.builds(Change, st.just("set_devices"), st.integers(0, 4), turns.map(tuple)),
+        st.builds(Change, st.just("take_devices"), st.integers(0, 2), turns.map(tuple)),
+        st.builds(Change, st.just("later"), st.integers(1, 1200), turns.map(tuple)),
+    ),
+    max_size=8,
+)
+
+
+def act(cluster: Cluster, actor: str) -> None:
+    if actor != "operator":
+        getattr(cluster, actor)()
+        return
+    before = cluster.status(cluster.key)
+    cluster.reconcile(cluster.key)
+    check_space(cluster, before)
+    after = cluster.decide(cluster.key)
+    assert after.status is None or changes_in(cluster, after.status) == []
+    assert (after.apply, after.delete, after.status, after.events) == ((), (), None, ())
+    check_status(cluster)
+
+
+def changes_in(cluster: Cluster, status: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Show what a second look would say otherwise than the first."""
+    before = cluster.status(cluster.key)
+    listed = [*zip(before["conditions"], status["conditions"], strict=True)]
+    rest = [(before.get(k), v) for k, v in status.items() if k != "conditions"]
+    return [(old, new) for old, new in (*rest, *listed) if old != new]
+
+
+def check_space(cluster: Cluster, before: dict) -> None:
+    """The vectors' meaning changes only by leave, on the way back, or before there is any."""
+    space, stable = before.get("embeddingSpace"), before.get("stableRevision")
+    if space and stable and cluster.status(cluster.key)["embeddingSpace"] != space:
+        allowed = cluster.get_spec().get("rollout", {}).get("allowReindex", False)
+        assert allowed or runs_now(cluster) == stable
+
+
+def runs_now(cluster: Cluster) -> str:
+    template = cluster.deployment(cluster.key)["spec"]["template"]
+    return template["metadata"]["labels"][REVISION_LABEL]
+
+
+def check_status(cluster: Cluster) -> None:
+    """While anything keeps the service from answering, its status says what, and what to do."""
+    status = cluster.status(cluster.key)
+    ready = cluster.condition(cluster.key, C.READY)
+    assert (status["reason"] == "") == (ready["status"] == "True")
+    assert (ready["status"] == "True") == (cluster.serving() > 0)
+    if ready["status"] != "True":
+        assert ready["message"].strip()
+    assert status["ready"] == f"{cluster.serving()}/{status['ready'].split('/')[1]}"
+
+
+def check_sizes(cluster: Cluster) -> None:
+    """No more pods are asked for than are wanted, and a device has one pod."""
+    key = cluster.key
+    asked = cluster.deployment(key)["spec"]["replicas"]
+    wanted = cluster.get_spec()["replicas"]
+    assert asked <= max(wanted, asked_before_last_look(cluster))
+    steps = cluster.deployment(key)["spec"]["strategy"]["rollingUpdate"]
+    assert steps["maxSurge"] in {0, 1}
+    assert steps["maxSurge"] or steps["maxUnavailable"]
+
+
+def asked_before_last_look(cluster: Cluster) -> int:
+    """The operator may not have looked since the spec was scaled down."""
+    generation = cluster.objects["lumenmodelservices", *_at(cluster)]["metadata"]["generation"]
+    seen = cluster.status(cluster.key).get("observedGeneration", 0)
+    return cluster.deployment(cluster.key)["spec"]["replicas"] if seen < generation else 0
+
+
+def _at(cluster: Cluster) -> tuple[str, str]:
+    return cluster.key.namespace, cluster.key.name
+
+
+def carry_on(cluster: Cluster, change: Change) -> None:
+    if change.what == "spec":
+        assert isinstance(change.value, dict)
+        cluster.service(**change.value)
+    else:
+        getattr(cluster, change.what)(change.value)
+    for actor in change.turns:
+        act(cluster, actor)
+        if cluster.has_deployment():
+            check_sizes(cluster)
+
+
+def come_to_rest(cluster: Cluster) -> None:
+    """Let everyone act in turn, with time passing, until nothing changes any more."""
+    for _ in range(MOST_ROUNDS):
+        before = cluster.fingerprint()
+        for actor in ("operator", *ACTORS):
+            act(cluster, actor)
+        cluster.later(cluster.decide(cluster.key).again_in_s or 1)
+        if cluster.fingerprint() == before:
+            return
+    pytest.fail("the cluster does not come to rest")
+
+
+def check_goal(cluster: Cluster) -> None:
+    """The right revision runs, on as many pods as were wanted and as there is room for."""
+    spec, status, runs = cluster.get_spec(), cluster.status(cluster.key), runs_now(cluster)
+    pods = [pod for pod in cluster.pods() if not ends(pod)]
+    ran = cluster.spec_of(runs)
+    if spec["replicas"] == 0:
+        assert pods == []
+        assert status["reason"] == "ScaledToZero"
+    elif cluster.fails(ran):
+        # There was nothing to go back to.
+        assert status["stableRevision"] in {"", runs}
+        assert cluster.said(cluster.key, C.PROGRESSING)[1] == "RolloutStalled"
+    else:
+        room = cluster.room() if ran["pool"] == "cuda" else spec["replicas"]
+        if room:  # else nobody can tell whether the new revision is any good
+            assert {pod["metadata"]["labels"][REVISION_LABEL] for pod in pods} == {runs}
+        assert cluster.serving() == min(spec["replicas"], room)
+
+
+@given(
+    devices=st.integers(0, 4),
+    replicas=st.integers(0, 4),
+    pool=st.sampled_from(["cpu", "cuda"]),
+    happens=changes,
+)
+@settings(max_examples=60, deadline=None, phases=PHASES)
+def test_whatever_happens_the_goal_is_reached_and_a_reason_given_on_the_way(
+    devices, replicas, pool, happens
+):
+    cluster = Cluster(devices=devices)
+    cluster.service(replicas=replicas, pool=pool)
+    for change in happens:
+        carry_on(cluster, change)
+
+    come_to_rest(cluster)
+    check_goal(cluster)
+
+
+@given(
+    devices=st.integers(1, 4),
+    taken=st.integers(0, 2),
+    replicas=st.integers(1, 4),
+    pool=st.sampled_from(["cpu", "cuda"]),
+    order=st.lists(st.permutations(ACTORS), min_size=12, max_size=12),
+)
+@settings(max_examples=60, deadline=None, phases=PHASES)
+def test_a_rollout_takes_no_pod_away_that_must_serve(devices, taken, replicas, pool, order):
+    cluster = Cluster(devices=devices)
+    cluster.service(replicas=replicas, pool=pool, server={"maxBatchSize": GOOD_BATCHES[0]})
+    cluster.take_devices(taken)
+    come_to_rest(cluster)
+    room = cluster.room() if pool == "cuda" else replicas + 1
+    can_serve = min(replicas, room)
+    assert cluster.serving() == can_serve
+
+    cluster.service(server={"maxBatchSize": GOOD_BATCHES[1]})
+    # With a device to spare nothing may be missing; without one, one pod at a time.
+    fewest = can_serve if room > replicas else can_serve - 1
+    for turn in order:
+        for actor in turn:
+            act(cluster, actor)
+            assert cluster.serving() >= fewest
+            held = [pod for pod in cluster.pods() if has_node(pod) and wants_gpu(pod)]
+            assert len(held) <= room
+            assert len([pod for pod in cluster.pods() if not ends(pod)]) <= replicas + 1
+    come_to_rest(cluster)
+    check_goal(cluster)
+    assert cluster.serving() == can_serve
+    assert all(serves(pod) or not has_node(pod) for pod in cluster.pods())
