@@ -1,4 +1,4 @@
-"""The API server as the router asks it: list, watch, and one object; every answer bounded.
+"""The API server as the router asks it: list and watch; every answer is bounded.
 
 The only module that imports the Kubernetes client, and only loaded where routes come from the
 cluster. The official client finds the server, verifies it and keeps the token fresh; the bodies
@@ -7,7 +7,6 @@ are read here, since its models would cost more than the rest.
 
 import asyncio
 import random
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,9 +32,9 @@ WATCH_S: Final = (45, 60)
 """A watch is ended by the server after so long, at random so that many routers spread. A moment
 before, it says how far it is: that is how a quiet watch shows that it lives."""
 SILENCE_S: Final = 70.0
-PAGE: Final = 200
-LIST_MAX_BYTES: Final = 32 * 1024 * 1024
-"""Of one page; an object is at most 1.5 MiB."""
+PAGE: Final = 20
+PAGE_MAX_BYTES: Final = 32 * 1024 * 1024
+"""An object is at most 1.5 MiB, so that a page of the largest ones can still be read."""
 ERROR_MAX_BYTES: Final = 16 * 1024
 
 _AHEAD: Final = "ResourceVersionTooLarge"
@@ -81,10 +80,6 @@ class ClusterApi:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    async def read(self, path: str) -> Mapping[str, Any]:
-        """Return one object. Raises ClusterAway, ClusterRefused."""
-        return await self._get(path, {})
-
     async def list_all(self, resource: Resource) -> Listing:
         """Return all objects of the kind, page by page.
 
@@ -96,10 +91,8 @@ class ClusterApi:
             page = await self._get(resource.path, query)
             try:
                 items += [{**item} for item in page["items"] or ()]
-                go_on, version = (
-                    page["metadata"].get("continue"),
-                    page["metadata"]["resourceVersion"],
-                )
+                metadata = page["metadata"]
+                go_on, version = metadata.get("continue"), metadata["resourceVersion"]
             except (KeyError, TypeError, AttributeError) as error:
                 raise ClusterAway(f"GET {resource.path} was answered with no list") from error
             if not go_on:
@@ -128,7 +121,7 @@ class ClusterApi:
         async with self._answer(path, query, ANSWER_S) as answer:
             try:
                 async with asyncio.timeout(LIST_S):
-                    body = await _bounded_body(answer, LIST_MAX_BYTES)
+                    body = await _bounded_body(answer, PAGE_MAX_BYTES)
                 document = orjson.loads(body)
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise ClusterAway(f"GET {path}: {str(error) or type(error).__name__}") from error
@@ -148,7 +141,7 @@ class ClusterApi:
                 called = await self._client.call_api(
                     "GET", url, header_params=await self._headers(), _request_timeout=timeout
                 )
-        except (aiohttp.ClientError, OSError, ssl.SSLError, config.ConfigException) as error:
+        except (aiohttp.ClientError, OSError, config.ConfigException) as error:
             # A TimeoutError is an OSError, and says nothing.
             raise ClusterAway(f"GET {path}: {str(error) or 'no answer in time'}") from error
         answer: aiohttp.ClientResponse = called.response

@@ -96,7 +96,7 @@ class Follower:
             failures = 0 if fruitful else failures + 1
             if trouble is not None or failures:
                 asked_s = trouble.retry_after_s if trouble is not None else 0.0
-                await asyncio.sleep(max(asked_s, pause_s(max(1, failures), random.uniform)))
+                await asyncio.sleep(pause_s(failures, asked_s, random.uniform))
 
     async def _round(self) -> None:
         """List if need be, then apply what the watch reports until the server ends it."""
@@ -152,7 +152,10 @@ class Follower:
             self._said = kind
 
 
-def pause_s(failures: int, between: Callable[[float, float], float]) -> float:
-    """Return how long to wait after so many failures in a row: half of it is chance."""
-    longest = min(PAUSE_LONGEST_S, PAUSE_FIRST_S * 2.0 ** (min(failures, 20) - 1))
-    return between(longest / 2, longest)
+def pause_s(failures: int, asked_s: float, between: Callable[[float, float], float]) -> float:
+    """Return how long to wait after so many failures in a row: half of it is chance.
+
+    It is never less than what the server asked for.
+    """
+    longest = min(PAUSE_LONGEST_S, PAUSE_FIRST_S * 2.0 ** (min(max(1, failures), 20) - 1))
+    return max(asked_s, between(longest / 2, longest))
