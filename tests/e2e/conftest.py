@@ -90,5 +90,5 @@ def traffic(kube: Kube, demo: None, fixtures_image: str) -> Traffic:
     kube.apply(beside.callers(fixtures_image, f"grpc://{beside.ROUTER}", pods=2, rate=10))
     kube.rolled_out("caller")
     traffic = Traffic(kube)
-    kube.until(lambda: traffic.totals().answered > 20, "calls are answered")
+    kube.until(lambda: traffic.totals().settled > 20, "calls are answered")
     return traffic

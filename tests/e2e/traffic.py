@@ -9,64 +9,63 @@ from typing import Any
 from kube import Kube
 
 CALLERS = "app=caller"
+_SUMMED = ("sent", "settled", "failed", "fallbacks")
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Calls of all callers since they started; `fallbacks` were answered by the scene alone."""
+    """Calls of all callers since they started.
+
+    `settled` have their answer, and so has every call before them; `fallbacks` were answered by
+    the scene alone; `slowest_ms` is the longest anybody waited.
+    """
 
     sent: int = 0
-    answered: int = 0
+    settled: int = 0
     failed: int = 0
     fallbacks: int = 0
-
-    def __sub__(self, earlier: "Totals") -> "Totals":
-        return Totals(
-            *(now - before for now, before in zip(_row(self), _row(earlier), strict=True))
-        )
+    slowest_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class Traffic:
-    """Calls that run throughout the tests."""
+    """Calls that run throughout the tests; each is accounted for in one of the phases."""
 
-    kube: Kube
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._accounted = Totals()
 
     def totals(self) -> Totals:
         """Return how it stands, a second ago at most."""
-        last = [lines[-1] for lines in self._said() if lines]
-        return Totals(*(sum(line[name] for line in last) for name in Totals.__slots__))
-
-    def failures(self) -> list[str]:
-        """Return what calls that failed were told, of all callers."""
-        return [told for lines in self._said() for line in lines for told in line["failures"]]
+        said = [lines for lines in self._said() if lines]
+        last = [lines[-1] for lines in said]
+        sums = (sum(line[name] for line in last) for name in _SUMMED)
+        slowest = max((line["slowest_ms"] for lines in said for line in lines), default=0)
+        return Totals(*sums, slowest)
 
     @contextmanager
     def undisturbed(self, what: str, *, fallbacks_allowed: bool = False) -> Iterator[None]:
-        """Fail when a call that was in flight meanwhile fails, or got half an answer."""
-        before = self.totals()
+        """Fail when a call since the last phase failed, or got half an answer."""
         yield
         sent = self.totals().sent
-        # One more call has to be sent after the end; then all that came before it are answered.
-        self.kube.until(
-            lambda: (now := self.totals()).answered > sent and now.sent > sent,
-            f"the calls during {what} are answered",
+        self._kube.until(
+            lambda: self.totals().settled > sent, f"the calls during {what} are answered"
         )
-        meanwhile = self.totals() - before
+        before, now = self._accounted, self.totals()
+        self._accounted = now
+        failed, fallbacks = now.failed - before.failed, now.fallbacks - before.fallbacks
         print(
-            f"{what}: {meanwhile.sent} calls, {meanwhile.failed} failed, "
-            f"{meanwhile.fallbacks} answered by the scene alone"
+            f"{what}: {now.sent - before.sent} calls, {failed} failed, {fallbacks} answered by the "
+            f"scene alone, slowest of all so far {now.slowest_ms} ms"
         )
-        assert meanwhile.failed == 0, f"{what}: {self.failures()[-meanwhile.failed :][:5]}"
-        assert fallbacks_allowed or meanwhile.fallbacks == 0, what
+        assert failed == 0, f"{what}: {self._failures()[-failed:][:5]}"
+        assert fallbacks_allowed or fallbacks == 0, what
+
+    def _failures(self) -> list[str]:
+        return [told for lines in self._said() for line in lines for told in line["failures"]]
 
     def _said(self) -> list[list[dict[str, Any]]]:
-        pods = sorted(self.kube.names("pods", "-l", CALLERS))
+        pods = sorted(self._kube.names("pods", "-l", CALLERS))
         return [
-            [json.loads(line) for line in self.kube.kubectl("logs", pod).splitlines()]
+            [json.loads(line) for line in self._kube.kubectl("logs", pod).splitlines()]
             for pod in pods
         ]
-
-
-def _row(totals: Totals) -> tuple[int, ...]:
-    return (totals.sent, totals.answered, totals.failed, totals.fallbacks)

@@ -21,13 +21,14 @@ SAY_EVERY_S = 1.0
 
 @dataclass(slots=True)
 class Tally:
-    """How many calls were sent and answered; what those that failed were told.
+    """How many calls were sent; what those that failed were told since the last line.
 
+    The first `settled` calls all have their answer, whatever it was.
     `fallbacks` were answered by the scene alone.
     """
 
     sent: int = 0
-    answered: int = 0
+    settled: int = 0
     failed: int = 0
     fallbacks: int = 0
     slowest_ms: int = 0
@@ -37,17 +38,17 @@ class Tally:
 async def main() -> None:
     """Send calls until the pod is stopped."""
     server, rate = sys.argv[1], float(sys.argv[2])
-    tally, running = Tally(), set()
+    tally, running = Tally(), {}
     async with AsyncClient(server, retries=0, timeout_s=TIMEOUT_S) as client:
         started = said = time.monotonic()
         for number, (picture, expected) in enumerate(itertools.cycle(cases().items())):
             await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
-            tally.sent += 1
-            task = asyncio.create_task(call(client, picture, expected, tally))
-            running.add(task)
-            task.add_done_callback(running.discard)
+            running[number] = asyncio.create_task(call(client, picture, expected, tally))
+            running[number].add_done_callback(lambda _, number=number: running.pop(number))
+            tally.sent = number + 1
             if time.monotonic() - said >= SAY_EVERY_S:
                 said = time.monotonic()
+                tally.settled = min(running)
                 say(tally)
 
 
@@ -59,17 +60,16 @@ async def call(client: AsyncClient, picture: str, expected: dict[str, str], tall
     except ClientError as error:
         problem = str(error)
     took_ms = round((time.monotonic() - begun) * 1000)
+    tally.slowest_ms = max(tally.slowest_ms, took_ms)
     if problem == FALLBACK:
         tally.fallbacks += 1
     elif problem:
+        tally.failed += 1
         tally.failures.append(f"{time.strftime('%T')} after {took_ms} ms: {problem}")
-    tally.answered += 1
-    tally.slowest_ms = max(tally.slowest_ms, took_ms)
 
 
 def say(tally: Tally) -> None:
     """Print how it stands, and begin a new list of failures."""
-    tally.failed += len(tally.failures)
     print(json.dumps(asdict(tally)), flush=True)
     tally.failures.clear()
     tally.slowest_ms = 0

@@ -15,7 +15,7 @@ CGROUP = "lumen-e2e"
 CNI_PROGRAMS = "/usr/lib/cni"  # of Debian's containernetworking-plugins
 PAUSE_IMAGE = "localhost/lumen-e2e/pause:1"
 DNS_IMAGE = "localhost/lumen-e2e/coredns:1"
-VOLUMES = 4
+VOLUMES = 16
 
 
 @dataclass(frozen=True, slots=True)
