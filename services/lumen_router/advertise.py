@@ -6,6 +6,7 @@ looks again, so a new address or a router without services is followed without a
 """
 
 import asyncio
+import http.client
 import json
 import os
 import ssl
@@ -31,7 +32,7 @@ from lumen_wire.health import INFERENCE
 from lumen_wire.mdns import Announcement, Announcer, unique_instance
 from lumen_wire.processes import terminate_on_signal
 
-LOOK_EVERY_S: Final = 5.0
+LOOK_EVERY_S: Final = 10.0
 CALL_S: Final = 5.0
 BODY_BYTES_MAX: Final = 1024 * 1024
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -94,18 +95,22 @@ class Advertiser:
 
     async def live(self, stop: asyncio.Event) -> None:
         """Look and announce until `stop` is set; what was announced is withdrawn then."""
-        now: Reach | NoReach = NoReach("")
+        now: Reach | NoReach | None = None
         async with AsyncExitStack() as announced:
             while not stop.is_set():
                 found = await self._look()
                 if found != now:
                     await announced.aclose()
-                    if isinstance(found, Reach):
-                        await announced.enter_async_context(Announcer(self._announcement(found)))
-                    else:
-                        log.info("nothing is announced", why=found.why)
-                now = found
+                    now = found if await self._say(found, announced) else None
                 await _wait(stop, self._every_s)
+
+    async def _say(self, found: Reach | NoReach, announced: AsyncExitStack) -> bool:
+        """Announce what was found; False when that failed and is to be tried again."""
+        if isinstance(found, NoReach):
+            log.info("nothing is announced", why=found.why)
+            return True
+        announcer = Announcer(self._announcement(found))
+        return (await announced.enter_async_context(announcer)).announced
 
     def _announcement(self, reach: Reach) -> Announcement:
         version = metadata.version("lumen-serve")
@@ -138,7 +143,7 @@ async def look(settings: Settings) -> Reach | NoReach:
         return NoReach("the router does not serve")
     try:
         service = await asyncio.to_thread(read_service, settings.namespace, settings.service)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return NoReach(f"the Service cannot be read: {error}")
     return reach_of(service, settings.node_ip, settings.told)
 

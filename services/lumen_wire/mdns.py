@@ -80,6 +80,11 @@ class Announcer:
         self._zeroconf: AsyncZeroconf | None = None
         self._infos: list[ServiceInfo] = []
 
+    @property
+    def announced(self) -> bool:
+        """Whether others can find it now."""
+        return self._zeroconf is not None
+
     async def __aenter__(self) -> Self:
         if self._announcement is None:
             return self

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 
 import pytest
+from structlog.testing import capture_logs
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from lumen_router.advertise import Advertiser, Settings, look, read_service
@@ -101,6 +102,25 @@ async def test_a_new_address_replaces_the_one_before_and_the_end_withdraws_it():
         await living
 
     assert ports == [50051, 50052, None]
+
+
+async def test_an_announcement_that_failed_is_tried_again():
+    stop = asyncio.Event()
+    looks = []
+
+    async def look_thrice():
+        looks.append("look")
+        if len(looks) == 3:
+            stop.set()
+        return Reach("no-address", 1)
+
+    with capture_logs() as logs:
+        async with asyncio.timeout(60):
+            await Advertiser(settings(), look_thrice, every_s=0.01).live(stop)
+
+    assert [entry["event"] for entry in logs] == [
+        "mDNS announcement failed, serving without it"
+    ] * 3
 
 
 async def _next(reaches):
