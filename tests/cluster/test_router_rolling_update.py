@@ -102,12 +102,16 @@ class Fleet:
         await until(lambda: server.address in self._world.ready_addresses(), "the new pod ready")
         return host
 
-    async def remove(self, host: str) -> None:
-        """Let a pod go: the kubelet's signal and the slice follow from one deletion."""
+    async def remove(self, host: str, *, said: bool = True) -> None:
+        """Let a pod go: the kubelet's signal and the slice follow from one deletion.
+
+        Unless `said`, the slice tells of it only when the pod has gone.
+        """
         server = self._servers[host]
         server.process.terminate()
         await self._world.do(server.wait_for_health, NOT_SERVING)
-        await self._list(host, leaving=True)
+        if said:
+            await self._list(host, leaving=True)
         assert await self._world.do(server.process.wait, 60) == 0
         del self._listed[host]
         await self._world.do(self._lab.list_pods, *self._listed.values())
@@ -122,8 +126,12 @@ def lab(control_plane, namespace) -> Lab:
     return Lab(control_plane, namespace)
 
 
-@pytest.mark.parametrize("replicas", [2, 1])
-async def test_a_rolling_update_that_surges_loses_no_call(lab, tmp_path, tiny_cache, replicas):
+@pytest.mark.parametrize(
+    ("replicas", "said"), [(2, True), (1, True), (2, False)], ids=["two", "one", "two-told-late"]
+)
+async def test_a_rolling_update_that_surges_loses_no_call(
+    lab, tmp_path, tiny_cache, replicas, said
+):
     async with (
         a_cluster_world(lab) as world,
         Fleet(lab, world, tmp_path, tiny_cache / "models" / "tiny-clip") as fleet,
@@ -135,10 +143,11 @@ async def test_a_rolling_update_that_surges_loses_no_call(lab, tmp_path, tiny_ca
             for host in old:
                 await fleet.add()
                 await caller.goes_on()
-                await fleet.remove(host)
+                await fleet.remove(host, said=said)
                 await caller.goes_on()
 
-    print(f"rolling update of {replicas}, surging: {caller}")
+    when = "at once" if said else "late"
+    print(f"rolling update of {replicas}, surging, slices written {when}: {caller}")
     assert set(caller.codes) == {"OK"}
 
 
