@@ -24,7 +24,7 @@ from lumen_operator.handlers import Feed, registry_of, watching_settings
 from lumen_operator.kinds import POOLS, SERVICES, WATCHED_KINDS, Key
 from lumen_operator.liveness import Liveness, queue_too_old
 from lumen_operator.metrics import Condition, Metrics
-from lumen_operator.pods import PodReports
+from lumen_operator.pods import PodReports, Reach
 from lumen_operator.reconcile import Reconciler
 from lumen_operator.settings import Settings
 from lumen_operator.workqueue import Workqueue
@@ -47,6 +47,7 @@ class Outside:
     liveness: Liveness
     metrics: Metrics
     regain_signals: Callable[[], None]
+    reach: Reach
 
 
 class Leading:
@@ -61,7 +62,7 @@ class Leading:
             Fenced(outside.connection, outside.election.leads), settings.watch_namespace
         )
         self._queue: Workqueue[Key] = Workqueue(self._reconcile, outside.metrics, rest_s=REST_S)
-        self._reports = PodReports(self._queue.add)
+        self._reports = PodReports(self._queue.add, outside.reach)
         self._feed = Feed(self._cache, self._queue.add, outside.metrics)
         self._audit = Audit(
             self._cluster, self._cache, self._feed.gone, outside.metrics, settings.audit_s

@@ -9,6 +9,7 @@ import sys
 import structlog
 
 from lumen_operator.errors import SettingsError
+from lumen_operator.pods import Reach, by_their_addresses
 from lumen_operator.running import Running
 from lumen_operator.settings import Settings
 from lumen_wire import logs, processes
@@ -19,7 +20,7 @@ USAGE = 2
 log = structlog.get_logger(__name__)
 
 
-def main() -> None:
+def main(reach: Reach = by_their_addresses) -> None:
     """Operate until SIGTERM.
 
     Ends the process with 0, 1 when it cannot go on, 2 for bad settings, 3 when the Lease is lost.
@@ -31,7 +32,7 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     try:
-        run(settings)
+        run(settings, reach)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
@@ -40,7 +41,7 @@ def main() -> None:
         sys.exit(FAILED)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, reach: Reach) -> None:
     """Operate until a signal ends it."""
     with asyncio.Runner(loop_factory=processes.event_loop_factory()) as runner:
-        runner.run(Running(settings).live())
+        runner.run(Running(settings, reach).live())

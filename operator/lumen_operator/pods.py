@@ -25,7 +25,15 @@ ANSWER_S = 2.0
 ANSWER_MAX_BYTES = 256 * 1024
 AT_ONCE = 64
 
+Reach = Callable[[], aiohttp.BaseConnector]
+"""How pods are reached: makes, on the running loop, what opens connections to them."""
+
 log = structlog.get_logger(__name__)
+
+
+def by_their_addresses() -> aiohttp.BaseConnector:
+    """Reach pods on the cluster's network."""
+    return aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
 
 
 @dataclass(slots=True)
@@ -40,8 +48,9 @@ class _Asked:
 class PodReports:
     """The newest report of every pod; entries go with the decision that no longer names them."""
 
-    def __init__(self, tell: Callable[[Key], None], every_s: float = EVERY_S) -> None:
+    def __init__(self, tell: Callable[[Key], None], reach: Reach, every_s: float = EVERY_S) -> None:
         self._tell = tell
+        self._reach = reach
         self._every_s = every_s
         self._asked: dict[str, _Asked] = {}
         self._due: list[tuple[float, int, _Asked]] = []
@@ -81,9 +90,8 @@ class PodReports:
         """Ask until cancelled."""
         slots = asyncio.Semaphore(AT_ONCE)
         timeout = aiohttp.ClientTimeout(total=ANSWER_S)
-        connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
         async with (
-            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+            aiohttp.ClientSession(timeout=timeout, connector=self._reach()) as session,
             asyncio.TaskGroup() as group,
         ):
             while True:

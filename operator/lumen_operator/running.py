@@ -12,6 +12,7 @@ from lumen_operator.election import Election, LeaseName
 from lumen_operator.leading import Leading, Outside
 from lumen_operator.liveness import Liveness, serve
 from lumen_operator.metrics import Metrics
+from lumen_operator.pods import Reach, by_their_addresses
 from lumen_operator.settings import Settings
 from lumen_wire.http_status import start_http_status
 
@@ -23,8 +24,9 @@ log = structlog.get_logger(__name__)
 class Running:
     """One operator process; `live` is its whole life."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reach: Reach = by_their_addresses) -> None:
         self._settings = settings
+        self._reach = reach
         self._stopping = asyncio.Event()
 
     async def live(self) -> None:
@@ -42,7 +44,9 @@ class Running:
             lease = LeaseName(settings.namespace, settings.lease_name, settings.identity)
             election = Election(connection, lease)
             liveness = Liveness(lambda: election.asked)
-            outside = Outside(settings, connection, election, liveness, metrics, self._on_signals)
+            outside = Outside(
+                settings, connection, election, liveness, metrics, self._on_signals, self._reach
+            )
             leading = Leading(outside)
             stack.enter_context(serve(settings.bind, settings.health_port, liveness))
             pages = {"/metrics": metrics.page}

@@ -21,7 +21,7 @@ from bench_cluster import (
     memory_mib,
 )
 from controlplane.programs import Program, reserved_ports, wait_until
-from operator_lab import Operator
+from operator_lab import BESIDE_PODS, Operator
 
 from lumen_cli.bench.report import percentile
 from lumen_manifest.default_pools import default_pools
@@ -216,7 +216,7 @@ def _operator(cluster: BenchCluster, plan: Plan) -> Iterator[Operator]:
         }
         words = [f"{name}={value}" for name, value in settings.items()]
         profiling = ["-m", "cProfile", "-o", str(plan.profile)] if plan.profile else []
-        command = [sys.executable, *profiling, "-m", "lumen_operator"]
+        command = [sys.executable, *profiling, str(BESIDE_PODS), str(cluster.folder / "pods.sock")]
         log = cluster.folder / "operator.log"
         process = Program(["/usr/bin/env", *words, *command], log)
         try:

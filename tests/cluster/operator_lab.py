@@ -22,6 +22,7 @@ from controlplane.programs import Program, reserved_ports, wait_until
 from go_tools import program
 
 ACCOUNT = "lumen-operator"
+BESIDE_PODS = Path(__file__).with_name("operator_beside_pods.py")
 READY_WITHIN_S = 60.0
 GROUP = "/apis/lumen.dev/v1alpha1"
 
@@ -142,7 +143,8 @@ class Lab:
         }
         words = [f"{name}={value}" for name, value in settings.items()]
         log = self.folder / f"{identity}.log"
-        process = Program(["/usr/bin/env", *words, sys.executable, "-m", "lumen_operator"], log)
+        command = [sys.executable, str(BESIDE_PODS), str(self.folder / "pods.sock")]
+        process = Program(["/usr/bin/env", *words, *command], log)
         self.stack.callback(process.stop)
         found = Operator(process, health, metrics, log)
         self.operators.append(found)

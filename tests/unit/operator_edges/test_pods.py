@@ -5,7 +5,7 @@ import pytest
 from aiohttp import web
 
 from lumen_operator.kinds import Key
-from lumen_operator.pods import ANSWER_MAX_BYTES, PodReports, read_status
+from lumen_operator.pods import ANSWER_MAX_BYTES, PodReports, by_their_addresses, read_status
 from lumen_operator.views import PodAddress
 
 KEY = Key("service", "team", "clip")
@@ -74,7 +74,7 @@ async def until(condition):
 @pytest.fixture
 async def reports():
     told = []
-    found = PodReports(told.append, every_s=0.05)
+    found = PodReports(told.append, by_their_addresses, every_s=0.05)
     found.told = told
     running = asyncio.create_task(found.run())
     yield found

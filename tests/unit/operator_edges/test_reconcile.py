@@ -7,7 +7,7 @@ from lumen_operator.cluster import Cluster
 from lumen_operator.errors import Clash, Forbidden, ServerAway
 from lumen_operator.kinds import POOLS, SERVICES, Key
 from lumen_operator.metrics import Metrics
-from lumen_operator.pods import PodReports
+from lumen_operator.pods import PodReports, by_their_addresses
 from lumen_operator.reconcile import Reconciler
 from lumen_operator.settings import Settings
 
@@ -51,7 +51,7 @@ class World:
             Settings.from_environment({"LUMEN_POD_NAME": "operator"}),
             self.cache,
             Cluster(self.server),
-            PodReports(lambda key: None),
+            PodReports(lambda key: None, by_their_addresses),
             self.metrics,
         )
 
