@@ -1,0 +1,237 @@
+"""A lane: one namespace in which a script is carried out, with pools and a node of its own.
+
+Lanes do not touch each other, so many of them run beside each other under one operator and share
+each wait for quiet.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpx
+from controlplane.cluster import Cluster, unique_name
+from controlplane.nodes import BEHAVIOUR, TERMINATION_MESSAGE
+from lane_scripts import (
+    METADATA_DAMAGE,
+    MODELS,
+    POOL_CHANGES,
+    SPEC_CHANGES,
+    SPEC_DAMAGE,
+    Step,
+    verified,
+)
+from operator_lab import GROUP
+
+Raw = dict[str, Any]
+
+CARDS = 2
+CARD = "nvidia.com/gpu"
+MERGE = {"Content-Type": "application/merge-patch+json"}
+STRATEGIC = {"Content-Type": "application/strategic-merge-patch+json"}
+CHANGED_MEANWHILE = (httpx.codes.NOT_FOUND, httpx.codes.CONFLICT)
+
+
+class Lane:
+    """A namespace, and what its user does there."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.namespace = unique_name("lane")
+        self.notes: set[tuple[str, str, str]] = set()
+        self.disowned: set[str] = set()
+        cluster.create_namespace(self.namespace)
+        self._node = f"{self.namespace}-cards"
+        taint = {"key": "lumen.test/cards", "value": self.namespace, "effect": "NoSchedule"}
+        labels = {"lumen.test/lane": self.namespace}
+        cluster.add_node(self._node, labels, {CARD: CARDS}, (taint,))
+        self._verbs: dict[str, Callable[[Step], None]] = {
+            "edit": self._edit,
+            "move": self._move,
+            "scale": self._scale,
+            "damage": self._damage,
+            "misbehave": self._misbehave,
+            "delete a pod": self._delete_a_pod,
+            "pool": self._change_pool,
+            "cards": self._offer_cards,
+            "delete": self._delete,
+            "make anew": self._make_anew,
+        }
+        for name, spec in self._pools().items():
+            self._make_pool(name, spec)
+
+    def take(self, step: Step) -> None:
+        """Carry out one step."""
+        self._verbs[step.verb](step)
+
+    def pool(self, name: str) -> str:
+        """Return the name of a pool of the lane's own."""
+        return f"{self.namespace}-{name}"
+
+    def path(self, group: str, plural: str, name: str = "") -> str:
+        """Return the API path of objects in the namespace."""
+        return f"{group}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+
+    def service(self, name: str) -> Raw | None:
+        """Return a service as stored; None when there is none."""
+        return self.cluster.get(self._service_path(name))
+
+    def lost_notes(self) -> list[str]:
+        """Return what of other people's fields is gone, though its object is still there."""
+        lost = []
+        for where, name, uid in sorted(self.notes):
+            group, plural = where.rsplit("/", 1)
+            metadata = (self.cluster.get(self.path(group, plural, name)) or {}).get("metadata", {})
+            kept = metadata.get("annotations", {}).get("example.com/note")
+            if metadata.get("uid") == uid and kept != "keep":
+                lost.append(f"somebody's note on {plural} {name} is gone")
+        return lost
+
+    def _pools(self) -> dict[str, Raw]:
+        return {
+            "main": {"accelerator": "cpu"},
+            "cards": {
+                "accelerator": "cuda",
+                "nodeSelector": {"lumen.test/lane": self.namespace},
+                "tolerations": [{"key": "lumen.test/cards", "operator": "Exists"}],
+                "device": {"resource": CARD, "count": 1},
+            },
+        }
+
+    def _make_pool(self, name: str, spec: Raw) -> None:
+        document = {
+            "apiVersion": "lumen.dev/v1alpha1",
+            "kind": "LumenNodePool",
+            "metadata": {"name": self.pool(name)},
+            "spec": spec,
+        }
+        self.cluster.create(f"{GROUP}/lumennodepools", document)
+
+    def _service_path(self, name: str) -> str:
+        return self.path(GROUP, "lumenmodelservices", name)
+
+    def _create(self, name: str, change: Raw) -> None:
+        annotations = {TERMINATION_MESSAGE: verified(next(iter(MODELS)))}
+        spec = {
+            "family": "clip",
+            "model": {"name": next(iter(MODELS)), "runtime": "onnx"},
+            "pool": self.pool("main"),
+            "replicas": 1,
+            "podTemplate": {"annotations": annotations},
+        }
+        document = {
+            "apiVersion": "lumen.dev/v1alpha1",
+            "kind": "LumenModelService",
+            "metadata": {"name": name},
+            "spec": merged(spec, change),
+        }
+        self.cluster.create(self.path(GROUP, "lumenmodelservices"), document)
+
+    def _change(self, name: str, change: Raw) -> None:
+        """Edit a service, or make it with the change."""
+        if self.service(name) is None:
+            self._create(name, change)
+        else:
+            self.cluster.patch(self._service_path(name), {"spec": change})
+
+    def _edit(self, step: Step) -> None:
+        self._change(step.service, SPEC_CHANGES[step.detail])
+
+    def _move(self, step: Step) -> None:
+        self._change(step.service, {"pool": self.pool(step.detail), "external": None})
+
+    def _scale(self, step: Step) -> None:
+        path = self._service_path(step.service)
+        if self.service(step.service) is None:
+            self._create(step.service, {"replicas": step.detail})
+        else:
+            self.cluster.patch(f"{path}/scale", {"spec": {"replicas": step.detail}})
+
+    def _delete(self, step: Step) -> None:
+        self.cluster.delete(self._service_path(step.service))
+
+    def _make_anew(self, step: Step) -> None:
+        """Delete a service and make its successor before its children are gone."""
+        self._delete(step)
+        self._create(step.service, {})
+
+    def _damage(self, step: Step) -> None:
+        kind, how = step.detail
+        group = GROUPS[kind]
+        for name in self._labelled(group, kind, step.service):
+            path = self.path(group, kind, name)
+            if how == "deleted":
+                self.cluster.delete(path)
+                continue
+            change = METADATA_DAMAGE.get(how) or SPEC_DAMAGE[kind][how]
+            answer = self.cluster.http.patch(path, json=change, headers=STRATEGIC)
+            assert answer.is_success or answer.status_code in CHANGED_MEANWHILE, answer.text
+            uid = answer.json().get("metadata", {}).get("uid", "")
+            if how == "somebody's note":
+                self.notes.add((f"{group}/{kind}", name, uid))
+            elif how == "no owner":
+                self.disowned.add(uid)
+
+    def _misbehave(self, step: Step) -> None:
+        """Let the pods that run behave otherwise."""
+        change = {"metadata": {"annotations": {BEHAVIOUR: step.detail}}}
+        for name in self._labelled("/api/v1", "pods", step.service):
+            path = self.path("/api/v1", "pods", name)
+            answer = self.cluster.http.patch(path, json=change, headers=MERGE)
+            assert answer.is_success or answer.status_code in CHANGED_MEANWHILE, answer.text
+
+    def _delete_a_pod(self, step: Step) -> None:
+        for name in self._labelled("/api/v1", "pods", step.service)[:1]:
+            self.cluster.delete(self.path("/api/v1", "pods", name))
+
+    def _change_pool(self, step: Step) -> None:
+        path = f"{GROUP}/lumennodepools/{self.pool(step.service)}"
+        change = POOL_CHANGES[step.detail]
+        there = self.cluster.get(path) is not None
+        if there and change is None:
+            self.cluster.delete(path)
+        elif there:
+            self.cluster.patch(path, {"spec": change})
+        else:
+            self._make_pool(step.service, merged(self._pools()[step.service], change or {}))
+
+    def _offer_cards(self, step: Step) -> None:
+        """Let the node offer that many devices, as its device plugin would."""
+        offered = {CARD: str(step.detail)}
+        change = {"status": {"allocatable": offered, "capacity": offered}}
+        path = f"/api/v1/nodes/{self._node}/status"
+        assert self.cluster.http.patch(path, json=change, headers=STRATEGIC).is_success
+
+    def _labelled(self, group: str, plural: str, service: str) -> list[str]:
+        selector = {"labelSelector": f"lumen.dev/service={service}"}
+        found = self.cluster.http.get(self.path(group, plural), params=selector).json()
+        return [each["metadata"]["name"] for each in found["items"]]
+
+
+GROUPS = {
+    "deployments": "/apis/apps/v1",
+    "controllerrevisions": "/apis/apps/v1",
+    "configmaps": "/api/v1",
+    "services": "/api/v1",
+    "poddisruptionbudgets": "/apis/policy/v1",
+    "networkpolicies": "/apis/networking.k8s.io/v1",
+    "horizontalpodautoscalers": "/apis/autoscaling/v2",
+}
+
+
+def merged(document: Raw, change: Raw) -> Raw:
+    """Apply a JSON merge patch."""
+    found = dict(document)
+    for key, value in change.items():
+        if value is None:
+            found.pop(key, None)
+        elif isinstance(value, dict):
+            before = found.get(key)
+            found[key] = merged(before if isinstance(before, dict) else {}, value)
+        else:
+            found[key] = value
+    return found
+
+
+def told(steps: Iterable[Step]) -> str:
+    """Write steps down so that they can be typed in again."""
+    return "\n".join(f"    Step({s.verb!r}, {s.service!r}, {json.dumps(s.detail)})," for s in steps)
