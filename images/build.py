@@ -7,6 +7,7 @@ cluster needs; name others to build those.
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "images"
 USUAL = ("operator", "router", "resources", "server-onnx-cpu")
-BASE = "docker.io/library/python:3.11-slim"
 ENGINES = ("buildah", "podman", "docker")
 MB = 1_000_000
 
@@ -32,12 +32,23 @@ class BuildFailed(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """The build argument that names the image to build on, and what it says by itself."""
+
+    argument: str
+    default: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for: how images are called, what they are built on, what is kept of them."""
+    """What is asked for: how images are called, what they are built on, what is kept.
+
+    Without `base` each Containerfile says what it is built on.
+    """
 
     prefix: str
     tag: str
-    base: str
+    base: str | None
     secrets: dict[str, Path]
     save: Path | None
     measure: bool
@@ -73,10 +84,12 @@ class Engine:
             command += ["--format", "docker", "--layers"]
         if self.name == "buildah":
             command += ["--isolation", "chroot"]  # needs no runtime and no privilege
-        if self.name != "docker" and self.has(request.base):
+        base = _base_of(name)
+        if self.name != "docker" and self.has(request.base or base.default):
             command.append("--pull-never" if self.name == "buildah" else "--pull=never")
         command += ["--network", "host", "--file", str(FOLDER / f"{name}.Containerfile")]
-        for key, value in _arguments(request).items():
+        arguments = _labels(request) | ({base.argument: request.base} if request.base else {})
+        for key, value in arguments.items():
             command += ["--build-arg", f"{key}={value}"]
         for key, path in request.secrets.items():
             command += ["--secret", f"id={key},src={path}"]
@@ -138,7 +151,7 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument(
         "--tag", default=_version(), help="default: %(default)s, the project's version"
     )
-    options.add_argument("--base", default=BASE, help="what to build on; default: %(default)s")
+    options.add_argument("--base", help="what to build on; default: what the Containerfile names")
     options.add_argument(
         "--save",
         type=Path,
@@ -183,13 +196,20 @@ def _secrets(given: argparse.Namespace) -> dict[str, Path]:
     return {key: path for key, path in found.items() if path is not None and path.is_file()}
 
 
-def _arguments(request: Request) -> dict[str, str]:
-    """Return the build arguments: the labels' values, and another base if one is asked for."""
+def _base_of(name: str) -> Base:
+    """Return what a Containerfile is built on: its first argument."""
+    text = (FOLDER / f"{name}.Containerfile").read_text()
+    found = re.search(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE)
+    assert found is not None
+    return Base(found[1], found[2])
+
+
+def _labels(request: Request) -> dict[str, str]:
+    """Return the build arguments that become labels."""
     asked = subprocess.run(
         ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
-    found = {"VERSION": request.tag, "REVISION": asked.stdout.strip()}
-    return found if request.base == BASE else {**found, "PYTHON_IMAGE": request.base}
+    return {"VERSION": request.tag, "REVISION": asked.stdout.strip()}
 
 
 def _choose_engine(wanted: str | None) -> Engine:

@@ -51,7 +51,11 @@ LOCKED = {
         python="3.12",
         platform="x86_64-manylinux_2_34",
     ),
-    "server-onnx-rk3588": Lock("onnx"),
+    "server-rknn-rk3588": Lock(
+        "onnx",
+        add=("rknn-toolkit-lite2>=2.3,<3",),
+        platform="aarch64-manylinux_2_28",
+    ),
 }
 
 

@@ -1,0 +1,147 @@
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+_ROOT = Path(__file__).parents[2]
+_IMAGES = _ROOT / "images"
+_NAMES = sorted(path.stem for path in _IMAGES.glob("*.Containerfile"))
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(f"images_{name}", _IMAGES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_BUILD, _LOCK = _load("build"), _load("lock")
+
+
+def _containerfile(name):
+    return (_IMAGES / f"{name}.Containerfile").read_text()
+
+
+def _pins(name):
+    text = (_IMAGES / "locks" / f"{name}.txt").read_text()
+    entries = re.findall(
+        r"^([a-z0-9._-]+)(?:\[[^]]*\])?==(\S+)", text, re.MULTILINE | re.IGNORECASE
+    )
+    pins = {}
+    for package, version in entries:
+        pins.setdefault(canonicalize_name(package), []).append(Version(version))
+    return pins
+
+
+def _wanted(extra, project):
+    found = list(project["dependencies"])
+    waiting = list(project["optional-dependencies"][extra])
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        if requirement.name == project["name"]:
+            for each in requirement.extras:
+                waiting += project["optional-dependencies"][each]
+        else:
+            found.append(str(requirement))
+    return [Requirement(each) for each in found]
+
+
+@pytest.mark.parametrize("name", sorted(_LOCK.LOCKED))
+def test_a_lock_file_pins_what_its_image_needs_within_the_projects_ranges(name):
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    lock = _LOCK.LOCKED[name]
+    pins = _pins(name)
+
+    for requirement in [*_wanted(lock.extra, project), *map(Requirement, lock.add)]:
+        if requirement.name in lock.without:
+            assert requirement.name not in pins
+            continue
+        versions = pins.get(canonicalize_name(requirement.name), [])
+        assert versions, f"{requirement.name} is not in locks/{name}.txt: run `make locks`"
+        for version in versions:
+            assert requirement.specifier.contains(version, prereleases=True), requirement
+
+
+@pytest.mark.parametrize("name", ["build", *sorted(_LOCK.LOCKED)])
+def test_every_package_of_a_lock_file_has_a_hash(name):
+    text = (_IMAGES / "locks" / f"{name}.txt").read_text()
+    entries = re.split(r"^(?=[a-zA-Z0-9])", text, flags=re.MULTILINE)[1:]
+
+    assert entries
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in text
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_an_image_runs_as_nobody_and_says_what_it_is(name):
+    last_stage = re.split(r"^FROM ", _containerfile(name), flags=re.MULTILINE)[-1]
+
+    assert "USER 65532:65532" in last_stage
+    assert "ENTRYPOINT" not in last_stage
+    assert "pip install" not in last_stage
+    for label in ("title", "description", "licenses", "version", "revision"):
+        assert f"org.opencontainers.image.{label}=" in last_stage
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_an_image_installs_by_hash_from_the_lock_file_of_its_name(name):
+    text = _containerfile(name)
+
+    assert name in _LOCK.LOCKED
+    assert f"locks/{name}.txt" in text
+    for line in re.findall(r"pip (?:--python \S+ )?install .*", text):
+        assert "--require-hashes" in line or "--no-index" in line
+
+
+@pytest.mark.parametrize(
+    ("prefix", "reference"),
+    [
+        ("lumen", "docker.io/lumen/router:1.2"),
+        ("lumen/nightly", "docker.io/lumen/nightly/router:1.2"),
+        ("registry.example.org/lumen", "registry.example.org/lumen/router:1.2"),
+        ("localhost/lumen", "localhost/lumen/router:1.2"),
+        ("10.0.0.1:5000/lumen", "10.0.0.1:5000/lumen/router:1.2"),
+    ],
+)
+def test_a_prefix_without_a_registry_means_docker_hub_as_it_does_on_a_node(prefix, reference):
+    request = _BUILD.Request(prefix, "1.2", None, {}, None, measure=False, verbose=False)
+
+    assert reference == request.reference("router")
+
+
+def test_an_unknown_image_is_refused_with_the_known_ones():
+    ended = subprocess.run(
+        [sys.executable, str(_IMAGES / "build.py"), "operater"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert "no such image: operater; there are operator, " in ended.stderr
+
+
+def test_without_an_engine_it_says_what_to_install(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, str(_IMAGES / "build.py"), "operator"],
+        capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)},
+    )  # fmt: skip
+
+    assert ended.returncode == 1
+    assert "Install one (Debian: apt install buildah)." in ended.stderr
+
+
+def test_secrets_are_handed_to_the_build_and_kept_out_of_arguments(tmp_path):
+    config = tmp_path / "pip.conf"
+    request = _BUILD.Request("lumen", "1", None, {"pip.conf": config}, None, False, False)
+
+    command = _BUILD.Engine("docker").build("router", request)
+
+    assert f"id=pip.conf,src={config}" in command
+    assert not [word for word in command if word.startswith("PIP")]
