@@ -82,7 +82,10 @@ class ServicePods:
         """
         groups = self._candidates.get(wanted)
         if groups is None:
-            groups = self._candidates[wanted] = self._find_candidates(wanted)
+            groups = self._find_candidates(wanted)
+            # Not what no pod offers: callers may ask for any space, and nothing bounds their words.
+            if groups:
+                self._candidates[wanted] = groups
         if avoided:
             groups = _without(groups, avoided)
         groups = _patient(groups)

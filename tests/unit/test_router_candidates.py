@@ -1,0 +1,15 @@
+"""What the router remembers of a service's pods is bounded by the pods, not by what callers say."""
+
+from lumen_manifest.closed_sets import Family
+from lumen_router.directory import ServicePods, Wanted
+from lumen_router.routes import Service
+from lumen_wire.tasks import Kind
+
+
+def test_spaces_that_nobody_offers_are_not_remembered():
+    pods = ServicePods(Service("clip", Family.CLIP), lambda: None)
+
+    found = [pods.choose(Wanted(Kind.CLASSIFY, f"space-{n}"), frozenset()) for n in range(1000)]
+
+    assert set(found) == {None}
+    assert len(pods._candidates) == 0
