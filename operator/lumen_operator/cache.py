@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lumen_manifest.names import SERVICE_LABEL
-from lumen_operator.kinds import CHILD_KINDS, NODES, WATCHED_KINDS, Kind
+from lumen_operator import raw_objects
+from lumen_operator.kinds import CHILD_KINDS, NODES, PODS, REPLICA_SETS, WATCHED_KINDS, Kind
 
 Raw = Mapping[str, Any]
 Name = tuple[str, str]
 """Namespace and name; the namespace of a cluster-scoped object is empty."""
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_VOLUMES = frozenset({"configMap", "persistentVolumeClaim"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +138,42 @@ def service_of(raw: Raw) -> str:
 
 
 def trimmed(kind: Kind, raw: Raw) -> Raw:
-    """Leave out what nobody reads and what is large: who owns which field, a node's images.
+    """Leave out what nobody reads and what is large.
 
     Of managedFields, only those of children that somebody applies are kept: others may fight with
-    us, and what we apply no more has to be taken back.
+    us, and what we apply no more has to be taken back. Pods and ReplicaSets are only ever read by
+    `raw_objects`: of a pod's spec, where it runs and what it needs.
     """
     metadata = dict(raw.get("metadata") or {})
     owners = metadata.pop("managedFields", None) or ()
     if kind in CHILD_KINDS:
-        metadata["managedFields"] = [each for each in owners if each.get("operation") == "Apply"]
+        applied = [each for each in owners if each.get("operation") == "Apply"]
+        metadata |= {"managedFields": applied} if applied else {}
     annotations = metadata.get("annotations") or {}
     if LAST_APPLIED in annotations:
         metadata["annotations"] = {k: v for k, v in annotations.items() if k != LAST_APPLIED}
     kept = {**raw, "metadata": metadata}
+    spec = raw_objects.mapping(raw, "spec")
     if kind == NODES:
         kept["status"] = {k: v for k, v in (raw.get("status") or {}).items() if k != "images"}
+    elif kind == PODS and spec:
+        kept["spec"] = _pod_spec(spec)
+    elif kind == REPLICA_SETS and spec:
+        template = raw_objects.mapping(spec, "template")
+        pod = _pod_spec(raw_objects.mapping(template, "spec"))
+        kept["spec"] = {**spec, "template": {**template, "spec": pod}}
     return kept
+
+
+def _pod_spec(spec: Raw) -> Raw:
+    kept = {
+        name: [_container(each) for each in raw_objects.items(spec, name)]
+        for name in ("initContainers", "containers")
+    }
+    volumes = [each for each in raw_objects.items(spec, "volumes") if _VOLUMES & each.keys()]
+    return {"nodeName": spec.get("nodeName"), "volumes": volumes, **kept}
+
+
+def _container(raw: Raw) -> Raw:
+    env = [each for each in raw_objects.items(raw, "env") if "valueFrom" in each]
+    return {"name": raw.get("name"), "resources": raw.get("resources"), "env": env}

@@ -1,7 +1,9 @@
 import pytest
 
-from lumen_operator.cache import Cache, Change, Version
-from lumen_operator.kinds import CONFIG_MAPS, NODES, PODS, SERVICES
+from lumen_manifest.names import PIN_ENV
+from lumen_operator import raw_objects
+from lumen_operator.cache import Cache, Change, Version, trimmed
+from lumen_operator.kinds import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, SERVICES
 
 
 def an_object(name, namespace="team", service="", uid="u1", version="1", **rest):
@@ -117,3 +119,46 @@ def test_an_object_without_metadata_is_kept_without_harm(strange):
     cache.put(PODS, strange)
 
     assert len(cache.all(PODS)) == 1
+
+
+@pytest.mark.parametrize("kind", [PODS, REPLICA_SETS])
+def test_of_a_pods_spec_what_is_read_is_kept_and_the_rest_is_not(kind):
+    pins = {"configMapKeyRef": {"name": "clip-pins-1", "key": "revision"}}
+    spec = {
+        "nodeName": "node",
+        "containers": [
+            {"name": "server", "image": "large", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+        ],
+        "initContainers": [
+            {
+                "name": "resources",
+                "env": [
+                    {"name": next(iter(PIN_ENV)), "valueFrom": pins},
+                    {"name": "LUMEN_X", "value": "y"},
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "config", "configMap": {"name": "clip-1"}},
+            {"name": "cache", "persistentVolumeClaim": {"claimName": "cache"}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
+        "tolerations": [{"key": "a"}],
+    }
+    whole = spec if kind is PODS else {"replicas": 2, "template": {"spec": spec}}
+    raw = an_object("clip", spec=whole)
+    read = raw_objects.read_pod if kind is PODS else raw_objects.read_replica_set
+
+    kept = trimmed(kind, raw)
+
+    assert read(kept) == read(raw)
+    assert read(raw).config_maps == {"clip-1", "clip-pins-1"}
+    assert "image" not in str(kept)
+    assert "tolerations" not in str(kept)
+
+
+def test_a_pod_whose_spec_is_strange_is_kept():
+    cache = Cache()
+
+    for number, spec in enumerate((None, [], {"containers": "x", "volumes": [1]})):
+        assert cache.put(PODS, an_object("pod", version=str(number + 1), spec=spec)) is not None
