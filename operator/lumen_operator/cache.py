@@ -10,6 +10,7 @@ from typing import Any
 
 from lumen_manifest.names import SERVICE_LABEL
 from lumen_operator import raw_objects
+from lumen_operator.field_owners import packed
 from lumen_operator.kinds import CHILD_KINDS, NODES, PODS, REPLICA_SETS, WATCHED_KINDS, Kind
 
 Raw = Mapping[str, Any]
@@ -147,7 +148,7 @@ def trimmed(kind: Kind, raw: Raw) -> Raw:
     metadata = dict(raw.get("metadata") or {})
     owners = metadata.pop("managedFields", None) or ()
     if kind in CHILD_KINDS:
-        applied = [each for each in owners if each.get("operation") == "Apply"]
+        applied = [packed(each) for each in owners if each.get("operation") == "Apply"]
         metadata |= {"managedFields": applied} if applied else {}
     annotations = metadata.get("annotations") or {}
     if LAST_APPLIED in annotations:

@@ -4,9 +4,11 @@ The keys of fieldsV1 are `f:name` for a field, `k:{...}` for an entry of a list 
 `v:value` for an entry of a set, and `.` for the thing itself.
 """
 
-import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+import orjson
 
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator import raw_objects
@@ -24,13 +26,18 @@ class Rival(NamedTuple):
     field: str
 
 
+def packed(entry: Raw) -> Raw:
+    """Return an entry of managedFields as it is kept: its fields as JSON, a tenth of the memory."""
+    return {**entry, "fieldsV1": orjson.dumps(raw_objects.mapping(entry, "fieldsV1"))}
+
+
 def has_leftovers(rendered: Raw, observed: Raw) -> bool:
     """Return whether a field that we applied before is rendered no more: an apply removes it."""
     return any(
         found is _ABSENT
         for entry in _applied(observed)
         if raw_objects.text(entry, "manager") == FIELD_MANAGER
-        for _, found in _leaves(raw_objects.mapping(entry, "fieldsV1"), rendered, "", 0)
+        for _, found in _leaves(_fields(entry), rendered, "", 0)
     )
 
 
@@ -40,7 +47,7 @@ def rival_of(rendered: Raw, observed: Raw) -> Rival | None:
         manager = raw_objects.text(entry, "manager")
         if manager == FIELD_MANAGER:
             continue
-        for path, found in _leaves(raw_objects.mapping(entry, "fieldsV1"), rendered, "", 0):
+        for path, found in _leaves(_fields(entry), rendered, "", 0):
             if found is not _ABSENT:
                 return Rival(manager, path)
     return None
@@ -51,6 +58,14 @@ def _applied(observed: Raw) -> Iterator[Raw]:
         applied = raw_objects.text(entry, "operation") == "Apply"
         if applied and not raw_objects.text(entry, "subresource"):
             yield entry
+
+
+def _fields(entry: Raw) -> Raw:
+    fields = entry.get("fieldsV1")
+    if isinstance(fields, bytes):
+        found: Raw = orjson.loads(fields)
+        return found
+    return raw_objects.mapping(entry, "fieldsV1")
 
 
 def _leaves(owned: Raw, rendered: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
@@ -79,9 +94,10 @@ def _step(key: str, rendered: Any) -> tuple[str, Any]:
     return f"[{rest}]", wanted if wanted in entries else _ABSENT
 
 
+@lru_cache(maxsize=1024)
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return orjson.loads(text)
     except ValueError:
         return None
 

@@ -9,12 +9,12 @@ from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render import render
 from lumen_operator.contained import contained
-from lumen_operator.field_owners import Rival, has_leftovers, rival_of
+from lumen_operator.field_owners import Rival, has_leftovers, packed, rival_of
 
 
 def owned(manager: str, fields: dict, operation: str = "Apply", **more: str) -> dict:
     entry = {"manager": manager, "operation": operation, "fieldsV1": fields, **more}
-    return {"metadata": {"managedFields": [entry]}}
+    return {"metadata": {"managedFields": [packed(entry)]}}
 
 
 def deployment() -> dict:
