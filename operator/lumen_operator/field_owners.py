@@ -28,7 +28,9 @@ class Rival(NamedTuple):
 
 def packed(entry: Raw) -> Raw:
     """Return an entry of managedFields as it is kept: its fields as JSON, a tenth of the memory."""
-    return {**entry, "fieldsV1": orjson.dumps(raw_objects.mapping(entry, "fieldsV1"))}
+    # The text is a copy of the right size; the bytes have the room that orjson began with.
+    text = orjson.dumps(raw_objects.mapping(entry, "fieldsV1")).decode()
+    return {**entry, "fieldsV1": text}
 
 
 def has_leftovers(rendered: Raw, observed: Raw) -> bool:
@@ -62,7 +64,7 @@ def _applied(observed: Raw) -> Iterator[Raw]:
 
 def _fields(entry: Raw) -> Raw:
     fields = entry.get("fieldsV1")
-    if isinstance(fields, bytes):
+    if isinstance(fields, str):
         found: Raw = orjson.loads(fields)
         return found
     return raw_objects.mapping(entry, "fieldsV1")
