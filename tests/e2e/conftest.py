@@ -6,7 +6,7 @@ One release serves the whole run; `make e2e` (run.py) starts a cluster where the
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,24 +44,31 @@ def kube() -> Iterator[Kube]:
 
 
 @pytest.fixture(scope="session")
-def release(kube: Kube) -> Iterator[str]:
-    """Lumen, installed by its chart as a user installs it; uninstalled with everything."""
-    try:
+def install(kube: Kube) -> Iterator[Callable[..., None]]:
+    """Install Lumen by its chart as a user does; whatever is still there at the end goes."""
+
+    def install(*, keep_definitions: bool) -> None:
         kube.helm(
             "install",
             "lumen",
             str(_ROOT / "charts" / "lumen"),
             f"--set=images.prefix={os.environ['LUMEN_E2E_PREFIX']}",
             f"--set=images.tag={os.environ['LUMEN_E2E_TAG']}",
-            "--set=crds.keep=false",
+            f"--set=crds.keep={str(keep_definitions).lower()}",
         )
         kube.rolled_out("lumen-operator")
         kube.rolled_out("lumen-router")
-        yield "lumen"
-    finally:
-        # The test of uninstalling comes last and has done it.
-        if kube.helm("list", "--all", "--short").strip():
-            kube.helm("uninstall", "lumen", "--wait")
+
+    yield install
+    if kube.helm("list", "--all", "--short").strip():
+        kube.helm("uninstall", "lumen", "--wait")
+
+
+@pytest.fixture(scope="session")
+def release(install: Callable[..., None]) -> str:
+    """The release that all tests but those of uninstalling work with."""
+    install(keep_definitions=False)
+    return "lumen"
 
 
 @pytest.fixture(scope="session")

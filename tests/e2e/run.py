@@ -6,11 +6,15 @@ built, the node starts, the tests run, and everything is taken down again.
 """
 
 import argparse
+import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _E2E = Path(__file__).resolve().parent
@@ -27,6 +31,7 @@ from onenode.node import Node, running_node  # noqa: E402
 
 IMAGES = ("operator", "router", "resources", "server-onnx-cpu")
 FIXTURES = "e2e-fixtures"
+LOGS = _ROOT / "build" / "e2e-logs"
 # Programs that Debian has, by package.
 PACKAGES = {
     "buildah": "buildah",
@@ -44,12 +49,14 @@ PACKAGES = {
 def main() -> None:
     """Run the tests where KUBECONFIG says, else on a node of our own."""
     given, pytest_arguments = _options().parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every clean-up
     begun = time.monotonic()
     try:
         if os.environ.get("KUBECONFIG"):
             code = _run_tests([], given, pytest_arguments, {})
         else:
-            code = _on_own_node(given, pytest_arguments)
+            with _alone():
+                code = _on_own_node(given, pytest_arguments)
     except (ProgramFailed, GoBuildFailed, subprocess.CalledProcessError) as failure:
         sys.exit(str(failure))
     except KeyboardInterrupt:
@@ -85,7 +92,24 @@ def _on_own_node(given: argparse.Namespace, pytest_arguments: list[str]) -> int:
             "KUBECONFIG": str(node.kubeconfig),
             "PATH": f"{node.programs}:{helm.parent}:{os.environ['PATH']}",
         }
-        return _run_tests(node.inside(), given, pytest_arguments, environment)
+        code = _run_tests(node.inside(), given, pytest_arguments, environment)
+        if code != 0:
+            shutil.copytree(node.folder / "logs", LOGS, dirs_exist_ok=True)
+            say(f"The logs of the node's programs are in {LOGS}")
+    return code
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Have the node's names and folders to ourselves."""
+    lock = base_image.cache_folder() / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("Another run of the end-to-end tests is at work on this machine.")
+        yield
 
 
 def _install_packages() -> None:

@@ -1,6 +1,8 @@
 import os
 
 import beside
+import pytest
+from kube import CommandFailed
 
 
 def test_the_pictures_of_the_demo_are_answered_through_the_routers_service(
@@ -29,6 +31,13 @@ def test_a_ready_service_says_so_in_one_line(kube, demo):
     print(line)
 
     assert {"clip", "demo-clip", "onnx", "cpu", "True", "1/1"} <= set(line.split())
+
+
+def test_the_namespace_admits_no_pod_with_a_privilege(kube):
+    asked = ("run", "privileged", "--image=none", "--privileged", "--dry-run=server")
+
+    with pytest.raises(CommandFailed, match="violates PodSecurity"):
+        kube.kubectl(*asked)
 
 
 def test_every_pod_runs_as_nobody_and_cannot_write_its_root(kube, demo):

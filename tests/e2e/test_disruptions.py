@@ -1,6 +1,7 @@
 """Twenty calls a second run throughout; none of them may fail, whatever happens meanwhile."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,28 @@ def test_no_call_fails_while_the_operator_restarts(kube, traffic):
         kube.rolled_out("lumen-operator")
 
     assert before.isdisjoint(_uids(kube, OPERATOR))
+
+
+def test_no_call_fails_while_the_operator_is_killed(kube, traffic):
+    before = _uids(kube, OPERATOR)
+
+    with traffic.undisturbed("operator kill"):
+        kube.kubectl("delete", "pods", "-l", OPERATOR, "--grace-period=0", "--force")
+        kube.until(lambda: before.isdisjoint(_uids(kube, OPERATOR)), "the operator's pod is new")
+        kube.rolled_out("lumen-operator")
+
+
+def test_no_call_fails_while_the_release_is_upgraded(kube, traffic, release):
+    before = _uids(kube, ROUTER) | _uids(kube, OPERATOR)
+
+    with traffic.undisturbed("helm upgrade"):
+        chart = str(Path(__file__).parents[2] / "charts" / "lumen")
+        levels = ("--set=operator.logLevel=debug", "--set=router.logLevel=debug")
+        kube.helm("upgrade", release, chart, "--reuse-values", *levels, "--wait")
+        kube.until(
+            lambda: before.isdisjoint(_uids(kube, ROUTER) | _uids(kube, OPERATOR)),
+            "all pods of the release are new ones",
+        )
 
 
 def test_no_call_fails_while_the_router_is_rolled_out(kube, traffic):

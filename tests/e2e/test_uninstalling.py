@@ -18,6 +18,10 @@ def _ours(kube):
     }
 
 
+def _definitions(kube):
+    return {name for name in kube.names("customresourcedefinitions") if name.endswith("lumen.dev")}
+
+
 def test_uninstalling_with_the_definitions_leaves_nothing(kube, release, demo):
     assert _ours(kube)
     kube.kubectl("delete", "deployment", "caller", "--ignore-not-found")
@@ -25,5 +29,18 @@ def test_uninstalling_with_the_definitions_leaves_nothing(kube, release, demo):
     print(kube.helm("uninstall", release, "--wait"))
 
     kube.until(lambda: not _ours(kube), "everything of Lumen is gone")
-    definitions = kube.names("customresourcedefinitions")
-    assert not {name for name in definitions if name.endswith("lumen.dev")}
+    assert not _definitions(kube)
+
+
+def test_uninstalling_keeps_the_definitions_unless_told_and_says_so(kube, install):
+    install(keep_definitions=True)
+    kept = _definitions(kube)
+
+    said = kube.helm("uninstall", "lumen", "--wait")
+
+    print(said)
+    assert len(kept) == 2
+    assert all(name.split("/")[1] in said for name in kept)
+    assert kept == _definitions(kube)
+    kube.kubectl("delete", *sorted(kept))
+    kube.until(lambda: not _ours(kube), "everything else of Lumen is gone")

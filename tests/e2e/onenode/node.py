@@ -79,8 +79,7 @@ def running_node(programs: NodePrograms, say: Callable[[str], None]) -> Iterator
     begun = time.monotonic()
     say("Starting a node ...")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lumen-e2e-")))
-        folder.chmod(0o755)
+        folder = stack.enter_context(_own_folder())
         stack.enter_context(own_cgroups())
         stack.enter_context(_kernel_settings_kept())
         namespaces = "--fork --pid --mount-proc --mount --net --uts --kill-child=KILL"
@@ -100,6 +99,18 @@ def running_node(programs: NodePrograms, say: Callable[[str], None]) -> Iterator
         _furnish(node, programs)
         say(f"Starting a node   {time.monotonic() - begun:.0f} s   logs: {folder}/logs")
         yield node
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Make the node's folder; what a killed run has left there goes first."""
+    folder = Path(tempfile.gettempdir()) / "lumen-e2e"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _furnish(node: Node, programs: NodePrograms) -> None:
