@@ -10,7 +10,7 @@ from lumen_manifest.pod_reports import Attestation, attestation_of, runtime_stat
 from lumen_manifest.service_status import FilesStatus
 from lumen_operator.observe import Observed
 from lumen_operator.pins import serving_page, space_of, verified_by
-from lumen_operator.rollout import Rollout
+from lumen_operator.target import Rollout
 
 
 def attestation_from(observed: Observed, uid: str) -> Attestation | None:

@@ -6,7 +6,7 @@ so those are compared by value. Fields that we applied once and render no more a
 `field_owners`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -67,32 +67,29 @@ def merge_keys(path: Path) -> Path:
 
 
 def _within(rendered: Any, observed: Any, path: Path, *, exact: bool) -> bool:
-    if isinstance(rendered, Mapping):
-        return _mapping_within(rendered, observed, path, exact=exact)
-    if isinstance(rendered, list | tuple):
-        return _list_within(rendered, observed, path)
-    if _empty(rendered) and _empty(observed):
+    # Most of what is stored is what was rendered; dictionaries compare quickly.
+    if rendered == observed or (_empty(rendered) and _empty(observed)):
         return True
-    if isinstance(rendered, bool) or isinstance(observed, bool):
-        return rendered is observed
-    return bool(rendered == observed) or (
-        _holds_quantity(path) and _same_quantity(rendered, observed)
-    )
+    if isinstance(rendered, dict):
+        return _mapping_within(rendered, observed, path, exact=exact)
+    if isinstance(rendered, list):
+        return _list_within(rendered, observed, path)
+    return _holds_quantity(path) and _same_quantity(rendered, observed)
 
 
-def _mapping_within(rendered: Mapping[str, Any], observed: Any, path: Path, *, exact: bool) -> bool:
+def _mapping_within(rendered: dict[str, Any], observed: Any, path: Path, *, exact: bool) -> bool:
     there = {} if _empty(observed) else observed
-    if not isinstance(there, Mapping):
+    if not isinstance(there, dict):
         return False
     exact = exact or not ONE_VALUE.isdisjoint(path[-1:])
-    if exact and any(not _empty(value) for key, value in there.items() if key not in rendered):
+    if exact and any(not _empty(there[key]) for key in there.keys() - rendered.keys()):
         return False
     return all(
         _within(value, there.get(key), (*path, key), exact=exact) for key, value in rendered.items()
     )
 
 
-def _list_within(rendered: Sequence[Any], observed: Any, path: Path) -> bool:
+def _list_within(rendered: list[Any], observed: Any, path: Path) -> bool:
     there = [] if _empty(observed) else observed
     if not isinstance(there, list):
         return False
@@ -107,14 +104,12 @@ def _list_within(rendered: Sequence[Any], observed: Any, path: Path) -> bool:
 
 
 def _key(entry: Any, keys: Path) -> tuple[str, ...]:
-    return tuple(str(entry.get(key)) for key in keys) if isinstance(entry, Mapping) else ()
+    return tuple(str(entry.get(key)) for key in keys) if isinstance(entry, dict) else ()
 
 
 def _empty(value: Any) -> bool:
     """Return whether a value says no more than its absence; 0 says something."""
-    return (
-        value is None or value is False or (not value and isinstance(value, str | list | Mapping))
-    )
+    return value is None or value is False or (not value and isinstance(value, str | list | dict))
 
 
 def _holds_quantity(path: Path) -> bool:

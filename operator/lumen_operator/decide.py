@@ -23,8 +23,9 @@ from lumen_operator.plan import OperatorContext, render_children, to_apply, to_d
 from lumen_operator.pod_findings import Case, stalled_since
 from lumen_operator.pool_status import pool_counts, pool_statements
 from lumen_operator.progress import progressed_at
-from lumen_operator.rollout import Rollout, plan_rollout
+from lumen_operator.rollout import plan_rollout
 from lumen_operator.status import blocked_status, service_status
+from lumen_operator.target import Rollout
 from lumen_operator.transitions import EventNote, conditions_of, events_of
 from lumen_operator.views import PodAddress
 
@@ -103,7 +104,7 @@ def decide_default_pools(
 def _decide_external(observed: Observed, service: LumenModelService) -> Decision:
     status = external_status(observed, service, first_of(ADVISORY, observed))
     return Decision(
-        delete=to_delete(observed, (), None),
+        delete=to_delete(observed, (), (), None),
         poll=(external_address(observed, service),),
         again_in_s=FRESH.total_seconds(),
         **_told(observed, status),
@@ -115,10 +116,11 @@ def _decide_deployed(
 ) -> Decision:
     rollout = plan_rollout(observed, service, pool)
     rendered = render_children(observed, rollout, context)
+    applied = to_apply(observed, rendered)
     problem = first_of(ADVISORY, observed) or field_taken(observed, rendered)
     return Decision(
-        apply=to_apply(observed, rendered),
-        delete=to_delete(observed, rendered, rollout),
+        apply=applied,
+        delete=to_delete(observed, rendered, applied, rollout),
         poll=tuple(_to_ask(observed)),
         again_in_s=_again_in_s(observed, rollout),
         **_told(observed, service_status(observed, rollout, problem)),
@@ -149,8 +151,8 @@ def _to_ask(observed: Observed) -> Iterator[PodAddress]:
 
 def _again_in_s(observed: Observed, rollout: Rollout) -> float | None:
     """Return when a deadline passes: that of the rollout, or that of a pod that stands still."""
-    moments = [] if rollout.until is None or rollout.failed is not None else [rollout.until]
-    target = rollout.target
+    target, deadline = rollout.target, rollout.until if rollout.failed is None else None
+    moments = [each for each in (deadline, rollout.look_again) if each is not None]
     limit = timedelta(seconds=target.service.spec.rollout.stall_seconds)
     moved = progressed_at(rollout.progress)
     case = Case(observed, target.service, target.pool, moved, observed.now)
@@ -159,9 +161,5 @@ def _again_in_s(observed: Observed, rollout: Rollout) -> float | None:
         since = stalled_since(case, pod, container) if container is not None else None
         if since is not None:
             moments.append(since + limit)
-    ahead = [(each - observed.now).total_seconds() for each in moments]
-    return (
-        max(SOONEST_S, min((s for s in ahead if s > 0), default=0.0))
-        if any(s > 0 for s in ahead)
-        else None
-    )
+    ahead = [s for each in moments if (s := (each - observed.now).total_seconds()) > 0]
+    return max(SOONEST_S, min(ahead)) if ahead else None

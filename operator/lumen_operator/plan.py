@@ -12,11 +12,11 @@ from lumen_manifest.render.controller_revision import controller_revision
 from lumen_operator import raw_objects
 from lumen_operator.contained import contained
 from lumen_operator.field_owners import has_leftovers
-from lumen_operator.kinds import CHILD_KINDS, CONFIG_MAPS, DEPLOYMENTS, Kind, Ref, kind_of
+from lumen_operator.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref, kind_of
 from lumen_operator.observe import Observed
 from lumen_operator.pins import pinned_for
 from lumen_operator.revisions import number_of, outdated, restored
-from lumen_operator.rollout import Rollout
+from lumen_operator.target import Rollout
 
 Raw = Mapping[str, Any]
 
@@ -48,21 +48,25 @@ def to_apply(observed: Observed, rendered: Collection[Manifest]) -> tuple[Manife
 
 
 def to_delete(
-    observed: Observed, rendered: Collection[Manifest], rollout: Rollout | None
+    observed: Observed,
+    rendered: Collection[Manifest],
+    applied: Collection[Manifest],
+    rollout: Rollout | None,
 ) -> tuple[Ref, ...]:
     """Return our own children that nothing needs any more.
 
-    `rollout` is None when the service runs elsewhere: then nothing is needed.
+    `applied` are those of the rendered ones that are not as they should be. `rollout` is None when
+    the service runs elsewhere: then nothing is needed.
     """
     wanted = {(kind_of(each).plural, each["metadata"]["name"]) for each in rendered}
     kept = _names_in_use(observed, rollout) if rollout is not None else frozenset()
-    waits = rollout is not None and not _is_settled(observed, rendered)
+    waits = rollout is not None and not _is_settled(observed, applied)
     return tuple(
-        Ref(kind.plural, observed.key.namespace, name, raw_objects.text(metadata, "uid"))
-        for kind in CHILD_KINDS
-        if not (waits and kind is CONFIG_MAPS)
-        for name, metadata in _own(observed, kind)
-        if (kind.plural, name) not in wanted and name not in kept
+        Ref(plural, observed.key.namespace, name, raw_objects.text(metadata, "uid"))
+        for plural, name, metadata in _own(observed)
+        if (plural, name) not in wanted
+        and name not in kept
+        and not (waits and plural == CONFIG_MAPS.plural)
     )
 
 
@@ -109,21 +113,21 @@ def _differs(observed: Observed, manifest: Manifest) -> bool:
     return not contained(manifest, stored) or has_leftovers(manifest, stored)
 
 
-def _own(observed: Observed, kind: Kind) -> Iterator[tuple[str, Raw]]:
-    """Yield names and metadata of this kind's children that this service controls."""
+def _own(observed: Observed) -> Iterator[tuple[str, str, Raw]]:
+    """Yield kind, name and metadata of the children that this service controls."""
     uid = raw_objects.text(raw_objects.mapping(observed.raw, "metadata"), "uid")
-    for (plural, name), stored in sorted(observed.children.items()):
+    for (plural, name), stored in sorted(observed.children.items(), key=lambda each: each[0]):
         metadata = raw_objects.mapping(stored, "metadata")
         owners = raw_objects.items(metadata, "ownerReferences")
         controlled = any(
             raw_objects.text(owner, "uid") == uid and owner.get("controller") is True
             for owner in owners
         )
-        if plural == kind.plural and controlled and not metadata.get("deletionTimestamp"):
-            yield name, metadata
+        if controlled and not metadata.get("deletionTimestamp"):
+            yield plural, name, metadata
 
 
-def _is_settled(observed: Observed, rendered: Collection[Manifest]) -> bool:
+def _is_settled(observed: Observed, applied: Collection[Manifest]) -> bool:
     """Return whether the ReplicaSets that are observed are all that the Deployment asks for.
 
     Before, one may be in the making that needs a ConfigMap which nobody seems to use.
@@ -131,8 +135,7 @@ def _is_settled(observed: Observed, rendered: Collection[Manifest]) -> bool:
     deployment = observed.deployment
     if deployment is None or deployment.observed_generation < deployment.generation:
         return False
-    deployments = (each for each in rendered if kind_of(each) is DEPLOYMENTS)
-    return not any(_differs(observed, each) for each in deployments)
+    return not any(DEPLOYMENTS.describes(each) for each in applied)
 
 
 def _names_in_use(observed: Observed, rollout: Rollout) -> frozenset[str]:

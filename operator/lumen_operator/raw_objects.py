@@ -162,27 +162,27 @@ def read_autoscaler(raw: Raw) -> AutoscalerView:
 
 def mapping(raw: Any, key: str) -> Raw:
     """Return the mapping under a key, an empty one when there is none."""
-    value = raw.get(key) if isinstance(raw, Mapping) else None
-    return value if isinstance(value, Mapping) else _NOTHING
+    value = raw.get(key) if isinstance(raw, dict) else None
+    return value if isinstance(value, dict) else _NOTHING
 
 
 def items(raw: Any, key: str) -> list[Raw]:
     """Return the mappings in the list under a key, a bounded number of them."""
-    value = raw.get(key) if isinstance(raw, Mapping) else None
+    value = raw.get(key) if isinstance(raw, dict) else None
     if not isinstance(value, list):
         return []
-    return [each for each in value[:ITEMS_MAX] if isinstance(each, Mapping)]
+    return [each for each in value[:ITEMS_MAX] if isinstance(each, dict)]
 
 
 def text(raw: Any, key: str) -> str:
     """Return the text under a key, empty when there is none; never longer than a message."""
-    value = raw.get(key) if isinstance(raw, Mapping) else None
+    value = raw.get(key) if isinstance(raw, dict) else None
     return value[:MAX_MESSAGE_BYTES] if isinstance(value, str) else ""
 
 
 def number(raw: Any, key: str) -> int:
     """Return the whole number under a key, 0 when there is none."""
-    value = raw.get(key) if isinstance(raw, Mapping) else None
+    value = raw.get(key) if isinstance(raw, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
@@ -223,7 +223,7 @@ def _container(raw: Raw, *, init: bool) -> ContainerView:
 
 
 def _ended(state: Raw) -> Ended | None:
-    if not isinstance(state.get("terminated"), Mapping):
+    if not isinstance(state.get("terminated"), dict):
         return None
     run = mapping(state, "terminated")
     return Ended(

@@ -4,60 +4,24 @@ The revision of the spec runs, unless it failed and the stable one can be had ag
 would be of another embedding space and nobody allowed that.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.render.context import Pinned
 from lumen_manifest.render.controller_revision import revision_name
-from lumen_manifest.service_status import ProgressStatus
 from lumen_operator.findings import Finding, find, worst
-from lumen_operator.generations import Generations, generations, newest_replica_set, staying
+from lumen_operator.generations import generations, newest_replica_set, staying
 from lumen_operator.observe import Observed
 from lumen_operator.pins import pinned_for
 from lumen_operator.pod_findings import Case, finding_of
 from lumen_operator.progress import last_progress, progress_status, progressed_at
 from lumen_operator.revisions import restored
-from lumen_operator.scheduling import wants_device
+from lumen_operator.steps import with_steps
+from lumen_operator.target import Rollout, Target
 
 PROGRESSING = ConditionType.PROGRESSING
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What shall run: a service on its pool, as one of its revisions."""
-
-    service: LumenModelService
-    pool: LumenNodePool
-    revision: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """The decision. `current` is the spec's own revision, `stable` the last that became Ready.
-
-    `back` says why the current revision does not run, `failed` why a rollout that may not go back
-    is given up on. `missing` counts the pods among `replicas` for which the pool has no device.
-    `until` is when the deadline passes if nothing moves.
-    """
-
-    target: Target
-    current: str
-    stable: str
-    pods: Generations
-    findings: tuple[Finding, ...] = ()
-    progress: ProgressStatus | None = None
-    pinned: Pinned | None = None
-    rejected: str = ""
-    back: Finding | None = None
-    failed: Finding | None = None
-    runs: bool = False
-    replicas: int = 0
-    surge: bool = True
-    missing: int = 0
-    until: datetime | None = None
 
 
 def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNodePool) -> Rollout:
@@ -66,22 +30,22 @@ def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNode
     stable = _stable_target(observed, current)
     found = _look_at(observed, current, observed.status.stable_revision)
     if _other_space(observed, current, stable):
-        return _with_steps(observed, _held_back(observed, found, stable))
+        return with_steps(observed, _held_back(observed, found, stable))
     if found.stable != current.revision and _is_proven(observed, found):
-        return _with_steps(observed, _look_at(observed, current, current.revision))
+        return with_steps(observed, _look_at(observed, current, current.revision))
     if stable is None:
-        return _with_steps(observed, found)
+        return with_steps(observed, found)
     rejected = observed.status.rejected_revision == current.revision
     goes_back = service.spec.rollout.auto_rollback and (rejected or found.failed is not None)
     if not goes_back:
-        return _with_steps(observed, found)
+        return with_steps(observed, found)
     went = replace(
         _look_at(observed, stable, stable.revision),
         current=current.revision,
         rejected=current.revision,
         back=_rolled_back(observed, current.revision, found.failed),
     )
-    return _with_steps(observed, went)
+    return with_steps(observed, went)
 
 
 def _look_at(observed: Observed, target: Target, stable: str) -> Rollout:
@@ -216,59 +180,6 @@ def _rolled_back(observed: Observed, revision: str, failed: Finding | None) -> F
         remedy=f"{Reason.ROLLED_BACK.remedy()} "
         "To try it again unchanged, set rollout.autoRollback: false.",
     )
-
-
-def _with_steps(observed: Observed, found: Rollout) -> Rollout:
-    """Decide how many pods there shall be, and who goes first: the new one or the old one."""
-    found = replace(found, replicas=_replicas(observed, found))
-    if not _goes_one_at_a_time(observed, found):
-        return found
-    return replace(found, surge=False, missing=_without_device(observed, found))
-
-
-def _replicas(observed: Observed, found: Rollout) -> int:
-    """Ask for one pod until it has shown which files all pods shall have.
-
-    Where pods of another revision serve meanwhile, they stay: a rollout makes one new pod at first.
-    """
-    wanted = found.target.service.spec.replicas
-    if found.pinned is not None:
-        return wanted
-    serving = any(pod.serves for pod in found.pods.old)
-    asked = observed.deployment.asked if observed.deployment is not None and serving else 1
-    return min(wanted, max(asked, 1))
-
-
-def _goes_one_at_a_time(observed: Observed, found: Rollout) -> bool:
-    """Return whether pods wait for devices that the old ones hold, or wait for themselves.
-
-    Once begun it is kept up until the old pods are gone.
-    """
-    pool, deployment = found.target.pool, observed.deployment
-    old = staying(found.pods.old)
-    if pool.spec.device is None or deployment is None or not old:
-        return False
-    if not any(pool.spec.device.resource in pod.requests for pod in found.pods.old):
-        return False
-    waits = any(wants_device(pod, pool) for pod in (*found.pods.fresh, *old))
-    return waits or not deployment.surges
-
-
-def _without_device(observed: Observed, found: Rollout) -> int:
-    """Count the pods that have no device whoever goes first: they are missing anyway."""
-    device = found.target.pool.spec.device
-    if device is None:
-        return 0
-    key = observed.key
-    others = sum(
-        holder.devices
-        for holder in observed.holders_of(found.target.pool)
-        if (holder.namespace, holder.service) != (key.namespace, key.name)
-    )
-    nodes = observed.nodes_of(found.target.pool)
-    offered = sum(node.allocatable.get(device.resource, 0) for node in nodes)
-    room = max(0, offered - others) // device.count
-    return max(0, found.replicas - room)
 
 
 def _deadline(target: Target) -> timedelta:

@@ -9,7 +9,8 @@ from lumen_operator.findings import MESSAGE_MAX, Finding, find, worst
 from lumen_operator.generations import staying
 from lumen_operator.observe import Observed
 from lumen_operator.pins import verified_by
-from lumen_operator.rollout import Rollout, forbidden_pods
+from lumen_operator.rollout import forbidden_pods
+from lumen_operator.target import Rollout
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 

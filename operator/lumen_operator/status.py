@@ -13,7 +13,6 @@ from lumen_manifest.service_status import RouteStatus
 from lumen_operator.attested import files_of, space_to_serve, spokesman, with_attestation
 from lumen_operator.findings import Finding, find
 from lumen_operator.observe import Observed
-from lumen_operator.rollout import Rollout
 from lumen_operator.statements import (
     TRUE,
     Statement,
@@ -24,6 +23,7 @@ from lumen_operator.statements import (
     service_statements,
     unknown,
 )
+from lumen_operator.target import Rollout
 from lumen_operator.transitions import conditions_of, kept
 
 

@@ -119,6 +119,8 @@ class Cluster(World):
         ready_new = sum(serves(pod) for pod in self.pods_of(new))
         total = new["spec"]["replicas"] + sum(each["spec"]["replicas"] for each in old)
         most = total - must_serve - (new["spec"]["replicas"] - ready_new)
+        if most <= 0:
+            return
         for each in old:
             sick = each["spec"]["replicas"] - sum(serves(pod) for pod in self.pods_of(each))
             gone = max(0, min(sick, most))

@@ -173,9 +173,15 @@ def check_goal(cluster: Cluster) -> None:
         assert cluster.said(cluster.key, C.PROGRESSING)[1] == "RolloutStalled"
     else:
         room = cluster.room() if ran["pool"] == "cuda" else spec["replicas"]
-        if room:  # else nobody can tell whether the new revision is any good
-            assert {pod["metadata"]["labels"][REVISION_LABEL] for pod in pods} == {runs}
-        assert cluster.serving() == min(spec["replicas"], room)
+        others = {pod["metadata"]["labels"][REVISION_LABEL] for pod in pods} - {runs}
+        # Pods of another pool make no room by going, so they serve on, and it is said.
+        stays = room < spec["replicas"] and all(
+            cluster.spec_of(other)["pool"] != ran["pool"] for other in others
+        )
+        assert stays or not others
+        if others:
+            assert cluster.said(cluster.key, C.PROGRESSING)[1] == "RolloutStalled"
+        assert cluster.serving() >= min(spec["replicas"], room)
 
 
 @given(
@@ -184,7 +190,7 @@ def check_goal(cluster: Cluster) -> None:
     pool=st.sampled_from(["cpu", "cuda"]),
     happens=changes,
 )
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=15, deadline=None, phases=PHASES)
 def test_whatever_happens_the_goal_is_reached_and_a_reason_given_on_the_way(
     devices, replicas, pool, happens
 ):
@@ -202,9 +208,9 @@ def test_whatever_happens_the_goal_is_reached_and_a_reason_given_on_the_way(
     taken=st.integers(0, 2),
     replicas=st.integers(1, 4),
     pool=st.sampled_from(["cpu", "cuda"]),
-    order=st.lists(st.permutations(ACTORS), min_size=12, max_size=12),
+    order=st.lists(st.permutations(ACTORS), min_size=8, max_size=8),
 )
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=15, deadline=None, phases=PHASES)
 def test_a_rollout_takes_no_pod_away_that_must_serve(devices, taken, replicas, pool, order):
     cluster = Cluster(devices=devices)
     cluster.service(replicas=replicas, pool=pool, server={"maxBatchSize": GOOD_BATCHES[0]})
