@@ -78,7 +78,7 @@ class Follower:
         self._established = False
         self._kind: type[ClusterTrouble] | None = None
         self._since = 0.0
-        self._said: type[ClusterTrouble] | None = None
+        self._said: set[type[ClusterTrouble]] = set()
 
     async def run(self) -> None:
         """Follow until it is cancelled."""
@@ -119,9 +119,10 @@ class Follower:
     def _be_established(self) -> None:
         self._established = True
         self._metrics.watch_up(self._resource.plural, up=True)
-        if self._said is not None:
+        if self._said:
             log.info("cluster readable again", resource=self._resource.plural)
-        self._kind = self._said = None
+        self._kind = None
+        self._said.clear()
 
     def _take_note(self, trouble: ClusterTrouble | None) -> WatchEnd:
         """Decide where to go on, and say what is new.
@@ -140,16 +141,19 @@ class Follower:
         return WatchEnd.AWAY if isinstance(trouble, ClusterAway) else WatchEnd.REFUSED
 
     def _say(self, trouble: ClusterTrouble) -> None:
-        """Say a trouble once. A server that starts refuses everybody for a moment: no news yet."""
+        """Say each kind of trouble once.
+
+        A server that starts refuses everybody for a moment: that is no news yet.
+        """
         now, kind = time.monotonic(), type(trouble)
         if kind is not self._kind:
             self._kind, self._since = kind, now
         lasts = now - self._since >= REFUSED_S or isinstance(trouble, ClusterAway)
-        if lasts and kind is not self._said:
+        if lasts and kind not in self._said:
             kept = "the last known routes" if self.mirror.listed else "none yet"
             plural = self._resource.plural
             log.warning("cluster not readable", resource=plural, why=str(trouble), kept=kept)
-            self._said = kind
+            self._said.add(kind)
 
 
 def pause_s(failures: int, asked_s: float, between: Callable[[float, float], float]) -> float:

@@ -56,8 +56,10 @@ async def test_calls_go_on_while_the_server_is_stopped_and_it_is_said_once(
             await world.reaches(pod, fresh)
             await until(lambda: watches_up(world) == [1, 1])
 
-    said = [one["event"] for one in logs if one["event"].startswith("cluster ")]
-    assert sorted(said) == ["cluster not readable"] * 2 + ["cluster readable again"] * 2
+    # A server that starts slowly may refuse for so long that this is said as well.
+    said = [one for one in logs if one["event"] == "cluster not readable"]
+    assert sorted(one["resource"] for one in said if ": 403 " not in one["why"]) == sorted(WATCHED)
+    assert [one["event"] for one in logs].count("cluster readable again") == 2
     assert len(pod.requests) == 20
 
 
@@ -132,7 +134,7 @@ async def test_a_cluster_without_our_crds_is_followed_once_they_are_installed(
             await world.do(lab.serve, "gone")
             await until(lambda: world.names == ["clip", "gone"])
             await world.do(private_control_plane.kubectl, "delete", crd)
-            await until(lambda: [one for one in logs if one["event"] == "cluster not readable"])
+            await until(lambda: remedies(logs), "the missing CRD is noticed")
             await world.do(private_control_plane.kubectl, "apply", "--server-side", "-f", str(CRDS))
             await world.do(
                 private_control_plane.kubectl, "wait", "--for=condition=Established", crd
@@ -142,5 +144,8 @@ async def test_a_cluster_without_our_crds_is_followed_once_they_are_installed(
             await world.reaches(pod)
             await until(lambda: world.names == ["clip"])
 
-    (said,) = [one for one in logs if one["event"] == "cluster not readable"]
-    assert "kubectl apply -f crds/" in said["why"]
+    assert len(remedies(logs)) == 1
+
+
+def remedies(logs) -> list[str]:
+    return [one["why"] for one in logs if "kubectl apply -f crds/" in one.get("why", "")]

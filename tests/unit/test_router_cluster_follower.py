@@ -215,7 +215,8 @@ async def test_a_refusal_is_said_once_with_what_to_do_and_tried_again():
 
 async def test_a_refusal_of_a_moment_is_not_said(monkeypatch):
     monkeypatch.setattr(list_watch, "REFUSED_S", 60.0)
-    refusals = [ClusterAway("refused"), ClusterRefused("403"), ClusterRefused("403")]
+    away = ClusterAway("refused")
+    refusals = [away, ClusterRefused("403"), ClusterRefused("403"), away, away]
     cluster = FakeCluster(watch_refusals=refusals)
     with capture_logs() as logs:
         async with following(cluster) as (_, metrics):
