@@ -1,4 +1,6 @@
+import orjson
 import pytest
+from kopf._cogs.clients import api as kopf_api
 
 from lumen_operator.cache import Cache
 from lumen_operator.handlers import Feed, watching_settings
@@ -75,3 +77,10 @@ async def test_kopf_only_watches_and_only_what_is_labelled_where_there_is_much()
     assert settings.watching.inactivity_timeout == 70
     first = iter(settings.networking.error_backoffs)
     assert [next(first) for _ in range(100)][-1] == 10
+
+
+async def test_kopf_reads_what_the_watches_tell_with_the_quick_reader():
+    watching_settings()
+
+    assert kopf_api.json.loads is orjson.loads
+    assert {"json", "loads"} <= set(kopf_api.stream.__code__.co_names), "kopf reads otherwise now"
