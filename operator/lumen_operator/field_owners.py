@@ -36,10 +36,9 @@ def packed(entry: Raw) -> Raw:
 def has_leftovers(rendered: Raw, observed: Raw) -> bool:
     """Return whether a field that we applied before is rendered no more: an apply removes it."""
     return any(
-        found is _ABSENT
+        _lacks(rendered, _fields(entry), 0)
         for entry in _applied(observed)
         if raw_objects.text(entry, "manager") == FIELD_MANAGER
-        for _, found in _leaves(_fields(entry), rendered, "", 0)
     )
 
 
@@ -70,6 +69,17 @@ def _fields(entry: Raw) -> Raw:
     return raw_objects.mapping(entry, "fieldsV1")
 
 
+def _lacks(rendered: Any, owned: Raw, depth: int) -> bool:
+    """Return whether anything owned is not rendered; asked of every child at every look."""
+    for key, below in owned.items():
+        if key == "." or depth > _DEPTH_MAX:
+            continue
+        _, found = _step(key, rendered)
+        if found is _ABSENT or (below and _lacks(found, below, depth + 1)):
+            return True
+    return False
+
+
 def _leaves(owned: Raw, rendered: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
     """Yield each owned leaf with what is rendered there, `_ABSENT` when nothing is."""
     for key, below in owned.items():
@@ -87,10 +97,10 @@ def _leaves(owned: Raw, rendered: Any, path: str, depth: int) -> Iterator[tuple[
 def _step(key: str, rendered: Any) -> tuple[str, Any]:
     kind, _, rest = key.partition(":")
     if kind == "f":
-        return rest, rendered.get(rest, _ABSENT) if isinstance(rendered, Mapping) else _ABSENT
+        return rest, rendered.get(rest, _ABSENT) if isinstance(rendered, dict) else _ABSENT
     entries = rendered if isinstance(rendered, list) else []
     wanted = _json(rest)
-    if kind == "k" and isinstance(wanted, Mapping):
+    if kind == "k" and isinstance(wanted, dict):
         shown = ",".join(str(value) for value in wanted.values())
         return f"[{shown}]", next((e for e in entries if _matches(e, wanted)), _ABSENT)
     return f"[{rest}]", wanted if wanted in entries else _ABSENT
@@ -105,6 +115,9 @@ def _json(text: str) -> Any:
 
 
 def _matches(entry: Any, wanted: Raw) -> bool:
-    return isinstance(entry, Mapping) and all(
-        entry.get(key) == value for key, value in wanted.items()
-    )
+    if not isinstance(entry, dict):
+        return False
+    for key, value in wanted.items():  # noqa: SIM110 - a generator would take most of the time
+        if entry.get(key) != value:
+            return False
+    return True

@@ -153,12 +153,7 @@ def gather_service(
     if service is None:
         return Observed(key, raw, now, problem=problem, status=status)
     mine = _Children.of(snapshot, key)
-    pods = tuple(
-        sorted(
-            (raw_objects.read_pod(each) for each in mine.of_kind(PODS)),
-            key=lambda pod: (pod.created_at or now, pod.name),
-        )
-    )
+    pods = _pods(mine, now)
     revisions = tuple(raw_objects.read_revision(each) for each in mine.of_kind(REVISIONS))
     pools = _pools(snapshot, service, status, revisions)
     deployment = _deployment(mine, key)
@@ -234,6 +229,13 @@ class _Children:
 def _uids(key: Key, pods: Iterable[PodView]) -> Iterator[str]:
     yield external_uid(key)
     yield from (pod.uid for pod in pods)
+
+
+def _pods(mine: _Children, now: datetime) -> tuple[PodView, ...]:
+    """Read the pods of ReplicaSets, the oldest first; others that carry the label are not ours."""
+    found = (raw_objects.read_pod(each) for each in mine.of_kind(PODS))
+    ours = (pod for pod in found if pod.template_hash)
+    return tuple(sorted(ours, key=lambda pod: (pod.created_at or now, pod.name)))
 
 
 def _deployment(mine: _Children, key: Key) -> DeploymentView | None:

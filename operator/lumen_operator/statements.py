@@ -17,11 +17,12 @@ TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One condition without its time."""
+    """One condition without its time; a `generation` other than 0 is that of an earlier spec."""
 
     status: str
     reason: Reason
     message: str
+    generation: int = 0
 
 
 Statements = Mapping[ConditionType, Statement]
@@ -127,8 +128,18 @@ def _available(observed: Observed, rollout: Rollout, wanted: int) -> Statement:
         return fails(find(at, Reason.SCALED_TO_ZERO, service=name))
     forbidden = forbidden_pods(observed)
     if forbidden and not staying(rollout.pods.fresh):
-        return fails(find(at, Reason.PODS_FORBIDDEN, forbidden))
+        return fails(find(at, Reason.PODS_FORBIDDEN, forbidden, remedy=_admitting(forbidden)))
     return _first(rollout, at) or fails(find(at, Reason.NO_REPLICA_READY, service=name))
+
+
+def _admitting(said: str) -> str | None:
+    """Say what admits pods that a Pod Security level keeps out; None for a quota or a limit."""
+    if "PodSecurity" not in said:
+        return None
+    return (
+        "Label the namespace with a Pod Security level that admits what the message names "
+        "(pod-security.kubernetes.io/enforce), or use a pool that needs less."
+    )
 
 
 def _progressing(observed: Observed, rollout: Rollout) -> Statement:

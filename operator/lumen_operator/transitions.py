@@ -46,7 +46,9 @@ def kept(before: Iterable[Condition]) -> dict[ConditionType, Statement]:
     """Read statements that still stand, for what cannot be judged anew."""
     reasons = {each.value: each for each in Reason}
     return {
-        each.type: Statement(each.status, reasons[each.reason], each.message)
+        each.type: Statement(
+            each.status, reasons[each.reason], each.message, each.observed_generation
+        )
         for each in before
         if each.reason in reasons
     }
@@ -82,7 +84,7 @@ def _condition(
         reason=said.reason,
         message=said.message,
         last_transition_time=before.last_transition_time if before and same else timestamp(now),
-        observed_generation=generation,
+        observed_generation=said.generation or generation,
     )
 
 

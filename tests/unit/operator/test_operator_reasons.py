@@ -611,6 +611,70 @@ def test_a_broken_spec_leaves_children_and_routes_as_they_are(world):
     world.settle(key)
 
 
+def test_pods_kept_out_by_pod_security_point_to_the_namespace_s_level(world):
+    key = SCENES[C.AVAILABLE, Reason.PODS_FORBIDDEN](world)
+    said = 'violates PodSecurity "restricted:latest": procMount'
+    failed = {"type": "ReplicaFailure", "status": "True", "message": said}
+    world.replica_set(key, status={"conditions": [failed]})
+    world.settle(key)
+
+    message = world.condition(key, C.AVAILABLE)["message"]
+    assert message.startswith(said)
+    assert "pod-security.kubernetes.io/enforce" in message
+
+
+def test_what_could_not_be_judged_anew_keeps_the_generation_it_is_about(world):
+    key = world.service()
+    world.serve(key)
+    world.service(scenes={"preset": "oct2025", "prompts": ["a", "b"]})
+    world.settle(key)
+
+    about = {c["type"]: c["observedGeneration"] for c in world.status(key)["conditions"]}
+    assert about == {
+        "Accepted": 2,
+        "ResourcesReady": 1,
+        "DeviceReady": 1,
+        "Available": 1,
+        "Progressing": 1,
+        "Ready": 2,
+    }
+
+
+def test_the_next_look_is_when_standing_still_becomes_stalled(world):
+    key = with_init(world, running("resources"))
+    world.report("p1", "resources", phase="Fetching", bytesDone=7)
+    world.settle(key)
+    world.later(50)
+
+    assert world.decide(key).again_in_s == 70
+
+
+def test_a_pod_that_only_carries_the_label_is_not_ours(world):
+    key = world.service()
+    world.serve(key)
+    labels = {"lumen.dev/service": "clip"}
+    metadata = {"name": "debug", "namespace": NAMESPACE, "labels": labels}
+    world.put(PODS, {"metadata": metadata, "status": {"phase": "Running"}})
+    world.settle(key)
+
+    assert world.status(key)["replicas"] == 1
+    assert world.said(key, C.PROGRESSING) == ("False", "RolloutComplete")
+
+
+def test_pods_are_asked_until_they_serve_and_once_after(world):
+    key = with_init(world, running("resources"))
+    world.settle(key)
+    assert [each.container for each in world.decide(key).poll] == ["resources"]
+
+    world.ready(key, "p1")
+    world.settle(key)
+    assert [each.container for each in world.decide(key).poll] == ["server"]
+
+    world.report("p1", "server", phase="serving", runtime={"name": "onnx", "device": "cpu"})
+    world.settle(key)
+    assert world.decide(key).poll == ()
+
+
 def test_a_younger_default_is_deployed_all_the_same(world):
     key = SCENES[C.ACCEPTED, Reason.DEFAULT_CONFLICT](world)
     world.serve(key)
