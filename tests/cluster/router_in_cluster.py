@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import router_world
+from chart.rendering import CHART, run
 from controlplane.cluster import Cluster
+from go_tools import program
 from router_world import World, until
 
 from lumen_router import routes
@@ -101,25 +103,27 @@ class Lab:
 
     cluster: Cluster
     namespace: str
+    helm: Path = field(default_factory=lambda: program("helm3"))
     dialer: Dialer = field(default_factory=Dialer)
     _sliced: set[str] = field(default_factory=set)
 
     def account(self, *, may_read: bool = True) -> Path:
-        """Make the router's ServiceAccount, as the chart does, and return its kubeconfig."""
-        self.cluster.kubectl("create", "serviceaccount", ACCOUNT, "-n", self.namespace)
+        """Make the chart's ServiceAccount of the router, and return its kubeconfig."""
+        self._apply_of_chart("router-serviceaccount.yaml")
         if may_read:
             self.let_read()
         return self.cluster.kubeconfig_for(self.namespace, ACCOUNT)
 
     def let_read(self) -> None:
-        """Grant what the router needs, and nothing else."""
-        here, verbs = f"-n={self.namespace}", "--verb=get,list,watch"
-        self.cluster.kubectl(
-            "create", "role", ACCOUNT, verbs, here,
-            "--resource=lumenmodelservices.lumen.dev,endpointslices.discovery.k8s.io",
+        """Grant what the chart grants to the router, and nothing else."""
+        self._apply_of_chart("router-rbac.yaml")
+
+    def _apply_of_chart(self, template: str) -> None:
+        text = run(
+            self.helm, "template", "lumen", CHART, f"--namespace={self.namespace}",
+            f"--show-only=templates/{template}", HOME=str(self.cluster.access.folder),
         )  # fmt: skip
-        account = f"--serviceaccount={self.namespace}:{ACCOUNT}"
-        self.cluster.kubectl("create", "rolebinding", ACCOUNT, f"--role={ACCOUNT}", account, here)
+        self.cluster.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=text)
 
     def serve(
         self, name: str = "clip", family: str = "clip", *, status: Any = None, **spec: Any
