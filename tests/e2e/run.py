@@ -53,7 +53,9 @@ def main() -> None:
     begun = time.monotonic()
     try:
         if os.environ.get("KUBECONFIG"):
-            code = _run_tests([], given, pytest_arguments, {})
+            helm = shutil.which("helm") or program("helm3", say)
+            path = f"{os.environ['PATH']}:{Path(helm).parent}"
+            code = _run_tests([], given, pytest_arguments, {"PATH": path})
         else:
             with _alone():
                 code = _on_own_node(given, pytest_arguments)
