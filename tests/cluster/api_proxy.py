@@ -5,7 +5,6 @@ between any two calls, refuse calls, cut watches or let them freeze, without any
 """
 
 import asyncio
-import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -46,8 +45,8 @@ class Trouble:
     """Answer instead of the API server: status and headers, or None to pass on."""
     after_write: Callable[[Call], None] = lambda _: None
     """Called when the API server has done a write, before anybody hears of it."""
-    watches_are_silent: bool = False
-    """Watches stay open and say nothing more."""
+    forget: bool = False
+    """Watches that go on from a known state are told that it is too old."""
 
 
 class ApiProxy:
@@ -56,10 +55,12 @@ class ApiProxy:
     def __init__(self, upstream: str, ca: Path) -> None:
         self.trouble = Trouble()
         self.url = ""
+        self.forgotten = 0
         self._upstream = upstream
         self._ca = ca
         self._calls: list[Call] = []
-        self._watches: set[web.StreamResponse] = set()
+        self._watches: set[asyncio.BaseTransport] = set()
+        self._frozen: set[asyncio.BaseTransport] = set()
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stop = asyncio.Event()
@@ -74,20 +75,22 @@ class ApiProxy:
         """Every write so far that the API server was asked for."""
         return [call for call in self._calls if call.writes]
 
-    def watches(self) -> int:
-        """Return how many watches are open."""
-        return len(self._watches)
+    def watches_begun(self) -> int:
+        """Return how many watches there have been."""
+        return sum("watch=true" in call.path for call in self._calls)
 
     def cut_watches(self) -> None:
         """Break the connections of all open watches."""
 
         def cut() -> None:
-            for response in tuple(self._watches):
-                transport = response._req.transport if response._req is not None else None
-                if transport is not None:
-                    transport.abort()
+            for transport in tuple(self._watches):
+                transport.abort()
 
         self._loop.call_soon_threadsafe(cut)
+
+    def freeze_watches(self) -> None:
+        """Let all open watches stay open and say nothing more; later ones speak."""
+        self._loop.call_soon_threadsafe(lambda: self._frozen.update(self._watches))
 
     def run(self) -> None:
         """Serve until `stop`; the body of the proxy's thread."""
@@ -130,6 +133,10 @@ class ApiProxy:
                 {"message": "refused by the test"}, status=status, headers=headers
             )
         self._calls.append(call)
+        if self.trouble.forget and "watch=true" in call.path and "resourceVersion=" in call.path:
+            self.forgotten += 1
+            gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
+            return web.json_response(gone)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _DROPPED}
         try:
             async with self._session.request(
@@ -156,16 +163,19 @@ class ApiProxy:
         kept = {k: v for k, v in answer.headers.items() if k.lower() not in _DROPPED}
         response = web.StreamResponse(status=answer.status, headers=kept)
         await response.prepare(request)
-        self._watches.add(response)
+        transport = request.transport
+        if transport is None:
+            return response
+        self._watches.add(transport)
         try:
             async for chunk in answer.content.iter_any():
-                if not self.trouble.watches_are_silent:
+                if transport not in self._frozen:
                     await response.write(chunk)
         except (ConnectionError, aiohttp.ClientError):
-            with contextlib.suppress(AttributeError):
-                request.transport.abort()
+            transport.abort()
         finally:
-            self._watches.discard(response)
+            self._watches.discard(transport)
+            self._frozen.discard(transport)
         return response
 
 
