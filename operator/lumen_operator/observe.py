@@ -130,7 +130,11 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class ObservedPool:
-    """Everything that decisions about one pool are made from."""
+    """Everything that decisions about one pool are made from.
+
+    `holders_known` is false where pods of one namespace are watched only: two operators that count
+    devices, each its own namespace's, would overwrite each other for ever.
+    """
 
     key: Key
     raw: Raw
@@ -139,6 +143,7 @@ class ObservedPool:
     status: NodePoolStatus = field(default_factory=NodePoolStatus)
     nodes: tuple[NodeView, ...] = ()
     holders: tuple[Holder, ...] = ()
+    holders_known: bool = True
 
 
 def gather_service(

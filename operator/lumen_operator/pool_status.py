@@ -22,10 +22,10 @@ def pool_statements(observed: ObservedPool) -> dict[ConditionType, Statement]:
 
 
 def pool_counts(observed: ObservedPool) -> NodePoolStatus:
-    """Count nodes and devices; those of nodes that are not ready are not on offer."""
+    """Count nodes, and devices where their holders are known; a node has to be ready to offer."""
     status = observed.status.model_copy(update={"nodes": len(observed.nodes)})
     device = observed.pool.spec.device if observed.pool is not None else None
-    if device is None:
+    if device is None or not observed.holders_known:
         return status.model_copy(update={"devices": None, "devices_free": ""})
     offered = sum(n.allocatable.get(device.resource, 0) for n in observed.nodes if n.ready)
     held = sum(holder.devices for holder in observed.holders)

@@ -88,16 +88,21 @@ def _applied(observed: Observed, target: Target) -> bool:
 
 
 def _is_proven(observed: Observed, found: Rollout) -> bool:
-    """Return whether the revision is the one to return to: every pod runs it and serves.
+    """Return whether the revision is the one to return to: every pod that has a node serves.
 
-    Of the very first one a single pod that serves is enough, since any way back beats none.
+    A pod for which there is no node says nothing about the revision. Of the very first one a single
+    pod that serves is enough, since any way back beats none.
     """
-    deployment = observed.deployment
+    deployment, fresh = observed.deployment, staying(found.pods.fresh)
     if deployment is None or not _applied(observed, found.target):
         return False
-    if not found.stable and any(pod.serves for pod in found.pods.fresh):
+    if not any(pod.serves for pod in fresh):
+        return False
+    if not found.stable:
         return True
-    return deployment.complete and deployment.asked > 0
+    seen = deployment.observed_generation >= deployment.generation
+    alone = seen and not staying(found.pods.old)
+    return alone and all(pod.serves or pod.unschedulable for pod in fresh)
 
 
 def _failure(observed: Observed, found: Rollout, until: datetime | None) -> Finding | None:

@@ -157,14 +157,6 @@ class DeploymentView:
     forbidden: str
     config_maps: frozenset[str]
 
-    @property
-    def complete(self) -> bool:
-        """Whether every pod runs the current template and serves."""
-        return (
-            self.observed_generation >= self.generation
-            and self.updated == self.replicas == self.available == self.asked
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class NodeView:

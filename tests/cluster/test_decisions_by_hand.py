@@ -189,13 +189,14 @@ def test_where_there_are_fewer_devices_than_pods_a_rollout_still_ends(
     hand = ByHand(control_plane, namespace)
     pool = a_pool(nodes=2, device="nvidia.com/gpu")
     hand.apply_service({**PLAIN, "pool": pool, "replicas": 3})
-    hand.until(lambda s: s.get("ready") == "2/3", "two of three serve")
+    before = hand.until(lambda s: s.get("ready") == "2/3", "two of three serve")["stableRevision"]
     hand.apply_service({**PLAIN, "pool": pool, "replicas": 3, "server": {"maxBatchSize": 8}})
 
     def replaced(status) -> bool:
         pods = control_plane.pods(namespace, "lumen.dev/service=clip")
         hashes = {pod["metadata"]["labels"]["lumen.dev/revision"] for pod in pods}
-        return status["ready"] == "2/3" and len(hashes) == 1 and hand.decide().apply == ()
+        turned = status["stableRevision"] != before and len(hashes) == 1
+        return turned and status["ready"] == "2/3" and hand.decide().apply == ()
 
     hand.until(replaced, "both devices run the new revision")
 

@@ -266,6 +266,11 @@ class Cluster(World):
     def get_spec(self) -> Raw:
         return dict(self.objects["lumenmodelservices", NAMESPACE, "clip"]["spec"])
 
+    def asked_revision(self) -> str:
+        """Name the revision of the spec as it is now: the newest one."""
+        newest = max(self.all(REVISIONS), key=lambda each: each["revision"])
+        return str(newest["metadata"]["name"])
+
     def fails(self, spec: Raw) -> bool:
         """Tell whether pods of a spec never serve."""
         return spec["model"]["name"] == MISSING or spec["server"]["maxBatchSize"] == CRASHING_BATCH

@@ -211,6 +211,24 @@ def test_where_the_pool_is_too_small_anyway_one_more_may_be_missing(world):
     assert steps(world, key) == (0, 2)
 
 
+def test_a_pod_without_a_device_does_not_speak_against_the_revision(world):
+    key = gpu_service(world, devices=2, replicas=3)
+    world.service(server={"maxBatchSize": 8})
+    world.settle(key)
+    for number in range(3):
+        world.remove(PODS, f"clip-{number}")
+        world.pod(key, f"new-{number}")
+        world.ready(key, f"new-{number}")
+    world.set_pod("new-2", node="", conditions=unschedulable(NO_GPU))
+    world.count(key)
+    world.settle(key)
+    world.later(5000)
+    world.settle(key)
+
+    assert world.status(key)["stableRevision"] == revision_of(world, key)
+    assert world.said(key, C.PROGRESSING) == ("False", "RolloutComplete")
+
+
 # Deadlines and ways back
 
 
