@@ -5,11 +5,11 @@ it had written the status does not say it twice.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from lumen_manifest.names import FIELD_MANAGER, digest_of
-from lumen_operator.decide import EventNote
 from lumen_operator.kinds import EVENTS, Kind
 
 NOTE_MAX_BYTES = 1024
@@ -18,13 +18,38 @@ CLUSTER_SCOPED_IN = "default"
 """Where events about objects without a namespace must be."""
 
 
+class Note(Protocol):
+    """What is said: a transition, or a refusal."""
+
+    @property
+    def type(self) -> str:
+        """Normal or Warning."""
+
+    @property
+    def reason(self) -> str:
+        """One word for machines."""
+
+    @property
+    def message(self) -> str:
+        """A sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The cluster does not take a child as rendered: a policy or a quota is against it."""
+
+    message: str
+    type: str = "Warning"
+    reason: str = "ChildRefused"
+
+
 def event_about(
-    kind: Kind, raw: Mapping[str, Any], note: EventNote, instance: str, now: datetime
+    kind: Kind, raw: Mapping[str, Any], note: Note, instance: str, now: datetime
 ) -> dict[str, Any]:
     """Write the Event object for a note about an object; `instance` is the operator's name."""
     metadata = raw["metadata"]
     namespace = metadata.get("namespace", "")
-    said = (metadata["uid"], metadata.get("resourceVersion", ""), note.reason.value, note.message)
+    said = (metadata["uid"], metadata.get("resourceVersion", ""), str(note.reason), note.message)
     regarding = {
         "apiVersion": kind.api_version,
         "kind": kind.kind,
@@ -45,7 +70,7 @@ def event_about(
         "reportingController": f"lumen.dev/{FIELD_MANAGER}",
         "reportingInstance": instance[:128],
         "action": "Reconcile",
-        "reason": note.reason.value,
+        "reason": str(note.reason),
         "type": note.type,
         "note": _cut(note.message),
         "regarding": regarding,

@@ -6,7 +6,7 @@ answers to a write goes into the cache at once, so that the next decision alread
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -17,13 +17,12 @@ from lumen_operator.cache import Cache, name_of, version_of
 from lumen_operator.cluster import KIND_OF_PLURAL, Cluster
 from lumen_operator.decide import (
     Decision,
-    EventNote,
     decide_default_pools,
     decide_pool,
     decide_service,
 )
-from lumen_operator.errors import ApiError
-from lumen_operator.events import event_about
+from lumen_operator.errors import ApiError, Refused
+from lumen_operator.events import Note, Refusal, event_about
 from lumen_operator.kinds import EVENTS, POOLS, SERVICES, Key, Kind, kind_of
 from lumen_operator.metrics import Metrics
 from lumen_operator.observe import gather_pool, gather_service
@@ -31,6 +30,10 @@ from lumen_operator.pods import PodReports
 from lumen_operator.settings import Settings
 
 Raw = Mapping[str, Any]
+
+REFUSED_REMEDY = (
+    "Change the policy or quota that refuses it, or the spec; it is tried again until then."
+)
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +73,7 @@ class Reconciler:
         observed = gather_pool(self.cache, key)
         if observed is None:
             return await self._missing_pool(key)
+        observed = replace(observed, holders_known=not self.settings.watch_namespace)
         decision = decide_pool(observed, datetime.now(UTC))
         await self._carry_out(POOLS, observed.raw, decision)
         return self._again(decision)
@@ -99,6 +103,8 @@ class Reconciler:
             await self._write(decision)
         except ApiError as error:
             failed = error
+        if isinstance(failed, Refused):
+            await self._post(kind, raw, [Refusal(f"{failed}. {REFUSED_REMEDY}")])
         await self._report(kind, raw, decision)
         if failed is not None:
             raise failed
@@ -136,7 +142,7 @@ class Reconciler:
         await self.cluster.create(kind, manifest)
         self.metrics.wrote(kind, "create", monotonic() - start)
 
-    async def _post(self, kind: Kind, raw: Raw, notes: Sequence[EventNote]) -> None:
+    async def _post(self, kind: Kind, raw: Raw, notes: Sequence[Note]) -> None:
         """Post events, best effort: a missing one must not keep the status from being written."""
         for note in notes:
             event = event_about(kind, raw, note, self.settings.identity, datetime.now(UTC))

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from lumen_operator.cache import Cache
-from lumen_operator.cluster import Cluster
-from lumen_operator.errors import Clash, Forbidden, ServerAway
+from lumen_operator.cache import Cache, name_of
+from lumen_operator.cluster import Cluster, object_path
+from lumen_operator.errors import Clash, Forbidden, Refused, ServerAway
 from lumen_operator.kinds import POOLS, SERVICES, Key
 from lumen_operator.metrics import Metrics
 from lumen_operator.pods import PodReports, by_their_addresses
@@ -23,6 +23,7 @@ class ApiServer:
         self.made = []
         self.version = 100
         self.refuse = {}
+        self.stored = {}
 
     async def ask(self, request):
         self.made.append(request)
@@ -30,9 +31,13 @@ class ApiServer:
             if part in request.path:
                 raise error
         self.version += 1
-        metadata = {**request.body["metadata"], "resourceVersion": str(self.version)}
+        path = request.path.removesuffix("/status")
+        before = self.stored.get(path, {})
+        metadata = before.get("metadata", {}) | request.body["metadata"]
         metadata.setdefault("uid", f"u-{metadata.get('name')}")
-        return {**request.body, "metadata": metadata}
+        metadata["resourceVersion"] = str(self.version)
+        self.stored[path] = before | request.body | {"metadata": metadata}
+        return self.stored[path]
 
     async def call(self, request):
         await self.ask(request)
@@ -43,12 +48,12 @@ class ApiServer:
 
 
 class World:
-    def __init__(self):
+    def __init__(self, **environment):
         self.server = ApiServer()
         self.cache = Cache()
         self.metrics = Metrics()
         self.reconciler = Reconciler(
-            Settings.from_environment({"LUMEN_POD_NAME": "operator"}),
+            Settings.from_environment({"LUMEN_POD_NAME": "operator", **environment}),
             self.cache,
             Cluster(self.server),
             PodReports(lambda key: None, by_their_addresses),
@@ -61,12 +66,17 @@ class World:
     def has_service(self, **spec):
         metadata = {"name": "clip", "namespace": "team", "uid": "u1", "generation": 1}
         raw = {"metadata": {**metadata, "resourceVersion": "5"}, "spec": {**SPEC, **spec}}
-        self.cache.put(SERVICES, raw | _kind("LumenModelService"))
+        self.knows(SERVICES, raw | _kind("LumenModelService"))
 
     def has_pool(self):
         metadata = {"name": "cpu", "uid": "u2", "generation": 1, "resourceVersion": "6"}
         raw = {"metadata": metadata, "spec": {"accelerator": "cpu"}}
-        self.cache.put(POOLS, raw | _kind("LumenNodePool"))
+        self.knows(POOLS, raw | _kind("LumenNodePool"))
+
+    def knows(self, kind, raw):
+        """Have an object in the cluster and in the cache."""
+        self.server.stored[object_path(kind, *name_of(raw))] = raw
+        self.cache.put(kind, raw)
 
     def kinds_written(self):
         return [(r.body or {}).get("kind") for r in self.server.made]
@@ -108,10 +118,7 @@ async def test_nothing_is_applied_twice_though_no_watch_has_told_of_it_yet(world
     await world.reconcile()
     world.server.made.clear()
     await world.reconcile()
-    assert set(world.kinds_written()) <= {"LumenModelService", "Event"}
 
-    world.server.made.clear()
-    await world.reconcile()
     assert world.kinds_written() == []
 
 
@@ -125,6 +132,25 @@ async def test_a_child_that_is_refused_stops_what_follows_and_the_status_is_writ
     assert kinds[-1] == "LumenModelService"
 
 
+async def test_a_child_that_is_refused_is_told_once_in_the_servers_own_words(world):
+    world.server.refuse["/deployments"] = Refused("PATCH x: 422 no images from there", status=422)
+    for _ in range(2):
+        with pytest.raises(Refused):
+            await world.reconcile()
+    told = [r.body for r in world.server.made if (r.body or {}).get("reason") == "ChildRefused"]
+
+    assert told[0]["type"] == "Warning"
+    assert "no images from there" in told[0]["note"]
+
+
+async def test_a_server_that_is_away_is_no_refusal(world):
+    world.server.refuse["/deployments"] = ServerAway("PATCH x: 503", status=503)
+    with pytest.raises(ServerAway):
+        await world.reconcile()
+
+    assert all((r.body or {}).get("reason") != "ChildRefused" for r in world.server.made)
+
+
 async def test_an_event_that_cannot_be_posted_does_not_keep_the_status_from_being_written(world):
     world.server.refuse["/events"] = ServerAway("503", status=503)
     await world.reconcile()
@@ -133,14 +159,10 @@ async def test_an_event_that_cannot_be_posted_does_not_keep_the_status_from_bein
 
 
 async def test_a_spec_that_cannot_be_used_gets_a_status_and_no_children(world):
-    world.has_service(family="nonsense")
-    world.cache.put(
+    metadata = {"name": "clip", "namespace": "team", "uid": "u9", "resourceVersion": "9"}
+    world.knows(
         SERVICES,
-        {
-            **_kind("LumenModelService"),
-            "metadata": {"name": "clip", "namespace": "team", "uid": "u9", "resourceVersion": "9"},
-            "spec": {"family": "nonsense"},
-        },
+        _kind("LumenModelService") | {"metadata": metadata, "spec": {"family": "nonsense"}},
     )
     await world.reconcile()
 
@@ -171,6 +193,18 @@ async def test_a_pool_that_somebody_made_meanwhile_is_left_alone(world):
     assert await world.reconcile(CPU) is None
 
 
+@pytest.mark.parametrize(("watched", "counts"), [("", True), ("team", False)])
+async def test_devices_are_counted_only_where_the_pods_of_all_namespaces_are_seen(watched, counts):
+    world = World(LUMEN_WATCH_NAMESPACE=watched)
+    metadata = {"name": "cuda", "uid": "u3", "generation": 1, "resourceVersion": "7"}
+    spec = {"accelerator": "cuda", "device": {"resource": "nvidia.com/gpu"}}
+    world.knows(POOLS, {"metadata": metadata, "spec": spec} | _kind("LumenNodePool"))
+    await world.reconcile(Key("pool", "", "cuda"))
+    (status,) = (r.body["status"] for r in world.server.made if r.path.endswith("/status"))
+
+    assert ("devices" in status) is counts
+
+
 async def test_writes_are_counted_by_kind_and_verb(world):
     await world.reconcile()
 
@@ -192,7 +226,6 @@ async def test_an_apply_that_changed_nothing_is_counted_for_it_should_not_have_b
 
 async def test_two_reconciles_of_one_service_at_once_do_no_harm(world):
     await asyncio.gather(world.reconcile(), world.reconcile())
-    await world.reconcile()
     world.server.made.clear()
     await world.reconcile()
 
