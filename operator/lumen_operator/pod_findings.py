@@ -7,7 +7,7 @@ files, the label vectors, the server.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from lumen_manifest.conditions import ConditionType, Reason
+from lumen_manifest.conditions import OUTCOMES, READY_NEEDS, ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import CACHE_DIR, PREPARE_CONTAINER, RESOURCES_CONTAINER
 from lumen_manifest.node_pool import LumenNodePool
@@ -86,6 +86,8 @@ def _why_not_done(case: Case, pod: PodView, container: ContainerView) -> Finding
     if container.waiting in START_REASONS:
         return _cannot_start(case, pod, container, container.waiting_message)
     failed = container.last_failure
+    if failed is None and container.waiting == "CrashLoopBackOff":
+        failed = container.ended_before  # a server that ends well has ended all the same
     if failed is not None and not (container.running and _works_again(case, pod, container)):
         return _why_failed(case, pod, container, failed)
     return _at_work(case, pod, container) if container.running else None
@@ -103,26 +105,34 @@ def _works_again(case: Case, pod: PodView, container: ContainerView) -> bool:
 
 def _why_failed(case: Case, pod: PodView, container: ContainerView, run: Ended) -> Finding:
     """Name a failure by its own words, else by how the process ended."""
-    named = named_failure(parse_termination(run.message.encode()))
-    if named is not None:
-        at = RESOURCES if container.init else AVAILABLE
-        condition = condition_of(named.reason, at=at)
-        reason = named.reason
-        if reason is Reason.UNKNOWN and condition is AVAILABLE:
-            reason = Reason.SERVER_CRASHED  # the server knew no better word for it
-        return find(
-            condition,
-            reason,
-            named.message,
-            remedy=named.remedy or reason.remedy(**_facts(case, pod, named)),
-            final=named.final and container.restarts >= RETRIED,
-        )
-    if run.reason in START_REASONS or run.reason == "ContainerCannotRun":
-        return _cannot_start(case, pod, container, run.message)
     if run.reason == "OOMKilled":
         said = f"Container {container.name} of pod {pod.name} needed more memory than its limit."
         return find(AVAILABLE, Reason.OUT_OF_MEMORY, said)
+    named = named_failure(parse_termination(run.message.encode()))
+    if named is not None and (found := _in_its_words(case, pod, container, named)) is not None:
+        return found
+    if run.reason in START_REASONS or run.reason == "ContainerCannotRun":
+        return _cannot_start(case, pod, container, run.message)
     return _unnamed(case, pod, container, run)
+
+
+def _in_its_words(
+    case: Case, pod: PodView, container: ContainerView, named: Failure
+) -> Finding | None:
+    """Take over what a process named; None for a word that is no failure of a pod."""
+    condition = condition_of(named.reason, at=RESOURCES if container.init else AVAILABLE)
+    reason = named.reason
+    if reason is Reason.UNKNOWN and condition is AVAILABLE:
+        reason = Reason.SERVER_CRASHED  # the server knew no better word for it
+    if condition not in READY_NEEDS or reason not in OUTCOMES[condition].otherwise:
+        return None
+    return find(
+        condition,
+        reason,
+        named.message,
+        remedy=named.remedy or reason.remedy(**_facts(case, pod, named)),
+        final=named.final and container.restarts >= RETRIED,
+    )
 
 
 def _facts(case: Case, pod: PodView, named: Failure) -> dict[str, str]:

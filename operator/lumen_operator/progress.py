@@ -4,11 +4,11 @@ The figures are those of all working pods together; the time of the last change 
 since a status page knows no past.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from lumen_manifest.names import PREPARE_CONTAINER, RESOURCES_CONTAINER
-from lumen_manifest.pod_reports import progress_of
+from lumen_manifest.pod_reports import COUNT_MAX, progress_of
 from lumen_manifest.service_status import ProgressStatus
 from lumen_operator.generations import Generations, newest_replica_set
 from lumen_operator.observe import Observed
@@ -25,19 +25,23 @@ def timestamp(moment: datetime) -> str:
 
 
 def progress_status(observed: Observed) -> ProgressStatus | None:
-    """Add up what the working pods report; None when no pod fetches or prepares."""
-    reports = tuple(_working_reports(observed))
+    """Add up what the working pods report; None when no pod fetches or prepares.
+
+    Until one of them has been asked, what was known stays: a restart of ours is no progress.
+    """
+    before = observed.status.files.progress if observed.status.files else None
+    working = tuple(_working(observed))
+    reports = tuple(filter(None, (_report(observed, pod, name) for pod, name in working)))
     if not reports:
-        return None
+        return before if working else None
     pages = [progress_of(each.document) for each in reports]
     slowest = max((page.eta_s for page in pages if page.eta_s is not None), default=None)
     found = ProgressStatus(
         phase=pages[0].phase,
-        bytes_done=sum(page.done_bytes for page in pages),
-        bytes_total=sum(page.total_bytes for page in pages),
+        bytes_done=min(COUNT_MAX, sum(page.done_bytes for page in pages)),
+        bytes_total=min(COUNT_MAX, sum(page.total_bytes for page in pages)),
         eta_seconds=None if slowest is None else round(slowest),
     )
-    before = observed.status.files.progress if observed.status.files else None
     moved = before is None or (before.phase, before.bytes_done) != (found.phase, found.bytes_done)
     at = max(each.at for each in reports)
     since = timestamp(at) if moved or not before else before.progressed_at
@@ -72,13 +76,19 @@ def last_progress(
     return latest(iter((begun, *served, *steps)))
 
 
-def _working_reports(observed: Observed) -> Iterable[PodReport]:
+def _working(observed: Observed) -> Iterator[tuple[PodView, str]]:
+    """Yield the pods that fetch or prepare, each with the container that does."""
     for pod in observed.pods:
-        container, report = pod.running_container, observed.reports.get(pod.uid)
-        if pod.over or pod.terminating or container is None or report is None:
+        container = pod.running_container
+        if pod.over or pod.terminating or container is None:
             continue
-        if container.name in _WORKERS and report.container == container.name:
-            yield report
+        if container.name in _WORKERS:
+            yield pod, container.name
+
+
+def _report(observed: Observed, pod: PodView, container: str) -> PodReport | None:
+    report = observed.reports.get(pod.uid)
+    return report if report is not None and report.container == container else None
 
 
 def _repeats(pod: PodView) -> bool:

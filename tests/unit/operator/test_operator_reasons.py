@@ -399,6 +399,14 @@ def test_words_of_ours_that_belong_to_accepted_are_told_there(world):
     assert world.status(key)["reason"] == "InvalidSpec"
 
 
+@pytest.mark.parametrize("word", ["Ready", "Verified", "RolledBack", "MetricsUnavailable"])
+def test_words_that_are_no_failure_of_a_pod_are_not_taken_for_one(world, word):
+    key = with_server(world, ended_badly("server", failure(word)))
+    world.settle(key)
+
+    assert world.status(key)["reason"] == "ServerCrashed"
+
+
 def test_an_init_container_without_last_words_is_quoted_with_its_log(world):
     key = with_init(world, ended_badly("resources", "Traceback\nKeyError: 'x'"))
     world.settle(key)
@@ -495,6 +503,27 @@ def test_a_failure_stands_while_the_next_attempt_has_not_got_further(world):
     world.report("p1", "resources", phase="Fetching", bytesDone=5, rateBytesPerS=1000)
     world.settle(key)
     assert world.status(key)["reason"] == "Fetching"
+
+
+def test_a_server_that_ends_well_again_and_again_has_crashed_too(world):
+    key = with_server(world, ended_badly("server", "bye", code=0, restarts=4))
+    world.settle(key)
+
+    assert world.status(key)["reason"] == "ServerCrashed"
+
+
+def test_a_restart_of_the_operator_is_no_progress(world):
+    key = with_init(world, running("resources"))
+    world.report("p1", "resources", phase="Fetching", bytesDone=7)
+    world.settle(key)
+    world.later(100)
+    world.reports.clear()
+    world.settle(key)
+    world.later(21)
+    world.report("p1", "resources", phase="Fetching", bytesDone=7)
+    world.settle(key)
+
+    assert world.status(key)["reason"] == "Stalled"
 
 
 def test_a_crash_stands_while_the_server_loads_again(world):
