@@ -17,6 +17,7 @@ from lumen_operator.settings import Settings
 from lumen_wire.http_status import start_http_status
 
 STOP_S = 10.0
+FAILED = 1
 
 log = structlog.get_logger(__name__)
 
@@ -56,17 +57,21 @@ class Running:
             async with asyncio.TaskGroup() as group:
                 beating = group.create_task(liveness.beat())
                 life = group.create_task(leading.live())
-                await self._until_over(life)
+                await self._until_over(life, election)
                 beating.cancel()
         log.info("stopped")
 
-    async def _until_over(self, life: asyncio.Task[None]) -> None:
-        """Wait for SIGTERM, or for the life to fail; then end it."""
+    async def _until_over(self, life: asyncio.Task[None], election: Election) -> None:
+        """Wait for SIGTERM, or for the life to fail; then end it, and the process where it hangs."""
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         life.cancel()
         await asyncio.wait({life}, timeout=STOP_S)
+        if not life.done():
+            log.error("stopping takes too long")
+            await election.release()
+            os._exit(FAILED)
 
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()

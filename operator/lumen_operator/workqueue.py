@@ -114,8 +114,11 @@ class Workqueue(Generic[K]):
         self._failures.pop(key, None)
 
     def oldest_s(self) -> float:
-        """Return how long the oldest key has waited to be worked on, or has been in work."""
-        since = itertools.chain(self._waiting.values(), self._in_work.values())
+        """Return how long the oldest key has waited to be worked on, or has been in work.
+
+        May be called from another thread: copies of the values are taken in one step each.
+        """
+        since = (*tuple(self._waiting.values()), *tuple(self._in_work.values()))
         return max(0.0, self._clock() - min(since, default=self._clock()))
 
     def depth(self) -> int:
