@@ -1,5 +1,6 @@
 """A service's life under the operator, on a real API server: applied, Ready, quiet, deleted."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,31 @@ def test_a_restarted_operator_writes_nothing_about_what_is_as_it_should_be(lab, 
     lab.wait_looked_at(operator)
 
     assert [call.object for call in lab.proxy.writes[written:]] == []
+
+
+def test_missing_default_pools_are_made_and_one_that_is_there_is_left_alone(lab, operator):
+    operator.stop()
+    pools = "/apis/lumen.dev/v1alpha1/lumennodepools"
+    mine, missing = f"{lab.namespace}-mine", f"{lab.namespace}-missing"
+    document = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenNodePool"}
+    spec = {"accelerator": "cpu", "nodeSelector": {"mine": "yes"}}
+    lab.plane.create(pools, {**document, "metadata": {"name": mine}, "spec": spec})
+    wanted = [
+        {"name": mine, "spec": {"accelerator": "cuda"}},
+        {"name": missing, "spec": {"accelerator": "cpu", "nodeSelector": {"disk": "ssd"}}},
+    ]
+    second = lab.running("pools", LUMEN_DEFAULT_POOLS=json.dumps(wanted))
+    lab.wait_until(lambda: lab.plane.get(f"{pools}/{missing}") is not None, "it is made")
+    made = lab.plane.get(f"{pools}/{missing}")
+    assert made["spec"]["nodeSelector"] == {"disk": "ssd"}
+    assert lab.plane.get(f"{pools}/{mine}")["spec"]["nodeSelector"] == {"mine": "yes"}
+
+    lab.plane.delete(f"{pools}/{missing}")
+    uid = made["metadata"]["uid"]
+    lab.wait_until(
+        lambda: (lab.plane.get(f"{pools}/{missing}") or made)["metadata"]["uid"] != uid,
+        "it is made anew",
+    )
+    second.stop()
+    for name in (mine, missing):
+        lab.plane.delete(f"{pools}/{name}")

@@ -1,0 +1,63 @@
+from lumen_operator.errors import Throttled
+from lumen_operator.kinds import DEPLOYMENTS, PODS, SERVICES
+from lumen_operator.metrics import Metrics
+
+
+def figures(metrics):
+    content_type, page = metrics.page()
+    assert content_type.startswith("text/plain")
+    rows = (line.rsplit(" ", 1) for line in page.decode().splitlines() if line[0] != "#")
+    return {name: float(value) for name, value in rows}
+
+
+def test_work_is_counted_and_failures_by_their_reason():
+    metrics = Metrics()
+    metrics.worked(0.2)
+    metrics.failed(Throttled("busy"), 0.1)
+    metrics.failed(KeyError("a mistake"), 0.1)
+    found = figures(metrics)
+
+    assert found["lumen_operator_reconciles_total"] == 1
+    assert found["lumen_operator_reconcile_seconds_count"] == 3
+    assert found['lumen_operator_errors_total{reason="throttled"}'] == 1
+    assert found['lumen_operator_errors_total{reason="bug"}'] == 1
+    assert found['lumen_operator_errors_total{reason="clash"}'] == 0
+
+
+def test_writes_watches_and_the_audit_are_counted_by_kind():
+    metrics = Metrics()
+    metrics.wrote(DEPLOYMENTS, "apply", 0.01)
+    metrics.heard(PODS)
+    metrics.mismatched(PODS, 3)
+    metrics.leads(True)
+    found = figures(metrics)
+
+    assert found['lumen_operator_writes_total{kind="Deployment",verb="apply"}'] == 1
+    assert found['lumen_operator_watch_events_total{kind="Pod"}'] == 1
+    assert found['lumen_operator_audit_mismatches_total{kind="Pod"}'] == 3
+    assert found["lumen_operator_leader"] == 1
+
+
+def test_figures_and_conditions_are_read_when_they_are_asked_for():
+    metrics = Metrics()
+    depth, conditions = [0], {}
+    metrics.watch("lumen_operator_queue_depth", "Keys that wait.", lambda: depth[0])
+    metrics.count_conditions(lambda: conditions)
+    assert figures(metrics)["lumen_operator_queue_depth"] == 0
+
+    depth[0] = 7
+    conditions[SERVICES.kind, "Ready", "True", "Ready"] = 2
+    found = figures(metrics)
+    assert found["lumen_operator_queue_depth"] == 7
+    labels = 'condition="Ready",kind="LumenModelService",reason="Ready",status="True"'
+    assert found[f"lumen_operator_conditions{{{labels}}}"] == 2
+
+
+def test_conditions_of_objects_that_are_gone_are_not_shown():
+    metrics = Metrics()
+    conditions = {(SERVICES.kind, "Ready", "True", "Ready"): 2}
+    metrics.count_conditions(lambda: conditions)
+    assert any(name.startswith("lumen_operator_conditions{") for name in figures(metrics))
+    conditions.clear()
+
+    assert not any(name.startswith("lumen_operator_conditions{") for name in figures(metrics))
