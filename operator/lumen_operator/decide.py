@@ -4,28 +4,24 @@
 carried out there is nothing left to write.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
-from lumen_manifest.names import SERVER_CONTAINER
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import Manifest
 from lumen_operator import raw_objects
-from lumen_operator.attested import attestation_from
 from lumen_operator.checks import ADVISORY, BLOCKING, field_taken, first_of
 from lumen_operator.external import FRESH, external_address, external_status
 from lumen_operator.kinds import Ref
+from lumen_operator.looking import again_in_s, pods_to_ask
 from lumen_operator.observe import Observed, ObservedPool
 from lumen_operator.plan import OperatorContext, render_children, to_apply, to_delete
-from lumen_operator.pod_findings import Case, stalled_since
 from lumen_operator.pool_status import pool_counts, pool_statements
-from lumen_operator.progress import progressed_at
 from lumen_operator.rollout import plan_rollout
 from lumen_operator.status import blocked_status, service_status
-from lumen_operator.target import Rollout
 from lumen_operator.transitions import EventNote, conditions_of, events_of
 from lumen_operator.views import PodAddress
 
@@ -37,8 +33,6 @@ __all__ = [
     "decide_pool",
     "decide_service",
 ]
-
-SOONEST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +115,8 @@ def _decide_deployed(
     return Decision(
         apply=applied,
         delete=to_delete(observed, rendered, applied, rollout),
-        poll=tuple(_to_ask(observed)),
-        again_in_s=_again_in_s(observed, rollout),
+        poll=tuple(pods_to_ask(observed)),
+        again_in_s=again_in_s(observed, rollout),
         **_told(observed, service_status(observed, rollout, problem)),
     )
 
@@ -135,31 +129,3 @@ def _told(observed: Observed, status: ModelServiceStatus) -> dict[str, Any]:
         "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
         "events": events_of(status.conditions, observed.status.conditions),
     }
-
-
-def _to_ask(observed: Observed) -> Iterator[PodAddress]:
-    """Name the pods to ask: until they are ready, and then until the server has attested."""
-    for pod in observed.pods:
-        if pod.over or pod.terminating or not pod.ip:
-            continue
-        if pod.ready:
-            if attestation_from(observed, pod.uid) is None:
-                yield PodAddress(pod.uid, pod.ip, SERVER_CONTAINER)
-        elif (container := pod.running_container) is not None:
-            yield PodAddress(pod.uid, pod.ip, container.name)
-
-
-def _again_in_s(observed: Observed, rollout: Rollout) -> float | None:
-    """Return when a deadline passes: that of the rollout, or that of a pod that stands still."""
-    target, deadline = rollout.target, rollout.until if rollout.failed is None else None
-    moments = [each for each in (deadline, rollout.look_again) if each is not None]
-    limit = timedelta(seconds=target.service.spec.rollout.stall_seconds)
-    moved = progressed_at(rollout.progress)
-    case = Case(observed, target.service, target.pool, moved, observed.now)
-    for pod in rollout.pods.fresh:
-        container = pod.running_container
-        since = stalled_since(case, pod, container) if container is not None else None
-        if since is not None:
-            moments.append(since + limit)
-    ahead = [s for each in moments if (s := (each - observed.now).total_seconds()) > 0]
-    return max(SOONEST_S, min(ahead)) if ahead else None
