@@ -6,7 +6,9 @@ failed can be cut down by hand.
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from controlplane.nodes import BEHAVIOUR, DELAY, TERMINATION_MESSAGE, Behaviour
@@ -121,6 +123,12 @@ METADATA_DAMAGE: dict[str, dict[str, Any]] = {
     "another name's label": {"metadata": {"labels": {"app.kubernetes.io/name": "other"}}},
     "somebody's note": {"metadata": {"annotations": {"example.com/note": "keep"}}},
 }
+RIVALS: dict[str, dict[str, Any]] = {
+    "a rival with the same label": {"metadata": {"labels": {"app.kubernetes.io/part-of": "lumen"}}},
+    "a rival with another label": {"metadata": {"labels": {"app.kubernetes.io/part-of": "other"}}},
+    "no rival": {"metadata": {}},
+}
+"""What another manager applies, by server-side apply."""
 SPEC_DAMAGE: dict[str, dict[str, dict[str, Any]]] = {
     "deployments": {
         "seven pods": {"spec": {"replicas": 7}},
@@ -160,37 +168,49 @@ PODS_MISBEHAVE = (
 )
 
 
-def steps() -> st.SearchStrategy[Step]:
-    """Draw one step; edits are the most frequent."""
-    services = st.sampled_from(SERVICES)
-    damage = st.sampled_from(
-        [
-            (kind, how)
-            for kind, own in SPEC_DAMAGE.items()
-            for how in ("deleted", *METADATA_DAMAGE, *own)
-        ]
-    )
-    edit, notable, trouble, relief = (
-        st.builds(Step, st.just("edit"), services, st.sampled_from(sorted(changes)))
-        for changes in (EDITS, NOTABLE, TROUBLE, RELIEF)
-    )
-    pools = st.sampled_from(("main", "main", "main", "cards", "cards", "missing"))
-    pool_change = st.sampled_from(sorted(POOL_CHANGES))
-    others = (
-        st.builds(Step, st.just("move"), services, pools),
-        st.builds(Step, st.just("misbehave"), services, st.sampled_from(PODS_MISBEHAVE)),
-        st.builds(Step, st.just("delete a pod"), services),
-        st.builds(Step, st.just("pool"), st.just("main"), pool_change),
-        st.builds(Step, st.just("cards"), st.just("node"), st.integers(0, 2)),
-        st.builds(Step, st.sampled_from(("delete", "make anew")), services),
-    )
-    harm = st.builds(Step, st.just("damage"), services, damage)
-    scale = st.builds(Step, st.just("scale"), services, st.integers(0, 3))
-    edits = (edit, edit, notable, notable, trouble, trouble, trouble, relief)
-    return st.one_of(*edits, scale, scale, harm, harm, *others)
+def _steps() -> Iterator[tuple[int, list[Step]]]:
+    """Yield groups of steps, each with the share that the group has among a hundred steps."""
+
+    def of(verb: str, details: Iterable[Any]) -> list[Step]:
+        return [Step(verb, service, detail) for detail in details for service in SERVICES]
+
+    kinds = SPEC_DAMAGE.items()
+    harm = [(k, how) for k, own in kinds for how in ("deleted", *METADATA_DAMAGE, *RIVALS, *own)]
+    yield 14, of("edit", EDITS)
+    yield 16, of("edit", NOTABLE)
+    yield 12, of("edit", TROUBLE)
+    yield 10, of("edit", RELIEF)
+    yield 8, of("scale", (0, 1, 2, 2, 3, 3))
+    yield 9, of("move", ("main", "main", "cards", "cards"))
+    yield 1, of("move", ("missing",))
+    yield 12, of("damage", harm)
+    yield 5, of("misbehave", PODS_MISBEHAVE)
+    yield 4, of("delete a pod", (None,))
+    yield 4, [Step("pool", "main", change) for change in POOL_CHANGES]
+    yield 3, [Step("cards", "node", offered) for offered in (0, 1, 2, 2)]
+    yield 2, of("delete", (None,))
+    yield 2, of("make anew", (None,))
 
 
 def scripts() -> st.SearchStrategy[Script]:
-    """Draw what happens in one namespace."""
-    a_round = st.builds(Round, st.lists(steps(), min_size=1, max_size=STEPS_MAX).map(tuple))
-    return st.lists(a_round, min_size=ROUNDS, max_size=ROUNDS).map(tuple)
+    """Draw what happens in one namespace: some as often as listed, some as hypothesis likes it.
+
+    What hypothesis draws by itself repeats and varies few steps, which chance rarely does.
+    """
+    a_step = st.one_of(*(st.sampled_from(group) for _, group in _steps()))
+    a_round = st.lists(a_step, min_size=1, max_size=STEPS_MAX).map(tuple).map(Round)
+    repeated = st.lists(a_round, min_size=ROUNDS, max_size=ROUNDS)
+    return st.one_of(st.randoms(use_true_random=True).map(_by_chance), repeated.map(tuple))
+
+
+def _by_chance(chance: Random) -> Script:
+    shares, groups = zip(*_steps(), strict=True)
+    return tuple(
+        Round(
+            tuple(
+                chance.choice(group)
+                for group in chance.choices(groups, shares, k=chance.randint(1, STEPS_MAX))
+            )
+        )
+        for _ in range(ROUNDS)
+    )

@@ -4,7 +4,6 @@ Lanes do not touch each other, so many of them run beside each other under one o
 each wait for quiet.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,8 +14,10 @@ from lane_scripts import (
     METADATA_DAMAGE,
     MODELS,
     POOL_CHANGES,
+    RIVALS,
     SPEC_CHANGES,
     SPEC_DAMAGE,
+    Round,
     Step,
     verified,
 )
@@ -28,6 +29,8 @@ CARDS = 2
 CARD = "nvidia.com/gpu"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 STRATEGIC = {"Content-Type": "application/strategic-merge-patch+json"}
+APPLY = {"Content-Type": "application/apply-patch+yaml"}
+RIVAL = {"fieldManager": "rival", "force": "true"}
 CHANGED_MEANWHILE = (httpx.codes.NOT_FOUND, httpx.codes.CONFLICT)
 
 
@@ -37,7 +40,7 @@ class Lane:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.namespace = unique_name("lane")
-        self.notes: set[tuple[str, str, str]] = set()
+        self.notes: set[tuple[str, str]] = set()
         self.disowned: set[str] = set()
         cluster.create_namespace(self.namespace)
         self._node = f"{self.namespace}-cards"
@@ -78,12 +81,11 @@ class Lane:
     def lost_notes(self) -> list[str]:
         """Return what of other people's fields is gone, though its object is still there."""
         lost = []
-        for where, name, uid in sorted(self.notes):
-            group, plural = where.rsplit("/", 1)
-            metadata = (self.cluster.get(self.path(group, plural, name)) or {}).get("metadata", {})
+        for path, uid in sorted(self.notes):
+            metadata = (self.cluster.get(path) or {}).get("metadata", {})
             kept = metadata.get("annotations", {}).get("example.com/note")
             if metadata.get("uid") == uid and kept != "keep":
-                lost.append(f"somebody's note on {plural} {name} is gone")
+                lost.append(f"somebody's note on {path} is gone")
         return lost
 
     def _pools(self) -> dict[str, Raw]:
@@ -161,15 +163,28 @@ class Lane:
             path = self.path(group, kind, name)
             if how == "deleted":
                 self.cluster.delete(path)
-                continue
-            change = METADATA_DAMAGE.get(how) or SPEC_DAMAGE[kind][how]
-            answer = self.cluster.http.patch(path, json=change, headers=STRATEGIC)
-            assert answer.is_success or answer.status_code in CHANGED_MEANWHILE, answer.text
-            uid = answer.json().get("metadata", {}).get("uid", "")
-            if how == "somebody's note":
-                self.notes.add((f"{group}/{kind}", name, uid))
-            elif how == "no owner":
-                self.disowned.add(uid)
+            elif how in RIVALS:
+                self._apply_as_rival(group, kind, name, RIVALS[how])
+            else:
+                self._change_child(path, METADATA_DAMAGE.get(how) or SPEC_DAMAGE[kind][how])
+
+    def _change_child(self, path: str, change: Raw) -> None:
+        answer = self.cluster.http.patch(path, json=change, headers=STRATEGIC)
+        assert answer.is_success or answer.status_code in CHANGED_MEANWHILE, answer.text
+        uid = answer.json().get("metadata", {}).get("uid", "")
+        if change == METADATA_DAMAGE["somebody's note"]:
+            self.notes.add((path, uid))
+        elif change == METADATA_DAMAGE["no owner"]:
+            self.disowned.add(uid)
+
+    def _apply_as_rival(self, group: str, plural: str, name: str, change: Raw) -> None:
+        path = self.path(group, plural, name)
+        stored = self.cluster.get(path)
+        if stored is None:
+            return
+        document = merged({k: stored[k] for k in ("apiVersion", "kind")}, change)
+        answer = self.cluster.http.patch(path, json=document, params=RIVAL, headers=APPLY)
+        assert answer.is_success or answer.status_code in CHANGED_MEANWHILE, answer.text
 
     def _misbehave(self, step: Step) -> None:
         """Let the pods that run behave otherwise."""
@@ -232,6 +247,6 @@ def merged(document: Raw, change: Raw) -> Raw:
     return found
 
 
-def told(steps: Iterable[Step]) -> str:
-    """Write steps down so that they can be typed in again."""
-    return "\n".join(f"    Step({s.verb!r}, {s.service!r}, {json.dumps(s.detail)})," for s in steps)
+def told(script: Iterable[Round]) -> str:
+    """Write rounds down so that they can be typed in again."""
+    return "\n".join(f"    {each}," for each in script)

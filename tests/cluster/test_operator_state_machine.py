@@ -25,8 +25,10 @@ from controlplane.plane import ControlPlane
 from controlplane.programs import Program, reserved_ports, wait_until
 from decisions_by_hand import Listed
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from lane_invariants import Seen, difference, events_by_namespace
+from lane_decisions import difference, undecided, would_change
+from lane_invariants import broken
 from lane_scripts import Round, Script, scripts
+from lane_sight import Seen, events_by_namespace
 from lanes import Lane, told
 from operator_lab import ACCOUNT, BESIDE_PODS, GROUP, Operator, grant
 
@@ -98,7 +100,7 @@ class Fleet:
             disturbance = chance.choice(DISTURBANCES)
             self._act({lane: script[number] for lane, script in lanes.items()}, disturbance)
             for lane, said in self._quiet(lanes).items():
-                done = [step for each in lanes.pop(lane)[: number + 1] for step in each.steps]
+                done = lanes.pop(lane)[: number + 1]
                 where = f"round {number + 1} ({disturbance}) of {lane.namespace}"
                 wrong.append("\n".join((where, *said, "after", told(done))))
         for lane in lanes:
@@ -172,14 +174,14 @@ class Watched:
         self._quiet_for = self._quiet_for + 1 if surroundings == self._surroundings else 0
         rewritten = difference(self._written, written)
         self._surroundings, self._written = surroundings, written
-        self.problems = seen.problems()
+        self.problems = [*undecided(seen), *broken(seen)]
         if self._quiet_for < QUIET_WINDOWS:
             return None
         if rewritten:
             return [f"written though nothing changed: {rewritten}", *self.problems]
         if self.problems:
             return self.problems if self._quiet_for >= PATIENT_WINDOWS else None
-        return seen.would_change()
+        return would_change(seen)
 
 
 def _take(lane: Lane, each: Round) -> None:
