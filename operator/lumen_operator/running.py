@@ -62,7 +62,7 @@ class Running:
         log.info("stopped")
 
     async def _until_over(self, life: asyncio.Task[None], election: Election) -> None:
-        """Wait for SIGTERM, or for the life to fail; then end it, and the process where it hangs."""
+        """Wait for SIGTERM, or for the life to fail; end it, and the process where it hangs."""
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
