@@ -124,8 +124,7 @@ class Observed:
     @property
     def generation(self) -> int:
         """The generation of the spec."""
-        value = (self.raw.get("metadata") or {}).get("generation")
-        return value if isinstance(value, int) else 0
+        return raw_objects.number(raw_objects.mapping(self.raw, "metadata"), "generation")
 
 
 @dataclass(frozen=True, slots=True)

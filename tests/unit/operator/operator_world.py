@@ -28,6 +28,7 @@ from lumen_operator.kinds import (
     kind_of,
 )
 from lumen_operator.observe import Observed, gather_service
+from lumen_operator.raw_objects import mapping
 from lumen_operator.views import PodReport
 
 NAMESPACE = "photos"
@@ -73,7 +74,7 @@ class World:
         return tuple(
             each
             for each in self.all(kind, namespace)
-            if each["metadata"].get("labels", {}).get("lumen.dev/service") == service
+            if mapping(mapping(each, "metadata"), "labels").get("lumen.dev/service") == service
         )
 
     def all(self, kind: Kind, namespace: str | None = None) -> tuple[dict[str, Any], ...]:
