@@ -26,6 +26,9 @@ REQUEST_TIMEOUT_S = 30.0
 INACTIVITY_TIMEOUT_S = 70.0
 """A watch hears a bookmark every minute; silence beyond that is a connection that died."""
 
+CHUNK = 50
+"""Objects of a page of a listing: they are held whole, all kinds at once, until they are kept."""
+
 
 class Counting(Protocol):
     """Who counts the events of the watches: metrics."""
@@ -113,7 +116,7 @@ def watching_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = CONNECT_TIMEOUT_S
     settings.watching.inactivity_timeout = INACTIVITY_TIMEOUT_S
     settings.watching.reconnect_backoff = 0.1
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = CHUNK
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 0.1
     for kind in WATCHED_KINDS:
