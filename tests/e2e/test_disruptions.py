@@ -56,7 +56,7 @@ def test_no_call_fails_while_the_release_is_upgraded(kube, traffic, release):
     with traffic.undisturbed("helm upgrade"):
         chart = str(Path(__file__).parents[2] / "charts" / "lumen")
         levels = ("--set=operator.logLevel=debug", "--set=router.logLevel=debug")
-        kube.helm("upgrade", release, chart, "--reuse-values", *levels, "--wait")
+        kube.helm("upgrade", release, chart, "--reuse-values", *levels, "--wait", "--timeout=3m")
         kube.until(
             lambda: before.isdisjoint(_uids(kube, ROUTER) | _uids(kube, OPERATOR)),
             "all pods of the release are new ones",

@@ -26,6 +26,7 @@ from onenode.small_images import write_image
 _INSIDE = Path(__file__).with_name("inside.py")
 _START_WITHIN_S = 240.0
 _END_WITHIN_S = 20.0
+_WAIT = "--timeout=180s"
 # What a kubelet sets for the whole machine when it starts.
 _KERNEL_SETTINGS = (
     "kernel/keys/root_maxbytes",
@@ -121,9 +122,9 @@ def _furnish(node: Node, programs: NodePrograms) -> None:
         archive.unlink()
     listed = {"apiVersion": "v1", "kind": "List", "items": objects(node.folder / "volumes")}
     node.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
-    node.kubectl("wait", "--for=create", f"node/{NODE}", "--timeout=60s")
-    node.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
-    node.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
+    node.kubectl("wait", "--for=create", f"node/{NODE}", _WAIT)
+    node.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", _WAIT)
+    node.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", _WAIT)
 
 
 def _end(init: Program) -> None:
