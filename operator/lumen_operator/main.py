@@ -4,6 +4,7 @@ The life inside the loop is `running`'s.
 """
 
 import asyncio
+import gc
 import sys
 
 import structlog
@@ -16,6 +17,9 @@ from lumen_wire import logs, processes
 
 FAILED = 1
 USAGE = 2
+
+GC_THRESHOLD = (20_000, 20, 20)
+"""What is kept of the cluster lives long and has no cycles; the defaults look through it often."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,5 +47,6 @@ def main(reach: Reach = by_their_addresses) -> None:
 
 def run(settings: Settings, reach: Reach) -> None:
     """Operate until a signal ends it."""
+    gc.set_threshold(*GC_THRESHOLD)
     with asyncio.Runner(loop_factory=processes.event_loop_factory()) as runner:
         runner.run(Running(settings, reach).live())
