@@ -64,7 +64,7 @@ def event_about(
         "kind": EVENTS.kind,
         "metadata": {
             "name": f"{metadata['name'][:NAME_MAX].rstrip('-.')}.{digest_of(said, 16)}",
-            "namespace": namespace or CLUSTER_SCOPED_IN,
+            "namespace": namespace_of_events(raw),
         },
         "eventTime": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "reportingController": f"lumen.dev/{FIELD_MANAGER}",
@@ -75,6 +75,11 @@ def event_about(
         "note": _cut(note.message),
         "regarding": regarding,
     }
+
+
+def namespace_of_events(raw: Mapping[str, Any]) -> str:
+    """Return where events about an object have to be."""
+    return raw["metadata"].get("namespace") or CLUSTER_SCOPED_IN
 
 
 def _cut(text: str) -> str:

@@ -22,7 +22,7 @@ from lumen_operator.decide import (
     decide_service,
 )
 from lumen_operator.errors import ApiError, Refused
-from lumen_operator.events import Note, Refusal, event_about
+from lumen_operator.events import Note, Refusal, event_about, namespace_of_events
 from lumen_operator.kinds import EVENTS, POOLS, SERVICES, Key, Kind, kind_of
 from lumen_operator.metrics import Metrics
 from lumen_operator.observe import gather_pool, gather_service
@@ -143,7 +143,12 @@ class Reconciler:
         self.metrics.wrote(kind, "create", monotonic() - start)
 
     async def _post(self, kind: Kind, raw: Raw, notes: Sequence[Note]) -> None:
-        """Post events, best effort: a missing one must not keep the status from being written."""
+        """Post events, best effort: a missing one must not keep the status from being written.
+
+        Those about pools belong to a namespace in which an operator of another one has no rights.
+        """
+        if self.settings.watch_namespace not in {"", namespace_of_events(raw)}:
+            return
         for note in notes:
             event = event_about(kind, raw, note, self.settings.identity, datetime.now(UTC))
             try:

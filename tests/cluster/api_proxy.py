@@ -56,6 +56,7 @@ class ApiProxy:
         self.trouble = Trouble()
         self.url = ""
         self.forgotten = 0
+        self.forbidden: list[Call] = []
         self._upstream = upstream
         self._ca = ca
         self._calls: list[Call] = []
@@ -148,6 +149,8 @@ class ApiProxy:
                 if "watch=true" in request.raw_path:
                     return await self._watch(request, answer)
                 content = await answer.read()
+                if answer.status in {401, 403}:
+                    self.forbidden.append(call)
                 if call.writes and answer.status < 300:
                     self.trouble.after_write(call)
                 kept = {k: v for k, v in answer.headers.items() if k.lower() not in _DROPPED}

@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def lab(control_plane, tmp_path_factory):
     with operator_lab(control_plane, tmp_path_factory.mktemp("services")) as found:
         yield found
+        assert found.proxy.forbidden == [], "the chart's rights are not enough"
 
 
 @pytest.fixture(scope="module")

@@ -194,7 +194,9 @@ async def test_a_pool_that_somebody_made_meanwhile_is_left_alone(world):
 
 
 @pytest.mark.parametrize(("watched", "counts"), [("", True), ("team", False)])
-async def test_devices_are_counted_only_where_the_pods_of_all_namespaces_are_seen(watched, counts):
+async def test_an_operator_of_one_namespace_counts_no_devices_and_posts_nothing_elsewhere(
+    watched, counts
+):
     world = World(LUMEN_WATCH_NAMESPACE=watched)
     metadata = {"name": "cuda", "uid": "u3", "generation": 1, "resourceVersion": "7"}
     spec = {"accelerator": "cuda", "device": {"resource": "nvidia.com/gpu"}}
@@ -203,6 +205,7 @@ async def test_devices_are_counted_only_where_the_pods_of_all_namespaces_are_see
     (status,) = (r.body["status"] for r in world.server.made if r.path.endswith("/status"))
 
     assert ("devices" in status) is counts
+    assert ("Event" in world.kinds_written()) is counts
 
 
 async def test_writes_are_counted_by_kind_and_verb(world):
