@@ -154,10 +154,10 @@ def gather_service(
         return None
     service, problem = parse.service(raw)
     status = parse.service_status(raw)
-    if service is None:
-        return Observed(key, raw, now, problem=problem, status=status)
     mine = _Children.of(snapshot, key)
     pods = _pods(mine, now)
+    if service is None:
+        return Observed(key, raw, now, problem=problem, status=status, pods=pods)
     revisions = tuple(raw_objects.read_revision(each) for each in mine.of_kind(REVISIONS))
     pools = _pools(snapshot, service, status, revisions)
     deployment = _deployment(mine, key)

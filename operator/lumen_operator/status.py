@@ -10,6 +10,7 @@ from lumen_manifest.names import (
     variant_name,
 )
 from lumen_manifest.service_status import RouteStatus
+from lumen_operator import raw_objects
 from lumen_operator.attested import files_of, space_to_serve, spokesman, with_attestation
 from lumen_operator.findings import Finding, find
 from lumen_operator.observe import Observed
@@ -36,7 +37,7 @@ def service_status(
     space = space_to_serve(observed, rollout)
     status = status.model_copy(
         update={
-            **_counts(observed, service),
+            **_counts(observed, service.spec.replicas),
             "endpoint": endpoint_of(variant_name(service.name), observed.key.namespace),
             "selector": selector_text(selector_labels(service.name)),
             "embedding_space": space,
@@ -53,10 +54,12 @@ def blocked_status(observed: Observed, problem: Finding) -> ModelServiceStatus:
     """Say that the spec cannot be carried out; what runs already runs on and is counted."""
     found = {**dict.fromkeys(_NEEDED, unknown()), **kept(observed.status.conditions)}
     found[ConditionType.ACCEPTED] = fails(problem)
-    service, status = observed.service, observed.status
-    if service is not None:
-        status = status.model_copy(update=_counts(observed, service))
-        found[ConditionType.AVAILABLE] = _available(status, service)
+    status, spec = observed.status, raw_objects.mapping(observed.raw, "spec")
+    if "external" not in spec:
+        read = observed.service.spec.replicas if observed.service is not None else None
+        wanted = raw_objects.number(spec, "replicas") if read is None else read
+        status = status.model_copy(update=_counts(observed, wanted))
+        found[ConditionType.AVAILABLE] = _available(observed, status)
     found[ConditionType.READY] = ready_of(found)
     return with_statements(observed, status, found)
 
@@ -80,12 +83,12 @@ def with_statements(
 _NEEDED = (ConditionType.RESOURCES_READY, ConditionType.DEVICE_READY)
 
 
-def _counts(observed: Observed, service: LumenModelService) -> dict[str, object]:
+def _counts(observed: Observed, wanted: int) -> dict[str, object]:
     serving = sum(pod.serves for pod in observed.pods)
     return {
         "replicas": sum(not pod.over and not pod.terminating for pod in observed.pods),
         "ready_replicas": serving,
-        "ready": f"{serving}/{service.spec.replicas}",
+        "ready": f"{serving}/{wanted}",
     }
 
 
@@ -99,8 +102,9 @@ def _route(service: LumenModelService, status: ModelServiceStatus, space: str) -
     )
 
 
-def _available(status: ModelServiceStatus, service: LumenModelService) -> Statement:
+def _available(observed: Observed, status: ModelServiceStatus) -> Statement:
     if status.ready_replicas:
         return holds(Reason.MINIMUM_REPLICAS_AVAILABLE, f"{status.ready} pods serve.")
-    finding = find(ConditionType.AVAILABLE, Reason.NO_REPLICA_READY, service=service.name)
+    name = observed.key.name
+    finding = find(ConditionType.AVAILABLE, Reason.NO_REPLICA_READY, service=name)
     return fails(finding)

@@ -663,7 +663,7 @@ def test_what_could_not_be_judged_anew_keeps_the_generation_it_is_about(world):
         "Accepted": 2,
         "ResourcesReady": 1,
         "DeviceReady": 1,
-        "Available": 1,
+        "Available": 2,
         "Progressing": 1,
         "Ready": 2,
     }
