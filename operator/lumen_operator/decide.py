@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be written, in this order: `apply`, `delete`, `status`, `events`.
+    """What is to be written, in this order: `apply`, `delete`, `events`, `status`.
 
     `apply` has only manifests that are not contained in what is observed. `status` is the whole
     status in the API's spelling, None when it is what is stored. `poll` names the pods to ask for

@@ -4,13 +4,15 @@ Only `on.event` is used: it writes nothing to anybody's objects, no annotation a
 """
 
 import asyncio
+import contextlib
+import importlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import kopf
 import orjson
-from kopf._cogs.clients import api as kopf_api
 
 from lumen_operator.affected import affected
 from lumen_operator.cache import Cache, Change, Name, name_of, uid_of
@@ -99,9 +101,7 @@ class _NothingStored(kopf.DiffBaseStorage):
 def watching_settings() -> kopf.OperatorSettings:
     """Return kopf's settings: it watches, and does nothing else, without a line for each event."""
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    # kopf has no setting for it, and the standard reader is a sixth of the operator's work; it also
-    # makes every key of every object anew. A kopf that reads otherwise only goes back to that.
-    setattr(kopf_api, "json", orjson)  # noqa: B010 - it is no part of kopf's interface
+    _read_quickly()
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True
     settings.posting.enabled = False
@@ -123,6 +123,18 @@ def watching_settings() -> kopf.OperatorSettings:
         if selector := label_selector(kind):
             settings.watching.label_selectors[_resource(kind)] = selector
     return settings
+
+
+def _read_quickly() -> None:
+    """Have kopf read what the watches tell with orjson.
+
+    kopf has no setting for it, and the standard reader is a sixth of the operator's work; it also
+    makes every key of every object anew. A kopf that is built otherwise reads as it likes.
+    """
+    with contextlib.suppress(ImportError):
+        reading = importlib.import_module("kopf._cogs.clients.api")
+        if getattr(reading, "json", None) is json:
+            reading.json = orjson  # type: ignore[attr-defined]  # no part of kopf's interface
 
 
 def registry_of(feed: Feed, connection: Connection) -> kopf.OperatorRegistry:
