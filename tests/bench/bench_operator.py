@@ -52,7 +52,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument(
         "--services",
-        type=lambda text: [int(each) for each in text.split(",")],
+        type=counts,
         default=[1000, 5000],
         metavar="N[,N]",
         help="how many LumenModelServices (default: 1000,5000)",
@@ -73,6 +73,13 @@ def parsed() -> argparse.Namespace:
         help="run the operator alone under cProfile, which slows it, and write its profile",
     )
     return parser.parse_args()
+
+
+def counts(text: str) -> list[int]:
+    found = [int(each) for each in text.split(",")]
+    if min(found) < 1:
+        raise ValueError(text)
+    return found
 
 
 def main() -> None:
@@ -143,6 +150,7 @@ def medians(rounds: list[Figures]) -> Figures:
         **found,
         "restart_seconds": of("operated", "restart", "seconds"),
         "restart_writes": of("operated", "restart", "writes"),
+        "restart_rss_peak_mib": of("operated", "restart", "rss_peak_mib"),
         "floor_seconds": of("floor", "seconds"),
         "floor_writes_per_service": first["floor"]["children_per_service"],
         "floor_write_p50_ms": of("floor", "apply_ms", "p50"),

@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-from bare_client import Applied, BareClient, Document, bare_client
+from bare_client import Applied, Document, bare_client
 from bench_cluster import (
     OPERATOR_NAMESPACE,
     SERVICES_NAMESPACE,
@@ -20,16 +18,13 @@ from bench_cluster import (
     cpu_s,
     memory_mib,
 )
-from controlplane.programs import Program, reserved_ports, wait_until
+from bench_objects import children_of, names, service_of
+from controlplane.programs import Program, ProgramFailed, reserved_ports, wait_until
 from operator_lab import BESIDE_PODS, Operator
 
 from lumen_cli.bench.report import percentile
-from lumen_manifest.default_pools import default_pools
-from lumen_operator.cache import Cache
-from lumen_operator.cluster import collection_path, object_path
-from lumen_operator.decide import OperatorContext, decide_default_pools, decide_service
-from lumen_operator.kinds import PODS, POOLS, SERVICES, Key, kind_of
-from lumen_operator.observe import gather_service
+from lumen_operator.cluster import collection_path
+from lumen_operator.kinds import PODS, SERVICES
 
 Raw = dict[str, Any]
 
@@ -67,93 +62,110 @@ class Readiness:
                 self.all.set()
 
 
+@dataclass(frozen=True, slots=True)
+class Race:
+    """One batch from its first apply until all of it is ready, and who takes part."""
+
+    cluster: BenchCluster
+    plan: Plan
+    batch: dict[str, list[Document]]
+    path: str
+    readiness: Readiness
+    programs: dict[str, int] = field(default_factory=dict)
+    goes_on: Callable[[], None] = lambda: None
+
+    async def run(self) -> Raw:
+        """Run it; raises TimeoutError, or what `goes_on` raises."""
+        cluster, applied = self.cluster, Applied()
+        programs = {**cluster.plane.pids, **self.programs}
+        async with (
+            bare_client(cluster.users, cluster.plane.ca) as client,
+            client.following(self.path, self.readiness.heard),
+            asyncio.timeout(60 + READY_WITHIN_S_EACH * self.plan.services),
+            asyncio.TaskGroup() as group,
+        ):
+            writes, before = cluster.writes(), Usage.of(programs)
+            saying = group.create_task(self._say(applied))
+            await client.apply(self.batch, self.plan.clients, applied)
+            await self.readiness.all.wait()
+            saying.cancel()
+        after, ready_at = Usage.of(programs), self.readiness.at
+        waited = sorted(ready_at[name] - began for name, began in applied.began.items())
+        took = sorted(applied.took)
+        return {
+            "seconds": round(max(ready_at.values()) - before.at, 2),
+            "apply_ms": {f"p{q}": round(1000 * percentile(took, q), 1) for q in (50, 99)},
+            "ready_after_s": {f"p{q}": round(percentile(waited, q), 2) for q in (50, 99)},
+            "api_writes_per_service": round((cluster.writes() - writes) / self.plan.services, 2),
+            **after.since(before),
+        }
+
+    async def _say(self, applied: Applied) -> None:
+        start = time.monotonic()
+        while True:
+            await asyncio.sleep(SAY_EVERY_S)
+            self.goes_on()
+            say(
+                f"  {time.monotonic() - start:4.0f} s   {applied.over} of {self.plan.services}"
+                f" applied, {len(self.readiness.at)} ready"
+            )
+
+
 async def floor(cluster: BenchCluster, plan: Plan) -> Raw:
     """Apply the children of every service and wait for their pods; nobody operates."""
-    names = [_name(number) for number in range(plan.services)]
-    batch = {name: children_of(name) for name in names}
+    batch = {name: children_of(name) for name in names(plan.services)}
     readiness = Readiness(
         plan.services, lambda raw: str(raw["metadata"]["labels"]["lumen.dev/service"])
     )
-    async with bare_client(cluster.users, cluster.plane.ca) as client:
-        found = await _until_ready(
-            client, cluster, plan, batch, readiness, collection_path(PODS, SERVICES_NAMESPACE), {}
-        )
-    return {**found, "children_per_service": len(batch[names[0]])}
+    path = collection_path(PODS, SERVICES_NAMESPACE)
+    found = await Race(cluster, plan, batch, path, readiness).run()
+    return {**found, "children_per_service": len(next(iter(batch.values())))}
 
 
 async def operated(cluster: BenchCluster, plan: Plan) -> Raw:
     """Apply the services and wait until the operator says that they are Ready; then be quiet."""
-    batch = {name: [_document(a_service(name))] for name in map(_name, range(plan.services))}
-    readiness = Readiness(plan.services, lambda raw: str(raw["metadata"]["name"]))
     with _operator(cluster, plan) as operator:
         operator.start()
         await asyncio.to_thread(operator.wait_until_leading)
-        pid = {"operator": operator.process.pid}
-        path = collection_path(SERVICES, SERVICES_NAMESPACE)
-        async with bare_client(cluster.users, cluster.plane.ca) as client:
-            before = cpu_s(operator.process.pid)
-            found = await _until_ready(client, cluster, plan, batch, readiness, path, pid)
-            ready = operator.figures()
-            await _settled(operator)
-            used_s = cpu_s(operator.process.pid) - before
-        after = operator.figures()
-        found |= {
-            "operator": {
-                **memory_mib(operator.process.pid),
-                "cpu_ms_per_service": round(1000 * used_s / plan.services, 2),
-                "writes_per_service": round(_total(after, "writes") / plan.services, 2),
-                "writes": _by_kind(after),
-                "writes_in_vain": _total(after, "writes_in_vain"),
-                "errors": _total(after, "errors"),
-                "reconciles_per_service": round(_total(after, "reconciles") / plan.services, 2),
-                "write_ms": {f"p{q}": round(1000 * quantile(ready, q / 100), 1) for q in (50, 99)},
-            },
-            "steady": await _steady(operator, plan),
-        }
+        found = {**await _at_work(cluster, plan, operator), "steady": await _steady(operator, plan)}
         operator.stop()
         if plan.profile is None:
             found["restart"] = await _restarted(operator, plan)
     return found
 
 
-async def _until_ready(
-    client: BareClient,
-    cluster: BenchCluster,
-    plan: Plan,
-    batch: dict[str, list[Document]],
-    readiness: Readiness,
-    path: str,
-    programs: dict[str, int],
-) -> Raw:
-    applied = Applied()
-    programs = {**cluster.plane.pids, **programs}
-    async with client.following(path, readiness.heard):
-        writes, before = cluster.writes(), Usage.of(programs)
-        async with asyncio.timeout(60 + READY_WITHIN_S_EACH * plan.services):
-            async with asyncio.TaskGroup() as group:
-                saying = group.create_task(_say(plan, applied, readiness))
-                await client.apply(batch, plan.clients, applied)
-                await readiness.all.wait()
-                saying.cancel()
-    after = Usage.of(programs)
-    waited = sorted(readiness.at[name] - began for name, began in applied.began.items())
+async def _at_work(cluster: BenchCluster, plan: Plan, operator: Operator) -> Raw:
+    def goes_on() -> None:
+        if not operator.process.running:
+            raise ProgramFailed(f"the operator ended\n{operator.process.log_tail()}")
+
+    pid = operator.process.pid
+    before_s = cpu_s(pid)
+    race = Race(
+        cluster,
+        plan,
+        {name: service_of(name) for name in names(plan.services)},
+        collection_path(SERVICES, SERVICES_NAMESPACE),
+        Readiness(plan.services, lambda raw: str(raw["metadata"]["name"])),
+        {"operator": pid},
+        goes_on,
+    )
+    found = await race.run()
+    await _settled(operator)
+    used_ms, after = 1000 * (cpu_s(pid) - before_s), operator.figures()
     return {
-        "seconds": round(max(readiness.at.values()) - before.at, 2),
-        "apply_ms": _percentiles_ms(applied.took),
-        "ready_after_s": {f"p{q}": round(percentile(waited, q), 2) for q in (50, 99)},
-        "api_writes_per_service": round((cluster.writes() - writes) / plan.services, 2),
-        **after.since(before),
+        **found,
+        "operator": {
+            **memory_mib(pid),
+            "cpu_ms_per_service": round(used_ms / plan.services, 2),
+            "writes_per_service": round(_total(after, "writes") / plan.services, 2),
+            "writes": _by_kind(after),
+            "writes_in_vain": _total(after, "writes_in_vain"),
+            "errors": _total(after, "errors"),
+            "reconciles_per_service": round(_total(after, "reconciles") / plan.services, 2),
+            "write_ms": {f"p{q}": round(1000 * quantile(after, q / 100), 1) for q in (50, 99)},
+        },
     }
-
-
-async def _say(plan: Plan, applied: Applied, readiness: Readiness) -> None:
-    start = time.monotonic()
-    while True:
-        await asyncio.sleep(SAY_EVERY_S)
-        say(
-            f"  {time.monotonic() - start:4.0f} s   {applied.over} of {plan.services} applied,"
-            f" {len(readiness.at)} ready"
-        )
 
 
 async def _settled(operator: Operator) -> None:
@@ -190,7 +202,8 @@ async def _restarted(operator: Operator, plan: Plan) -> Raw:
     operator.start()
     await asyncio.to_thread(operator.wait_until_leading)
     looked_at = lambda: operator.reconciles() >= plan.services  # noqa: E731
-    await asyncio.to_thread(wait_until, looked_at, SETTLE_WITHIN_S, "every service is looked at")
+    within_s = SETTLE_WITHIN_S + READY_WITHIN_S_EACH * plan.services
+    await asyncio.to_thread(wait_until, looked_at, within_s, "every service is looked at")
     seconds = time.monotonic() - start
     await _settled(operator)
     return {
@@ -225,36 +238,6 @@ def _operator(cluster: BenchCluster, plan: Plan) -> Iterator[Operator]:
             process.stop()
 
 
-def children_of(name: str) -> list[Document]:
-    """Render what the operator applies for a new service, as files without an owner."""
-    cache = Cache()
-    for pool in decide_default_pools((), default_pools()):
-        cache.put(POOLS, pool)
-    raw = a_service(name)
-    raw["metadata"] |= {"uid": name, "generation": 1}
-    cache.put(SERVICES, raw)
-    now = datetime.now(UTC)
-    observed = gather_service(cache, {}, Key("service", SERVICES_NAMESPACE, name), now)
-    assert observed is not None
-    rendered = decide_service(observed, OperatorContext(), now).apply
-    return [_document(_without_owner(manifest)) for manifest in rendered]
-
-
-def a_service(name: str) -> Raw:
-    """Describe a service as a user would, on the default pool."""
-    return {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenModelService",
-        "metadata": {"name": name, "namespace": SERVICES_NAMESPACE},
-        "spec": {
-            "family": "clip",
-            "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"},
-            "pool": "cpu",
-            "replicas": 1,
-        },
-    }
-
-
 def quantile(figures: dict[str, float], share: float) -> float:
     """Estimate a quantile of how long the operator's writes took, within a bucket by a line."""
     prefix = 'lumen_operator_write_seconds_bucket{le="'
@@ -276,21 +259,6 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _without_owner(manifest: Any) -> Raw:
-    metadata = {k: v for k, v in manifest["metadata"].items() if k != "ownerReferences"}
-    return {**manifest, "metadata": metadata}
-
-
-def _document(manifest: Raw) -> Document:
-    metadata = manifest["metadata"]
-    path = object_path(kind_of(manifest), metadata["namespace"], metadata["name"])
-    return Document(path, orjson.dumps(manifest))
-
-
-def _name(number: int) -> str:
-    return f"model-{number:05}"
-
-
 def _total(figures: dict[str, float], name: str) -> float:
     whole = f"lumen_operator_{name}_total"
     return sum(value for key, value in figures.items() if key.partition("{")[0] == whole)
@@ -303,8 +271,3 @@ def _by_kind(figures: dict[str, float]) -> dict[str, float]:
         for name, count in figures.items()
         if name.startswith(start)
     }
-
-
-def _percentiles_ms(seconds: list[float]) -> dict[str, float]:
-    ordered = sorted(seconds)
-    return {f"p{q}": round(1000 * percentile(ordered, q), 1) for q in (50, 99)}

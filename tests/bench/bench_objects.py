@@ -1,0 +1,68 @@
+"""What the legs apply: services as a user writes them, and the children that are made of them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from bare_client import Document
+from bench_cluster import SERVICES_NAMESPACE
+
+from lumen_manifest.default_pools import default_pools
+from lumen_operator.cache import Cache
+from lumen_operator.cluster import object_path
+from lumen_operator.decide import OperatorContext, decide_default_pools, decide_service
+from lumen_operator.kinds import POOLS, SERVICES, Key, kind_of
+from lumen_operator.observe import gather_service
+
+Raw = dict[str, Any]
+
+
+def names(count: int) -> list[str]:
+    """Name that many services."""
+    return [f"model-{number:05}" for number in range(count)]
+
+
+def service_of(name: str) -> list[Document]:
+    """Describe a service as a file of one object."""
+    return [_document(_service(name))]
+
+
+def children_of(name: str) -> list[Document]:
+    """Render what the operator applies for a new service, as files without an owner."""
+    cache = Cache()
+    for pool in decide_default_pools((), default_pools()):
+        cache.put(POOLS, pool)
+    raw = _service(name)
+    raw["metadata"] |= {"uid": name, "generation": 1}
+    cache.put(SERVICES, raw)
+    now = datetime.now(UTC)
+    observed = gather_service(cache, {}, Key("service", SERVICES_NAMESPACE, name), now)
+    assert observed is not None
+    rendered = decide_service(observed, OperatorContext(), now).apply
+    return [_document(_without_owner(manifest)) for manifest in rendered]
+
+
+def _service(name: str) -> Raw:
+    return {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenModelService",
+        "metadata": {"name": name, "namespace": SERVICES_NAMESPACE},
+        "spec": {
+            "family": "clip",
+            "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"},
+            "pool": "cpu",
+            "replicas": 1,
+        },
+    }
+
+
+def _without_owner(manifest: Any) -> Raw:
+    # There is no owner, so the garbage collector would take them.
+    metadata = {k: v for k, v in manifest["metadata"].items() if k != "ownerReferences"}
+    return {**manifest, "metadata": metadata}
+
+
+def _document(manifest: Raw) -> Document:
+    metadata = manifest["metadata"]
+    path = object_path(kind_of(manifest), metadata["namespace"], metadata["name"])
+    return Document(path, orjson.dumps(manifest))
