@@ -41,6 +41,19 @@ def undecided(seen: Seen) -> Iterator[str]:
             yield f"pool {pool.key.name}: its status is to be written"
 
 
+def is_due(seen: Seen, within_s: float) -> bool:
+    """Return whether time alone will soon change a decision: a deadline runs."""
+    now = datetime.now(UTC)
+    for key in _keys(seen):
+        observed = gather_service(seen.found, {}, key, now)
+        if observed is None or (observed.service is not None and observed.service.spec.external):
+            continue
+        again_in_s = decide_service(observed, seen.context, now).again_in_s
+        if again_in_s is not None and again_in_s <= within_s:
+            return True
+    return False
+
+
 def would_change(seen: Seen) -> list[str]:
     """Return what an apply of the rendered children would change, by the API server's word."""
     return [

@@ -110,7 +110,7 @@ def miscounted(seen: Seen) -> Iterator[str]:
 def strays(seen: Seen) -> Iterator[str]:
     """Find children without their service, and children that are there twice.
 
-    One whose owner a script took away may stay: nobody repairs what is rendered no more.
+    One whose owner or label a script took away may stay, where it is rendered no more.
     """
     owners = {
         each["metadata"]["uid"]
@@ -123,7 +123,7 @@ def strays(seen: Seen) -> Iterator[str]:
             if SERVICE_LABEL not in metadata.get("labels", {}):
                 continue
             controls = {o["uid"] for o in metadata.get("ownerReferences", ()) if o["controller"]}
-            if controls.isdisjoint(owners) and metadata["uid"] not in seen.disowned:
+            if controls.isdisjoint(owners) and metadata["uid"] not in seen.mislaid:
                 yield f"{kind.plural} {metadata['name']} belongs to nobody"
     for raw in seen.services:
         yield from _twice(seen, raw)
@@ -147,14 +147,18 @@ def unused(seen: Seen) -> Iterator[str]:
             for each in seen.found.of_service(kind, seen.namespace, name):
                 child, uid = each["metadata"]["name"], each["metadata"]["uid"]
                 needed = not external and (PINS_INFIX in child or child in used)
-                if not needed and uid not in seen.disowned:
+                if not needed and uid not in seen.mislaid:
                     yield f"{name}: nothing needs {kind.plural} {child}"
 
 
 def _twice(seen: Seen, raw: Raw) -> Iterator[str]:
     name = raw["metadata"]["name"]
     for kind in (DEPLOYMENTS, HEADLESS, PDBS, NETWORK_POLICIES, HPAS):
-        found = seen.found.of_service(kind, seen.namespace, name)
+        found = [
+            each
+            for each in seen.found.of_service(kind, seen.namespace, name)
+            if each["metadata"]["uid"] not in seen.mislaid
+        ]
         if len(found) > 1:
             yield f"{name} has {len(found)} {kind.plural}"
     numbers = [each["revision"] for each in seen.found.of_service(REVISIONS, seen.namespace, name)]

@@ -18,6 +18,9 @@ SERVICES = ("a", "b")
 ROUNDS = 6
 STEPS_MAX = 3
 
+DEADLINE_S = 30
+"""The shortest deadline that a service may set."""
+
 MODELS = {"MobileCLIP2-S2": "1", "ViT-B-32": "2"}
 """Models, and the digit that their files' digests consist of."""
 
@@ -94,6 +97,7 @@ TROUBLE: dict[str, dict[str, Any]] = {
         **{BEHAVIOUR: Behaviour.INIT_FAILS, TERMINATION_MESSAGE: FAILED_FILES}
     ),
     "no way back": {"rollout": {"autoRollback": False}},
+    "little time": {"rollout": {"progressDeadlineSeconds": DEADLINE_S}},
     "a node that is not": {"podTemplate": {"nodeSelector": {"lumen.test/nowhere": "yes"}}},
     "a claim that is not": {"cache": {"type": "persistentVolumeClaim", "claimName": "none"}},
     "elsewhere": {"external": "198.18.0.1:50051", "pool": None},

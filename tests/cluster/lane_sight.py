@@ -38,7 +38,7 @@ class Seen:
         """Look at a lane in what was listed of all namespaces."""
         self.cluster = cluster
         self.namespace = lane.namespace
-        self.disowned = lane.disowned
+        self.mislaid = lane.mislaid
         self.context = context
         self.found = found
         self.events = events

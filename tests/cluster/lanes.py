@@ -26,6 +26,10 @@ from operator_lab import GROUP
 Raw = dict[str, Any]
 
 CARDS = 2
+MISLAYING = [
+    METADATA_DAMAGE[how] for how in ("no owner", "no service's label", "another service's label")
+]
+"""Damage that only an apply repairs: what is rendered no more stays as it is."""
 CARD = "nvidia.com/gpu"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 STRATEGIC = {"Content-Type": "application/strategic-merge-patch+json"}
@@ -41,7 +45,7 @@ class Lane:
         self.cluster = cluster
         self.namespace = unique_name("lane")
         self.notes: set[tuple[str, str]] = set()
-        self.disowned: set[str] = set()
+        self.mislaid: set[str] = set()
         cluster.create_namespace(self.namespace)
         self._node = f"{self.namespace}-cards"
         taint = {"key": "lumen.test/cards", "value": self.namespace, "effect": "NoSchedule"}
@@ -174,8 +178,8 @@ class Lane:
         uid = answer.json().get("metadata", {}).get("uid", "")
         if change == METADATA_DAMAGE["somebody's note"]:
             self.notes.add((path, uid))
-        elif change == METADATA_DAMAGE["no owner"]:
-            self.disowned.add(uid)
+        elif change in MISLAYING:
+            self.mislaid.add(uid)
 
     def _apply_as_rival(self, group: str, plural: str, name: str, change: Raw) -> None:
         path = self.path(group, plural, name)

@@ -25,9 +25,9 @@ from controlplane.plane import ControlPlane
 from controlplane.programs import Program, reserved_ports, wait_until
 from decisions_by_hand import Listed
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from lane_decisions import difference, undecided, would_change
+from lane_decisions import difference, is_due, undecided, would_change
 from lane_invariants import broken
-from lane_scripts import Round, Script, scripts
+from lane_scripts import DEADLINE_S, Round, Script, scripts
 from lane_sight import Seen, events_by_namespace
 from lanes import Lane, told
 from operator_lab import ACCOUNT, BESIDE_PODS, GROUP, Operator, grant
@@ -168,7 +168,8 @@ class Watched:
     def look(self, seen: Seen) -> list[str] | None:
         """Look once a window; return the verdict, None while there is none."""
         surroundings, written = seen.surroundings(), seen.written()
-        self._quiet_for = self._quiet_for + 1 if surroundings == self._surroundings else 0
+        still = surroundings == self._surroundings and not is_due(seen, DEADLINE_S)
+        self._quiet_for = self._quiet_for + 1 if still else 0
         self._surroundings = surroundings
         if self._quiet_for <= REACTED_AFTER:
             self._written = written
