@@ -107,9 +107,12 @@ def test_a_service_that_is_no_longer_autoscaled_keeps_its_pods_and_loses_its_aut
     path = lab.path("lumenmodelservices", "settled")
     lab.plane.patch(path, {"spec": {"autoscaling": None}})
     lab.wait_until(lambda: autoscaler(lab, "settled") is None, "its autoscaler is gone")
+    lab.wait_until(
+        lambda: lab.condition("Autoscaling", "settled") == ("", ""), "nothing is said of it"
+    )
 
     assert lab.service("settled")["spec"]["replicas"] == 3
-    assert lab.condition("Autoscaling", "settled") == ("", "")
+    assert serving(lab, "settled") == "3/3"
 
 
 def test_a_person_scales_a_service_with_kubectl(lab):
