@@ -47,7 +47,12 @@ def kube() -> Iterator[Kube]:
 def install(kube: Kube) -> Iterator[Callable[..., None]]:
     """Install Lumen by its chart as a user does; whatever is still there at the end goes."""
 
+    def uninstall() -> None:
+        if kube.helm("list", "--all", "--short").strip():
+            kube.helm("uninstall", "lumen", "--wait")
+
     def install(*, keep_definitions: bool) -> None:
+        uninstall()
         kube.helm(
             "install",
             "lumen",
@@ -60,8 +65,7 @@ def install(kube: Kube) -> Iterator[Callable[..., None]]:
         kube.rolled_out("lumen-router")
 
     yield install
-    if kube.helm("list", "--all", "--short").strip():
-        kube.helm("uninstall", "lumen", "--wait")
+    uninstall()
 
 
 @pytest.fixture(scope="session")
