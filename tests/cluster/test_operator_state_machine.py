@@ -36,7 +36,7 @@ from lumen_operator.decide import OperatorContext
 
 LANES = int(os.environ.get("LUMEN_STATE_MACHINE_LANES", "12"))
 EXAMPLES = int(os.environ.get("LUMEN_STATE_MACHINE_EXAMPLES", str(LANES)))
-SEED = int(os.environ.get("LUMEN_STATE_MACHINE_SEED", "1"))
+SEED = int(os.environ.get("LUMEN_STATE_MACHINE_SEED", "36"))
 SCRIPTS_TO_REPLAY: tuple[Script, ...] = ()
 
 DISTURBANCES = ("none", "killed", "none", "away", "killed at once")
