@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from lumen_manifest.names import FIELD_MANAGER, SERVICE_LABEL
 from lumen_operator.cache import Name, Version, name_of, version_of
-from lumen_operator.connection import APPLY_PATCH, JSON, Request
+from lumen_operator.connection import APPLY_PATCH, JSON, JSON_PATCH, Request
 from lumen_operator.errors import Absent, Clash
 from lumen_operator.kinds import OBSERVED_KINDS, WATCHED_KINDS, Kind, Ref, kind_of
 
@@ -59,25 +59,28 @@ class Cluster:
             return
 
     async def write_status(self, kind: Kind, raw: Raw, status: Raw) -> Raw | None:
-        """Replace the status of an object and return it as stored.
+        """Replace the whole status of an object and return it as stored; None when it is gone.
 
-        None when it is gone; a successor of its name is left alone.
+        It is not applied: a field that somebody else once wrote would stay, and would have to be
+        written about for ever. The API server ignores a uid that is sent with a status, so that a
+        successor of the name is told from the object meant by a test; Refused says that it is one.
         """
         metadata = raw["metadata"]
-        namespace, name = metadata.get("namespace", ""), metadata["name"]
-        identity = {"name": name, "uid": metadata["uid"]}
-        if namespace:
-            identity["namespace"] = namespace
-        body = {
-            "apiVersion": kind.api_version,
-            "kind": kind.kind,
-            "metadata": identity,
-            "status": status,
-        }
+        path = object_path(kind, metadata.get("namespace", ""), metadata["name"])
+        steps = [
+            {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        request = Request(
+            "PATCH",
+            f"{path}/status",
+            query={"fieldManager": FIELD_MANAGER},
+            body=steps,
+            content_type=JSON_PATCH,
+        )
         try:
-            path = f"{object_path(kind, namespace, name)}/status"
-            return await self._caller.ask(_apply(path, body))
-        except (Absent, Clash):  # deleted meanwhile, perhaps made anew: the watch will tell
+            return await self._caller.ask(request)
+        except Absent:
             return None
 
     async def delete(self, ref: Ref) -> None:

@@ -26,7 +26,7 @@ USER_AGENT = "lumen-operator"
 BODY_MAX_BYTES = 64 * 1024 * 1024
 
 JSON = "application/json"
-MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 Query = Mapping[str, str]

@@ -48,25 +48,26 @@ async def test_children_are_applied_with_force_by_the_operators_field_manager():
     assert made.body == DEPLOYMENT
 
 
-async def test_a_status_is_applied_to_the_object_that_was_observed_and_no_other():
+async def test_a_status_replaces_that_of_the_object_that_was_observed_and_of_no_other():
     calls = Calls()
     raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}, "spec": {"a": 1}}
     await Cluster(calls).write_status(SERVICES, raw, {"ready": "1/1"})
     (made,) = calls.made
 
     assert made.path.endswith("/namespaces/team/lumenmodelservices/clip/status")
-    assert made.body == {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenModelService",
-        "metadata": {"name": "clip", "namespace": "team", "uid": "u1"},
-        "status": {"ready": "1/1"},
-    }
+    assert made.body == [
+        {"op": "test", "path": "/metadata/uid", "value": "u1"},
+        {"op": "add", "path": "/status", "value": {"ready": "1/1"}},
+    ]
+
+
+async def test_what_is_gone_needs_no_status():
+    raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}}
+    assert await Cluster(Calls(Absent("gone", status=404))).write_status(SERVICES, raw, {}) is None
 
 
 @pytest.mark.parametrize("answer", [Absent("gone", status=404), Clash("uid", status=409)])
-async def test_what_is_gone_needs_no_status_and_no_deletion(answer):
-    raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}}
-    await Cluster(Calls(answer)).write_status(SERVICES, raw, {})
+async def test_what_is_gone_needs_no_deletion(answer):
     await Cluster(Calls(answer)).delete(Ref("configmaps", "team", "clip-1", "u2"))
 
 

@@ -16,6 +16,14 @@ CPU = Key("pool", "", "cpu")
 SPEC = {"family": "clip", "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"}, "pool": "cpu"}
 
 
+def status_written(request):
+    """Return what a patch of a status says of its object."""
+    test, add = request.body
+    *_, plural, name, _ = request.path.split("/")
+    namespace = {"namespace": "team"} if plural == "lumenmodelservices" else {}
+    return {"metadata": {"name": name, "uid": test["value"], **namespace}, "status": add["value"]}
+
+
 class ApiServer:
     """Stores what is applied, counts versions, and refuses what the test says."""
 
@@ -33,10 +41,11 @@ class ApiServer:
         self.version += 1
         path = request.path.removesuffix("/status")
         before = self.stored.get(path, {})
-        metadata = before.get("metadata", {}) | request.body["metadata"]
+        body = status_written(request) if request.path.endswith("/status") else request.body
+        metadata = before.get("metadata", {}) | body["metadata"]
         metadata.setdefault("uid", f"u-{metadata.get('name')}")
         metadata["resourceVersion"] = str(self.version)
-        self.stored[path] = before | request.body | {"metadata": metadata}
+        self.stored[path] = before | body | {"metadata": metadata}
         return self.stored[path]
 
     async def call(self, request):
@@ -79,7 +88,15 @@ class World:
         self.cache.put(kind, raw)
 
     def kinds_written(self):
-        return [(r.body or {}).get("kind") for r in self.server.made]
+        """Return the kinds in order; that of a status as "status"."""
+        return [
+            "status" if r.path.endswith("/status") else (r.body or {}).get("kind")
+            for r in self.server.made
+        ]
+
+    def notes(self):
+        """Return the events that were posted."""
+        return [r.body for r in self.server.made if r.path.endswith("/events")]
 
     def figure(self, name):
         _, page = self.metrics.page()
@@ -110,7 +127,7 @@ async def test_children_come_before_the_pods_that_need_them_and_the_status_last(
         "Service",
         "Deployment",
     ]
-    assert kinds[-1] == "LumenModelService"
+    assert kinds[-1] == "status"
     assert "Event" in kinds
 
 
@@ -129,7 +146,7 @@ async def test_a_child_that_is_refused_stops_what_follows_and_the_status_is_writ
     kinds = world.kinds_written()
 
     assert "Deployment" not in kinds
-    assert kinds[-1] == "LumenModelService"
+    assert kinds[-1] == "status"
 
 
 async def test_a_child_that_is_refused_is_told_once_in_the_servers_own_words(world):
@@ -137,7 +154,7 @@ async def test_a_child_that_is_refused_is_told_once_in_the_servers_own_words(wor
     for _ in range(2):
         with pytest.raises(Refused):
             await world.reconcile()
-    told = [r.body for r in world.server.made if (r.body or {}).get("reason") == "ChildRefused"]
+    told = [note for note in world.notes() if note["reason"] == "ChildRefused"]
 
     assert told[0]["type"] == "Warning"
     assert "no images from there" in told[0]["note"]
@@ -148,14 +165,14 @@ async def test_a_server_that_is_away_is_no_refusal(world):
     with pytest.raises(ServerAway):
         await world.reconcile()
 
-    assert all((r.body or {}).get("reason") != "ChildRefused" for r in world.server.made)
+    assert all(note["reason"] != "ChildRefused" for note in world.notes())
 
 
 async def test_an_event_that_cannot_be_posted_does_not_keep_the_status_from_being_written(world):
     world.server.refuse["/events"] = ServerAway("503", status=503)
     await world.reconcile()
 
-    assert world.kinds_written()[-1] == "LumenModelService"
+    assert world.kinds_written()[-1] == "status"
 
 
 async def test_a_spec_that_cannot_be_used_gets_a_status_and_no_children(world):
@@ -166,8 +183,8 @@ async def test_a_spec_that_cannot_be_used_gets_a_status_and_no_children(world):
     )
     await world.reconcile()
 
-    assert set(world.kinds_written()) == {"LumenModelService", "Event"}
-    status = world.server.made[-1].body["status"]
+    assert set(world.kinds_written()) == {"status", "Event"}
+    status = status_written(world.server.made[-1])["status"]
     assert status["conditions"][0]["reason"] == "InvalidSpec"
 
 
@@ -202,7 +219,9 @@ async def test_an_operator_of_one_namespace_counts_no_devices_and_posts_nothing_
     spec = {"accelerator": "cuda", "device": {"resource": "nvidia.com/gpu"}}
     world.knows(POOLS, {"metadata": metadata, "spec": spec} | _kind("LumenNodePool"))
     await world.reconcile(Key("pool", "", "cuda"))
-    (status,) = (r.body["status"] for r in world.server.made if r.path.endswith("/status"))
+    (status,) = (
+        status_written(r)["status"] for r in world.server.made if r.path.endswith("/status")
+    )
 
     assert ("devices" in status) is counts
     assert ("Event" in world.kinds_written()) is counts
