@@ -104,16 +104,6 @@ def test_a_changed_field_is_repaired(lab, what):
     wait_until(lambda: essence(lab) == before, REPAIRED_WITHIN_S, f"{what} is repaired")
 
 
-def test_a_status_that_somebody_else_writes_to_is_ours_again_and_then_left_alone(lab):
-    path = lab.path("lumenmodelservices", "clip")
-    before = lab.service()["status"]
-    theirs = {"ready": "9/9", "files": {"bytes": 7}, "rejectedRevision": "x"}
-    lab.plane.patch(f"{path}/status", {"status": theirs})
-
-    wait_until(lambda: lab.service()["status"] == before, REPAIRED_WITHIN_S, "it is ours again")
-    lab.wait_quiet(lab.operator_process)
-
-
 @pytest.mark.parametrize("wanted", DELETED)
 def test_a_deleted_child_is_made_anew(lab, wanted):
     name = name_of(lab, wanted)

@@ -72,6 +72,18 @@ def test_nothing_is_written_while_nothing_changes(lab, operator):
     assert operator.total("errors") == 0
 
 
+def test_a_status_that_somebody_else_writes_to_is_ours_again_and_then_left_alone(lab, operator):
+    lab.serve("written")
+    lab.wait_ready("written")
+    lab.wait_quiet(operator)
+    before = lab.service("written")["status"]
+    theirs = {"ready": "9/9", "files": {"bytes": 7}, "rejectedRevision": "x"}
+    lab.plane.patch(f"{lab.path('lumenmodelservices', 'written')}/status", {"status": theirs})
+
+    lab.wait_until(lambda: lab.service("written")["status"] == before, "it is ours again")
+    lab.wait_quiet(operator)
+
+
 def test_a_scaled_service_gets_its_pods_and_says_so(lab, operator):
     lab.serve("scaled")
     lab.wait_ready("scaled")

@@ -2,7 +2,7 @@
 
 People change the spec, pods die, devices come and go, and the controllers and the operator act in
 any order. On the way nothing is taken that must stay, a reason is given while anything is missing,
-and each decision, once carried out, leaves nothing to decide.
+and decisions, once carried out, leave nothing to decide.
 """
 
 from collections.abc import Mapping
@@ -73,7 +73,9 @@ def act(cluster: Cluster, actor: str) -> None:
         getattr(cluster, actor)()
         return
     before = cluster.status(cluster.key)
-    cluster.reconcile(cluster.key)
+    if cluster.reconcile(cluster.key).apply:
+        # Pods of an earlier revision may run on: only now are they those of the Deployment.
+        cluster.reconcile(cluster.key)
     check_space(cluster, before)
     after = cluster.decide(cluster.key)
     assert after.status is None or changes_in(cluster, after.status) == []
