@@ -81,7 +81,10 @@ def chosen_cap(samples: Sequence[Sample]) -> int:
 
 
 def measure_batches(
-    run: Callable[[int], object], max_batch: int, budget_s: float = BUDGET_S
+    run: Callable[[int], object],
+    max_batch: int,
+    budget_s: float = BUDGET_S,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
     """Time `run(size)` at 1, 2, 4, ... up to `max_batch`, until larger is not better.
 
@@ -90,16 +93,16 @@ def measure_batches(
     measured, and nothing begins after `LIMIT_S`.
     """
     run(1)  # the first run pays for lazy initialisation
-    began_at = time.monotonic()
+    began_at = clock()
     samples: list[Sample] = []
     best, best_at = 0.0, 0
     for size in _sizes(max_batch):
-        elapsed_s = time.monotonic() - began_at
+        elapsed_s = clock() - began_at
         patience = _PATIENCE if elapsed_s < budget_s else 1
         unpaid = len(samples) - best_at
         if len(samples) >= 2 and (unpaid >= patience or elapsed_s > LIMIT_S):
             break
-        samples.append(Sample(size, _time_ms(run, size, began_at + budget_s)))
+        samples.append(Sample(size, _time_ms(run, size, began_at + budget_s, clock)))
         if size / samples[-1].ms > best / NEAR_BEST:
             best, best_at = size / samples[-1].ms, len(samples)
     return Measured(chosen_cap(samples), fitted(samples))
@@ -127,13 +130,15 @@ def _sizes(max_batch: int) -> list[int]:
     return [*powers, max_batch]
 
 
-def _time_ms(run: Callable[[int], object], size: int, ends_at: float) -> float:
+def _time_ms(
+    run: Callable[[int], object], size: int, ends_at: float, clock: Callable[[], float]
+) -> float:
     """Return the median of up to three runs; one is enough once the time is over."""
     times = []
     for _ in range(_RUNS):
-        began_at = time.perf_counter()
+        began_at = clock()
         run(size)
-        times.append((time.perf_counter() - began_at) * 1000)
-        if time.monotonic() > ends_at:
+        times.append((clock() - began_at) * 1000)
+        if clock() > ends_at:
             break
     return max(statistics.median(times), 1e-6)

@@ -244,11 +244,16 @@ class Lab:
         """Return once the operator has looked at everything and had nothing to write."""
 
         def quiet() -> bool:
-            written = len(self.proxy.writes)
+            before = len(self.proxy.writes)
             self.wait_looked_at(operator)
-            return len(self.proxy.writes) == written
+            return self.written_since(before) == []
 
         self.wait_until(quiet, "nothing is left to write")
+
+    def written_since(self, count: int) -> list[str]:
+        """Return what was written after so many writes, but for pools of other tests."""
+        calls = self.proxy.writes[count:]
+        return [call.object for call in calls if self.namespace in call.path]
 
     def children(self, name: str = "clip") -> dict[str, Raw]:
         """Return the children that the operator writes for a service, by kind and name."""

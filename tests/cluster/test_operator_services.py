@@ -67,7 +67,7 @@ def test_nothing_is_written_while_nothing_changes(lab, operator):
     for _ in range(3):
         lab.wait_looked_at(operator)
 
-    assert [call.object for call in lab.proxy.writes[written:]] == []
+    assert lab.written_since(written) == []
     assert operator.total("writes_in_vain") == 0
     assert operator.total("errors") == 0
 
@@ -136,7 +136,7 @@ def test_deleting_a_service_leaves_nothing(lab, operator):
     written = len(lab.proxy.writes)
     lab.wait_looked_at(operator)
 
-    assert [call.object for call in lab.proxy.writes[written:]] == []
+    assert lab.written_since(written) == []
 
 
 def test_a_restarted_operator_writes_nothing_about_what_is_as_it_should_be(lab, operator):
@@ -149,7 +149,7 @@ def test_a_restarted_operator_writes_nothing_about_what_is_as_it_should_be(lab, 
     operator.wait_until_leading()
     lab.wait_looked_at(operator)
 
-    assert [call.object for call in lab.proxy.writes[written:]] == []
+    assert lab.written_since(written) == []
 
 
 def test_missing_default_pools_are_made_and_one_that_is_there_is_left_alone(lab, operator):

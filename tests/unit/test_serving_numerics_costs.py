@@ -1,7 +1,5 @@
 """The cost curve and the batch cap, from made-up and from replayed timings."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,58 +41,59 @@ def test_a_model_that_gains_nothing_by_batches_gets_a_cap_of_one():
     assert chosen_cap([Sample(n, 10.0 * n) for n in (1, 2, 4)]) == 1
 
 
-def slow(ms_of) -> tuple[list[int], object]:
-    """A model that takes as long as `ms_of` says, and what it was asked."""
-    asked = []
+class Slow:
+    """A model that takes as long as `ms_of` says, what it was asked, and the time it sees."""
 
-    def run(size: int) -> None:
-        asked.append(size)
-        until = time.perf_counter() + ms_of(size) / 1000
-        while time.perf_counter() < until:
-            pass
+    def __init__(self, ms_of):
+        self.ms_of, self.asked, self.now = ms_of, [], 0.0
 
-    return asked, run
+    def run(self, size):
+        self.asked.append(size)
+        self.now += self.ms_of(size) / 1000
+
+    def measured(self, max_batch, budget_s):
+        return measure_batches(self.run, max_batch, budget_s, clock=lambda: self.now)
 
 
 def test_a_fixed_cost_makes_the_largest_batch_the_best():
-    asked, run = slow(lambda size: 4)
+    model = Slow(lambda size: 4)
 
-    measured = measure_batches(run, 16, budget_s=5)
+    measured = model.measured(16, budget_s=5)
 
     assert measured.cap == 16
-    assert max(asked) == 16
+    assert max(model.asked) == 16
 
 
 def test_sizes_are_not_tried_once_larger_ones_bring_nothing():
-    asked, run = slow(lambda size: 1.0 * size)
+    model = Slow(lambda size: 1.0 * size)
 
-    measured = measure_batches(run, 64, budget_s=5)
+    measured = model.measured(64, budget_s=5)
 
     assert measured.cap <= 4
-    assert max(asked) <= 16
+    assert max(model.asked) <= 16
 
 
 def test_a_slow_model_is_measured_at_the_smallest_sizes_alone():
-    asked, run = slow(lambda size: 20 * size)
+    model = Slow(lambda size: 20 * size)
 
-    measured = measure_batches(run, 64, budget_s=0.001)
+    measured = model.measured(64, budget_s=0.001)
 
-    assert asked == [1, 1, 2]
+    assert model.asked == [1, 1, 2]
     assert measured.cap in {1, 2}
 
 
 def test_a_slow_machine_still_finds_that_larger_batches_pay():
-    asked, run = slow(lambda _size: 20)
+    model = Slow(lambda _size: 20)
 
-    measured = measure_batches(run, 16, budget_s=0.001)
+    measured = model.measured(16, budget_s=0.001)
 
-    assert asked == [1, 1, 2, 4, 8, 16]
+    assert model.asked == [1, 1, 2, 4, 8, 16]
     assert measured.cap == 16
 
 
 def test_the_largest_allowed_batch_is_tried_though_no_power_of_two():
-    asked, run = slow(lambda size: 3)
+    model = Slow(lambda size: 3)
 
-    measure_batches(run, 6, budget_s=5)
+    model.measured(6, budget_s=5)
 
-    assert max(asked) == 6
+    assert max(model.asked) == 6
