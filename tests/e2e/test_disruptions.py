@@ -37,8 +37,7 @@ def test_no_call_fails_while_the_operator_restarts(kube, traffic):
     with traffic.undisturbed("operator restart"):
         kube.kubectl("rollout", "restart", "deployment/lumen-operator")
         kube.rolled_out("lumen-operator")
-
-    assert before.isdisjoint(_uids(kube, OPERATOR))
+        kube.until(lambda: before.isdisjoint(_uids(kube, OPERATOR)), "the old operator is gone")
 
 
 def test_no_call_fails_while_the_operator_is_killed(kube, traffic):
