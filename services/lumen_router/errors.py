@@ -22,10 +22,6 @@ WireError
 SettingsError                whoever starts the router gave a value that cannot be used
 RoutesUnreadable             the routes file says nothing usable; the last good one stays
 ObjectUnreadable             an object of the cluster says nothing usable; it is left out
-ClusterTrouble               the cluster cannot be read now; what was last known stays
-├── ClusterAway              nobody answers, or not in time, or with an error of the server's own
-├── ClusterRefused           it answers that we may not, or that it has no such kind
-└── HistoryGone              a watch cannot go on where it ended: list again
 """
 
 from lumen_wire.errors import (
@@ -89,26 +85,3 @@ class RoutesUnreadable(Exception):
 
 class ObjectUnreadable(Exception):
     """An object that the API server delivered cannot be read; the message names it and says why."""
-
-
-class ClusterTrouble(Exception):
-    """The API server gives no answer that can be used; the message says what to do about it.
-
-    `retry_after_s` is how long it asked to be left alone.
-    """
-
-    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-
-class ClusterAway(ClusterTrouble):
-    """The API server cannot be reached, went silent, or failed."""
-
-
-class ClusterRefused(ClusterTrouble):
-    """The API server refuses: who we are, what we may, or a kind that it does not know."""
-
-
-class HistoryGone(ClusterTrouble):
-    """The watch cannot be resumed from where it ended: everything is to be listed anew."""

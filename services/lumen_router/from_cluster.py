@@ -1,7 +1,7 @@
 """Routes from the cluster: what the watches of services and slices say, gathered and built.
 
-`main` enters it when LUMEN_ROUTES_FROM is cluster. The API server is `cluster_api`'s, the watching
-`list_watch`'s, the meaning `cluster_routes`'s.
+`main` enters it when LUMEN_ROUTES_FROM is cluster. The watching is
+`lumen_cluster`'s, the meaning `cluster_routes`'s.
 """
 
 import asyncio
@@ -14,8 +14,11 @@ from typing import Final, Self
 
 import structlog
 
+from lumen_cluster.cluster_api import ClusterApi, find_server
+from lumen_cluster.errors import NoServer
+from lumen_cluster.list_watch import ClusterReader, Follower
+from lumen_cluster.objects import Resource
 from lumen_manifest import names
-from lumen_router.cluster_api import ClusterApi, find_server
 from lumen_router.cluster_objects import (
     keep_model_service,
     keep_slice,
@@ -23,12 +26,13 @@ from lumen_router.cluster_objects import (
     parse_slice,
 )
 from lumen_router.cluster_routes import routes_of_cluster
-from lumen_router.list_watch import ClusterReader, Follower, Resource
+from lumen_router.errors import SettingsError
 from lumen_router.metrics import Metrics
 from lumen_router.mirror import Mirror, ParseOnce
 from lumen_router.routes import Routes
 from lumen_router.settings import ClusterRoutes
 
+USER_AGENT: Final = "lumen-router"
 GATHER_S: Final = 0.05
 REST_PER_WORK: Final = 4.0
 """After a build the loop is others' for four times as long, so a storm takes at most a fifth."""
@@ -48,8 +52,11 @@ async def open_routes(
     told: ClusterRoutes, metrics: Metrics, stack: AsyncExitStack
 ) -> "RoutesFromCluster":
     """Begin to follow a namespace until the stack is left; raises SettingsError."""
-    found = await find_server(told.kubeconfig, os.environ)
-    api = await stack.enter_async_context(ClusterApi(found))
+    try:
+        found = await find_server(told.kubeconfig, os.environ)
+    except NoServer as error:
+        raise SettingsError(f"LUMEN_ROUTES_FROM is cluster, but {error}") from error
+    api = await stack.enter_async_context(ClusterApi(found, USER_AGENT))
     log.info("routes come from the cluster", server=found.host, namespace=told.namespace)
     return await stack.enter_async_context(RoutesFromCluster(api, told.namespace, metrics))
 
@@ -60,11 +67,12 @@ class RoutesFromCluster:
     def __init__(self, reader: ClusterReader, namespace: str, metrics: Metrics) -> None:
         self._news = asyncio.Event()
         self._metrics = metrics
-        self._services, self._slices = (
-            Follower(reader, resource, metrics, Mirror(keep), self._news.set)
-            for resource, keep in zip(
-                watched_resources(namespace), (keep_model_service, keep_slice), strict=True
-            )
+        services, slices = watched_resources(namespace)
+        self._services = Mirror(keep_model_service, self._news.set)
+        self._slices = Mirror(keep_slice, self._news.set)
+        self._followers = (
+            Follower(reader, services, metrics.watches, self._services),
+            Follower(reader, slices, metrics.watches, self._slices),
         )
         self._read_service = ParseOnce(parse_model_service)
         self._read_slice = ParseOnce(parse_slice)
@@ -73,7 +81,7 @@ class RoutesFromCluster:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
-        for follower in (self._services, self._slices):
+        for follower in self._followers:
             self._running.append(self._tasks.create_task(follower.run()))
         return self
 
@@ -97,7 +105,7 @@ class RoutesFromCluster:
             await self._news.wait()
             self._news.clear()
             started = time.monotonic()
-            if self._services.mirror.listed and self._slices.mirror.listed:
+            if self._services.listed and self._slices.listed:
                 routes = self._build()
                 if routes != last:
                     last = routes
@@ -108,6 +116,6 @@ class RoutesFromCluster:
     def _build(self) -> Routes:
         self._metrics.routes_built()
         return routes_of_cluster(
-            self._read_service.read(self._services.mirror.objects),
-            self._read_slice.read(self._slices.mirror.objects),
+            self._read_service.read(self._services.objects),
+            self._read_slice.read(self._slices.objects),
         )

@@ -8,8 +8,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from lumen_cluster.metrics import WatchMetrics
 from lumen_router.cascade import Decision, Source
-from lumen_router.mirror import WatchEnd
 from lumen_wire.tasks import Kind
 
 UNKNOWN = "unknown"
@@ -83,41 +83,12 @@ class Metrics:
         )
         self._ready = Gauge("lumen_router_ready", "1 while the router serves.", registry=registry)
         self._services: frozenset[str] = frozenset()
-        self._watch_up = Gauge(
-            "lumen_router_watch_up",
-            "1 while the API server tells what happens to this kind of object.",
-            ["resource"],
-            registry=registry,
-        )
-        self._watch_heard = Gauge(
-            "lumen_router_watch_heard_timestamp_seconds",
-            "When the API server last said something about this kind of object.",
-            ["resource"],
-            registry=registry,
-        )
-        self._watch_ends = Counter(
-            "lumen_router_watch_ends",
-            "Watches that ended, by how.",
-            ["resource", "end"],
-            registry=registry,
-        )
+        self.watches = WatchMetrics("lumen_router", registry)
         self._routes_built = Counter(
             "lumen_router_routes_built",
             "How often the routes were built anew from the cluster's objects.",
             registry=registry,
         )
-
-    def watch_up(self, resource: str, *, up: bool) -> None:
-        """Set whether the API server tells what happens to this kind of object."""
-        self._watch_up.labels(resource).set(1 if up else 0)
-
-    def watch_heard(self, resource: str) -> None:
-        """Take note that the API server said something."""
-        self._watch_heard.labels(resource).set_to_current_time()
-
-    def watch_ended(self, resource: str, end: WatchEnd) -> None:
-        """Count one watch that is over."""
-        self._watch_ends.labels(resource, end.value).inc()
 
     def routes_built(self) -> None:
         """Count one building of the routes."""

@@ -1,55 +1,20 @@
 """What the API server last said of one kind of object; no network, no clock.
 
-`list_watch` feeds it, `from_cluster` reads it.
+A `lumen_cluster.list_watch.Follower` feeds it, `from_cluster` reads it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 
+from lumen_cluster.objects import Event, EventType, Raw
 from lumen_router.errors import ObjectUnreadable
 
-Raw = Mapping[str, Any]
 ParsedT = TypeVar("ParsedT")
 
 log = structlog.get_logger(__name__)
-
-
-class EventType(StrEnum):
-    """What a watch reports."""
-
-    ADDED = "ADDED"
-    MODIFIED = "MODIFIED"
-    DELETED = "DELETED"
-    BOOKMARK = "BOOKMARK"
-
-
-class WatchEnd(StrEnum):
-    """How a watch came to its end, or why there was none."""
-
-    ORDERLY = "orderly"
-    EXPIRED = "expired"
-    AWAY = "away"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One report of a watch. A bookmark's object holds nothing but a resource version."""
-
-    type: EventType
-    object: Raw
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """All objects of a kind at one moment, and the version from which a watch goes on."""
-
-    items: tuple[Raw, ...]
-    version: str
 
 
 @dataclass(slots=True)
@@ -57,43 +22,37 @@ class Mirror:
     """The objects of one kind in one namespace, by name.
 
     `keep` reduces an object to what is read of it: the rest needs no memory, and a change of the
-    rest is none. `version` is where a watch goes on, empty when the objects have to be listed
-    first. What was known stays meanwhile; `listed` tells whether anything ever was.
+    rest is none. `changed` is called whenever it says something else than before. What was known
+    stays while the API server is away; `listed` tells whether anything ever was.
     """
 
     keep: Callable[[Raw], Raw]
+    changed: Callable[[], None]
     objects: dict[str, Raw] = field(default_factory=dict)
-    version: str = ""
     listed: bool = False
 
-    def replace(self, listing: Listing) -> bool:
-        """Take over a whole list; tells whether anything is different now."""
+    def replace(self, objects: Sequence[Raw], version: str) -> None:  # noqa: ARG002 - nothing here is newer
+        """Take over a whole list of what `keep` returned."""
         fresh = {}
-        for item in listing.items:
-            name, kept = _name(item), self.keep(item)
-            known = self.objects.get(name)
+        for kept in objects:
+            known = self.objects.get(name := _name(kept))
             fresh[name] = known if known == kept else kept
         changed = not self.listed or fresh != self.objects
-        self.objects, self.version, self.listed = fresh, listing.version, True
-        return changed
+        self.objects, self.listed = fresh, True
+        if changed:
+            self.changed()
 
-    def apply(self, event: Event) -> bool:
-        """Take over one report; tells whether anything is different now."""
-        self.version = _version(event.object) or self.version
-        if event.type is EventType.BOOKMARK:
-            return False
+    def apply(self, event: Event) -> None:
+        """Take over one report."""
         name = _name(event.object)
         if event.type is EventType.DELETED:
-            return self.objects.pop(name, None) is not None
+            if self.objects.pop(name, None) is not None:
+                self.changed()
+            return
         kept = self.keep(event.object)
-        if self.objects.get(name) == kept:
-            return False
-        self.objects[name] = kept
-        return True
-
-    def forget_version(self) -> None:
-        """Have the objects listed again; until then what is known stays."""
-        self.version = ""
+        if self.objects.get(name) != kept:
+            self.objects[name] = kept
+            self.changed()
 
 
 class ParseOnce(Generic[ParsedT]):
@@ -122,13 +81,5 @@ class ParseOnce(Generic[ParsedT]):
 
 
 def _name(raw: Raw) -> str:
-    return str(_metadata(raw).get("name", ""))
-
-
-def _version(raw: Raw) -> str:
-    return str(_metadata(raw).get("resourceVersion", ""))
-
-
-def _metadata(raw: Raw) -> Raw:
     metadata = raw.get("metadata")
-    return metadata if isinstance(metadata, Mapping) else {}
+    return str(metadata.get("name", "")) if isinstance(metadata, Mapping) else ""

@@ -19,8 +19,8 @@ from controlplane.cluster import Cluster
 from go_tools import program
 from router_world import World, until
 
+from lumen_cluster.cluster_api import SILENCE_S, ClusterApi, find_server
 from lumen_router import routes
-from lumen_router.cluster_api import SILENCE_S, ClusterApi, find_server
 from lumen_router.from_cluster import RoutesFromCluster
 from lumen_router.from_file import RoutesSource
 from lumen_router.metrics import Metrics
@@ -176,7 +176,7 @@ class ClusterWorld(World):
     async def __aenter__(self) -> Self:
         metrics = Metrics()
         found = await find_server(str(self.kubeconfig), {})
-        api = await self._open.enter_async_context(ClusterApi(found, self.silence_s))
+        api = await self._open.enter_async_context(ClusterApi(found, "lumen-test", self.silence_s))
         source = RoutesFromCluster(api, self.lab.namespace, metrics)
         self.source = Dialled(await self._open.enter_async_context(source), self.lab.dialer)
         self.running = Running(self.settings, self.source, metrics)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from cluster_objects import a_model_service, a_slice, an_endpoint
 from router_world import until
 from structlog.testing import capture_logs
 
-from lumen_router import cluster_api
-from lumen_router.cluster_api import ClusterApi, find_server
-from lumen_router.errors import ClusterAway, ClusterRefused, HistoryGone, SettingsError
-from lumen_router.from_cluster import RoutesFromCluster, watched_resources
+from lumen_cluster import cluster_api
+from lumen_cluster.cluster_api import ClusterApi, find_server
+from lumen_cluster.errors import ClusterAway, ClusterRefused, HistoryGone, NoServer
+from lumen_cluster.objects import Event, EventType, Page, Resource
+from lumen_router.errors import SettingsError
+from lumen_router.from_cluster import RoutesFromCluster, open_routes, watched_resources
 from lumen_router.metrics import Metrics
-from lumen_router.mirror import Event, EventType
+from lumen_router.settings import ClusterRoutes
 
 SERVICES, SLICES = watched_resources("lab")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -70,7 +72,7 @@ async def a_cluster(
     server.port = site._server.sockets[0].getsockname()[1]
     found = await find_server(kubeconfig(folder, server.port), {})
     try:
-        async with ClusterApi(found, **options) as api:
+        async with ClusterApi(found, "lumen-test", **options) as api:
             yield server, api
     finally:
         await runner.cleanup()
@@ -109,6 +111,10 @@ def report(kind: str, raw: dict) -> bytes:
     return orjson.dumps({"type": kind, "object": raw})
 
 
+async def listed(api: ClusterApi, resource: Resource) -> list[Page]:
+    return [page async for page in api.pages(resource)]
+
+
 async def watched(api: ClusterApi, version: str = "7") -> list[Event | None]:
     return [event async for event in api.watch(SLICES, version)]
 
@@ -120,14 +126,15 @@ async def test_a_list_is_read_page_by_page_as_the_account_that_the_kubeconfig_na
         return await lists(a_slice("one"), go_on="more")(request)
 
     async with a_cluster(tmp_path, pages) as (server, api):
-        listing = await api.list_all(SLICES)
+        found = await listed(api, SLICES)
 
-    assert [item["metadata"]["name"] for item in listing.items] == ["one", "two"]
-    assert listing.version == "8"
+    assert [item["metadata"]["name"] for page in found for item in page.items] == ["one", "two"]
+    assert found[-1].version == "8"
     first = server.asked[0]
     assert first.path == "/apis/discovery.k8s.io/v1/namespaces/lab/endpointslices"
     assert first.query["labelSelector"] == "lumen.dev/service"
     assert first.headers["Authorization"] == "Bearer opaque"
+    assert first.headers["User-Agent"] == "lumen-test"
 
 
 async def test_a_watch_asks_for_bookmarks_from_a_version_and_yields_what_happens(tmp_path):
@@ -176,7 +183,7 @@ async def test_a_watch_that_makes_no_sense_is_started_over_from_a_list(tmp_path,
     ("code", "advice"),
     [
         (401, "check the pod's ServiceAccount"),
-        (403, "get, list and watch lumenmodelservices.lumen.dev"),
+        (403, "get, list and watch lumenmodelservices.lumen.dev in namespace lab"),
         (404, "kubectl apply -f crds/"),
         (302, "API server of a Kubernetes cluster"),
     ],
@@ -184,7 +191,7 @@ async def test_a_watch_that_makes_no_sense_is_started_over_from_a_list(tmp_path,
 async def test_a_refusal_says_what_to_do(tmp_path, code, advice):
     async with a_cluster(tmp_path, refuses(code, "the server's words")) as (_, api):
         with pytest.raises(ClusterRefused, match="the server's words") as refused:
-            await api.list_all(SERVICES)
+            await listed(api, SERVICES)
 
     assert advice in str(refused.value)
 
@@ -193,7 +200,7 @@ async def test_a_refusal_says_what_to_do(tmp_path, code, advice):
 async def test_a_busy_or_failing_server_is_away_for_as_long_as_it_says(tmp_path, code):
     async with a_cluster(tmp_path, refuses(code, headers={"Retry-After": "3"})) as (_, api):
         with pytest.raises(ClusterAway) as away:
-            await api.list_all(SERVICES)
+            await listed(api, SERVICES)
 
     assert away.value.retry_after_s == 3.0
 
@@ -226,7 +233,7 @@ async def _too_much(request: web.Request) -> web.StreamResponse:
 async def test_a_list_that_makes_no_sense_is_as_if_the_server_were_away(tmp_path, answer):
     async with a_cluster(tmp_path, answer) as (_, api):
         with pytest.raises(ClusterAway):
-            await api.list_all(SERVICES)
+            await listed(api, SERVICES)
 
 
 async def test_a_server_that_never_answers_is_away(tmp_path, monkeypatch):
@@ -237,7 +244,7 @@ async def test_a_server_that_never_answers_is_away(tmp_path, monkeypatch):
 
     async with a_cluster(tmp_path, never) as (_, api):
         with pytest.raises(ClusterAway, match="no answer in time"):
-            await api.list_all(SERVICES)
+            await listed(api, SERVICES)
 
 
 async def test_a_watch_that_goes_silent_is_cut(tmp_path):
@@ -251,9 +258,9 @@ async def test_a_port_that_nobody_listens_on_is_a_server_that_is_away(tmp_path):
     async with a_cluster(tmp_path) as (_, api):
         pass
     found = await find_server(kubeconfig(tmp_path, 1), {})
-    async with ClusterApi(found) as api:
+    async with ClusterApi(found, "lumen-test") as api:
         with pytest.raises(ClusterAway, match="lumenmodelservices"):
-            await api.list_all(SERVICES)
+            await listed(api, SERVICES)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "contexts: 3", "\x00", "current-context: gone"])
@@ -261,17 +268,25 @@ async def test_a_kubeconfig_that_cannot_be_used_says_what_to_do(tmp_path, text):
     path = tmp_path / "kubeconfig"
     path.write_text(text)
 
-    with pytest.raises(SettingsError, match="set KUBECONFIG"):
+    with pytest.raises(NoServer, match="set KUBECONFIG"):
         await find_server(str(path), {})
 
 
 async def test_without_a_kubeconfig_or_a_pods_account_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    with pytest.raises(SettingsError, match="set KUBECONFIG"):
+    with pytest.raises(NoServer, match="set KUBECONFIG"):
         await find_server("", {})
-    with pytest.raises(SettingsError, match="mounted ServiceAccount token"):
+    with pytest.raises(NoServer, match="mounted ServiceAccount token"):
         await find_server("", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+
+
+async def test_a_router_without_a_cluster_names_the_setting_that_asks_for_one(tmp_path):
+    told = ClusterRoutes("lab", str(tmp_path / "missing"))
+
+    async with AsyncExitStack() as stack:
+        with pytest.raises(SettingsError, match="LUMEN_ROUTES_FROM is cluster, but nothing says"):
+            await open_routes(told, Metrics(), stack)
 
 
 async def test_routes_follow_a_cluster_whose_server_goes_and_comes_back(tmp_path):

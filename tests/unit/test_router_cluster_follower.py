@@ -9,13 +9,14 @@ import pytest
 from cluster_objects import a_model_service, a_slice, an_endpoint
 from structlog.testing import capture_logs
 
-from lumen_router import list_watch
+from lumen_cluster import list_watch
+from lumen_cluster.errors import ClusterAway, ClusterRefused, ClusterTrouble, HistoryGone
+from lumen_cluster.list_watch import Follower, pause_s
+from lumen_cluster.objects import Event, EventType, Page, Resource
 from lumen_router.cluster_objects import keep_model_service
-from lumen_router.errors import ClusterAway, ClusterRefused, ClusterTrouble, HistoryGone
 from lumen_router.from_cluster import RoutesFromCluster, watched_resources
-from lumen_router.list_watch import Follower, Resource, pause_s
 from lumen_router.metrics import Metrics
-from lumen_router.mirror import Event, EventType, Listing, Mirror
+from lumen_router.mirror import Mirror
 
 BOUND_S = 20
 SERVICES, SLICES = watched_resources("lab")
@@ -35,11 +36,14 @@ class FakeCluster:
         default_factory=lambda: {"services": [], "slices": []}
     )
 
-    async def list_all(self, resource: Resource) -> Listing:
+    async def pages(self, resource: Resource) -> AsyncIterator[Page]:
         self.lists += 1
         if self.refusals:
             raise self.refusals[0]
-        return Listing(tuple(self.objects[_kind(resource)].values()), str(self.version))
+        version = str(self.version)
+        for raw in tuple(self.objects[_kind(resource)].values()):
+            yield Page((raw,), version)
+        yield Page((), version)
 
     async def watch(self, resource: Resource, version: str) -> AsyncIterator[Event | None]:
         self.watched_from.append(version)
@@ -93,13 +97,13 @@ async def until(holds: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def following(cluster: FakeCluster) -> AsyncIterator[tuple[Follower, Metrics]]:
-    """A follower of the services, with its watch established."""
-    metrics = Metrics()
-    follower = Follower(cluster, SERVICES, metrics, Mirror(keep_model_service), lambda: None)
+async def following(cluster: FakeCluster) -> AsyncIterator[tuple[Mirror, Metrics]]:
+    """What a follower of the services keeps."""
+    metrics, mirror = Metrics(), Mirror(keep_model_service, lambda: None)
+    follower = Follower(cluster, SERVICES, metrics.watches, mirror)
     task = asyncio.create_task(follower.run())
     try:
-        yield follower, metrics
+        yield mirror, metrics
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -119,14 +123,14 @@ def _short_pauses(monkeypatch):
 async def test_it_lists_once_and_watches_from_there():
     cluster = FakeCluster()
     cluster.put("services", a_model_service("clip"))
-    async with following(cluster) as (follower, metrics):
+    async with following(cluster) as (mirror, metrics):
         await until(lambda: cluster.queues["services"])
         cluster.put("services", a_model_service("fast"))
-        await until(lambda: "fast" in follower.mirror.objects)
+        await until(lambda: "fast" in mirror.objects)
         cluster.delete("services", "clip")
-        await until(lambda: "clip" not in follower.mirror.objects)
+        await until(lambda: "clip" not in mirror.objects)
 
-        assert set(follower.mirror.objects) == {"fast"}
+        assert set(mirror.objects) == {"fast"}
         assert (cluster.lists, cluster.watched_from) == (1, ["2"])
         assert figure(metrics, "lumen_router_watch_up") == 1
 
@@ -135,7 +139,7 @@ async def test_it_lists_once_and_watches_from_there():
 async def test_a_watch_that_ends_goes_on_where_it_was_and_is_no_news(end):
     cluster = FakeCluster()
     with capture_logs() as logs:
-        async with following(cluster) as (follower, _):
+        async with following(cluster) as (mirror, _):
             await until(lambda: cluster.queues["services"])
             cluster.put("services", a_model_service("clip"))
             bookmark = {"metadata": {"resourceVersion": "77"}}
@@ -143,7 +147,7 @@ async def test_a_watch_that_ends_goes_on_where_it_was_and_is_no_news(end):
             cluster.send("services", end)
             await until(lambda: len(cluster.watched_from) == 2 and cluster.queues["services"])
 
-            assert set(follower.mirror.objects) == {"clip"}
+            assert set(mirror.objects) == {"clip"}
     assert (cluster.lists, cluster.watched_from) == (1, ["1", "77"])
     assert logs == []
 
@@ -152,13 +156,13 @@ async def test_expired_history_is_listed_anew_and_what_was_deleted_meanwhile_goe
     cluster = FakeCluster()
     for name in ("clip", "fast"):
         cluster.put("services", a_model_service(name))
-    async with following(cluster) as (follower, metrics):
+    async with following(cluster) as (mirror, metrics):
         await until(lambda: cluster.queues["services"])
         cluster.delete("services", "fast", tell=False)
         cluster.send("services", HistoryGone("too old resource version"))
         await until(lambda: cluster.lists == 2 and cluster.queues["services"])
 
-        assert set(follower.mirror.objects) == {"clip"}
+        assert set(mirror.objects) == {"clip"}
         assert figure(metrics, "lumen_router_watch_ends_total", end="expired") == 1
 
 
@@ -178,19 +182,19 @@ async def test_while_the_server_is_away_what_was_known_stays_and_it_is_said_once
     cluster = FakeCluster()
     cluster.put("services", a_model_service("clip"))
     with capture_logs() as logs:
-        async with following(cluster) as (follower, metrics):
+        async with following(cluster) as (mirror, metrics):
             await until(lambda: cluster.queues["services"])
             cluster.refusals.append(ClusterAway("connection refused"))
             cluster.send("services", ClusterAway("reset"))
             await until(lambda: len(cluster.watched_from) > 6)
             cluster.refusals[0] = ClusterAway("no answer in time")
 
-            assert set(follower.mirror.objects) == {"clip"}
+            assert set(mirror.objects) == {"clip"}
             assert figure(metrics, "lumen_router_watch_up") == 0
             cluster.put("services", a_model_service("fast"), tell=False)
             cluster.refusals.clear()
             cluster.watch_refusals.append(HistoryGone("restarted"))
-            await until(lambda: "fast" in follower.mirror.objects)
+            await until(lambda: "fast" in mirror.objects)
             await until(lambda: figure(metrics, "lumen_router_watch_up") == 1)
 
     said = [(one["log_level"], one["event"]) for one in logs]
@@ -199,7 +203,7 @@ async def test_while_the_server_is_away_what_was_known_stays_and_it_is_said_once
         ("info", "listing anew"),
         ("info", "cluster readable again"),
     ]
-    assert logs[0]["kept"] == "the last known routes"
+    assert logs[0]["kept"] == "what was last known"
 
 
 async def test_a_refusal_is_said_once_with_what_to_do_and_tried_again():
@@ -263,15 +267,16 @@ async def routed(cluster: FakeCluster) -> AsyncIterator[tuple[list, Metrics]]:
 async def test_no_routes_are_given_before_both_kinds_are_known():
     cluster = FakeCluster()
     cluster.put("services", a_model_service("clip"))
-    answer = cluster.list_all
+    answer = cluster.pages
     slices_may_be_listed = asyncio.Event()
 
-    async def list_all(resource: Resource) -> Listing:
+    async def pages(resource: Resource) -> AsyncIterator[Page]:
         if resource == SLICES:
             await slices_may_be_listed.wait()
-        return await answer(resource)
+        async for page in answer(resource):
+            yield page
 
-    cluster.list_all = list_all
+    cluster.pages = pages
     async with routed(cluster) as (seen, _):
         await until(lambda: cluster.queues["services"])
         # Whoever builds routes has been woken by now, and would have had its turn.

@@ -5,6 +5,7 @@ from cluster_objects import a_model_service, a_route, a_slice, an_endpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lumen_cluster.objects import Event, EventType
 from lumen_manifest.closed_sets import Family
 from lumen_router.cluster_objects import (
     keep_model_service,
@@ -15,7 +16,7 @@ from lumen_router.cluster_objects import (
 from lumen_router.cluster_routes import routes_of_cluster
 from lumen_router.errors import ObjectUnreadable
 from lumen_router.from_file import parse_routes
-from lumen_router.mirror import Event, EventType, Listing, Mirror, ParseOnce
+from lumen_router.mirror import Mirror, ParseOnce
 
 
 def routes_of(services=(), slices=()):
@@ -306,23 +307,20 @@ def _history(objects):
         st.tuples(st.just("delete"), objects),
         st.tuples(st.just("relist"), st.none()),
         st.tuples(st.just("missed"), objects),
-        st.tuples(st.just("bookmark"), st.none()),
     )
     return st.lists(step, max_size=25)
 
 
 def _replay(steps, keep, parse):
     """Return what a mirror knows in the end, read after each step, and what a fresh list says."""
-    mirror, reading, truth, count = Mirror(keep), ParseOnce(parse), {}, 0
-    mirror.replace(Listing((), "0"))
+    mirror, reading, truth, count = Mirror(keep, lambda: None), ParseOnce(parse), {}, 0
+    mirror.replace((), "0")
     blind = False
     for what, given_object in steps:
         count += 1
         if what == "relist":
-            mirror.replace(Listing(tuple(truth.values()), str(count)))
+            mirror.replace([keep(each) for each in truth.values()], str(count))
             blind = False
-        elif what == "bookmark":
-            mirror.apply(Event(EventType.BOOKMARK, {"metadata": {"resourceVersion": str(count)}}))
         else:
             event = _change(truth, what, given_object, count)
             # From a cut on, until the next list, the watch reports nothing.
@@ -331,7 +329,7 @@ def _replay(steps, keep, parse):
                 mirror.apply(event)
         reading.read(mirror.objects)
     if blind:
-        mirror.replace(Listing(tuple(truth.values()), str(count)))
+        mirror.replace([keep(each) for each in truth.values()], str(count))
     return reading.read(mirror.objects), truth.values()
 
 

@@ -1,8 +1,7 @@
-"""The API server as the router asks it: list and watch; every answer is bounded.
+"""The API server as it is asked: list and watch; every answer is bounded.
 
-The only module that imports the Kubernetes client, and only loaded where routes come from the
-cluster. The official client finds the server, verifies it and keeps the token fresh; the bodies
-are read here, since its models would cost more than the rest.
+The official client finds the server, verifies it and keeps the token fresh; the bodies are read
+here, since its models would cost more than the rest.
 """
 
 import asyncio
@@ -20,11 +19,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from lumen_router.errors import ClusterAway, ClusterRefused, HistoryGone, SettingsError
-from lumen_router.list_watch import Resource
-from lumen_router.mirror import Event, EventType, Listing
+from lumen_cluster.errors import ClusterAway, ClusterRefused, HistoryGone, NoServer
+from lumen_cluster.objects import Event, EventType, Page, Raw, Resource
 
-USER_AGENT: Final = "lumen-router"
 CONNECT_S: Final = 5.0
 ANSWER_S: Final = 15.0
 LIST_S: Final = 60.0
@@ -45,7 +42,7 @@ _BUSY: Final = {408, 425, 429}
 async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
     """Return the official client's Configuration: of `kubeconfig`, else of the pod, else of home.
 
-    Raises SettingsError when none of them says where the API server is.
+    Raises NoServer when none of them says where the API server is.
     """
     found = Configuration()
     try:
@@ -57,8 +54,8 @@ async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
                 config_file=path, client_configuration=found, persist_config=False
             )
     except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
-        raise SettingsError(
-            f"LUMEN_ROUTES_FROM is cluster, but nothing says how to reach its API server ({error}):"
+        raise NoServer(
+            f"nothing says how to reach the cluster's API server ({error}):"
             " run in a pod with a mounted ServiceAccount token, or set KUBECONFIG"
         ) from error
     return found
@@ -67,10 +64,11 @@ async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
 class ClusterApi:
     """Calls to one API server. Use it as an async context manager: leaving closes connections."""
 
-    def __init__(self, found: Any, silence_s: float = SILENCE_S) -> None:
+    def __init__(self, found: Any, user_agent: str, silence_s: float = SILENCE_S) -> None:
         # A proxy for model hubs is none for the cluster's own API server.
         found.client_session_kwargs = {"trust_env": False}
         self._found = found
+        self._user_agent = user_agent
         self._client = ApiClient(configuration=found)
         self._silence_s = silence_s
 
@@ -80,23 +78,23 @@ class ClusterApi:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    async def list_all(self, resource: Resource) -> Listing:
-        """Return all objects of the kind, page by page.
+    async def pages(self, resource: Resource) -> AsyncGenerator[Page, None]:
+        """Yield all objects of the kind; every page has the version of the whole.
 
         Raises ClusterAway, ClusterRefused, and HistoryGone when they changed too much meanwhile.
         """
-        items: list[Mapping[str, Any]] = []
         query = {"limit": str(PAGE)} | _selected(resource)
         while True:
-            page = await self._get(resource.path, query)
+            page = await self._get(resource, query)
             try:
-                items += [{**item} for item in page["items"] or ()]
+                items = tuple({**item} for item in page["items"] or ())
                 metadata = page["metadata"]
                 go_on, version = metadata.get("continue"), metadata["resourceVersion"]
             except (KeyError, TypeError, AttributeError) as error:
                 raise ClusterAway(f"GET {resource.path} was answered with no list") from error
+            yield Page(items, str(version))
             if not go_on:
-                return Listing(tuple(items), str(version))
+                return
             query["continue"] = str(go_on)
 
     async def watch(self, resource: Resource, version: str) -> AsyncGenerator[Event | None, None]:
@@ -110,15 +108,16 @@ class ClusterApi:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(random.randint(*WATCH_S)),  # noqa: S311 - jitter, not a key
         } | _selected(resource)
-        async with self._answer(resource.path, query, self._silence_s) as answer:
+        async with self._answer(resource, query, self._silence_s) as answer:
             yield None
             async for line in _lines(answer):
                 event = _read_event(line)
                 if event is not None:
                     yield event
 
-    async def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
-        async with self._answer(path, query, ANSWER_S) as answer:
+    async def _get(self, resource: Resource, query: Mapping[str, str]) -> Raw:
+        path = resource.path
+        async with self._answer(resource, query, ANSWER_S) as answer:
             try:
                 async with asyncio.timeout(LIST_S):
                     body = await _bounded_body(answer, PAGE_MAX_BYTES)
@@ -131,9 +130,10 @@ class ClusterApi:
 
     @asynccontextmanager
     async def _answer(
-        self, path: str, query: Mapping[str, str], silence_s: float
+        self, resource: Resource, query: Mapping[str, str], silence_s: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask, and hand over an answer whose status is 200; raise what another one means."""
+        path = resource.path
         url = f"{self._found.host}{path}" + (f"?{urlencode(query)}" if query else "")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
         try:
@@ -147,14 +147,14 @@ class ClusterApi:
         answer: aiohttp.ClientResponse = called.response
         try:
             if answer.status != 200:
-                raise await _refusal(answer, path)
+                raise await _refusal(answer, resource)
             yield answer
         finally:
             # Not released: nobody waits for the rest of a watch.
             answer.close()
 
     async def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
         token = await self._found.get_api_key_with_prefix("BearerToken", alias="authorization")
         return headers | ({"Authorization": token} if token else {})
 
@@ -188,7 +188,7 @@ def _read_event(line: bytes) -> Event | None:
         raise HistoryGone("a report of the watch cannot be read") from error
 
 
-async def _refusal(answer: aiohttp.ClientResponse, path: str) -> Exception:
+async def _refusal(answer: aiohttp.ClientResponse, resource: Resource) -> Exception:
     """Return what an answer other than 200 means, and what to do about it."""
     code = answer.status
     status = await _status(answer)
@@ -196,18 +196,16 @@ async def _refusal(answer: aiohttp.ClientResponse, path: str) -> Exception:
     if code == 410 or _AHEAD in str(status.get("details")):
         return HistoryGone(said)
     if code >= 500 or code in _BUSY:
-        return ClusterAway(f"GET {path}: {code} {said}", _retry_after_s(answer))
-    return ClusterRefused(f"GET {path}: {code} {said}. {_remedy(code)}")
+        return ClusterAway(f"GET {resource.path}: {code} {said}", _retry_after_s(answer))
+    return ClusterRefused(f"GET {resource.path}: {code} {said}. {_remedy(code, resource)}")
 
 
-def _remedy(code: int) -> str:
+def _remedy(code: int, resource: Resource) -> str:
     if code == 401:
         return "The token is not accepted: check the pod's ServiceAccount, or KUBECONFIG"
     if code == 403:
-        return (
-            "Let the router's ServiceAccount get, list and watch lumenmodelservices.lumen.dev"
-            " and endpointslices.discovery.k8s.io in its namespace, as the chart does"
-        )
+        where = f"in namespace {resource.namespace}" if resource.namespace else "everywhere"
+        return f"Let this ServiceAccount get, list and watch {resource} {where}, as the chart does"
     if code == 404:
         return "Install Lumen's CustomResourceDefinitions: kubectl apply -f crds/"
     return "Check that this is the API server of a Kubernetes cluster"

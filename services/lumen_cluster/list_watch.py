@@ -1,23 +1,22 @@
 """Lists one kind of object and watches it from there, for ever, whatever the API server does.
 
-`from_cluster` runs one per kind. A watch is resumed where it ended; when that is too long ago, or
-the server says anything else about it, the objects are listed anew. What was known stays known
+Router and operator run one per kind. A watch is resumed where it ended; when that is too long ago,
+or the server says anything else about it, the objects are listed anew. What was known stays known
 meanwhile; that the server is away is said once, and so is its return.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
-from lumen_router.errors import ClusterAway, ClusterTrouble, HistoryGone
-from lumen_router.metrics import Metrics
-from lumen_router.mirror import Event, Listing, Mirror, WatchEnd
+from lumen_cluster.errors import ClusterAway, ClusterTrouble, HistoryGone
+from lumen_cluster.metrics import WatchEnd, WatchMetrics
+from lumen_cluster.objects import Event, EventType, Page, Raw, Resource, version_of
 
 PAUSE_FIRST_S: Final = 0.1
 PAUSE_LONGEST_S: Final = 10.0
@@ -29,27 +28,11 @@ REFUSED_S: Final = 2.0
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """One kind of object in one namespace. `selector` is a label selector, empty for all."""
-
-    group: str
-    version: str
-    plural: str
-    namespace: str
-    selector: str = ""
-
-    @property
-    def path(self) -> str:
-        """Where the API server serves it."""
-        return f"/apis/{self.group}/{self.version}/namespaces/{self.namespace}/{self.plural}"
-
-
 class ClusterReader(Protocol):
     """The two calls that the API server is asked; both raise ClusterTrouble."""
 
-    async def list_all(self, resource: Resource) -> Listing:
-        """Return all objects of the kind."""
+    def pages(self, resource: Resource) -> AsyncGenerator[Page, None]:
+        """Yield all objects of the kind; every page has the version of the whole."""
 
     def watch(self, resource: Resource, version: str) -> AsyncGenerator[Event | None, None]:
         """Yield what happens after `version`; None first, once the server has agreed to tell.
@@ -58,31 +41,41 @@ class ClusterReader(Protocol):
         """
 
 
+class Kept(Protocol):
+    """Where the objects of one kind are kept."""
+
+    def keep(self, raw: Raw) -> Raw:
+        """Reduce an object of a list to what is kept of it; pages are large."""
+
+    def replace(self, objects: Sequence[Raw], version: str) -> None:
+        """Take over a whole list, of what `keep` returned, as it was at a version."""
+
+    def apply(self, event: Event) -> None:
+        """Take over one report; bookmarks are none."""
+
+
 class Follower:
-    """Keeps one mirror true. `changed` is called whenever it says something else than before."""
+    """Keeps true what is kept of one kind."""
 
     def __init__(
-        self,
-        reader: ClusterReader,
-        resource: Resource,
-        metrics: Metrics,
-        mirror: Mirror,
-        changed: Callable[[], None],
+        self, reader: ClusterReader, resource: Resource, metrics: WatchMetrics, kept: Kept
     ) -> None:
-        self.mirror = mirror
         self._reader = reader
         self._resource = resource
         self._metrics = metrics
-        self._changed = changed
+        self._kept = kept
+        self._version = ""
+        """Where a watch goes on; empty when the objects have to be listed first."""
+        self._listed = False
         self._reports = 0
         self._established = False
-        self._kind: type[ClusterTrouble] | None = None
+        self._trouble: type[ClusterTrouble] | None = None
         self._since = 0.0
         self._said: set[type[ClusterTrouble]] = set()
 
     async def run(self) -> None:
         """Follow until it is cancelled."""
-        self._metrics.watch_up(self._resource.plural, up=False)
+        self._metrics.up(self._resource.plural, up=False)
         failures = 0
         while True:
             started = time.monotonic()
@@ -91,7 +84,7 @@ class Follower:
                 await self._round()
             except ClusterTrouble as error:
                 trouble = error
-            self._metrics.watch_ended(self._resource.plural, self._take_note(trouble))
+            self._metrics.ended(self._resource.plural, self._take_note(trouble))
             fruitful = self._reports > 0 or time.monotonic() - started >= FRUITFUL_S
             failures = 0 if fruitful else failures + 1
             if trouble is not None or failures:
@@ -102,26 +95,34 @@ class Follower:
         """List if need be, then apply what the watch reports until the server ends it."""
         self._reports = 0
         self._established = False
-        if not self.mirror.version:
-            listing = await self._reader.list_all(self._resource)
-            if self.mirror.replace(listing):
-                self._changed()
-        async with aclosing(self._reader.watch(self._resource, self.mirror.version)) as events:
+        if not self._version:
+            await self._list()
+        async with aclosing(self._reader.watch(self._resource, self._version)) as events:
             async for event in events:
-                self._metrics.watch_heard(self._resource.plural)
+                self._metrics.heard(self._resource.plural)
                 if event is None:
                     self._be_established()
                     continue
                 self._reports += 1
-                if self.mirror.apply(event):
-                    self._changed()
+                if event.type is not EventType.BOOKMARK:
+                    self._kept.apply(event)
+                self._version = version_of(event.object) or self._version
+
+    async def _list(self) -> None:
+        kept, version = list[Raw](), ""
+        async with aclosing(self._reader.pages(self._resource)) as pages:
+            async for page in pages:
+                kept += [self._kept.keep(item) for item in page.items]
+                version = page.version
+        self._kept.replace(kept, version)
+        self._version, self._listed = version, True
 
     def _be_established(self) -> None:
         self._established = True
-        self._metrics.watch_up(self._resource.plural, up=True)
+        self._metrics.up(self._resource.plural, up=True)
         if self._said:
             log.info("cluster readable again", resource=self._resource.plural)
-        self._kind = None
+        self._trouble = None
         self._said.clear()
 
     def _take_note(self, trouble: ClusterTrouble | None) -> WatchEnd:
@@ -132,11 +133,11 @@ class Follower:
         if trouble is None:
             return WatchEnd.ORDERLY
         if isinstance(trouble, HistoryGone):
-            self.mirror.forget_version()
+            self._version = ""
             log.info("listing anew", resource=self._resource.plural, why=str(trouble))
             return WatchEnd.EXPIRED
         if not self._established:
-            self._metrics.watch_up(self._resource.plural, up=False)
+            self._metrics.up(self._resource.plural, up=False)
             self._say(trouble)
         return WatchEnd.AWAY if isinstance(trouble, ClusterAway) else WatchEnd.REFUSED
 
@@ -146,11 +147,11 @@ class Follower:
         A server that starts refuses everybody for a moment: that is no news yet.
         """
         now, kind = time.monotonic(), type(trouble)
-        if kind is not self._kind:
-            self._kind, self._since = kind, now
+        if kind is not self._trouble:
+            self._trouble, self._since = kind, now
         lasts = now - self._since >= REFUSED_S or isinstance(trouble, ClusterAway)
         if lasts and kind not in self._said:
-            kept = "the last known routes" if self.mirror.listed else "none yet"
+            kept = "what was last known" if self._listed else "nothing yet"
             plural = self._resource.plural
             log.warning("cluster not readable", resource=plural, why=str(trouble), kept=kept)
             self._said.add(kind)

@@ -1,0 +1,1 @@
+"""The cluster's API server, as router and operator read it: found, listed, watched."""
