@@ -68,12 +68,15 @@ class Cache:
 
     def put(self, kind: Kind, raw: Raw) -> Change | None:
         """Keep what a watch delivered, or a write was answered with; None when it is no news."""
-        shelf, name = self._shelves[kind], name_of(raw)
-        before = shelf.objects.get(name)
-        if before is not None and not _newer(raw, before):
+        return self.keep(kind, trimmed(kind, raw)) if self._is_news(kind, raw) else None
+
+    def keep(self, kind: Kind, kept: Raw) -> Change | None:
+        """Keep an object that is trimmed already; None when it is no news."""
+        if not self._is_news(kind, kept):
             return None
+        shelf, name = self._shelves[kind], name_of(kept)
+        before = shelf.objects.get(name)
         self._remove(kind, name)
-        kept = trimmed(kind, raw)
         shelf.objects[name] = kept
         if service := service_of(kept):
             shelf.by_service.setdefault((name[0], service), {})[name[1]] = kept
@@ -94,6 +97,10 @@ class Cache:
     def sizes(self) -> Iterable[tuple[Kind, int]]:
         """Return how many objects of each kind are kept."""
         return [(kind, len(shelf.objects)) for kind, shelf in self._shelves.items()]
+
+    def _is_news(self, kind: Kind, raw: Raw) -> bool:
+        before = self._shelves[kind].objects.get(name_of(raw))
+        return before is None or _newer(raw, before)
 
     def _remove(self, kind: Kind, name: Name) -> None:
         shelf = self._shelves[kind]
@@ -117,9 +124,14 @@ def uid_of(raw: Raw) -> str:
 
 
 def version_of(raw: Raw) -> Version:
-    """Return an object's version; resourceVersions count up, anything else counts as zero."""
-    text = str((raw.get("metadata") or {}).get("resourceVersion", ""))
-    return Version(uid_of(raw), int(text) if text.isascii() and text.isdecimal() else 0)
+    """Return an object's version."""
+    return Version(uid_of(raw), number_of((raw.get("metadata") or {}).get("resourceVersion")))
+
+
+def number_of(version: object) -> int:
+    """Return a resourceVersion as a number: they count up; anything else counts as zero."""
+    text = str(version)
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _newer(raw: Raw, before: Raw) -> bool:

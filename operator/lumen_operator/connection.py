@@ -1,25 +1,22 @@
 """One connection to the API server: credentials, deadlines, and errors that say what they mean.
 
-`cluster` and `election` speak through it; the watches are kopf's, with the same credentials. The
-official client finds the server, refreshes tokens and keeps connections; bodies are plain JSON
-here, because its models cost more CPU than the rest of a call.
+`cluster` and `election` write through it; kopf and `lumen_cluster` watch with the same credentials.
+The official client refreshes tokens and keeps connections; bodies are plain JSON here, because its
+models cost more CPU than the rest of a call.
 """
 
 import asyncio
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
 import kopf
 import orjson
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import ApiClient
 
-from lumen_operator.errors import Answer, ServerAway, SettingsError, classify
+from lumen_operator.errors import Answer, ServerAway, classify
 
 CALL_S = 15.0
 USER_AGENT = "lumen-operator"
@@ -46,30 +43,6 @@ class Request:
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
-
-
-async def find_server(env: Mapping[str, str] = os.environ) -> Any:
-    """Return the official client's Configuration: of the pod, else of KUBECONFIG.
-
-    Raises:
-        SettingsError: neither says where the API server is.
-
-    """
-    found = Configuration()
-    try:
-        if "KUBERNETES_SERVICE_HOST" in env and "KUBECONFIG" not in env:
-            config.load_incluster_config(client_configuration=found)
-        else:
-            path = env.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-            await config.load_kube_config(
-                config_file=path, client_configuration=found, persist_config=False
-            )
-    except (config.ConfigException, OSError) as error:
-        raise SettingsError(
-            f"there is no way to the API server ({error}):"
-            " run in a pod with a ServiceAccount, or set KUBECONFIG"
-        ) from error
-    return found
 
 
 class Connection:

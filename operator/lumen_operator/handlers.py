@@ -1,26 +1,26 @@
-"""What kopf tells goes into the cache, and the keys it may concern into the queue: nothing else.
+"""What the API server tells goes into the cache, and the keys it may concern into the queue.
 
-Only `on.event` is used: it writes nothing to anybody's objects, no annotation and no finalizer.
+Nothing else happens here. Our own kinds come from kopf, by `on.event` only: it writes nothing to
+anybody's objects, no annotation and no finalizer. The others come from `lumen_cluster`'s followers:
+twenty changes for every service are too many for a framework that looks for causes in each.
 """
 
 import asyncio
-import contextlib
-import importlib
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import kopf
-import orjson
 
+from lumen_cluster.list_watch import ClusterReader, Follower
+from lumen_cluster.metrics import WatchMetrics
+from lumen_cluster.objects import Event, EventType, Raw, Resource
 from lumen_operator.affected import affected
-from lumen_operator.cache import Cache, Change, Name, name_of, uid_of
+from lumen_operator.cache import Cache, Change, Name, name_of, number_of, trimmed, uid_of
 from lumen_operator.cluster import label_selector
 from lumen_operator.connection import Connection
-from lumen_operator.kinds import WATCHED_KINDS, Key, Kind
-
-Raw = Mapping[str, Any]
+from lumen_operator.kinds import FOLLOWED_KINDS, OWN_KINDS, Key, Kind
 
 SERVER_TIMEOUT_S = 300
 CONNECT_TIMEOUT_S = 10.0
@@ -50,19 +50,28 @@ class Feed:
         self.arrived = asyncio.Event()
 
     def on_relist(self, tell: Callable[[Kind], None]) -> None:
-        """Tell of a kind that was listed anew: deletions may have been missed."""
+        """Tell of a kind that kopf listed anew: deletions may have been missed."""
         self._relisted = tell
 
-    def heard(self, kind: Kind, event: Mapping[str, Any]) -> None:
-        """Take in one event; its type is None for what a listing found."""
+    def heard(self, kind: Kind, type_: str | None, raw: Raw) -> None:
+        """Take in one event; its type is None for what kopf's listing found."""
         self._counting.heard(kind)
-        raw = event["object"]
-        if event["type"] == "DELETED":
+        if type_ == EventType.DELETED:
             self.gone(kind, name_of(raw), uid_of(raw))
             return
-        if event["type"] is None and self._cache.get(kind, *name_of(raw)) is not None:
+        if type_ is None and self._cache.get(kind, *name_of(raw)) is not None:
             self._relisted(kind)
         self._changed(kind, self._cache.put(kind, raw))
+
+    def listed(self, kind: Kind, objects: Sequence[Raw], version: str) -> None:
+        """Take in a whole listing, trimmed: what is kept and not in it is gone."""
+        for each in objects:
+            self._changed(kind, self._cache.keep(kind, each))
+        names, newest = {name_of(each) for each in objects}, number_of(version)
+        for name, kept in self._cache.versions(kind).items():
+            # What we wrote ourselves since may be newer than the listing.
+            if name not in names and kept.number <= newest:
+                self.gone(kind, name, kept.uid)
 
     def gone(self, kind: Kind, name: Name, uid: str) -> None:
         """Take in that an object is gone, by a watch or by the audit."""
@@ -73,6 +82,37 @@ class Feed:
         if change is not None:
             for key in affected(self._cache, kind, change.before, change.after):
                 self._add(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What a follower of one kind tells goes to the feed."""
+
+    kind: Kind
+    feed: Feed
+
+    def keep(self, raw: Raw) -> Raw:
+        """Trim an object of a list, which does not say of what kind it is."""
+        named = {"apiVersion": self.kind.api_version, "kind": self.kind.kind, **raw}
+        return trimmed(self.kind, named)
+
+    def replace(self, objects: Sequence[Raw], version: str) -> None:
+        """Pass a whole list on."""
+        self.feed.listed(self.kind, objects, version)
+
+    def apply(self, event: Event) -> None:
+        """Pass one report on."""
+        self.feed.heard(self.kind, event.type, event.object)
+
+
+def followers(
+    reader: ClusterReader, feed: Feed, metrics: WatchMetrics, namespace: str
+) -> Iterator[Follower]:
+    """Return who follows the kinds that are not ours, in one namespace or, if empty, in all."""
+    for kind in FOLLOWED_KINDS:
+        where = namespace if kind.namespaced else ""
+        resource = Resource(kind.group, kind.version, kind.plural, where, label_selector(kind))
+        yield Follower(reader, resource, metrics, Followed(kind, feed))
 
 
 class _Endless:
@@ -101,7 +141,6 @@ class _NothingStored(kopf.DiffBaseStorage):
 def watching_settings() -> kopf.OperatorSettings:
     """Return kopf's settings: it watches, and does nothing else, without a line for each event."""
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    _read_quickly()
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True
     settings.posting.enabled = False
@@ -119,42 +158,23 @@ def watching_settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = CHUNK
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 0.1
-    for kind in WATCHED_KINDS:
-        if selector := label_selector(kind):
-            settings.watching.label_selectors[_resource(kind)] = selector
     return settings
 
 
-def _read_quickly() -> None:
-    """Have kopf read what the watches tell with orjson.
-
-    kopf has no setting for it, and the standard reader is a sixth of the operator's work; it also
-    makes every key of every object anew. A kopf that is built otherwise reads as it likes.
-    """
-    with contextlib.suppress(ImportError):
-        reading = importlib.import_module("kopf._cogs.clients.api")
-        if getattr(reading, "json", None) is json:
-            reading.json = orjson  # type: ignore[attr-defined]  # no part of kopf's interface
-
-
 def registry_of(feed: Feed, connection: Connection) -> kopf.OperatorRegistry:
-    """Return kopf's registry: one handler for each watched kind, and how to log in."""
+    """Return kopf's registry: one handler for each of our own kinds, and how to log in."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
         return await connection.credentials()
 
-    for kind in WATCHED_KINDS:
+    for kind in OWN_KINDS:
         _watch(registry, kind, feed)
     return registry
 
 
 def _watch(registry: kopf.OperatorRegistry, kind: Kind, feed: Feed) -> None:
-    @kopf.on.event(*_resource(kind), registry=registry, id=f"{kind.plural}.{kind.group}")
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=kind.plural)
     async def heard(event: Any, **_: Any) -> None:
-        feed.heard(kind, event)
-
-
-def _resource(kind: Kind) -> tuple[str, str, str]:
-    return kind.group, kind.version, kind.plural
+        feed.heard(kind, event["type"], event["object"])

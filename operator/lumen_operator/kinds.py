@@ -62,10 +62,13 @@ CHILD_KINDS = (
 OBSERVED_KINDS = (*CHILD_KINDS, REPLICA_SETS, PODS)
 """What is watched by the label lumen.dev/service; children that others make are among them."""
 
-UNLABELLED_KINDS = (SERVICES, POOLS, NODES, CLAIMS)
-"""What is watched whole."""
+OWN_KINDS = (SERVICES, POOLS)
+"""Our custom resources, which kopf watches."""
 
-WATCHED_KINDS = (*UNLABELLED_KINDS, *OBSERVED_KINDS)
+FOLLOWED_KINDS = (NODES, CLAIMS, *OBSERVED_KINDS)
+"""What is watched beside them; nodes and claims whole."""
+
+WATCHED_KINDS = (*OWN_KINDS, *FOLLOWED_KINDS)
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:

@@ -7,12 +7,13 @@ on, or when it is cancelled. The next process begins from what it observes.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import kopf
 import structlog
 
+from lumen_cluster.list_watch import ClusterReader, Follower
 from lumen_operator import raw_objects
 from lumen_operator.audit import Audit
 from lumen_operator.cache import Cache
@@ -20,8 +21,8 @@ from lumen_operator.cluster import Cluster
 from lumen_operator.connection import Connection
 from lumen_operator.election import Election, Fenced
 from lumen_operator.errors import ApiError, LeaseLost
-from lumen_operator.handlers import Feed, registry_of, watching_settings
-from lumen_operator.kinds import POOLS, SERVICES, WATCHED_KINDS, Key
+from lumen_operator.handlers import Feed, followers, registry_of, watching_settings
+from lumen_operator.kinds import OWN_KINDS, POOLS, SERVICES, Key
 from lumen_operator.liveness import Liveness, queue_too_old
 from lumen_operator.metrics import Condition, Metrics
 from lumen_operator.pods import PodReports, Reach
@@ -43,6 +44,7 @@ class Outside:
 
     settings: Settings
     connection: Connection
+    reader: ClusterReader
     election: Election
     liveness: Liveness
     metrics: Metrics
@@ -79,6 +81,8 @@ class Leading:
         self._metrics.leads(True)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold())
+            for follower in self._followers():
+                group.create_task(follower.run())
             await self._wait_for_kinds()
             group.create_task(self._watch())
             await self._audit.filled(self._feed.arrived)
@@ -103,9 +107,13 @@ class Leading:
             log.error("the Lease is lost", why=str(error))  # noqa: TRY400 - no fault of ours
             os._exit(LEASE_LOST)
 
+    def _followers(self) -> Iterable[Follower]:
+        outside, metrics = self._outside, self._metrics.watches
+        return followers(outside.reader, self._feed, metrics, self._settings.watch_namespace)
+
     async def _wait_for_kinds(self) -> None:
-        """Wait until every kind can be listed: kopf looks for kinds once, and keeps quiet."""
-        for kind in WATCHED_KINDS:
+        """Wait until our kinds can be listed: kopf looks for kinds once, and keeps quiet."""
+        for kind in OWN_KINDS:
             while True:
                 try:
                     await self._cluster.try_list(kind)
@@ -115,7 +123,7 @@ class Leading:
                     await asyncio.sleep(LIST_AGAIN_S)
 
     async def _watch(self) -> None:
-        """Watch until cancelled; whatever ends it otherwise ends the process."""
+        """Have kopf watch our kinds until cancelled; any other end ends the process."""
         before = asyncio.all_tasks()
         namespace = self._settings.watch_namespace
         tasks = await kopf.spawn_tasks(

@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from lumen_cluster.metrics import WatchMetrics
 from lumen_operator.errors import ErrorReason, reason_of
 from lumen_operator.kinds import WATCHED_KINDS, Kind
 
@@ -87,6 +88,7 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.watches = WatchMetrics("lumen_operator", registry)
         self._leader = Gauge("lumen_operator_leader", "1 while this one leads.", registry=registry)
         for reason in ErrorReason:
             self._errors.labels(reason.value)

@@ -7,8 +7,11 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from lumen_operator.connection import Connection, find_server
+from lumen_cluster.cluster_api import ClusterApi, find_server
+from lumen_cluster.errors import NoServer
+from lumen_operator.connection import USER_AGENT, Connection
 from lumen_operator.election import Election, LeaseName
+from lumen_operator.errors import SettingsError
 from lumen_operator.leading import Leading, Outside
 from lumen_operator.liveness import Liveness, serve
 from lumen_operator.metrics import Metrics
@@ -41,12 +44,24 @@ class Running:
         """
         settings, metrics = self._settings, Metrics()
         async with AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(Connection(await find_server()))
+            try:
+                found = await find_server(os.environ.get("KUBECONFIG", ""), os.environ)
+            except NoServer as error:
+                raise SettingsError(str(error)) from error
+            connection = await stack.enter_async_context(Connection(found))
+            reader = await stack.enter_async_context(ClusterApi(found, USER_AGENT))
             lease = LeaseName(settings.namespace, settings.lease_name, settings.identity)
             election = Election(connection, lease)
             liveness = Liveness(lambda: election.asked)
             outside = Outside(
-                settings, connection, election, liveness, metrics, self._on_signals, self._reach
+                settings=settings,
+                connection=connection,
+                reader=reader,
+                election=election,
+                liveness=liveness,
+                metrics=metrics,
+                regain_signals=self._on_signals,
+                reach=self._reach,
             )
             leading = Leading(outside)
             stack.enter_context(serve(settings.bind, settings.health_port, liveness))

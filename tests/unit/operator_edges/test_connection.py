@@ -5,7 +5,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from lumen_operator import errors
-from lumen_operator.connection import APPLY_PATCH, Connection, Request, find_server
+from lumen_operator.connection import APPLY_PATCH, Connection, Request
 
 
 @pytest.fixture
@@ -83,8 +83,3 @@ async def test_the_watches_get_the_same_server_and_token(api_server):
         found = await connection.credentials()
 
     assert (found.server, found.scheme, found.token) == (url, "Bearer", "secret")
-
-
-async def test_no_way_to_an_api_server_is_said_in_one_sentence(tmp_path):
-    with pytest.raises(errors.SettingsError, match="set KUBECONFIG"):
-        await find_server({"KUBECONFIG": str(tmp_path / "missing")})

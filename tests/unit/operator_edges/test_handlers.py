@@ -1,10 +1,9 @@
-import orjson
 import pytest
-from kopf._cogs.clients import api as kopf_api
 
+from lumen_cluster.objects import Event, EventType
 from lumen_operator.cache import Cache
-from lumen_operator.handlers import Feed, watching_settings
-from lumen_operator.kinds import DEPLOYMENTS, NODES, PODS, SERVICES, Key
+from lumen_operator.handlers import Feed, Followed, watching_settings
+from lumen_operator.kinds import DEPLOYMENTS, Key
 from lumen_operator.metrics import Metrics
 
 CLIP = Key("service", "team", "clip")
@@ -25,7 +24,7 @@ class World:
         self.feed.on_relist(self.relisted.append)
 
     def hears(self, type_, raw, kind=DEPLOYMENTS):
-        self.feed.heard(kind, {"type": type_, "object": raw})
+        self.feed.heard(kind, type_, raw)
 
 
 @pytest.fixture
@@ -64,23 +63,36 @@ async def test_a_listing_of_what_was_known_is_a_relist_and_the_first_one_is_none
     assert world.relisted == [DEPLOYMENTS]
 
 
-async def test_kopf_only_watches_and_only_what_is_labelled_where_there_is_much():
+async def test_kopf_only_watches():
     settings = watching_settings()
-    selectors = settings.watching.label_selectors
 
     assert settings.scanning.disabled
     assert settings.peering.standalone
     assert not settings.posting.enabled
-    assert selectors[PODS.group, PODS.version, PODS.plural] == "lumen.dev/service"
-    for kind in (NODES, SERVICES):
-        assert (kind.group, kind.version, kind.plural) not in selectors
     assert settings.watching.inactivity_timeout == 70
     first = iter(settings.networking.error_backoffs)
     assert [next(first) for _ in range(100)][-1] == 10
 
 
-async def test_kopf_reads_what_the_watches_tell_with_the_quick_reader():
-    watching_settings()
+async def test_a_list_says_what_is_there_and_what_is_not_in_it_is_gone(world):
+    followed = Followed(DEPLOYMENTS, world.feed)
+    world.hears("ADDED", a_child("clip-old", version="3"))
+    world.hears("ADDED", a_child("clip-written-since", version="9"))
+    world.keys.clear()
 
-    assert kopf_api.json.loads is orjson.loads
-    assert {"json", "loads"} <= set(kopf_api.stream.__code__.co_names), "kopf reads otherwise now"
+    followed.replace([followed.keep(a_child(version="5"))], "7")
+
+    names = {raw["metadata"]["name"] for raw in world.cache.all(DEPLOYMENTS)}
+    assert names == {"clip-stable", "clip-written-since"}
+    assert world.cache.get(DEPLOYMENTS, "team", "clip-stable")["kind"] == "Deployment"
+    assert world.keys == [CLIP, CLIP]
+    assert world.relisted == []
+
+
+async def test_a_report_of_a_follower_is_heard(world):
+    followed = Followed(DEPLOYMENTS, world.feed)
+    followed.apply(Event(EventType.ADDED, a_child()))
+    followed.apply(Event(EventType.DELETED, a_child(version="2")))
+
+    assert world.cache.all(DEPLOYMENTS) == ()
+    assert world.keys == [CLIP, CLIP]

@@ -22,7 +22,16 @@ async def test_the_page_names_every_metric_and_no_other():
     lease = election.LeaseName("lumen", "lumen-operator", "me")
     found = election.Election(Nobody(), lease)
     Leading(
-        Outside(settings, Nobody(), found, liveness.Liveness(bool), metrics, lambda: None, Nobody)
+        Outside(
+            settings=settings,
+            connection=Nobody(),
+            reader=Nobody(),
+            election=found,
+            liveness=liveness.Liveness(bool),
+            metrics=metrics,
+            regain_signals=lambda: None,
+            reach=Nobody,
+        )
     )
     metrics.wrote(DEPLOYMENTS, "apply", 0.1)
     _, page = metrics.page()
