@@ -37,6 +37,18 @@ class FreePorts:
                 return port
 
 
+def is_free(host: str, port: int) -> bool:
+    """Tell whether a server could listen there now."""
+    with socket.socket(_family(host)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+            probe.listen(1)
+        except OSError:
+            return False
+        return True
+
+
 def check_port(host: str, port: int) -> int:
     """Return `port`, or a free one for 0. Raises PortBusy with what to do."""
     with socket.socket(_family(host)) as probe:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lumen_local.events import ROUTER, ServiceLine
-from lumen_local.free_ports import FreePorts
+from lumen_local.free_ports import FreePorts, is_free
 from lumen_local.pod_env import Places, contract_env, inherited_env
 from lumen_local.processes import PodProcesses, Probe, Probes, ProcessSpec, pod_processes
 from lumen_local.replica import ServicePlan
 from lumen_local.state_dir import RunFolders
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.names import HEALTH_SERVICE, LIVENESS_SERVICE
+from lumen_manifest.names import HEALTH_SERVICE, LIVENESS_SERVICE, METRICS_PORT
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render import RenderContext, render
 
@@ -50,10 +50,14 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The address that callers use."""
+    """The address that callers use.
+
+    `status_port` is where a cluster's operator asks a server outside the cluster (spec.external).
+    """
 
     bind: str
     port: int
+    status_port: int = METRICS_PORT
 
     @property
     def host(self) -> str:
@@ -65,6 +69,10 @@ class Door:
     def address(self) -> str:
         """Return host:port."""
         return f"{self.host}:{self.port}"
+
+    def shows_status(self) -> bool:
+        """Tell whether a status page can be where an operator looks for it."""
+        return self.status_port != self.port and is_free(self.bind, self.status_port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +86,18 @@ class Planned:
 
 
 def service_plan(planned: Planned, ground: Ground, door: Door | None = None) -> ServicePlan:
-    """Plan one service; with a door it is the only one, and listens there itself."""
+    """Plan one service; with a door it is the only one, and listens there itself.
+
+    Its status page is then where an operator looks for it, unless another program is there.
+    """
     service = planned.service
     children = render(service, planned.pool, context=planned.context)
     host = LOOPBACK if door is None else door.host
 
     def pod(replica: int) -> PodProcesses:
         ports = ground.ports.take(None if door is None else door.port)
+        if door is not None and door.shows_status():
+            ports = replace(ports, metrics=door.status_port)
         bind = LOOPBACK if door is None else door.bind
         places = ground.places(f"{service.name}-{replica}", planned.source, bind)
         return pod_processes(children.deployments[0], (children.config_map,), ports, places)

@@ -1,0 +1,73 @@
+"""Where a server that is run on one machine listens."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from lumen_local.free_ports import FreePorts
+from lumen_local.plans import Door, Ground, Planned, service_plan
+from lumen_local.state_dir import RunFolders
+from lumen_manifest.closed_sets import Accelerator
+from lumen_manifest.default_pools import default_pool
+from lumen_manifest.names import METRICS_PORT
+from lumen_manifest.parse import parse_object
+
+CLIP = parse_object(
+    {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenModelService",
+        "metadata": {"name": "clip"},
+        "spec": {
+            "family": "clip",
+            "model": {"name": "tiny", "runtime": "onnx"},
+            "pool": "cpu",
+        },
+    }
+)
+
+
+def server_behind(door: Door | None, ports: FreePorts):
+    here = Path("/nowhere")
+    ground = Ground(RunFolders("run-1", here, here, here), ports, None, {})
+    planned = Planned(CLIP, default_pool(Accelerator.CPU), here)
+    return service_plan(planned, ground, door).pod(0).server
+
+
+@pytest.fixture
+def ports() -> FreePorts:
+    return FreePorts("127.0.0.1")
+
+
+def test_a_server_that_is_the_door_shows_its_status_where_an_operator_asks_for_it(ports):
+    door = ports.take()
+    server = server_behind(Door("127.0.0.1", door.grpc, door.metrics), ports)
+
+    assert server.ports.grpc == door.grpc
+    assert server.env["LUMEN_METRICS_PORT"] == str(door.metrics)
+    assert Door("0.0.0.0", 50051).status_port == METRICS_PORT
+
+
+def test_where_another_program_is_its_status_goes_elsewhere(ports):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = holder.getsockname()[1]
+
+        server = server_behind(Door("127.0.0.1", ports.take().grpc, taken), ports)
+
+        assert server.ports.metrics not in {taken, server.ports.grpc}
+
+
+def test_a_door_on_the_port_of_status_pages_keeps_it_for_callers(ports):
+    port = ports.take().grpc
+    server = server_behind(Door("127.0.0.1", port, port), ports)
+
+    assert server.ports.grpc == port
+    assert server.ports.metrics != port
+
+
+def test_behind_a_router_every_port_is_just_any(ports):
+    server = server_behind(None, ports)
+
+    assert METRICS_PORT not in {server.ports.grpc, server.ports.health, server.ports.metrics}
