@@ -12,7 +12,6 @@ OF_THE_CLUSTER = {
     "lumen.dev/lumennodepools": READ | {"create"},
     "lumen.dev/lumennodepools/status": {"patch"},
     "/nodes": READ,
-    "events.k8s.io/events": {"create"},
 }
 OF_ITS_NAMESPACES = {
     "lumen.dev/lumenmodelservices": READ,
@@ -28,6 +27,7 @@ OF_ITS_NAMESPACES = {
     "/pods": READ,
     "/persistentvolumeclaims": READ,
     "apps/replicasets": READ,
+    "events.k8s.io/events": {"create"},
 }
 OF_THE_ELECTION = {
     "coordination.k8s.io/leases": {"create"},
@@ -61,7 +61,7 @@ def test_an_operator_of_all_namespaces_has_one_cluster_role(helm3):
     ]
 
 
-def test_an_operator_of_one_namespace_has_pools_nodes_and_events_in_the_whole_cluster(helm3):
+def test_an_operator_of_one_namespace_has_pools_and_nodes_in_the_whole_cluster(helm3):
     documents = rendered(helm3, "--set=operator.watchNamespace=models")
 
     assert rights(the(documents, "ClusterRole", "lumen-operator.lumen")) == OF_THE_CLUSTER
