@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -30,6 +31,11 @@ class Call:
     def writes(self) -> bool:
         """Whether it changes something; what elections write does not count."""
         return self.method != "GET" and "/leases" not in self.path
+
+    @property
+    def watches(self) -> bool:
+        """Whether it asks to be told of changes; clients spell that differently."""
+        return parse_qs(urlsplit(self.path).query).get("watch", [""])[0] in {"1", "true"}
 
     @property
     def object(self) -> str:
@@ -78,7 +84,7 @@ class ApiProxy:
 
     def watches_begun(self) -> int:
         """Return how many watches there have been."""
-        return sum("watch=true" in call.path for call in self._calls)
+        return sum(call.watches for call in self._calls)
 
     def cut_watches(self) -> None:
         """Break the connections of all open watches."""
@@ -134,7 +140,7 @@ class ApiProxy:
                 {"message": "refused by the test"}, status=status, headers=headers
             )
         self._calls.append(call)
-        if self.trouble.forget and "watch=true" in call.path and "resourceVersion=" in call.path:
+        if self.trouble.forget and call.watches and "resourceVersion=" in call.path:
             self.forgotten += 1
             gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
             return web.json_response(gone)
@@ -146,7 +152,7 @@ class ApiProxy:
                 data=body or None,
                 headers=headers,
             ) as answer:
-                if "watch=true" in request.raw_path:
+                if call.watches:
                     return await self._watch(request, answer)
                 content = await answer.read()
                 if answer.status in {401, 403}:
