@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chart.rendering import CHART, ProgramFailed, template
+from chart.rendering import CHART, ProgramFailed, run, template
 from chart.rendering import VALUES as VALUE_FILES
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -57,7 +57,10 @@ def test_both_helms_refuse_a_typo_and_name_it(helm):
     "wrong",
     [
         "images.pullPolicy=Sometimes",
+        "images.prefix=",
         "images.prefix=registry.example.org/",
+        "images.prefix=https://registry.example.org/lumen",
+        "images.prefix=registry.example.org/Lumen",
         "images.tag=a b",
         "operator.logLevel=loud",
         "operator.watchNamespace=Lumen",
@@ -65,20 +68,39 @@ def test_both_helms_refuse_a_typo_and_name_it(helm):
         "operator.workers=0",
         "operator.defaultPools[0].name=cpu",
         "operator.env[0].name=1st",
+        "operator.sourceEnv.HTTPS-PROXY=http://proxy.example.org:3128",
         "operator.resources.limit.memory=1Gi",
         "router.service.type=ExternalName",
         "router.service.port=0",
         "router.heldMiB=0",
+        "router.ingress.host=https://lumen.example.org",
+        "router.grpcRoute.hostnames[0]=",
+        "router.mdns.address=attic.local",
         "router.mdns.type=lumen",
         "router.mdns.type=_longer-than-15-bytes._tcp.local.",
         "networkPolicy.apiServerPorts[0]=70000",
         "monitoring.podMonitor.interval=often",
         "crds.keep=maybe",
+        "fullnameOverride=2lumen",
     ],
 )
 def test_a_value_that_cannot_be_right_is_refused(helm3, wrong):
     with pytest.raises(ProgramFailed, match="specifications of the schema"):
         template(helm3, "--set", wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "images.prefix=lumen",
+        "images.prefix=registry:5000/home/lumen_2",
+        "images.prefix=10.0.0.1:5000/a.b/c-d",
+        "router.ingress.host=*.example.org",
+        "router.mdns.address=fd00::7",
+    ],
+)
+def test_a_value_that_may_be_right_is_not_refused(helm3, right):
+    assert template(helm3, "--set", right)
 
 
 @pytest.mark.parametrize("path", SECTIONS, ids=".".join)
@@ -127,6 +149,22 @@ def at(values: Any, path: tuple[str, ...]) -> Any:
         (["router.ingress.enabled=true"], "router.ingress.host is empty"),
         (["router.grpcRoute.enabled=true"], "router.grpcRoute.parentRefs is empty"),
         (["router.service.nodePort=30051"], "needs router.service.type NodePort or LoadBalancer"),
+        (
+            ["router.service.externalTrafficPolicy=Local"],
+            "externalTrafficPolicy needs router.service.type NodePort or LoadBalancer",
+        ),
+        (
+            ["router.service.type=NodePort", "router.service.loadBalancerClass=a/b"],
+            "loadBalancerClass needs router.service.type LoadBalancer",
+        ),
+        (
+            [r"commonLabels.app\.kubernetes\.io/part-of=photos"],
+            "commonLabels: app.kubernetes.io/part-of is the chart's own",
+        ),
+        (
+            [r"router.podLabels.app\.kubernetes\.io/component=door"],
+            "router.podLabels: app.kubernetes.io/component is the chart's own",
+        ),
         (["router.mdns.enabled=true"], "set router.service.type to LoadBalancer or NodePort"),
         (["operator.serviceAccount.create=false"], "operator.serviceAccount.name is empty"),
         (["router.serviceAccount.create=false"], "router.serviceAccount.name is empty"),
@@ -139,3 +177,11 @@ def at(values: Any, path: tuple[str, ...]) -> Any:
 def test_values_that_contradict_each_other_are_refused_with_a_remedy(helm, options, said):
     with pytest.raises(ProgramFailed, match=said):
         template(helm, "--set", ",".join(options))
+
+
+@pytest.mark.parametrize("release", ["2024", "my.lumen"])
+def test_a_release_whose_name_no_service_may_have_is_refused_with_a_remedy(helm, release):
+    with pytest.raises(ProgramFailed, match="choose another by fullnameOverride"):
+        run(helm, "template", release, CHART)
+
+    assert run(helm, "template", release, CHART, "--set=fullnameOverride=lumen")

@@ -21,15 +21,20 @@ app.kubernetes.io/instance: {{ (first .).Release.Name }}
 app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 
-{{/* The labels of every object. Takes (list $ COMPONENT). */}}
-{{- define "lumen.labels" -}}
+{{/* The labels that are the chart's to give. Takes (list $ COMPONENT). */}}
+{{- define "lumen.ownLabels" -}}
 {{- $root := first . -}}
 {{ include "lumen.selector" . }}
 app.kubernetes.io/part-of: lumen
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
-{{- with $root.Values.commonLabels }}
+{{- end -}}
+
+{{/* The labels of every object. Takes (list $ COMPONENT). */}}
+{{- define "lumen.labels" -}}
+{{ include "lumen.ownLabels" . }}
+{{- with (first .).Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
