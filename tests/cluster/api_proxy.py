@@ -18,6 +18,7 @@ from aiohttp import web
 
 _DROPPED = {"transfer-encoding", "content-length", "connection", "host"}
 _START_WITHIN_S = 15.0
+_BOOKMARK = b'{"type":"BOOKMARK"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class ApiProxy:
         self._calls: list[Call] = []
         self._watches: set[asyncio.BaseTransport] = set()
         self._frozen: set[asyncio.BaseTransport] = set()
+        self._deaf: set[asyncio.BaseTransport] = set()
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stop = asyncio.Event()
@@ -98,6 +100,10 @@ class ApiProxy:
     def freeze_watches(self) -> None:
         """Let all open watches stay open and say nothing more; later ones speak."""
         self._loop.call_soon_threadsafe(lambda: self._frozen.update(self._watches))
+
+    def deafen_watches(self) -> None:
+        """Let all open watches tell how far they are, and nothing that happens; later ones do."""
+        self._loop.call_soon_threadsafe(lambda: self._deaf.update(self._watches))
 
     def run(self) -> None:
         """Serve until `stop`; the body of the proxy's thread."""
@@ -176,16 +182,26 @@ class ApiProxy:
         if transport is None:
             return response
         self._watches.add(transport)
+        rest = b""
         try:
             async for chunk in answer.content.iter_any():
-                if transport not in self._frozen:
-                    await response.write(chunk)
+                *lines, rest = (rest + chunk).split(b"\n")
+                told = self._told(transport, lines)
+                if told:
+                    await response.write(b"\n".join((*told, b"")))
         except (ConnectionError, aiohttp.ClientError):
             transport.abort()
         finally:
-            self._watches.discard(transport)
-            self._frozen.discard(transport)
+            for those in (self._watches, self._frozen, self._deaf):
+                those.discard(transport)
         return response
+
+    def _told(self, transport: asyncio.BaseTransport, lines: list[bytes]) -> list[bytes]:
+        """Return what a watch is told of what the API server says."""
+        if transport in self._frozen:
+            return []
+        deaf = transport in self._deaf
+        return [line for line in lines if not deaf or line.startswith(_BOOKMARK)]
 
 
 @contextmanager

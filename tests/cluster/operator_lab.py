@@ -7,7 +7,7 @@ the chart's ServiceAccount with the chart's rights, and reaches the API server t
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,8 +125,13 @@ class Lab:
     environment: dict[str, str] = field(default_factory=dict)
     operators: list[Operator] = field(default_factory=list)
 
-    def operator(self, identity: str = "operator", **environment: str) -> Operator:
-        """Make an operator that is not started yet."""
+    def operator(
+        self,
+        identity: str = "operator",
+        script: Sequence[Path] = (BESIDE_PODS,),
+        **environment: str,
+    ) -> Operator:
+        """Make an operator that is not started yet; `script` starts it, with its arguments."""
         health, metrics = self.stack.enter_context(reserved_ports(2))
         settings = {
             "KUBECONFIG": str(self._kubeconfig()),
@@ -143,16 +148,21 @@ class Lab:
         }
         words = [f"{name}={value}" for name, value in settings.items()]
         log = self.folder / f"{identity}.log"
-        command = [sys.executable, str(BESIDE_PODS), str(self.folder / "pods.sock")]
+        command = [sys.executable, *map(str, script), str(self.folder / "pods.sock")]
         process = Program(["/usr/bin/env", *words, *command], log)
         self.stack.callback(process.stop)
         found = Operator(process, health, metrics, log)
         self.operators.append(found)
         return found
 
-    def running(self, identity: str = "operator", **environment: str) -> Operator:
+    def running(
+        self,
+        identity: str = "operator",
+        script: Sequence[Path] = (BESIDE_PODS,),
+        **environment: str,
+    ) -> Operator:
         """Make an operator and wait until it leads."""
-        found = self.operator(identity, **environment)
+        found = self.operator(identity, script, **environment)
         found.start()
         found.wait_until_leading()
         return found

@@ -1,10 +1,13 @@
 """The API server restarts, hangs, refuses and forgets; watches are cut or freeze in silence."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from controlplane.programs import wait_until
 from operator_lab import operator_lab
+
+WITH_LITTLE_PATIENCE = (Path(__file__).with_name("operator_with_little_patience.py"),)
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +89,42 @@ def test_what_was_deleted_while_nobody_watched_is_found(lab):
 
 
 @pytest.mark.timeout(240)
-def test_watches_that_freeze_in_silence_are_begun_anew(lab):
-    lab.running()
+def test_watches_that_freeze_in_silence_are_begun_anew_before_liveness_fails(lab):
+    operator = lab.running(LUMEN_AUDIT_S="1")
     lab.serve("before")
     lab.wait_ready("before")
     lab.proxy.freeze_watches()
     lab.serve("unheard")
-    wait_until(lambda: lab.is_ready("unheard"), 120.0, "the frozen watches are begun anew")
+
+    def heard_at_last():
+        assert operator.health() == (200, "ok\n")
+        return lab.is_ready("unheard")
+
+    wait_until(heard_at_last, 120.0, "the frozen watches are begun anew")
+    assert operator.total("audit_mismatches") == 0
+
+
+def test_watches_that_tell_nothing_for_good_fail_liveness_and_the_next_process_is_told(lab):
+    operator = lab.running(script=WITH_LITTLE_PATIENCE, LUMEN_AUDIT_S="1")
+    lab.serve("before")
+    lab.wait_ready("before")
+    lab.wait_until(lambda: operator.health() == (200, "ok\n"), "it is well")
+    lab.proxy.deafen_watches()
+    lab.serve("unheard")
+    lab.wait_until(lambda: operator.health()[0] == 503, "liveness fails")
+
+    _, said = operator.health()
+    assert "the watches of lumenmodelservices differ from the cluster" in said
+    mismatches = operator.figures()
+    assert mismatches['lumen_operator_audit_mismatches_total{kind="LumenModelService"}'] == 1
+    assert "status" not in lab.service("unheard")
+
+    # What the kubelet does when liveness fails.
+    operator.stop()
+    operator.start()
+    operator.wait_until_leading()
+    lab.wait_ready("unheard")
+    assert operator.health() == (200, "ok\n")
 
 
 def test_an_api_server_that_restarts_is_taken_up_again(lab, plane):
