@@ -30,7 +30,7 @@ demo:  ## start two small models and the router, classify the example pictures, 
 	@$(BIN)/lumen up -f examples/demo.yaml -- $(BIN)/lumen classify examples/pictures --expect examples/pictures/expected.json
 	@printf '%s\n' '' 'These two models know drawings only; they are here to show the system.' '' 'Next' \
 	  '  .venv/bin/lumen up -f examples/demo.yaml                                  keep it running' \
-	  '  .venv/bin/lumen up -f examples/clip-service.yaml                          the real models (docs/run-locally.md)' \
+	  '  docs/run-locally.md                                                       a model that knows photographs' \
 	  '  grpcurl -plaintext 127.0.0.1:50051 list                                   it speaks home_native.v1' \
 	  '  make test                                                                 prove the rest'
 
