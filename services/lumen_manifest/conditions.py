@@ -169,8 +169,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         ),
         Reason.FILE_MISSING: Explanation(
             "The repository lacks a file that the model info or the manifest names.",
-            "Choose a runtime and precision whose files exist, or export them with "
-            "`lumen resources export`.",
+            "Choose a runtime and precision whose files exist, or put the missing file there.",
         ),
         Reason.FILES_INVALID: Explanation(
             "A file has the right digest but not the right contents.",
@@ -183,12 +182,12 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         ),
         Reason.RUNTIME_UNAVAILABLE: Explanation(
             "The model has no files for this runtime, or the runtime's library is not installed.",
-            "Choose another runtime, export the files with `lumen resources export`, "
-            "or install {package}.",
+            "Choose another runtime, put this one's files there, or install {package}.",
         ),
         Reason.LABEL_SET_INVALID: Explanation(
             "A label set is missing, or its labels and vectors do not fit together.",
-            "Correct spec.labelSets, or compute the vectors anew with `lumen resources labels`.",
+            "Correct spec.labelSets, or compute the vectors anew with "
+            "`lumen resources labels --prepare`.",
         ),
         Reason.TOKENIZER_INVALID: Explanation(
             "The tokenizer cannot be loaded, or does not fit the text model.",

@@ -1,0 +1,80 @@
+"""What pages and messages tell people to type exists: commands, options, make targets, links."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from lumen_cli.main import cli
+from lumen_manifest.conditions import Reason
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md"])
+TEXTS = {
+    **{str(page.relative_to(ROOT)): page.read_text() for page in PAGES},
+    **{path.name: path.read_text() for path in (ROOT / "examples").glob("*.yaml")},
+    "Makefile": (ROOT / "Makefile").read_text(),
+    "remedies": "\n".join(reason.remedy() for reason in Reason),
+}
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", TEXTS["Makefile"], re.MULTILINE))
+
+
+def commands_in(text: str) -> set[str]:
+    """Every `lumen ...` in backticks, behind a prompt, or alone on a line of a comment."""
+    lines = re.findall(
+        r"^(?:\$|#  )(?: *one machine)? *(?:\.venv/bin/)?lumen (\S.*)$", text, re.MULTILINE
+    )
+    return {*re.findall(r"`(?:\.venv/bin/)?lumen ([^`\n]+)`", text), *lines}
+
+
+COMMANDS = sorted({(where, line) for where, text in TEXTS.items() for line in commands_in(text)})
+
+
+def problem_with(line: str) -> str:
+    """Say what of a command line does not exist; "" when all does."""
+    command, words = cli, re.split(r" -- |  ", line)[0].split()
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
+        found = command.get_command(click.Context(command), words[0])
+        if found is None:
+            return f"no command {words[0]}"
+        command = found
+        words = words[1:]
+    known = {option for parameter in command.params for option in parameter.opts}
+    unknown = {word for word in words if re.match(r"--?[a-z]", word)} - known - {"--help"}
+    return f"no option {', '.join(sorted(unknown))}" if unknown else ""
+
+
+def test_commands_are_found():
+    assert {where for where, _ in COMMANDS} >= {"docs/run-locally.md", "README.md", "remedies"}
+    assert problem_with("resources verify --write FOLDER") == ""
+    assert problem_with("resources export") == "no command export"
+    assert problem_with("up --porrt 1") == "no option --porrt"
+
+
+@pytest.mark.parametrize(("where", "line"), COMMANDS)
+def test_every_command_of_ours_exists_with_its_options(where, line):
+    assert problem_with(line) == ""
+
+
+@pytest.mark.parametrize("where", TEXTS)
+def test_every_make_target_exists(where):
+    named = set(re.findall(r"(?:`|^\$ (?:\w+=\S+ )?)make ([a-z0-9-]+)", TEXTS[where], re.MULTILINE))
+
+    assert named - TARGETS == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for path, heading in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+        if path.startswith(("https:", "http:")):
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not heading or heading in headings(target), f"{path}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as they are made of them on the web."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in found}
