@@ -127,6 +127,21 @@ def test_an_unknown_image_is_refused_with_the_known_ones():
     assert "no such image: operater; there are operator, " in ended.stderr
 
 
+def test_images_have_the_projects_version_which_a_python_without_tomllib_finds_too():
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    asked = (
+        "import runpy, sys; sys.modules['tomllib'] = None;"
+        " print(runpy.run_path(sys.argv[1])['_version']())"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", asked, str(_IMAGES / "build.py")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ended.stdout.strip() == project["version"], ended.stderr
+
+
 def test_without_an_engine_it_says_what_to_install(tmp_path):
     ended = subprocess.run(
         [sys.executable, str(_IMAGES / "build.py"), "operator"],
