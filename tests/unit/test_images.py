@@ -101,6 +101,24 @@ def test_an_image_installs_by_hash_from_the_lock_file_of_its_name(name):
         assert "--require-hashes" in line or "--no-index" in line
 
 
+def test_images_on_one_base_differ_only_in_what_they_are():
+    """Each file is read by itself; what they share stays the same in all of them."""
+    on_python = [name for name in _NAMES if "PYTHON_IMAGE" in _containerfile(name)]
+
+    assert len(on_python) == 6
+    assert len({_shared(name) for name in on_python}) == 1
+
+
+def _shared(name):
+    text = re.sub(r"\A(#.*\n)+", "", _containerfile(name)).replace(
+        f"locks/{name}.txt", "locks/X.txt"
+    )
+    text = re.sub(r'(image\.(?:title|description))="[^"]*"', r"\1", text)
+    text = re.sub(r'^CMD \["python3", "-m", "lumen_\w+"\]$', "CMD", text, flags=re.MULTILINE)
+    # CUDA's and cuDNN's libraries are found by variables.
+    return re.sub(r" \\\n    (?:NVIDIA_\w+|LD_LIBRARY_PATH)=\S+", "", text)
+
+
 @pytest.mark.parametrize(
     ("prefix", "reference"),
     [
