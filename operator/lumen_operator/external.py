@@ -55,7 +55,7 @@ def external_address(observed: Observed, service: LumenModelService) -> PodAddre
 def _attestation(observed: Observed) -> Attestation | None:
     uid = external_uid(observed.key)
     report = observed.reports.get(uid)
-    if report is None or observed.now - report.at > FRESH:
+    if report is None or observed.now - observed.counted_from(report.at) > FRESH:
         return None
     return attestation_from(observed, uid)
 

@@ -89,7 +89,8 @@ class Observed:
     stored, `status` the last one that was written. `children` are the plain objects, by plural and
     name, that rendering is compared with. `pools` has the pools that the spec and the stable
     revision name. `nodes` and `holders` are those of these pools; they are gathered only while a
-    pod is missing or waits. `pods` are all of the service, the oldest first.
+    pod is missing or waits. `pods` are all of the service, the oldest first. `clock_set_at` is what
+    the clock that tells `now` said when it was set, None while nobody saw that.
     """
 
     key: Key
@@ -111,6 +112,15 @@ class Observed:
     pins: Mapping[str, PinView] = field(default_factory=dict)
     autoscaler: AutoscalerView | None = None
     older_default: str = ""
+    clock_set_at: datetime | None = None
+
+    def counted_from(self, moment: datetime) -> datetime:
+        """Return from when the time that has passed since a moment counts.
+
+        How long before the clock was set a moment was, nobody knows: it counts from then on. A
+        moment that is still to come, since the clock was set back, only makes patient.
+        """
+        return moment if self.clock_set_at is None else max(moment, self.clock_set_at)
 
     def nodes_of(self, pool: LumenNodePool) -> tuple[NodeView, ...]:
         """Return the nodes of one of the pools."""

@@ -205,7 +205,8 @@ def stalled_since(case: Case, pod: PodView, container: ContainerView) -> datetim
     if report is None or report.container != container.name:
         return None
     moments = (container.started_at, case.progressed_at)
-    return max((each for each in moments if each is not None), default=None)
+    known = (each for each in moments if each is not None)
+    return max(map(case.observed.counted_from, known), default=None)
 
 
 def _not_yet(case: Case, pod: PodView) -> Finding:

@@ -60,7 +60,7 @@ def last_progress(
 
     That is its first pod (or when none could be made), then each step of fetching and preparing and
     each pod that serves. Starts that are repeated again and again, and pods that are evicted and
-    made anew, are no progress.
+    made anew, are no progress. Of what was before the clock was set no time counts.
     """
     waiting = [pod for pod in (*pods.evicted, *pods.fresh) if not pod.serves]
     begun = min((pod.created_at for pod in waiting if pod.created_at), default=None)
@@ -73,7 +73,8 @@ def last_progress(
         steady = [pod for pod in waiting if not _repeats(pod)]
         steps = [_last_step(pod) for pod in steady]
         steps += [progressed_at(progress)] if steady else []
-    return latest(iter((begun, *served, *steps)))
+    moments = (each for each in (begun, *served, *steps) if each is not None)
+    return max(map(observed.counted_from, moments), default=None)
 
 
 def _working(observed: Observed) -> Iterator[tuple[PodView, str]]:

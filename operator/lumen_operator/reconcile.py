@@ -1,12 +1,13 @@
 """One key, reconciled: gather what is known, decide, apply it, report it. Level-triggered.
 
-It never asks what the event was, remembers nothing, and may run twice at once. What the API server
-answers to a write goes into the cache at once, so that the next decision already knows of it.
+It never asks what the event was, remembers nothing but when the clock was set, and may run twice at
+once. What the API server answers to a write goes into the cache at once, so that the next decision
+already knows of it.
 """
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import structlog
 
 from lumen_operator.cache import Cache, name_of, version_of
+from lumen_operator.clock import Clock
 from lumen_operator.cluster import KIND_OF_PLURAL, Cluster
 from lumen_operator.decide import (
     Decision,
@@ -47,6 +49,12 @@ class Reconciler:
     cluster: Cluster
     reports: PodReports
     metrics: Metrics
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        """Show when the clock was set."""
+        name = "lumen_operator_clock_set_timestamp_seconds"
+        self.metrics.watch(name, "When the clock was last seen to be set.", self.clock.set_at_s)
 
     async def service_or_pool(self, key: Key) -> float | None:
         """Bring one service or pool nearer to what it asks for; return when to look again.
@@ -58,11 +66,12 @@ class Reconciler:
         return await (self._service(key) if key.kind == "service" else self._pool(key))
 
     async def _service(self, key: Key) -> float | None:
-        now = datetime.now(UTC)
+        now = self.clock.now()
         observed = gather_service(self.cache, self.reports.newest, key, now)
         if observed is None:
             self.reports.ask(key, ())
             return None
+        observed = replace(observed, clock_set_at=self.clock.set_at)
         decision = decide_service(observed, self.settings.context, now)
         living = [pod.uid for pod in observed.pods]
         self.reports.ask(key, decision.poll, living)

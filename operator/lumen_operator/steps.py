@@ -25,7 +25,7 @@ def with_steps(observed: Observed, found: Rollout) -> Rollout:
     if room is None or not _old_ones_take_part(found):
         return found
     waiting = _waiting(observed, found)
-    soon = max((_since(pod, observed.now) + PATIENCE for pod in waiting), default=None)
+    soon = max((_since(pod, observed) + PATIENCE for pod in waiting), default=None)
     surges = observed.deployment is None or observed.deployment.surges
     if surges and not waiting:
         return found
@@ -82,5 +82,5 @@ def _with_device(found: Rollout, pods: Iterable[PodView]) -> Iterable[PodView]:
     return (pod for pod in pods if device is not None and device.resource in pod.requests)
 
 
-def _since(pod: PodView, now: datetime) -> datetime:
-    return pod.changed_at or pod.created_at or now
+def _since(pod: PodView, observed: Observed) -> datetime:
+    return observed.counted_from(pod.changed_at or pod.created_at or observed.now)

@@ -9,6 +9,7 @@ import copy
 import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -63,6 +64,7 @@ class World:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.reports: dict[str, PodReport] = {}
         self.now = START
+        self.clock_set_at: datetime | None = None
         self.context = OperatorContext()
 
     # The snapshot that decisions are made from.
@@ -160,7 +162,7 @@ class World:
     def observe(self, key: Key) -> Observed:
         observed = gather_service(self, self.reports, key, self.now)
         assert observed is not None
-        return observed
+        return replace(observed, clock_set_at=self.clock_set_at)
 
     def decide(self, key: Key) -> Decision:
         return decide_service(self.observe(key), self.context, self.now)
@@ -194,6 +196,11 @@ class World:
 
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+    def set_clock(self, ahead_s: float) -> None:
+        """Set the operator's clock; nobody else's time is another."""
+        self.later(ahead_s)
+        self.clock_set_at = self.now
 
     # Reading it.
 
