@@ -1,0 +1,67 @@
+"""Services in the middle of a rollout, and what its tests look at."""
+
+from operator_world import OTHER_SPACE, SPACE, World, ended_badly, ended_well, verified
+
+from lumen_operator.kinds import CONFIG_MAPS, PODS, Key
+from lumen_operator.views import PodReport
+
+BAD = {"resources": {"limits": {"memory": "1Mi"}}}
+NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+
+
+def pins_of(world: World) -> dict[str, dict]:
+    return {
+        each["metadata"]["name"]: each["data"]
+        for each in world.all(CONFIG_MAPS)
+        if "-pins-" in each["metadata"]["name"]
+    }
+
+
+def steps(world: World, key: Key) -> tuple[int, int]:
+    found = world.deployment(key)["spec"]["strategy"]["rollingUpdate"]
+    return found["maxSurge"], found["maxUnavailable"]
+
+
+def revision_of(world: World, key: Key) -> str:
+    labels = world.deployment(key)["spec"]["template"]["metadata"]["labels"]
+    return labels["lumen.dev/revision"]
+
+
+def failing(world: World, key: Key, **spec) -> None:
+    """Change the spec, and let the first new pod fail."""
+    world.service(key.name, **spec)
+    world.settle(key)
+    world.pod(key, "new")
+    world.set_pod("new", containerStatuses=[ended_badly("server", "boom")])
+
+
+def gpu_service(world: World, devices: int = 1, **spec) -> Key:
+    world.node("g1", devices=devices)
+    key = world.service(pool="cuda", **spec)
+    world.serve(key)
+    for pod in world.all(PODS):
+        pod["spec"]["nodeName"] = "g1"
+    return key
+
+
+def of_other_space(world: World) -> Key:
+    """A service whose new model's first pod has verified files of another space."""
+    key = world.service()
+    world.serve(key)
+    world.service(model={"name": "MobileCLIP2-S4"})
+    world.settle(key)
+    world.pod(key, "new")
+    words = verified(revision="commit-7", embeddingSpace=OTHER_SPACE, digest="e" * 64)
+    world.set_pod("new", initContainerStatuses=[ended_well("resources", words)])
+    return key
+
+
+def report(world: World, uid: str, space: str = SPACE) -> None:
+    page = {
+        "phase": "serving",
+        "runtime": {"name": "rknn", "device": "rk3588"},
+        "embeddingSpace": space,
+        "files": {"revision": "commit-1", "digest": "d" * 64, "bytes": 9},
+        "tasks": ["clip_image_embed"],
+    }
+    world.reports[uid] = PodReport(uid, "server", page, world.now)

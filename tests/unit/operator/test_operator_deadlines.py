@@ -1,0 +1,273 @@
+"""When a rollout is given up, where it goes back to, and what is progress."""
+
+from operator_rollouts import BAD, failing, revision_of
+from operator_world import ended_badly, failure, running, stamp
+
+from lumen_manifest.conditions import ConditionType as C
+from lumen_operator.kinds import PODS
+
+
+def test_a_revision_that_fails_goes_back_to_the_stable_one_and_is_remembered(world):
+    key = world.service()
+    world.serve(key)
+    stable = revision_of(world, key)
+    failing(world, key, **BAD)
+    world.later(901)
+    world.settle(key)
+
+    assert revision_of(world, key) == stable
+    assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
+    assert world.status(key)["rejectedRevision"] not in {"", stable}
+    message = world.condition(key, C.PROGRESSING)["message"]
+    assert "got no further for 900 s" in message
+    assert "Its last line: boom" in message
+
+    # The failed pod is gone, time passes, the operator starts anew: it stays so.
+    world.remove(PODS, "new")
+    world.later(5000)
+    world.settle(key)
+    assert revision_of(world, key) == stable
+    assert world.condition(key, C.PROGRESSING)["message"] == message
+    assert world.said(key, C.READY) == ("True", "Ready")
+
+
+def test_replicas_follow_the_spec_while_the_rejected_revision_stands(world):
+    key = world.service()
+    world.serve(key)
+    failing(world, key, **BAD)
+    world.later(901)
+    world.settle(key)
+    world.service(replicas=4)
+    world.settle(key)
+
+    assert world.deployment(key)["spec"]["replicas"] == 4
+    assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
+
+
+def test_the_next_spec_is_tried_and_the_rejection_forgotten(world):
+    key = world.service()
+    world.serve(key)
+    failing(world, key, **BAD)
+    world.later(901)
+    world.settle(key)
+    world.remove(PODS, "new")
+    world.service(resources={"limits": {"memory": "4Gi"}})
+    world.settle(key)
+
+    assert world.status(key)["rejectedRevision"] == ""
+    assert world.said(key, C.PROGRESSING) == ("True", "RollingOut")
+
+
+def test_the_rejected_spec_is_tried_again_when_nothing_may_roll_it_back(world):
+    key = world.service()
+    world.serve(key)
+    failing(world, key, **BAD)
+    world.later(901)
+    world.settle(key)
+    rejected = world.status(key)["rejectedRevision"]
+    world.service(rollout={"autoRollback": False})
+    world.settle(key)
+
+    assert revision_of(world, key) == rejected
+    assert world.status(key)["rejectedRevision"] == ""
+
+
+def test_without_leave_to_roll_back_it_is_said_and_left(world):
+    key = world.service(rollout={"autoRollback": False})
+    world.serve(key)
+    stable = revision_of(world, key)
+    failing(world, key, **BAD)
+    world.later(901)
+    world.settle(key)
+
+    assert revision_of(world, key) != stable
+    assert world.said(key, C.PROGRESSING) == ("False", "RolloutStalled")
+    assert world.said(key, C.READY) == ("True", "Ready")
+
+
+def test_a_first_revision_has_nowhere_to_go_back_to(world):
+    key = world.service()
+    world.settle(key)
+    failing(world, key)
+    world.later(901)
+    world.settle(key)
+
+    assert world.said(key, C.PROGRESSING) == ("False", "RolloutStalled")
+    assert world.status(key)["rejectedRevision"] == ""
+
+
+def test_a_failure_that_no_retry_can_help_need_not_wait_for_the_deadline(world):
+    key = world.service()
+    world.serve(key)
+    stable = revision_of(world, key)
+    world.service(model={"name": "Misspelt"})
+    world.settle(key)
+    world.pod(key, "new")
+    words = failure("RepositoryNotFound", "No repository Lumilio-Photos/Misspelt.")
+    world.set_pod("new", initContainerStatuses=[ended_badly("resources", words, restarts=1)])
+    world.settle(key)
+    assert revision_of(world, key) != stable
+
+    world.set_pod("new", initContainerStatuses=[ended_badly("resources", words, restarts=2)])
+    world.settle(key)
+    assert revision_of(world, key) == stable
+    assert "No repository" in world.condition(key, C.PROGRESSING)["message"]
+
+
+def test_the_deadline_runs_from_the_last_progress(world):
+    key = world.service()
+    world.serve(key)
+    world.service(model={"name": "MobileCLIP2-S4"})
+    world.settle(key)
+    world.pod(key, "new")
+    world.set_pod("new", initContainerStatuses=[running("resources", world.now)])
+    for done in range(1, 5):
+        world.later(600)
+        world.report("new", "resources", phase="Fetching", bytesDone=done)
+        world.settle(key)
+        assert world.said(key, C.PROGRESSING) == ("True", "RollingOut")
+
+    world.later(901)
+    world.settle(key)
+    assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
+
+
+def test_pods_that_are_forbidden_run_into_the_deadline_too(world):
+    key = world.service()
+    world.serve(key)
+    world.service(**BAD)
+    world.settle(key)
+    forbidden = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    since = {**forbidden, "lastTransitionTime": stamp(world.now)}
+    world.replica_set(key, status={"conditions": [since]})
+    world.settle(key)
+    assert "exceeded quota" in world.condition(key, C.PROGRESSING)["message"]
+
+    world.later(901)
+    world.settle(key)
+    assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
+    assert "exceeded quota" in world.condition(key, C.PROGRESSING)["message"]
+
+
+def test_crashing_again_and_again_is_no_progress(world):
+    key = world.service()
+    world.serve(key)
+    failing(world, key, **BAD)
+    for minute in range(16):
+        world.set_pod(
+            "new",
+            containerStatuses=[
+                {
+                    **ended_badly("server", "boom", restarts=minute),
+                    **running("server", world.now),
+                }
+            ],
+        )
+        world.settle(key)
+        world.later(60)
+
+    assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
+
+
+def test_being_evicted_and_made_anew_is_no_progress(world):
+    key = world.service()
+    world.serve(key)
+    world.service(cache={"sizeLimit": "1Mi"})
+    world.settle(key)
+    for number in range(4):
+        world.pod(key, f"new-{number}")
+        world.set_pod(
+            f"new-{number}",
+            phase="Failed",
+            reason="Evicted",
+            message='Usage of EmptyDir volume "cache" exceeds the limit "1Mi".',
+        )
+        world.later(300)
+        world.settle(key)
+
+    assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
+    assert "evicted" in world.condition(key, C.PROGRESSING)["message"]
+
+
+def test_each_pod_that_serves_is_progress(world):
+    key = world.service(replicas=3)
+    world.serve(key)
+    world.service(server={"maxBatchSize": 8})
+    world.settle(key)
+    for number in range(3):
+        world.pod(key, f"new-{number}")
+        world.later(800)
+        world.ready(key, f"new-{number}")
+        world.settle(key)
+
+        assert world.said(key, C.PROGRESSING) == ("True", "RollingOut")
+
+
+def test_the_next_look_is_when_the_deadline_passes(world):
+    key = world.service()
+    world.serve(key)
+    failing(world, key, **BAD)
+    world.settle(key)
+    world.later(300)
+
+    assert world.decide(key).again_in_s == 600
+    world.later(700)
+    world.settle(key)
+    assert world.decide(key).again_in_s is None
+
+
+def test_a_service_at_rest_asks_for_no_further_look(world):
+    key = world.service()
+    world.serve(key)
+
+    assert world.decide(key).again_in_s is None
+
+
+def test_a_revision_applied_again_is_not_blamed_for_its_old_age(world):
+    key = world.service()
+    world.serve(key)
+    world.service(server={"maxBatchSize": 8})
+    world.settle(key)
+    world.replica_set(key)
+    world.service(server={"maxBatchSize": 16})
+    world.settle(key)
+    world.later(5000)
+    world.service(server={"maxBatchSize": 8})
+    world.settle(key)
+    world.pod(key, "new")
+    world.set_pod("new", initContainerStatuses=[running("resources", world.now)])
+    world.settle(key)
+
+    assert world.said(key, C.PROGRESSING) == ("True", "RollingOut")
+
+
+def test_a_pod_lost_later_is_no_rollout(world):
+    key = world.service(replicas=2)
+    world.serve(key)
+    world.remove(PODS, "clip-1")
+    world.pod(key, "replacement")
+    world.count(key)
+    world.later(5000)
+    world.settle(key)
+
+    assert world.said(key, C.PROGRESSING) == ("False", "RolloutComplete")
+
+
+def test_scaling_to_zero_and_back_keeps_what_is_known(world):
+    key = world.service()
+    world.serve(key)
+    before = world.status(key)
+    world.service(replicas=0)
+    world.remove(PODS, "clip-0")
+    world.count(key)
+    world.settle(key)
+
+    status = world.status(key)
+    assert (status["reason"], status["ready"]) == ("ScaledToZero", "0/0")
+    assert world.said(key, C.PROGRESSING) == ("False", "RolloutComplete")
+    kept = ("stableRevision", "embeddingSpace", "files", "routes")
+    assert {k: status[k] for k in kept} == {k: before[k] for k in kept}
+
+    world.service(replicas=2)
+    world.settle(key)
+    assert world.deployment(key)["spec"]["replicas"] == 2
