@@ -10,6 +10,8 @@ import yaml
 from chart.rendering import CHART, ProgramFailed, run, template
 from chart.rendering import VALUES as VALUE_FILES
 
+from lumen_manifest.closed_sets import Accelerator
+
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 # Their keys are Kubernetes' or the user's; the schema says which, values.yaml gives an example.
@@ -87,6 +89,16 @@ def test_both_helms_refuse_a_typo_and_name_it(helm):
 def test_a_value_that_cannot_be_right_is_refused(helm3, wrong):
     with pytest.raises(ProgramFailed, match="specifications of the schema"):
         template(helm3, "--set", wrong)
+
+
+def test_a_pool_of_an_unknown_accelerator_is_refused(helm3):
+    pool = schema_at(("operator",))["properties"]["defaultPools"]["items"]["properties"]
+    first = "operator.defaultPools[0]"
+
+    with pytest.raises(ProgramFailed, match="one of 'cpu', 'cuda', 'rocm', 'rk3588'"):
+        template(helm3, "--set", f"{first}.name=gpu,{first}.spec.accelerator=nvidia")
+
+    assert set(pool["spec"]["properties"]["accelerator"]["enum"]) == set(Accelerator)
 
 
 @pytest.mark.parametrize(
