@@ -70,6 +70,15 @@ def test_a_lock_file_pins_what_its_image_needs_within_the_projects_ranges(name):
             assert requirement.specifier.contains(version, prereleases=True), requirement
 
 
+def test_no_package_is_left_out_of_the_wheel_that_images_install():
+    described = tomllib.loads((_ROOT / "pyproject.toml").read_text())
+    packages = described["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+    ours = {path.parent for path in _ROOT.glob("[so]*/lumen_*/__init__.py")}
+
+    assert {_ROOT / package for package in packages} == ours
+
+
 @pytest.mark.parametrize("name", ["build", *sorted(_LOCK.LOCKED)])
 def test_every_package_of_a_lock_file_has_a_hash(name):
     text = (_IMAGES / "locks" / f"{name}.txt").read_text()
