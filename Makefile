@@ -31,7 +31,8 @@ demo:  ## start two small models and the router, classify the example pictures, 
 	@printf '%s\n' '' 'These two models know drawings only; they are here to show the system.' '' 'Next' \
 	  '  .venv/bin/lumen up -f examples/demo.yaml                                  keep it running' \
 	  '  docs/run-locally.md                                                       a model that knows photographs' \
-	  '  grpcurl -plaintext 127.0.0.1:50051 list                                   it speaks home_native.v1' \
+	  '  docs/install.md                                                           the same manifests on Kubernetes' \
+  '  grpcurl -plaintext 127.0.0.1:50051 list                                   it speaks home_native.v1' \
 	  '  make test                                                                 prove the rest'
 
 .PHONY: test
