@@ -2,6 +2,7 @@
 
     ResourceError
     ├── ConfigError                     the server's settings cannot be read
+    │   └── UnsupportedSourceError      a scheme that nothing here fetches
     ├── ResourceNotFoundError           the source holds no such model
     │   └── FileMissingError            it does, but a file is not there
     ├── ResourceValidationError         a file's content is not what it must be
@@ -12,7 +13,6 @@
     │   └── TokenizerError              tokenizer.json
     ├── RuntimeNotSupportedError        the model has no files for this runtime
     ├── SourceUnavailableError          no connection, a time-out, a 5xx
-    │   └── UnsupportedSourceError      a scheme that nothing here fetches
     ├── UnauthorizedError               401 or 403
     ├── DiskFullError                   no space left
     ├── AccessDeniedError               the file system said no
@@ -60,6 +60,10 @@ class ConfigError(ResourceError):
     """The server's settings cannot be read, or ask for what cannot be."""
 
 
+class UnsupportedSourceError(ConfigError):
+    """Nothing here fetches from such a source; asking again never helps."""
+
+
 class ResourceNotFoundError(ResourceError):
     """The source holds no such model."""
 
@@ -98,10 +102,6 @@ class RuntimeNotSupportedError(ResourceError):
 
 class SourceUnavailableError(ResourceError):
     """The source does not answer."""
-
-
-class UnsupportedSourceError(SourceUnavailableError):
-    """Nothing here fetches from such a source."""
 
 
 class UnauthorizedError(ResourceError):

@@ -125,7 +125,7 @@ def test_naming_nothing_or_both_is_a_usage_error(both):
 def test_a_model_from_a_hub_is_refused_with_what_works(cache):
     result = run("download", "MobileCLIP2-S2", "--cache-dir", cache, code=1)
 
-    assert "SourceUnreachable" in result.stderr
+    assert "InvalidSpec" in result.stderr
     assert "https://" in result.stderr
 
 
