@@ -54,10 +54,11 @@ def is_whole(lab, name):
 @pytest.mark.timeout(400)
 def test_killed_after_any_write_it_converges_without_duplicates_or_orphans(lab):
     operator = lab.running(LUMEN_RESYNC_S="1")
+    before = len(lab.proxy.writes)
     lab.serve("whole")
     lab.wait_until(lambda: lab.is_ready("whole") and is_whole(lab, "whole"), "it is whole")
     lab.wait_quiet(operator)
-    writes = len(lab.proxy.writes)
+    writes = len(lab.proxy.writes) - before
     assert writes > len(CHILDREN)
 
     for step in range(1, writes + 1):
@@ -79,7 +80,13 @@ def test_killed_after_any_write_it_converges_without_duplicates_or_orphans(lab):
         )
 
 
-def test_a_second_operator_takes_over_within_15_seconds_when_the_first_is_killed(lab):
+def looks_at_the_lease(lab, after):
+    """Count how often the Lease was looked at, after so many calls, before it was taken."""
+    calls = [call.method for call in lab.proxy.calls[after:] if "/leases/" in call.path]
+    return calls.index("PUT") if "PUT" in calls else len(calls)
+
+
+def test_a_second_operator_takes_over_within_seven_looks_when_the_first_is_killed(lab):
     first = lab.running("first")
     second = lab.operator("second")
     second.start()
@@ -88,7 +95,10 @@ def test_a_second_operator_takes_over_within_15_seconds_when_the_first_is_killed
     assert not second.leads()
 
     first.kill()
-    wait_until(second.leads, 15.0, "the second one leads")
+    calls = len(lab.proxy.calls)
+    lab.wait_until(second.leads, "the second one leads")
+    # Two seconds apart: within 15 s, unless the machine is so busy that a second is longer.
+    assert looks_at_the_lease(lab, calls) <= 7
     lab.serve("after-takeover")
     lab.wait_ready("after-takeover")
 
@@ -99,8 +109,10 @@ def test_an_operator_that_stops_hands_over_at_once(lab):
     second.start()
     lab.wait_until(lambda: second.health("/readyz")[0] == 200, "the second one stands by")
     first.stop()
+    calls = len(lab.proxy.calls)
+    lab.wait_until(second.leads, "the second one leads")
 
-    wait_until(second.leads, 5.0, "the second one leads")
+    assert looks_at_the_lease(lab, calls) <= 1
 
 
 def test_two_that_lead_at_once_do_no_harm_to_each_other(lab):
