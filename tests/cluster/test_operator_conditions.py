@@ -1,0 +1,260 @@
+"""Every reason of every condition, reached by the operator on a real API server.
+
+All scenes are services of one namespace, applied at once; each test waits for what its own says.
+"""
+
+import json
+import socketserver
+import threading
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+from controlplane.cluster import unique_name
+from controlplane.nodes import BEHAVIOUR, CONTAINER, DELAY, TERMINATION_MESSAGE, Behaviour
+from operator_lab import GROUP, VERIFIED, operator_lab
+
+from lumen_manifest.conditions import OUTCOMES, Reason
+from lumen_manifest.conditions import ConditionType as C
+
+CARD = "nvidia.com/gpu"
+LABEL = "lumen.test/lab"
+ELSEWHERE = {
+    (C.ACCEPTED, Reason.FIELD_CONFLICT),  # test_operator_drift: an event tells it, it soon passes
+    (C.AUTOSCALING, Reason.ACTIVE),  # test_operator_autoscaling: needs an API for metrics
+}
+WORDS_OF_FILES = (
+    Reason.REPOSITORY_NOT_FOUND,
+    Reason.UNAUTHORIZED,
+    Reason.SOURCE_UNREACHABLE,
+    Reason.CHECKSUM_MISMATCH,
+    Reason.FILE_MISSING,
+    Reason.FILES_INVALID,
+    Reason.MODEL_INFO_INVALID,
+    Reason.RUNTIME_UNAVAILABLE,
+    Reason.LABEL_SET_INVALID,
+    Reason.TOKENIZER_INVALID,
+    Reason.PERMISSION_DENIED,
+    Reason.DISK_FULL,
+)
+WORDS_OF_DEVICES = (
+    Reason.DEVICE_MISMATCH,
+    Reason.DRIVER_MISMATCH,
+    Reason.DEVICE_TREE_MASKED,
+    Reason.PARITY_FAILED,
+)
+EVICTION = 'Usage of EmptyDir volume "cache" exceeds the limit "8Gi". '
+
+
+def pods(behaviour, message="", **notes):
+    """Return the field of a spec by which its pods behave so."""
+    annotations = {BEHAVIOUR: behaviour, TERMINATION_MESSAGE: message, **notes}
+    return {"podTemplate": {"annotations": annotations}}
+
+
+def last_words(behaviour, reason):
+    words = {"reason": reason, "message": "It went wrong.", "remedy": "Put it right."}
+    return pods(behaviour, json.dumps(words))
+
+
+def name_of(reason):
+    return reason.lower()
+
+
+SPECS = {
+    "good": {},
+    "older": {"default": True},
+    Reason.DEFAULT_CONFLICT: {"default": True},
+    Reason.INVALID_SPEC: last_words(Behaviour.CRASH_LOOP, Reason.INVALID_SPEC),
+    Reason.UNKNOWN_POOL: {"pool": "no-such-pool"},
+    Reason.RUNTIME_NOT_ON_POOL: {
+        "model": {"name": "MobileCLIP2-S2", "runtime": "rknn", "precision": "fp16"}
+    },
+    **{reason: last_words(Behaviour.INIT_FAILS, reason) for reason in WORDS_OF_FILES},
+    **{reason: last_words(Behaviour.CRASH_LOOP, reason) for reason in WORDS_OF_DEVICES},
+    Reason.FETCHING: pods(Behaviour.SLOW, **{DELAY: "1h"}),
+    Reason.STALLED: {
+        "rollout": {"stallSeconds": 10},
+        **pods(Behaviour.SLOW, **{DELAY: "1h"}),
+    },
+    Reason.PREPARING: {
+        "labelSets": [{"name": "ImageNet_1k"}],
+        **pods(Behaviour.NEVER_READY, **{CONTAINER: "prepare"}),
+    },
+    Reason.CACHE_EVICTED: pods(Behaviour.EVICTED, EVICTION),
+    Reason.VOLUME_NOT_BOUND: {"cache": {"type": "persistentVolumeClaim", "claimName": "none"}},
+    Reason.NO_REPLICA_READY: pods(Behaviour.NEVER_READY),
+    Reason.SCALED_TO_ZERO: {"replicas": 0},
+    Reason.IMAGE_PULL_FAILED: pods(Behaviour.IMAGE_PULL),
+    Reason.SERVER_CRASHED: pods(Behaviour.CRASH_LOOP, "Segmentation fault"),
+    Reason.OUT_OF_MEMORY: pods(Behaviour.OOM),
+    Reason.METRICS_UNAVAILABLE: {
+        "autoscaling": {"maxReplicas": 3, "metrics": [{"type": "inflight", "target": 8}]}
+    },
+}
+"""What is the same in every lab; `served` adds what needs pools, quotas and a second step."""
+
+FINE = (
+    (C.ACCEPTED, Reason.ACCEPTED),
+    (C.RESOURCES_READY, Reason.VERIFIED),
+    (C.DEVICE_READY, Reason.DEVICE_ATTESTED),
+    (C.AVAILABLE, Reason.MINIMUM_REPLICAS_AVAILABLE),
+    (C.PROGRESSING, Reason.ROLLOUT_COMPLETE),
+    (C.READY, Reason.READY),
+)
+SCENES = {
+    **dict.fromkeys(FINE, "good"),
+    (C.RESOURCES_READY, Reason.UNKNOWN): name_of(Reason.NO_NODE_IN_POOL),
+    (C.DEVICE_READY, Reason.UNKNOWN): name_of(Reason.FETCHING),
+    (C.PROGRESSING, Reason.ROLLING_OUT): name_of(Reason.FETCHING),
+    (C.PROGRESSING, Reason.ROLLOUT_STALLED): name_of(Reason.REPOSITORY_NOT_FOUND),
+    **{
+        (type_, reason): name_of(reason)
+        for type_, outcomes in OUTCOMES.items()
+        for reason in outcomes.otherwise
+        if reason not in {Reason.UNKNOWN, Reason.ROLLOUT_STALLED, Reason.ROLLOUT_COMPLETE}
+    },
+    (C.PROGRESSING, Reason.ROLLED_BACK): name_of(Reason.ROLLED_BACK),
+}
+EVERY = {
+    (type_, reason)
+    for type_, outcomes in OUTCOMES.items()
+    for reason in (*outcomes.true, *outcomes.otherwise)
+} | {(C.READY, Reason.READY)}
+
+
+class StatusPages(socketserver.ThreadingUnixStreamServer):
+    """The status pages of some pods, by their address; the others' do not answer."""
+
+    daemon_threads = True
+
+    def __init__(self, path):
+        self.pages = {}
+        super().__init__(str(path), _Page)
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self):
+        page = self.server.pages.get(self.headers["Host"].partition(":")[0])
+        body = json.dumps(page).encode()
+        self.send_response(404 if page is None else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def lab(control_plane, tmp_path_factory):
+    with operator_lab(control_plane, tmp_path_factory.mktemp("conditions")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def served(lab):
+    """The lab with every scene applied, and an operator at work."""
+    with StatusPages(lab.folder / "pods.sock") as pages:
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        lab.running()
+        forbid_pods(lab)
+        for each in (a_pool(lab, "cards", "card"), a_pool(lab, "nowhere", "none")):
+            lab.plane.create(f"{GROUP}/lumennodepools", each)
+            name = each["metadata"]["name"]
+            lab.stack.callback(lab.plane.delete, f"{GROUP}/lumennodepools/{name}")
+        node = unique_name("card")
+        labels = {LABEL: f"{lab.namespace}-card"}
+        taint = {"key": LABEL, "value": lab.namespace, "effect": "NoSchedule"}
+        lab.plane.add_node(node, labels, {CARD: 1}, (taint,))
+        lab.stack.callback(lab.plane.remove_node, node)
+        holder = lab.a_service("holder", pool=f"{lab.namespace}-cards")
+        back = lab.a_service(name_of(Reason.ROLLED_BACK))
+        lab.apply(lab.a_service("older", default=True), holder, back)
+        lab.wait_ready("older", "holder", name_of(Reason.ROLLED_BACK))
+        second = {
+            Reason.ROLLED_BACK: {
+                **last_words(Behaviour.INIT_FAILS, Reason.REPOSITORY_NOT_FOUND),
+                "model": {"name": "Misspelt", "runtime": "onnx"},
+            },
+            Reason.WAITING_FOR_DEVICE: {"pool": f"{lab.namespace}-cards"},
+            Reason.NO_NODE_IN_POOL: {"pool": f"{lab.namespace}-nowhere"},
+            Reason.PODS_FORBIDDEN: forbidden(lab),
+        }
+        lab.apply(*(lab.a_service(name_of(n), **spec) for n, spec in (SPECS | second).items()))
+        stalled = name_of(Reason.STALLED)
+        lab.wait_until(lambda: bool(addresses(lab, stalled)), "its pod has an address")
+        page = {"phase": "Fetching", "bytesDone": 7, "bytesTotal": 9, "file": "vision.onnx"}
+        pages.pages |= dict.fromkeys(addresses(lab, stalled), page)
+        yield lab
+        pages.shutdown()
+
+
+def a_pool(lab, name, label):
+    """Describe a pool of cards on the nodes of a label of the lab's."""
+    return {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenNodePool",
+        "metadata": {"name": f"{lab.namespace}-{name}"},
+        "spec": {
+            "accelerator": "cuda",
+            "nodeSelector": {LABEL: f"{lab.namespace}-{label}"},
+            "tolerations": [{"key": LABEL, "operator": "Exists"}],
+            "device": {"resource": CARD, "count": 1},
+        },
+    }
+
+
+def forbid_pods(lab):
+    """Let a quota forbid the pods of one priority."""
+    classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    lab.plane.create(classes, {"metadata": {"name": lab.namespace}, "value": 1})
+    lab.stack.callback(lab.plane.delete, f"{classes}/{lab.namespace}")
+    match = {"scopeName": "PriorityClass", "operator": "In", "values": [lab.namespace]}
+    spec = {"hard": {"pods": "0"}, "scopeSelector": {"matchExpressions": [match]}}
+    lab.plane.create(lab.path("resourcequotas"), {"metadata": {"name": "none"}, "spec": spec})
+
+
+def forbidden(lab):
+    return {
+        "podTemplate": {
+            "priorityClassName": lab.namespace,
+            "annotations": {TERMINATION_MESSAGE: json.dumps(VERIFIED)},
+        }
+    }
+
+
+def addresses(lab, name):
+    found = lab.plane.pods(lab.namespace, f"lumen.dev/service={name}")
+    return [pod["status"]["podIP"] for pod in found if pod["status"].get("podIP")]
+
+
+def message_of(lab, name, type_):
+    conditions = lab.service(name)["status"]["conditions"]
+    return next(each["message"] for each in conditions if each["type"] == type_)
+
+
+@pytest.mark.parametrize(("type_", "reason"), sorted(SCENES.keys() - ELSEWHERE), ids=str)
+def test_a_reason_is_reached_and_said_with_a_remedy(served, type_, reason):
+    name = SCENES[type_, reason]
+    holds = reason is Reason.READY or reason in OUTCOMES[type_].true
+    fails = "Unknown" if reason is Reason.UNKNOWN else "False"
+    wanted = ("True" if holds else fails, reason)
+    served.wait_until(lambda: served.condition(type_, name) == wanted, f"{name} says {wanted}")
+
+    message = message_of(served, name, type_)
+    assert message
+    assert "<" not in message, "a fact that the remedy asks for is missing"
+
+
+def test_ready_takes_the_reason_of_the_first_that_is_not_so(served):
+    for reason in (Reason.CHECKSUM_MISMATCH, Reason.PARITY_FAILED, Reason.OUT_OF_MEMORY):
+        name = name_of(reason)
+        served.wait_until(
+            lambda name=name, reason=reason: served.condition("Ready", name) == ("False", reason),
+            f"{name} is not Ready for {reason}",
+        )
+        assert served.service(name)["status"]["reason"] == reason
+
+
+def test_every_reason_has_a_scene_here_or_a_test_elsewhere():
+    assert set(SCENES) | ELSEWHERE == EVERY
