@@ -10,6 +10,7 @@ from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import config_map_name, digest_of, pins_name
 from lumen_manifest.render.context import Manifest, Rendering
 from lumen_manifest.render.metadata import child_metadata
+from lumen_manifest.render.once import once
 from lumen_manifest.server_config import CONFIG_KEY, ServerConfig
 
 
@@ -67,6 +68,7 @@ def pins_config_map(rendering: Rendering) -> Manifest | None:
     }
 
 
+@once
 def pins_name_of(service: LumenModelService) -> str:
     """Name the ConfigMap of the service's pins: they are of its model and its label sets."""
     spec = service.spec
@@ -77,6 +79,7 @@ def pins_name_of(service: LumenModelService) -> str:
     return pins_name(service.name, {"model": spec.model.model_dump(mode="json"), "sets": sets})
 
 
+@once
 def model_digest(service: LumenModelService) -> str:
     """Hash spec.model: while it stays, so does the commit."""
     return digest_of(service.spec.model.model_dump(mode="json"))

@@ -4,12 +4,14 @@ from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import digest_of
 from lumen_manifest.render.context import Manifest
 from lumen_manifest.render.metadata import child_metadata
+from lumen_manifest.render.once import once
 
 KEPT = 5
 NOT_A_REVISION = frozenset({"replicas", "autoscaling", "aliases", "default", "rollout"})
 """Fields that change no pod: they neither make a revision nor are they rolled back."""
 
 
+@once
 def revision_name(service: LumenModelService) -> str:
     """Name the revision by what decides its pods: equal specs are one revision."""
     return f"{service.name}-{digest_of(_revised(service))}"
