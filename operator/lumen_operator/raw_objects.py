@@ -40,7 +40,7 @@ def read_pod(raw: Raw) -> PodView:
     labels = mapping(metadata, "labels")
     conditions = {text(each, "type"): each for each in items(status, "conditions")}
     scheduled = conditions.get("PodScheduled", _NOTHING)
-    waits = text(scheduled, "reason") == "Unschedulable"
+    waits, pins = text(scheduled, "reason") == "Unschedulable", _pins(spec)
     return PodView(
         name=text(metadata, "name"),
         uid=text(metadata, "uid"),
@@ -48,7 +48,7 @@ def read_pod(raw: Raw) -> PodView:
         namespace=text(metadata, "namespace"),
         template_hash=text(labels, HASH_LABEL),
         revision=text(labels, REVISION_LABEL),
-        pins=_pins(spec),
+        pins=pins,
         phase=text(status, "phase") or "Pending",
         reason=text(status, "reason"),
         message=text(status, "message"),
@@ -65,7 +65,7 @@ def read_pod(raw: Raw) -> PodView:
             *(_container(each, init=False) for each in items(status, "containerStatuses")),
         ),
         requests=_requests(spec),
-        config_maps=_config_maps(spec),
+        config_maps=_config_maps(spec, pins),
         claims=frozenset(_claims(spec)),
     )
 
@@ -79,17 +79,13 @@ def read_replica_set(raw: Raw) -> ReplicaSetView:
     owners = items(metadata, "ownerReferences")
     return ReplicaSetView(
         name=text(metadata, "name"),
-        uid=text(metadata, "uid"),
         owner=text(owners[0], "uid") if owners else "",
         template_hash=text(mapping(metadata, "labels"), HASH_LABEL),
         rollout=int(rollout) if rollout.isascii() and rollout.isdigit() else 0,
-        replicas=max(number(spec, "replicas"), number(status, "replicas")),
         revision=text(mapping(mapping(template, "metadata"), "labels"), REVISION_LABEL),
-        pins=_pins(pod),
         forbidden=_replica_failure(status),
         forbidden_since=_replica_failure_since(status),
-        created_at=moment(metadata, "creationTimestamp"),
-        config_maps=_config_maps(pod),
+        config_maps=_config_maps(pod, _pins(pod)),
     )
 
 
@@ -104,14 +100,9 @@ def read_deployment(raw: Raw) -> DeploymentView:
         generation=number(metadata, "generation"),
         observed_generation=number(status, "observedGeneration"),
         asked=number(spec, "replicas"),
-        replicas=number(status, "replicas"),
-        updated=number(status, "updatedReplicas"),
-        ready=number(status, "readyReplicas"),
-        available=number(status, "availableReplicas"),
         surges=str(steps.get("maxSurge")) not in {"0", "0%"},
         revision=text(mapping(mapping(template, "metadata"), "labels"), REVISION_LABEL),
         forbidden=_replica_failure(status),
-        config_maps=_config_maps(mapping(template, "spec")),
     )
 
 
@@ -258,10 +249,10 @@ def _pins(pod_spec: Raw) -> str:
     return ""
 
 
-def _config_maps(pod_spec: Raw) -> frozenset[str]:
+def _config_maps(pod_spec: Raw, pins: str) -> frozenset[str]:
     """Return the ConfigMaps that a pod cannot do without: its volumes', and its pins."""
     mounted = (text(mapping(v, "configMap"), "name") for v in items(pod_spec, "volumes"))
-    return frozenset(name for name in (*mounted, _pins(pod_spec)) if name)
+    return frozenset(name for name in (*mounted, pins) if name)
 
 
 def _claims(pod_spec: Raw) -> Iterator[str]:

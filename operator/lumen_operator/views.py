@@ -126,16 +126,12 @@ class ReplicaSetView:
     """A generation of a Deployment's pods; `rollout` counts up, the highest one is current."""
 
     name: str
-    uid: str
     owner: str
     template_hash: str
     rollout: int
-    replicas: int
     revision: str
-    pins: str
     forbidden: str
     forbidden_since: datetime | None
-    created_at: datetime | None
     config_maps: frozenset[str]
 
 
@@ -148,14 +144,9 @@ class DeploymentView:
     generation: int
     observed_generation: int
     asked: int
-    replicas: int
-    updated: int
-    ready: int
-    available: int
     surges: bool
     revision: str
     forbidden: str
-    config_maps: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
