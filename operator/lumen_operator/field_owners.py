@@ -70,12 +70,16 @@ def _fields(entry: Raw) -> Raw:
 
 
 def _lacks(rendered: Any, owned: Raw, depth: int) -> bool:
-    """Return whether anything owned is not rendered; asked of every child at every look."""
+    """Return whether anything owned is not rendered; asked for every field of every child."""
+    fields = rendered if isinstance(rendered, dict) else {}
     for key, below in owned.items():
-        if key == "." or depth > _DEPTH_MAX:
+        if key.startswith("f:"):
+            found = fields.get(key[2:], _ABSENT)
+        elif key == ".":
             continue
-        _, found = _step(key, rendered)
-        if found is _ABSENT or (below and _lacks(found, below, depth + 1)):
+        else:
+            found = _entry(key, rendered)
+        if found is _ABSENT or (below and depth < _DEPTH_MAX and _lacks(found, below, depth + 1)):
             return True
     return False
 
@@ -85,25 +89,39 @@ def _leaves(owned: Raw, rendered: Any, path: str, depth: int) -> Iterator[tuple[
     for key, below in owned.items():
         if key == "." or depth > _DEPTH_MAX:
             continue
-        name, found = _step(key, rendered)
-        where = f"{path}.{name}" if path and not name.startswith("[") else f"{path}{name}"
+        found, where = _found(key, rendered), f"{path}{_shown(key)}"
         deeper = isinstance(below, Mapping) and any(each != "." for each in below)
         if deeper and found is not _ABSENT:
             yield from _leaves(below, found, where, depth + 1)
         else:
-            yield where, found
+            yield where.removeprefix("."), found
 
 
-def _step(key: str, rendered: Any) -> tuple[str, Any]:
-    kind, _, rest = key.partition(":")
-    if kind == "f":
-        return rest, rendered.get(rest, _ABSENT) if isinstance(rendered, dict) else _ABSENT
+def _found(key: str, rendered: Any) -> Any:
+    """Return what is rendered under a key of fieldsV1."""
+    if key.startswith("f:"):
+        return rendered.get(key[2:], _ABSENT) if isinstance(rendered, dict) else _ABSENT
+    return _entry(key, rendered)
+
+
+def _entry(key: str, rendered: Any) -> Any:
     entries = rendered if isinstance(rendered, list) else []
-    wanted = _json(rest)
-    if kind == "k" and isinstance(wanted, dict):
-        shown = ",".join(str(value) for value in wanted.values())
-        return f"[{shown}]", next((e for e in entries if _matches(e, wanted)), _ABSENT)
-    return f"[{rest}]", wanted if wanted in entries else _ABSENT
+    wanted = _json(key[2:])
+    if not key.startswith("k:") or not isinstance(wanted, dict):
+        return wanted if wanted in entries else _ABSENT
+    for entry in entries:
+        if isinstance(entry, dict) and wanted.items() <= entry.items():
+            return entry
+    return _ABSENT
+
+
+def _shown(key: str) -> str:
+    """Write a key of fieldsV1 as a part of a path."""
+    kind, _, rest = key.partition(":")
+    wanted = _json(rest) if kind == "k" else None
+    if isinstance(wanted, dict):
+        rest = ",".join(str(value) for value in wanted.values())
+    return f".{rest}" if kind == "f" else f"[{rest}]"
 
 
 @lru_cache(maxsize=1024)
@@ -112,12 +130,3 @@ def _json(text: str) -> Any:
         return orjson.loads(text)
     except ValueError:
         return None
-
-
-def _matches(entry: Any, wanted: Raw) -> bool:
-    if not isinstance(entry, dict):
-        return False
-    for key, value in wanted.items():  # noqa: SIM110 - a generator would take most of the time
-        if entry.get(key) != value:
-            return False
-    return True
