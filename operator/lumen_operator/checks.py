@@ -4,15 +4,17 @@
 same, and the condition Accepted says what is wrong.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.render.context import Manifest
 from lumen_operator.field_owners import rival_of
 from lumen_operator.findings import Finding, find
 from lumen_operator.kinds import kind_of
-from lumen_operator.observe import Observed
+from lumen_operator.observe import Child, Observed
 
+Raw = Mapping[str, Any]
 Check = Callable[[Observed], Finding | None]
 ACCEPTED = ConditionType.ACCEPTED
 
@@ -65,11 +67,11 @@ def first_of(checks: Iterable[Check], observed: Observed) -> Finding | None:
     return next((found for check in checks if (found := check(observed))), None)
 
 
-def field_taken(observed: Observed, rendered: Iterable[Manifest]) -> Finding | None:
+def field_taken(children: Mapping[Child, Raw], rendered: Iterable[Manifest]) -> Finding | None:
     """Another manager applies a field that we render."""
     for manifest in rendered:
         kind, name = kind_of(manifest), manifest["metadata"]["name"]
-        stored = observed.children.get((kind.plural, name))
+        stored = children.get((kind.plural, name))
         rival = rival_of(manifest, stored) if stored is not None else None
         if rival is not None:
             said = f"{rival.manager} applies {rival.field} of {kind.kind} {name} too."

@@ -13,15 +13,17 @@ from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import Manifest
 from lumen_operator import raw_objects
-from lumen_operator.checks import ADVISORY, BLOCKING, field_taken, first_of
+from lumen_operator.checks import ADVISORY, BLOCKING, first_of
+from lumen_operator.comparison import Comparison, Memory
 from lumen_operator.external import FRESH, external_address, external_status
 from lumen_operator.kinds import Ref
 from lumen_operator.looking import again_in_s, pods_to_ask
 from lumen_operator.observe import Observed, ObservedPool
-from lumen_operator.plan import OperatorContext, render_children, to_apply, to_delete
+from lumen_operator.plan import OperatorContext, to_delete, wanted
 from lumen_operator.pool_status import pool_counts, pool_statements
 from lumen_operator.rollout import plan_rollout
 from lumen_operator.status import blocked_status, service_status
+from lumen_operator.target import Rollout
 from lumen_operator.transitions import EventNote, conditions_of, events_of
 from lumen_operator.views import PodAddress
 
@@ -52,8 +54,13 @@ class Decision:
     again_in_s: float | None = None
 
 
-def decide_service(observed: Observed, context: OperatorContext, now: datetime) -> Decision:
-    """Decide about a service. Never raises: what cannot be done is said in the status."""
+def decide_service(
+    observed: Observed, context: OperatorContext, now: datetime, memory: Memory | None = None
+) -> Decision:
+    """Decide about a service. Never raises: what cannot be done is said in the status.
+
+    `memory` is that of this one service; it spares work and changes no decision.
+    """
     at = replace(observed, now=now)
     problem = first_of(BLOCKING, at)
     service = at.service
@@ -62,7 +69,9 @@ def decide_service(observed: Observed, context: OperatorContext, now: datetime) 
         return Decision(**_told(at, blocked_status(at, problem)))
     if service.spec.external is not None:
         return _decide_external(at, service)
-    return _decide_deployed(at, service, at.pools[service.spec.pool or ""], context)
+    rollout = plan_rollout(at, service, at.pools[service.spec.pool or ""])
+    compared = (memory or Memory()).compare(at.children, wanted(at, rollout, context))
+    return _decide_deployed(at, rollout, compared)
 
 
 def decide_pool(observed: ObservedPool, now: datetime) -> Decision:
@@ -105,16 +114,11 @@ def _decide_external(observed: Observed, service: LumenModelService) -> Decision
     )
 
 
-def _decide_deployed(
-    observed: Observed, service: LumenModelService, pool: LumenNodePool, context: OperatorContext
-) -> Decision:
-    rollout = plan_rollout(observed, service, pool)
-    rendered = render_children(observed, rollout, context)
-    applied = to_apply(observed, rendered)
-    problem = first_of(ADVISORY, observed) or field_taken(observed, rendered)
+def _decide_deployed(observed: Observed, rollout: Rollout, compared: Comparison) -> Decision:
+    problem = first_of(ADVISORY, observed) or compared.taken
     return Decision(
-        apply=applied,
-        delete=to_delete(observed, rendered, applied, rollout),
+        apply=compared.apply,
+        delete=to_delete(observed, compared.rendered, compared.apply, rollout),
         poll=tuple(pods_to_ask(observed)),
         again_in_s=again_in_s(observed, rollout),
         **_told(observed, service_status(observed, rollout, problem)),

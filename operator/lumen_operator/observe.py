@@ -42,6 +42,8 @@ from lumen_operator.views import (
 )
 
 Raw = Mapping[str, Any]
+Child = tuple[str, str]
+"""Plural and name of an object that a service's manifests are compared with."""
 
 
 class Snapshot(Protocol):
@@ -100,7 +102,7 @@ class Observed:
     problem: str = ""
     status: ModelServiceStatus = field(default_factory=ModelServiceStatus)
     pools: Mapping[str, LumenNodePool] = field(default_factory=dict)
-    children: Mapping[tuple[str, str], Raw] = field(default_factory=dict)
+    children: Mapping[Child, Raw] = field(default_factory=dict)
     deployment: DeploymentView | None = None
     replica_sets: tuple[ReplicaSetView, ...] = ()
     pods: tuple[PodView, ...] = ()
@@ -231,7 +233,7 @@ class _Children:
     def of_kind(self, kind: Kind) -> tuple[Raw, ...]:
         return self.found[kind]
 
-    def children(self) -> dict[tuple[str, str], Raw]:
+    def children(self) -> dict[Child, Raw]:
         """Return the objects that rendering is compared with."""
         return {
             (kind.plural, raw_objects.text(raw_objects.mapping(each, "metadata"), "name")): each

@@ -1,19 +1,19 @@
-"""What to write and what to delete: children as rendered against children as observed. Pure."""
+"""What to render and what to delete: the children of a service, from what is decided. Pure."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import PINS_INFIX
+from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.children import render
 from lumen_manifest.render.config_map import pins_config_map, pins_name_of
-from lumen_manifest.render.context import Images, Manifest, RenderContext, Rendering
+from lumen_manifest.render.context import Images, Manifest, Pinned, RenderContext, Rendering
 from lumen_manifest.render.controller_revision import controller_revision
 from lumen_operator import raw_objects
-from lumen_operator.contained import contained
-from lumen_operator.field_owners import has_leftovers
-from lumen_operator.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref, kind_of
-from lumen_operator.observe import Observed
+from lumen_operator.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref
+from lumen_operator.observe import Child, Observed
 from lumen_operator.pins import pinned_for
 from lumen_operator.revisions import number_of, outdated, restored
 from lumen_operator.target import Rollout
@@ -33,38 +33,60 @@ class OperatorContext:
     grace_s: int = 25
 
 
-def render_children(
-    observed: Observed, rollout: Rollout, context: OperatorContext
-) -> tuple[Manifest, ...]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """All that the children are rendered from: equal ones give equal manifests.
+
+    `service` is the spec as it is now, `number` that of its revision. `target` runs on `pool`; it
+    is another service than `service` while an earlier revision runs. `found` is then what the first
+    pod of the spec's own revision found.
+    """
+
+    service: LumenModelService | None
+    number: int
+    target: LumenModelService
+    pool: LumenNodePool
+    context: RenderContext
+    found: Pinned | None
+
+
+def wanted(observed: Observed, rollout: Rollout, context: OperatorContext) -> Wanted:
+    """Gather what the children of a service are rendered from."""
+    service, target = observed.service, rollout.target
+    earlier = service is not None and target.revision != rollout.current
+    return Wanted(
+        service=service,
+        number=number_of(observed.revisions, rollout.current),
+        target=target.service,
+        pool=target.pool,
+        context=_render_context(rollout, context),
+        found=pinned_for(observed, service) if service is not None and earlier else None,
+    )
+
+
+def render_children(wanted: Wanted) -> tuple[Manifest, ...]:
     """Render every child, in the order in which to apply."""
-    target = rollout.target
-    children = render(target.service, target.pool, context=_render_context(rollout, context))
-    return (*_of_the_spec(observed, rollout), *children.all)
-
-
-def to_apply(observed: Observed, rendered: Collection[Manifest]) -> tuple[Manifest, ...]:
-    """Return those of the rendered children that differ from what is observed."""
-    return tuple(manifest for manifest in rendered if _differs(observed, manifest))
+    children = render(wanted.target, wanted.pool, context=wanted.context)
+    return (*_of_the_spec(wanted), *children.all)
 
 
 def to_delete(
     observed: Observed,
-    rendered: Collection[Manifest],
+    rendered: Collection[Child],
     applied: Collection[Manifest],
     rollout: Rollout | None,
 ) -> tuple[Ref, ...]:
     """Return our own children that nothing needs any more.
 
-    `applied` are those of the rendered ones that are not as they should be. `rollout` is None when
-    the service runs elsewhere: then nothing is needed.
+    `rendered` names those that there shall be, `applied` has those of them that are not as they
+    should be. `rollout` is None when the service runs elsewhere: then nothing is needed.
     """
-    wanted = {(kind_of(each).plural, each["metadata"]["name"]) for each in rendered}
     kept = _names_in_use(observed, rollout) if rollout is not None else frozenset()
     waits = rollout is not None and not _is_settled(observed, applied)
     return tuple(
         Ref(plural, observed.key.namespace, name, raw_objects.text(metadata, "uid"))
         for plural, name, metadata in _own(observed)
-        if (plural, name) not in wanted
+        if (plural, name) not in rendered
         and name not in kept
         and not (waits and plural == CONFIG_MAPS.plural)
     )
@@ -86,31 +108,19 @@ def _render_context(rollout: Rollout, context: OperatorContext) -> RenderContext
     )
 
 
-def _of_the_spec(observed: Observed, rollout: Rollout) -> Iterator[Manifest]:
+def _of_the_spec(wanted: Wanted) -> Iterator[Manifest]:
     """Render what belongs to the spec as it is now, whichever revision runs.
 
     That is its revision, and what its first pod found if that pod has to go: the embedding space
     that it would bring is known by it.
     """
-    service = observed.service
+    service = wanted.service
     if service is None:
         return
-    yield controller_revision(service, number_of(observed.revisions, rollout.current))
-    if rollout.target.revision != rollout.current:
-        context = RenderContext(pinned=pinned_for(observed, service))
-        pins = pins_config_map(Rendering(service, rollout.target.pool, context))
-        if pins is not None and pins["metadata"]["name"] != pins_name_of(rollout.target.service):
-            yield pins
-
-
-def _differs(observed: Observed, manifest: Manifest) -> bool:
-    kind = kind_of(manifest)
-    stored = observed.children.get((kind.plural, manifest["metadata"]["name"]))
-    if stored is None:
-        return True
-    if raw_objects.mapping(stored, "metadata").get("deletionTimestamp"):
-        return False  # it can only be made anew once it is gone
-    return not contained(manifest, stored) or has_leftovers(manifest, stored)
+    yield controller_revision(service, wanted.number)
+    pins = pins_config_map(Rendering(service, wanted.pool, RenderContext(pinned=wanted.found)))
+    if pins is not None and pins["metadata"]["name"] != pins_name_of(wanted.target):
+        yield pins
 
 
 def _own(observed: Observed) -> Iterator[tuple[str, str, Raw]]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from lumen_manifest.names import (
     PIN_ENV,
     REVISION_LABEL,
@@ -151,6 +153,20 @@ def read_autoscaler(raw: Raw) -> AutoscalerView:
     return AutoscalerView("", "", "")
 
 
+def same_but_for_status(one: Raw, other: Raw) -> bool:
+    """Return whether two states of an object differ in what its controller reports alone.
+
+    That is the status, the version, and a Deployment's count of rollouts. They are compared as
+    text, in which 0 is not false and an order is an order.
+    """
+    if one is other:
+        return True
+    try:
+        return orjson.dumps(_without_status(one)) == orjson.dumps(_without_status(other))
+    except TypeError:
+        return False  # it holds what is no JSON: who knows
+
+
 def mapping(raw: Any, key: str) -> Raw:
     """Return the mapping under a key, an empty one when there is none."""
     value = raw.get(key) if isinstance(raw, dict) else None
@@ -194,6 +210,14 @@ def parse_time(value: str) -> datetime | None:
 def latest(moments: Iterator[datetime | None]) -> datetime | None:
     """Return the newest of those that are known."""
     return max((each for each in moments if each is not None), default=None)
+
+
+def _without_status(raw: Raw) -> Raw:
+    metadata = mapping(raw, "metadata")
+    notes = mapping(metadata, "annotations")
+    kept = {k: v for k, v in metadata.items() if k not in {"resourceVersion", "annotations"}}
+    kept["annotations"] = {k: v for k, v in notes.items() if k != ROLLOUT_ANNOTATION}
+    return {**{k: v for k, v in raw.items() if k != "status"}, "metadata": kept}
 
 
 def _container(raw: Raw, *, init: bool) -> ContainerView:

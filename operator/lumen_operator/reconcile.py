@@ -1,8 +1,8 @@
 """One key, reconciled: gather what is known, decide, apply it, report it. Level-triggered.
 
-It never asks what the event was, remembers nothing but when the clock was set, and may run twice at
-once. What the API server answers to a write goes into the cache at once, so that the next decision
-already knows of it.
+It never asks what the event was, remembers nothing that a decision depends on but when the clock
+was set, and may run twice at once. What the API server answers to a write goes into the cache at
+once, so that the next decision already knows of it.
 """
 
 import random
@@ -17,6 +17,7 @@ import structlog
 from lumen_operator.cache import Cache, name_of, version_of
 from lumen_operator.clock import Clock
 from lumen_operator.cluster import KIND_OF_PLURAL, Cluster
+from lumen_operator.comparison import Memory
 from lumen_operator.decide import (
     Decision,
     decide_default_pools,
@@ -42,13 +43,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """What a reconcile needs; call `service_or_pool` with a key of the queue."""
+    """What a reconcile needs; call `service_or_pool` with a key of the queue.
+
+    `memories` has one of each service that is there; they spare work and change no decision.
+    """
 
     settings: Settings
     cache: Cache
     cluster: Cluster
     reports: PodReports
     metrics: Metrics
+    memories: dict[Key, Memory] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
@@ -70,9 +75,11 @@ class Reconciler:
         observed = gather_service(self.cache, self.reports.newest, key, now)
         if observed is None:
             self.reports.ask(key, ())
+            self.memories.pop(key, None)
             return None
         observed = replace(observed, clock_set_at=self.clock.set_at)
-        decision = decide_service(observed, self.settings.context, now)
+        memory = self.memories.setdefault(key, Memory())
+        decision = decide_service(observed, self.settings.context, now, memory)
         living = [pod.uid for pod in observed.pods]
         self.reports.ask(key, decision.poll, living)
         await self._carry_out(SERVICES, observed.raw, decision)

@@ -14,7 +14,7 @@ from lane_sight import Seen
 from lumen_operator.decide import decide_pool, decide_service
 from lumen_operator.kinds import Key, Kind, kind_of
 from lumen_operator.observe import gather_pool, gather_service
-from lumen_operator.plan import render_children
+from lumen_operator.plan import render_children, wanted
 from lumen_operator.rollout import plan_rollout
 
 Raw = Mapping[str, Any]
@@ -77,7 +77,7 @@ def _rendered(seen: Seen, key: Key) -> tuple[dict[str, Any], ...]:
     pool = observed.pools.get(service.spec.pool or "")
     if pool is None or service.spec.model.runtime not in pool.spec.runtimes:
         return ()
-    return render_children(observed, plan_rollout(observed, service, pool), seen.context)
+    return render_children(wanted(observed, plan_rollout(observed, service, pool), seen.context))
 
 
 def _applied(seen: Seen, manifest: dict[str, Any]) -> bool:
