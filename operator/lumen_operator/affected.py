@@ -1,15 +1,27 @@
 """Which services and pools a change may concern: pure, from the object before and after.
 
 It may name too many, never too few: a reconcile that finds nothing to do costs a millisecond. What
-kubelets report all day long (heartbeats of nodes) concerns nobody.
+controllers count and kubelets report all day long, and no decision reads, concerns nobody.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lumen_operator import raw_objects
 from lumen_operator.cache import name_of, service_of
-from lumen_operator.kinds import CLAIMS, NODES, PODS, POOLS, SERVICES, Key, Kind
+from lumen_operator.kinds import (
+    CHILD_KINDS,
+    CLAIMS,
+    DEPLOYMENTS,
+    HPAS,
+    NODES,
+    PODS,
+    POOLS,
+    REPLICA_SETS,
+    SERVICES,
+    Key,
+    Kind,
+)
 from lumen_operator.observe import Snapshot
 
 Raw = Mapping[str, Any]
@@ -18,14 +30,40 @@ Raw = Mapping[str, Any]
 def affected(snapshot: Snapshot, kind: Kind, before: Raw | None, after: Raw | None) -> set[Key]:
     """Return the keys whose decision may change; None stands for an object that is not there."""
     found: set[Key] = set()
+    if before is not None and after is not None and _reads_alike(kind, before, after):
+        return found
     for raw in (before, after):
         if raw is not None:
             found.update(_of_object(snapshot, kind, raw))
-    if kind == NODES and _node_facts(before) != _node_facts(after):
+    if kind == NODES:
         found.update(_of_node(snapshot, before, after))
     if kind == PODS and _pod_facts(before) != _pod_facts(after):
         found.update(tuple(_pools_of(snapshot, found)))
     return found
+
+
+_READ: Mapping[Kind, Callable[[Raw], object]] = {
+    DEPLOYMENTS: raw_objects.read_deployment,
+    HPAS: raw_objects.read_autoscaler,
+    REPLICA_SETS: raw_objects.read_replica_set,
+    NODES: raw_objects.read_node,
+    CLAIMS: raw_objects.read_claim,
+}
+"""What decisions read of an object besides what is compared with a manifest."""
+
+
+def _reads_alike(kind: Kind, before: Raw, after: Raw) -> bool:
+    """Return whether decisions read the same of both states of an object.
+
+    Pods, services and pools are not looked at: next to every change of theirs is read.
+    """
+    read = _READ.get(kind)
+    if kind in CHILD_KINDS:
+        if not raw_objects.same_but_for_status(before, after):
+            return False
+    elif read is None or service_of(before) != service_of(after):
+        return False
+    return read is None or read(before) == read(after)
 
 
 def _of_object(snapshot: Snapshot, kind: Kind, raw: Raw) -> Iterator[Key]:
@@ -94,11 +132,6 @@ def _pool_of(raw: Raw) -> str:
 
 def _labels(raw: Raw) -> Raw:
     return raw_objects.mapping(raw_objects.mapping(raw, "metadata"), "labels")
-
-
-def _node_facts(raw: Raw | None) -> object:
-    """Return what decisions read of a node."""
-    return None if raw is None else raw_objects.read_node(raw)
 
 
 def _pod_facts(raw: Raw | None) -> object:

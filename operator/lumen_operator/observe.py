@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.names import PINS_INFIX, variant_name
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
+from lumen_manifest.render.autoscaler import autoscaler_name
 from lumen_operator import parse, raw_objects
 from lumen_operator.kinds import (
     CHILD_KINDS,
@@ -193,7 +194,7 @@ def gather_service(
         claims=_claims(snapshot, key.namespace, pods),
         revisions=revisions,
         pins=_pins(mine),
-        autoscaler=_autoscaler(mine),
+        autoscaler=_autoscaler(mine, key),
         older_default=_older_default(snapshot, raw, service),
     )
 
@@ -263,8 +264,13 @@ def _deployment(mine: _Children, key: Key) -> DeploymentView | None:
     return None
 
 
-def _autoscaler(mine: _Children) -> AutoscalerView | None:
-    return next((raw_objects.read_autoscaler(each) for each in mine.of_kind(HPAS)), None)
+def _autoscaler(mine: _Children, key: Key) -> AutoscalerView | None:
+    """Read our own autoscaler; others may carry the label too."""
+    name = autoscaler_name(key.name)
+    for each in mine.of_kind(HPAS):
+        if raw_objects.text(raw_objects.mapping(each, "metadata"), "name") == name:
+            return raw_objects.read_autoscaler(each)
+    return None
 
 
 def _pools(

@@ -3,14 +3,21 @@ import pytest
 from lumen_operator.affected import affected
 from lumen_operator.cache import Cache
 from lumen_operator.kinds import (
+    CHILD_KINDS,
     CLAIMS,
     DEPLOYMENTS,
+    HEADLESS,
+    HPAS,
+    NETWORK_POLICIES,
     NODES,
+    PDBS,
     PODS,
     POOLS,
+    REPLICA_SETS,
     SERVICES,
     WATCHED_KINDS,
     Key,
+    Kind,
 )
 
 CPU = Key("pool", "", "cpu")
@@ -128,6 +135,72 @@ def test_a_claim_concerns_the_services_of_its_namespace_that_wait(cache):
     claim = {"metadata": {"name": "models", "namespace": "team"}}
 
     assert affected(cache, CLAIMS, None, claim) == {service_key("waits")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (PDBS, {"disruptionsAllowed": 1}),
+        (NETWORK_POLICIES, {"conditions": []}),
+        (HEADLESS, {"loadBalancer": {}}),
+        (DEPLOYMENTS, {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2}),
+        (REPLICA_SETS, {"replicas": 2, "readyReplicas": 2, "observedGeneration": 2}),
+        (HPAS, {"currentReplicas": 2, "conditions": [{"type": "AbleToScale", "status": "True"}]}),
+    ],
+    ids=lambda each: each.kind if isinstance(each, Kind) else "",
+)
+def test_what_controllers_count_concerns_nobody(cache, kind, status):
+    assert affected(cache, kind, a_child(status={}), a_child(status=status)) == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (DEPLOYMENTS, {"observedGeneration": 2}),
+        (DEPLOYMENTS, {"conditions": [{"type": "ReplicaFailure", "status": "True"}]}),
+        (REPLICA_SETS, {"conditions": [{"type": "ReplicaFailure", "status": "True"}]}),
+        (HPAS, {"conditions": [{"type": "ScalingActive", "status": "False"}]}),
+    ],
+    ids=lambda each: each.kind if isinstance(each, Kind) else "",
+)
+def test_what_controllers_say_that_decisions_read_concerns_the_service(cache, kind, status):
+    found = affected(cache, kind, a_child(status={}), a_child(status=status))
+
+    assert found == {service_key("clip")}
+
+
+@pytest.mark.parametrize("kind", CHILD_KINDS, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        {"annotations": {"a": "b"}},
+        {"ownerReferences": [{"uid": "u"}]},
+        {"managedFields": [{"manager": "argocd", "operation": "Apply"}]},
+        {"labels": {"lumen.dev/service": "clip", "a": "b"}},
+        {"uid": "another"},
+    ],
+    ids=lambda written: next(iter(written)),
+)
+def test_what_anybody_writes_into_a_childs_metadata_concerns_its_service(cache, kind, written):
+    before, after = a_child(), a_child()
+    after["metadata"] |= written
+
+    assert affected(cache, kind, before, after) == {service_key("clip")}
+
+
+@pytest.mark.parametrize("kind", CHILD_KINDS, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("part", ["spec", "data", "revision", "immutable"])
+def test_what_anybody_writes_into_a_child_concerns_its_service(cache, kind, part):
+    found = affected(cache, kind, a_child(**{part: 1}), a_child(**{part: 2}))
+
+    assert found == {service_key("clip")}
+
+
+def test_a_replica_set_that_changes_hands_concerns_both_services(cache):
+    both = affected(cache, REPLICA_SETS, a_child("clip"), a_child("waits"))
+
+    assert both == {service_key("clip"), service_key("waits")}
 
 
 @pytest.mark.parametrize("kind", WATCHED_KINDS, ids=lambda kind: kind.kind)
