@@ -17,7 +17,7 @@ from lumen_operator.checks import ADVISORY, BLOCKING, first_of
 from lumen_operator.comparison import Comparison, Memory
 from lumen_operator.external import FRESH, external_address, external_status
 from lumen_operator.kinds import Ref
-from lumen_operator.looking import again_in_s, pods_to_ask
+from lumen_operator.looking import SOONEST_S, again_in_s, pods_to_ask
 from lumen_operator.observe import Observed, ObservedPool
 from lumen_operator.plan import OperatorContext, to_delete, wanted
 from lumen_operator.pool_status import pool_counts, pool_statements
@@ -116,11 +116,13 @@ def _decide_external(observed: Observed, service: LumenModelService) -> Decision
 
 def _decide_deployed(observed: Observed, rollout: Rollout, compared: Comparison) -> Decision:
     problem = first_of(ADVISORY, observed) or compared.taken
+    # Applying over another manager ends the conflict, and the echo of our own write is no news.
+    overrules = compared.taken is not None and bool(compared.apply)
     return Decision(
         apply=compared.apply,
         delete=to_delete(observed, compared.rendered, compared.apply, rollout),
         poll=tuple(pods_to_ask(observed)),
-        again_in_s=again_in_s(observed, rollout),
+        again_in_s=SOONEST_S if overrules else again_in_s(observed, rollout),
         **_told(observed, service_status(observed, rollout, problem)),
     )
 
