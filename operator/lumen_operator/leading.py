@@ -148,6 +148,11 @@ class Leading:
         metrics.watch(
             "lumen_operator_queue_oldest_seconds", "How long the oldest waits.", queue.oldest_s
         )
+        metrics.watch(
+            "lumen_operator_clock_set_timestamp_seconds",
+            "When the clock was last seen to be set.",
+            self._reconciler.clock.set_at_s,
+        )
         metrics.count_conditions(self._conditions)
 
     def _conditions(self) -> Mapping[Condition, int]:

@@ -56,11 +56,6 @@ class Reconciler:
     memories: dict[Key, Memory] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
 
-    def __post_init__(self) -> None:
-        """Show when the clock was set."""
-        name = "lumen_operator_clock_set_timestamp_seconds"
-        self.metrics.watch(name, "When the clock was last seen to be set.", self.clock.set_at_s)
-
     async def service_or_pool(self, key: Key) -> float | None:
         """Bring one service or pool nearer to what it asks for; return when to look again.
 
