@@ -58,12 +58,11 @@ def _reads_alike(kind: Kind, before: Raw, after: Raw) -> bool:
     Pods, services and pools are not looked at: next to every change of theirs is read.
     """
     read = _READ.get(kind)
-    if kind in CHILD_KINDS:
-        if not raw_objects.same_but_for_status(before, after):
-            return False
-    elif read is None or service_of(before) != service_of(after):
+    if read is not None and read(before) != read(after):
         return False
-    return read is None or read(before) == read(after)
+    if kind in CHILD_KINDS:
+        return raw_objects.same_but_for_status(before, after)
+    return read is not None and service_of(before) == service_of(after)
 
 
 def _of_object(snapshot: Snapshot, kind: Kind, raw: Raw) -> Iterator[Key]:
