@@ -48,6 +48,9 @@ class Release:
         return self.plane.kubectl("get", asked, selector, namespace, "-o=name").split()
 
 
+pytestmark = pytest.mark.timeout(300)
+
+
 @pytest.fixture(scope="module", params=["helm3", "helm4"])
 def helm(request):
     capture = request.config.pluginmanager.getplugin("capturemanager")
@@ -69,7 +72,9 @@ def release(helm, private_control_plane, tmp_path):
 
 
 def _without_definitions(plane):
-    plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found", "--timeout=50s")
+    # A definition that was just made may not be listed yet, and the API server's next try at ending
+    # it comes later each time.
+    plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found", "--timeout=110s")
 
 
 def definition(plane, name):

@@ -344,7 +344,7 @@ def test_another_embedding_space_than_expected_is_refused(source, cache):
 def test_a_source_that_is_not_available_yet_says_which_are(uri, cache):
     error = refused(uri or None, cache)
 
-    assert error.reason == "SourceUnreachable"
+    assert error.reason == "InvalidSpec"
     assert "https://" in error.remedy
 
 
