@@ -7,6 +7,7 @@ is rendered stays as rendered and the others stay other people's.
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from lumen_cluster.objects import Resource
 from lumen_manifest.names import FIELD_MANAGER, SERVICE_LABEL
 from lumen_operator.cache import Name, Version, name_of, version_of
 from lumen_operator.connection import APPLY_PATCH, JSON, JSON_PATCH, Request
@@ -100,7 +101,7 @@ class Cluster:
 
     async def try_list(self, kind: Kind) -> None:
         """Find out whether a kind may be listed: it exists, and the permission is there."""
-        path = collection_path(kind, self._namespace if kind.namespaced else "")
+        path = watched(kind, self._namespace).path
         await self._caller.call(Request("GET", path, {"limit": "1"}, accept=METADATA_ONLY))
 
     async def list_metadata(self, kind: Kind) -> dict[Name, Version]:
@@ -117,12 +118,12 @@ class Cluster:
 
     async def _list_metadata(self, kind: Kind) -> dict[Name, Version]:
         found: dict[Name, Version] = {}
+        resource = watched(kind, self._namespace)
         query = {"limit": str(CHUNK)}
-        if selector := label_selector(kind):
-            query["labelSelector"] = selector
-        path = collection_path(kind, self._namespace if kind.namespaced else "")
+        if resource.selector:
+            query["labelSelector"] = resource.selector
         while True:
-            request = Request("GET", path, query, accept=METADATA_ONLY, deadline_s=LIST_S)
+            request = Request("GET", resource.path, query, accept=METADATA_ONLY, deadline_s=LIST_S)
             page = await self._caller.ask(request)
             for item in page.get("items") or ():
                 found[name_of(item)] = version_of(item)
@@ -132,15 +133,19 @@ class Cluster:
             query["continue"] = position
 
 
-def label_selector(kind: Kind) -> str:
-    """Return which objects of a kind are watched: children by their label, the rest whole."""
-    return SERVICE_LABEL if kind in OBSERVED_KINDS else ""
+def watched(kind: Kind, namespace: str) -> Resource:
+    """Return what is watched of a kind, in one namespace or, if that is empty, in all.
+
+    Children are watched by their label, the rest whole.
+    """
+    where = namespace if kind.namespaced else ""
+    selector = SERVICE_LABEL if kind in OBSERVED_KINDS else ""
+    return Resource(kind.group, kind.version, kind.plural, where, selector)
 
 
 def collection_path(kind: Kind, namespace: str) -> str:
     """Return the path of a kind's objects, of one namespace or of all."""
-    root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
-    return f"{root}/namespaces/{namespace}/{kind.plural}" if namespace else f"{root}/{kind.plural}"
+    return Resource(kind.group, kind.version, kind.plural, namespace).path
 
 
 def object_path(kind: Kind, namespace: str, name: str) -> str:

@@ -50,8 +50,6 @@ class Connection:
 
     def __init__(self, found: Any, *, at_once: int = 64) -> None:
         found.connection_pool_maxsize = at_once
-        # A proxy for the model hubs is not one for the cluster's own API server.
-        found.client_session_kwargs = {"trust_env": False}
         self._found = found
         self._client = ApiClient(configuration=found)
 

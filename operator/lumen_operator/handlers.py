@@ -15,10 +15,10 @@ import kopf
 
 from lumen_cluster.list_watch import ClusterReader, Follower
 from lumen_cluster.metrics import WatchMetrics
-from lumen_cluster.objects import Event, EventType, Raw, Resource
+from lumen_cluster.objects import Event, EventType, Raw
 from lumen_operator.affected import affected
 from lumen_operator.cache import Cache, Change, Name, name_of, number_of, trimmed, uid_of
-from lumen_operator.cluster import label_selector
+from lumen_operator.cluster import watched
 from lumen_operator.connection import Connection
 from lumen_operator.kinds import FOLLOWED_KINDS, OWN_KINDS, Key, Kind
 
@@ -110,9 +110,7 @@ def followers(
 ) -> Iterator[Follower]:
     """Return who follows the kinds that are not ours, in one namespace or, if empty, in all."""
     for kind in FOLLOWED_KINDS:
-        where = namespace if kind.namespaced else ""
-        resource = Resource(kind.group, kind.version, kind.plural, where, label_selector(kind))
-        yield Follower(reader, resource, metrics, Followed(kind, feed))
+        yield Follower(reader, watched(kind, namespace), metrics, Followed(kind, feed))
 
 
 class _Endless:

@@ -45,6 +45,8 @@ async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
     Raises NoServer when none of them says where the API server is.
     """
     found = Configuration()
+    # A proxy for model hubs is none for the cluster's own API server.
+    found.client_session_kwargs = {"trust_env": False}
     try:
         if not kubeconfig and env.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=found)
@@ -65,8 +67,6 @@ class ClusterApi:
     """Calls to one API server. Use it as an async context manager: leaving closes connections."""
 
     def __init__(self, found: Any, user_agent: str, silence_s: float = SILENCE_S) -> None:
-        # A proxy for model hubs is none for the cluster's own API server.
-        found.client_session_kwargs = {"trust_env": False}
         self._found = found
         self._user_agent = user_agent
         self._client = ApiClient(configuration=found)
