@@ -68,19 +68,11 @@ class Cache:
 
     def put(self, kind: Kind, raw: Raw) -> Change | None:
         """Keep what a watch delivered, or a write was answered with; None when it is no news."""
-        return self.keep(kind, trimmed(kind, raw)) if self._is_news(kind, raw) else None
+        return self._replace(kind, trimmed(kind, raw)) if self._is_news(kind, raw) else None
 
     def keep(self, kind: Kind, kept: Raw) -> Change | None:
         """Keep an object that is trimmed already; None when it is no news."""
-        if not self._is_news(kind, kept):
-            return None
-        shelf, name = self._shelves[kind], name_of(kept)
-        before = shelf.objects.get(name)
-        self._remove(kind, name)
-        shelf.objects[name] = kept
-        if service := service_of(kept):
-            shelf.by_service.setdefault((name[0], service), {})[name[1]] = kept
-        return Change(before, kept)
+        return self._replace(kind, kept) if self._is_news(kind, kept) else None
 
     def drop(self, kind: Kind, name: Name, uid: str) -> Change | None:
         """Forget an object that is gone; None when it, or its successor, was not kept."""
@@ -101,6 +93,15 @@ class Cache:
     def _is_news(self, kind: Kind, raw: Raw) -> bool:
         before = self._shelves[kind].objects.get(name_of(raw))
         return before is None or _newer(raw, before)
+
+    def _replace(self, kind: Kind, kept: Raw) -> Change:
+        shelf, name = self._shelves[kind], name_of(kept)
+        before = shelf.objects.get(name)
+        self._remove(kind, name)
+        shelf.objects[name] = kept
+        if service := service_of(kept):
+            shelf.by_service.setdefault((name[0], service), {})[name[1]] = kept
+        return Change(before, kept)
 
     def _remove(self, kind: Kind, name: Name) -> None:
         shelf = self._shelves[kind]
