@@ -71,14 +71,10 @@ def _fields(entry: Raw) -> Raw:
 
 def _lacks(rendered: Any, owned: Raw, depth: int) -> bool:
     """Return whether anything owned is not rendered; asked for every field of every child."""
-    fields = rendered if isinstance(rendered, dict) else {}
     for key, below in owned.items():
-        if key.startswith("f:"):
-            found = fields.get(key[2:], _ABSENT)
-        elif key == ".":
+        if key == ".":
             continue
-        else:
-            found = _entry(key, rendered)
+        found = _found(key, rendered)
         if found is _ABSENT or (below and depth < _DEPTH_MAX and _lacks(found, below, depth + 1)):
             return True
     return False
