@@ -40,10 +40,8 @@ class FreePorts:
 def is_free(host: str, port: int) -> bool:
     """Tell whether a server could listen there now."""
     with socket.socket(_family(host)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host.strip("[]"), port))
-            probe.listen(1)
+            _listen(probe, host.strip("[]"), port)
         except OSError:
             return False
         return True
@@ -52,12 +50,8 @@ def is_free(host: str, port: int) -> bool:
 def check_port(host: str, port: int) -> int:
     """Return `port`, or a free one for 0. Raises PortBusy with what to do."""
     with socket.socket(_family(host)) as probe:
-        # gRPC binds with SO_REUSEPORT, which would let two servers share a port in silence; this
-        # bind does without, so that it fails. SO_REUSEADDR only forgives closed connections.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
-            probe.listen(1)
+            _listen(probe, host, port)
         except PermissionError:
             raise PortBusy(
                 f"Port {port} needs privileges. Use one above 1023: --port 50051"
@@ -74,6 +68,17 @@ def check_port(host: str, port: int) -> int:
                 + f"choose another port: --port {port + 1 if port < 65535 else port - 1}"
             ) from error
         return int(probe.getsockname()[1])
+
+
+def _listen(probe: socket.socket, host: str, port: int) -> None:
+    """Listen as a server would; raises OSError when it could not.
+
+    gRPC binds with SO_REUSEPORT, which would let two servers share a port in silence; this bind
+    does without, so that it fails. SO_REUSEADDR only forgives closed connections.
+    """
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind((host, port))
+    probe.listen(1)
 
 
 def _holder(port: int) -> str:
