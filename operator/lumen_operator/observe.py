@@ -11,9 +11,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
-from lumen_manifest.names import PINS_INFIX, variant_name
+from lumen_manifest.names import PINS_INFIX, attached_name, variant_name
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
-from lumen_manifest.render.autoscaler import autoscaler_name
 from lumen_operator import parse, raw_objects
 from lumen_operator.kinds import (
     CHILD_KINDS,
@@ -125,6 +124,11 @@ class Observed:
         """
         return moment if self.clock_set_at is None else max(moment, self.clock_set_at)
 
+    def counted_from_last(self, moments: Iterable[datetime | None]) -> datetime | None:
+        """Return from when the time since the last of some moments counts; None without any."""
+        last = raw_objects.latest(iter(moments))
+        return self.counted_from(last) if last is not None else None
+
     def nodes_of(self, pool: LumenNodePool) -> tuple[NodeView, ...]:
         """Return the nodes of one of the pools."""
         selector = pool.spec.node_selector.items()
@@ -234,12 +238,14 @@ class _Children:
     def of_kind(self, kind: Kind) -> tuple[Raw, ...]:
         return self.found[kind]
 
+    def named(self, kind: Kind, name: str) -> Raw | None:
+        """Return the one of that name; others may carry the label too."""
+        return next((each for each in self.found[kind] if _name(each) == name), None)
+
     def children(self) -> dict[Child, Raw]:
         """Return the objects that rendering is compared with."""
         return {
-            (kind.plural, raw_objects.text(raw_objects.mapping(each, "metadata"), "name")): each
-            for kind in CHILD_KINDS
-            for each in self.found[kind]
+            (kind.plural, _name(each)): each for kind in CHILD_KINDS for each in self.found[kind]
         }
 
 
@@ -256,21 +262,13 @@ def _pods(mine: _Children, now: datetime) -> tuple[PodView, ...]:
 
 
 def _deployment(mine: _Children, key: Key) -> DeploymentView | None:
-    name = variant_name(key.name)
-    for each in mine.of_kind(DEPLOYMENTS):
-        view = raw_objects.read_deployment(each)
-        if view.name == name:
-            return view
-    return None
+    raw = mine.named(DEPLOYMENTS, variant_name(key.name))
+    return raw_objects.read_deployment(raw) if raw is not None else None
 
 
 def _autoscaler(mine: _Children, key: Key) -> AutoscalerView | None:
-    """Read our own autoscaler; others may carry the label too."""
-    name = autoscaler_name(key.name)
-    for each in mine.of_kind(HPAS):
-        if raw_objects.text(raw_objects.mapping(each, "metadata"), "name") == name:
-            return raw_objects.read_autoscaler(each)
-    return None
+    raw = mine.named(HPAS, attached_name(key.name))
+    return raw_objects.read_autoscaler(raw) if raw is not None else None
 
 
 def _pools(
@@ -335,7 +333,7 @@ def _claims(snapshot: Snapshot, namespace: str, pods: Iterable[PodView]) -> dict
 def _pins(mine: _Children) -> dict[str, PinView]:
     found: dict[str, PinView] = {}
     for raw in mine.of_kind(CONFIG_MAPS):
-        name = raw_objects.text(raw_objects.mapping(raw, "metadata"), "name")
+        name = _name(raw)
         data = raw_objects.mapping(raw, "data")
         if PINS_INFIX in name and "revision" in data:
             found[name] = PinView(
@@ -362,6 +360,10 @@ def _older_default(snapshot: Snapshot, mine: Raw, service: LumenModelService) ->
         and _age(raw) < age
     ]
     return min(older)[1] if older else ""
+
+
+def _name(raw: Raw) -> str:
+    return raw_objects.text(raw_objects.mapping(raw, "metadata"), "name")
 
 
 def _labels(raw: Raw) -> Raw:

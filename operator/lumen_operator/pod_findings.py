@@ -204,9 +204,7 @@ def stalled_since(case: Case, pod: PodView, container: ContainerView) -> datetim
     report = case.observed.reports.get(pod.uid)
     if report is None or report.container != container.name:
         return None
-    moments = (container.started_at, case.progressed_at)
-    known = (each for each in moments if each is not None)
-    return max(map(case.observed.counted_from, known), default=None)
+    return case.observed.counted_from_last((container.started_at, case.progressed_at))
 
 
 def _not_yet(case: Case, pod: PodView) -> Finding:

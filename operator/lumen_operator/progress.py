@@ -73,8 +73,7 @@ def last_progress(
         steady = [pod for pod in waiting if not _repeats(pod)]
         steps = [_last_step(pod) for pod in steady]
         steps += [progressed_at(progress)] if steady else []
-    moments = (each for each in (begun, *served, *steps) if each is not None)
-    return max(map(observed.counted_from, moments), default=None)
+    return observed.counted_from_last((begun, *served, *steps))
 
 
 def _working(observed: Observed) -> Iterator[tuple[PodView, str]]:

@@ -59,6 +59,11 @@ def variant_name(service: str, variant: str = STABLE_VARIANT) -> str:
     return f"{service}-{variant}"
 
 
+def attached_name(service: str) -> str:
+    """Name what a service has one of: its autoscaler, disruption budget and network policy."""
+    return f"{service}-lumen"
+
+
 def config_map_name(service: str, content: Any) -> str:
     """Name the immutable ConfigMap by what it says: a change makes another."""
     return f"{service}-{digest_of(content)}"

@@ -10,11 +10,6 @@ from lumen_manifest.render.context import Manifest, Rendering
 from lumen_manifest.render.metadata import child_metadata
 
 
-def autoscaler_name(service: str) -> str:
-    """Name the autoscaler of a service."""
-    return f"{service}-lumen"
-
-
 def horizontal_pod_autoscaler(rendering: Rendering) -> Manifest | None:
     """Render the autoscaler; None when the service does not ask for one."""
     service = rendering.service
@@ -24,7 +19,7 @@ def horizontal_pod_autoscaler(rendering: Rendering) -> Manifest | None:
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": child_metadata(service, autoscaler_name(service.name)),
+        "metadata": child_metadata(service, names.attached_name(service.name)),
         "spec": {
             "scaleTargetRef": {
                 "apiVersion": service.api_version,

@@ -18,7 +18,7 @@ def network_policy(rendering: Rendering) -> Manifest:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": child_metadata(service, f"{service.name}-lumen"),
+        "metadata": child_metadata(service, names.attached_name(service.name)),
         "spec": {
             "podSelector": {"matchLabels": names.selector_labels(service.name)},
             "policyTypes": ["Ingress", "Egress"],

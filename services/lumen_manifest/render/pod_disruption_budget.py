@@ -1,6 +1,6 @@
 """The PodDisruptionBudget of a service: nodes are drained one of its pods at a time."""
 
-from lumen_manifest.names import selector_labels
+from lumen_manifest.names import attached_name, selector_labels
 from lumen_manifest.render.context import Manifest, Rendering
 from lumen_manifest.render.metadata import child_metadata
 
@@ -11,7 +11,7 @@ def pod_disruption_budget(rendering: Rendering) -> Manifest:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": child_metadata(service, f"{service.name}-lumen"),
+        "metadata": child_metadata(service, attached_name(service.name)),
         "spec": {
             "maxUnavailable": 1,
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
