@@ -1,6 +1,6 @@
 """From verified files to a VerifiedModel: contents are checked here, and pins compared."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lumen_resources.contents import (
 )
 from lumen_resources.digests import overall
 from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
-from lumen_resources.label_checks import MatrixCheck, label_set_files
+from lumen_resources.label_checks import NOT_SHIPPED, MatrixCheck, label_set_files
 from lumen_resources.label_sets import load_labels
 from lumen_resources.layouts import (
     LabelSetFiles,
@@ -84,10 +84,15 @@ def describe(subject: Subject, at: At, *, thorough: bool) -> VerifiedModel:
         cache=subject.cache,
         bytes=sum(d.size for d in subject.digests.values()),
         file_count=len(subject.digests),
-        warnings=(*subject.warnings, *(f"{s.name}: {s.note}" for s in label_sets if s.note)),
+        warnings=(*subject.warnings, *_vectors_not_used_as_shipped(label_sets)),
     )
     _compare_pins(subject.config, model)
     return model
+
+
+def _vectors_not_used_as_shipped(label_sets: Iterable[LabelSetFiles]) -> list[str]:
+    # That none are shipped is nothing to be warned of: the server computes them and says so.
+    return [f"{s.name}: {s.note}" for s in label_sets if s.note not in {"", NOT_SHIPPED}]
 
 
 def _check_thoroughly(subject: Subject, at: At, dim: int) -> None:

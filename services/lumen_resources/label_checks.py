@@ -16,6 +16,7 @@ from lumen_resources.label_sets import load_labels, load_matrix, npz_member
 from lumen_resources.layouts import LabelSetFiles, folder_name
 from lumen_resources.model_info import FileDigest
 
+NOT_SHIPPED = "No vectors are shipped; they are computed from the labels."
 UNIT_TOLERANCE = 1e-3
 COPY = "shipped.npy"
 COPY_META = "shipped.json"
@@ -33,7 +34,7 @@ def label_set_files(spec: LabelSetSpec, labels: Path, digest: FileDigest) -> Lab
         label_format=str(spec.label_format),
         include=tuple(spec.include),
         exclude=tuple(spec.exclude),
-        note="No vectors are shipped; they are computed from the labels.",
+        note=NOT_SHIPPED,
     )
 
 

@@ -292,6 +292,19 @@ def test_a_transposed_matrix_is_turned_once_in_the_cache(root):
     np.testing.assert_allclose(np.load(files.embeddings), unit, atol=1e-6)
 
 
+def test_vectors_that_are_not_shipped_are_computed_and_nothing_to_be_warned_of(root):
+    path = root / "model_info.json"
+    info = json.loads(path.read_text())
+    del info["datasets"]["tiny-classes"]["embeddings"]
+    path.write_text(json.dumps(info))
+
+    model = verify(root, "tiny-classes")
+
+    assert model.label_sets[0].embeddings is None
+    assert "computed from the labels" in model.label_sets[0].note
+    assert model.warnings == ()
+
+
 def test_a_matrix_of_another_model_is_not_used_and_said_so(root):
     matrix_replaced(root, np.ones((6, 512), np.float32))
 
