@@ -41,7 +41,7 @@ from lumen_cli.output import fail
 def command(
     routes: Path, port: int, health_port: int, metrics_port: int, bind: str, log_level: str
 ) -> None:
-    r"""Route calls to the model servers that a routes file names.
+    """Route calls to the model servers that a routes file names.
 
     `lumen up` starts a router of its own; this one is for servers started otherwise.
 

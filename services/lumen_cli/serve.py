@@ -57,7 +57,7 @@ def command(
     log_level: str | None,
     output: str,
 ) -> None:
-    r"""Run one model server from a single-server YAML file or the older variables.
+    """Run one model server from a single-server YAML file or the older variables.
 
     It listens on the port itself. The unified form (two models, one port) gets a router.
 

@@ -67,7 +67,7 @@ def command(
     output: str,
     beside: tuple[str, ...],
 ) -> None:
-    r"""Run the model services of some manifests on this machine, and a router in front.
+    """Run the model services of some manifests on this machine, and a router in front.
 
     The same manifests run on Kubernetes. Ctrl-C drains and stops; a second one ends at once.
     A COMMAND is started once everything is ready, with LUMEN_SERVER set; its end ends the run.

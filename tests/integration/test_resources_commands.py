@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from fault_server import BLOCK, FaultServer
 from tiny_models import TinyModel, a_bioclip, write_model
 
-from lumen_cli.resources import COMMANDS
 from lumen_cli.resources import command as resources
 from lumen_cli.resources.work import describe, duration, size
 from lumen_resources.progress import Phase, Snapshot
@@ -66,14 +65,6 @@ def both(tmp_path):
         ("clip", "tiny-clip", "tiny-classes"),
         ("bioclip", "tiny-bioclip", "tiny-species"),
     )
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_helps_with_an_example(name):
-    help_text = run(name, "--help").output
-
-    assert f"  lumen resources {name}" in help_text
-    assert "\b" not in help_text
 
 
 def test_a_model_is_downloaded_by_name_and_then_checked_without_the_source(source, cache):
