@@ -144,7 +144,7 @@ def _print(answered: list[Answered], output: str) -> None:
     for row in rows:
         row["lineage"] = "/".join(row["labels"][0]["lineage"]) if row["labels"] else ""
     if output == Format.CSV:
-        write_rows(rows, (*_COLUMNS, "lineage", "source", "error"), output)
+        write_rows(rows, (*_COLUMNS, "decision", "lineage", "source", "error"), output)
         return
     write_rows([_table_row(row) for row in rows], _COLUMNS, output)
 
@@ -161,7 +161,7 @@ _COLUMNS = ("picture", "scene", "scene_share", "answer", "share", "ms")
 def _row(one: Answered) -> dict[str, Any]:
     answer = one.answer
     if answer is None:
-        return {"picture": str(one.picture), "labels": [], "error": one.error, "answer": one.error}
+        return {"picture": str(one.picture), "labels": [], "error": one.error}
     best = answer.labels[0] if answer.labels else None
     scene_share = answer.meta.get("scene_score", "")
     return {
@@ -187,7 +187,7 @@ def _table_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return the row as a person reads it: names short, shares with two digits."""
     shown = dict(row, picture=Path(row["picture"]).name)
     if row["error"]:
-        return shown
+        return dict(shown, answer=row["error"])
     shown["scene_share"] = "" if row["scene_share"] is None else f"{row['scene_share']:.2f}"
     if row["source"] == BY_SPECIES:
         lineage = row["labels"][0]["lineage"] if row["labels"] else []

@@ -1,8 +1,10 @@
 """The commands and the client against a running door."""
 
 import asyncio
+import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -145,6 +147,22 @@ def test_classify_goes_through_a_folder(door):
     rows = json.loads(ran.stdout)
     assert [row["picture"] for row in rows] == [str(p) for p in sorted(pictures.iterdir())]
     assert all(row["labels"] and row["source"] for row in rows)
+
+
+def test_a_damaged_picture_keeps_its_row_and_only_its_error_column(door, tmp_path):
+    address, pictures, _ = door
+    shutil.copy(pictures / "0.jpg", tmp_path)
+    (tmp_path / "damaged.jpg").write_bytes((pictures / "0.jpg").read_bytes()[:200])
+
+    ran = command("classify", tmp_path, "--server", address, "--output", "csv")
+
+    assert ran.returncode == 1
+    good, damaged = csv.DictReader(ran.stdout.splitlines())
+    assert good["decision"]
+    assert not good["error"]
+    assert damaged.pop("picture").endswith("damaged.jpg")
+    assert damaged.pop("error").startswith("INVALID_ARGUMENT")
+    assert set(damaged.values()) == {""}
 
 
 def test_classify_tells_an_unexpected_answer_by_its_exit_code(door, tmp_path):
