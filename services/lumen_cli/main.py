@@ -4,10 +4,14 @@ Each command lives in a module of its own that exports `command`.
 """
 
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 
 import click
+
+# gRPC's own notes about connections that come and go; its errors stay. Read when it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 @dataclass(frozen=True, slots=True)
