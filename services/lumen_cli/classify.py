@@ -123,12 +123,16 @@ async def _classify_all(
                     answered[path] = Answered(path, answer, "", _since_ms(start_s))
                 done()
 
+        nobody: list[BaseException] = []
         try:
             async with client, asyncio.TaskGroup() as group:
                 for path in files:
                     group.create_task(one(path))
         except* NotReachable as failures:
-            raise failures.exceptions[0] from None
+            nobody += failures.exceptions
+        # Raised out here: in there, Python 3.11.2 and older put it into a group of its own.
+        if nobody:
+            raise nobody[0]
     return [answered[path] for path in files]
 
 

@@ -96,6 +96,7 @@ class AsyncClient:
                 gate.release()
 
         count = 0
+        failed: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
                 async for item in _each(content):
@@ -103,8 +104,10 @@ class AsyncClient:
                     group.create_task(embed(count, item))
                     count += 1
         except* ItemError as failures:
-            first = min(failures.exceptions, key=_index)
-            raise first from first.__cause__
+            failed += failures.exceptions
+        # Raised out here: in there, Python 3.11.2 and older put it into a group of its own.
+        if failed:
+            raise min(failed, key=_index)
         if not rows:
             return np.empty((0, 0), np.float32)
         return np.stack([rows[index] for index in range(count)])
