@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 from hypothesis import settings
 
-# The same examples on every run; `--hypothesis-profile=default` draws others.
-settings.register_profile("repeatable", derandomize=True)
+# The same examples on every run, however slow the machine is; `--hypothesis-profile=default` draws
+# others.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
