@@ -179,10 +179,14 @@ class Fenced:
 
     async def call(self, request: Request) -> bytes:
         """Call; raises LeaseLost for a write that another operator may be making too."""
-        if request.method != "GET" and not self._leads():
-            raise LeaseLost(f"{request}: this process does not lead any more")
+        self._check(request)
         return await self._caller.call(request)
 
     async def ask(self, request: Request) -> dict[str, Any]:
-        """Call and return the answer's JSON object."""
+        """Call and return the answer's JSON object; raises LeaseLost as `call` does."""
+        self._check(request)
         return await self._caller.ask(request)
+
+    def _check(self, request: Request) -> None:
+        if request.method != "GET" and not self._leads():
+            raise LeaseLost(f"{request}: this process does not lead any more")
