@@ -14,7 +14,7 @@ import structlog
 
 from lumen_operator.cache import Name, Version
 from lumen_operator.errors import ApiError
-from lumen_operator.kinds import WATCHED_KINDS, Kind
+from lumen_operator.kinds import OWN_KINDS, WATCHED_KINDS, Kind
 
 LASTING_S = 120.0
 """Beyond the silence after which a watch is begun anew, and the time that this takes."""
@@ -95,30 +95,34 @@ class Audit:
         return f"the watches of {', '.join(kinds)} differ from the cluster" if kinds else ""
 
     async def filled(self, arrived: asyncio.Event) -> None:
-        """Wait until the cache knows every object that there is; `arrived` is set at each event."""
+        """Wait until the cache knows every object of our own kinds; `arrived` is set at each event.
+
+        The others come in whole lists, so that nobody has to be asked whether any is missing.
+        """
         async with asyncio.TaskGroup() as group:
-            for kind in WATCHED_KINDS:
+            for kind in OWN_KINDS:
                 group.create_task(self._filled(kind, arrived))
+        self._due = dict.fromkeys(WATCHED_KINDS, _now() + self._every_s) | self._due
 
     async def _filled(self, kind: Kind, arrived: asyncio.Event) -> None:
         while True:
             try:
-                missing = list(await self._cluster.list_metadata(kind))
-                async with asyncio.timeout(FILL_AGAIN_S):
-                    while missing:
-                        if self._cache.get(kind, *missing[-1]) is not None:
-                            missing.pop()
-                            continue
-                        arrived.clear()
-                        await arrived.wait()
+                await self._told(kind, await self._cluster.list_metadata(kind), arrived)
             except TimeoutError:  # what is missing may have been deleted since
                 continue
             except ApiError as error:
                 log.warning("a kind cannot be listed", kind=kind.kind, why=str(error))
                 await asyncio.sleep(SOON_S)
                 continue
-            self._due[kind] = _now() + self._every_s
             return
+
+    async def _told(self, kind: Kind, names: Iterable[Name], arrived: asyncio.Event) -> None:
+        """Wait for objects, for a while for each: listing them again would only slow the watch."""
+        for name in names:
+            async with asyncio.timeout(FILL_AGAIN_S):
+                while self._cache.get(kind, *name) is None:
+                    arrived.clear()
+                    await arrived.wait()
 
     async def run(self) -> None:
         """Audit until cancelled."""

@@ -47,7 +47,10 @@ class Feed:
         self._add = add
         self._counting = counting
         self._relisted: Callable[[Kind], None] = lambda _: None
+        self._unlisted = set(FOLLOWED_KINDS)
         self.arrived = asyncio.Event()
+        self.followed = asyncio.Event()
+        """Set once everything was listed that is followed."""
 
     def on_relist(self, tell: Callable[[Kind], None]) -> None:
         """Tell of a kind that kopf listed anew: deletions may have been missed."""
@@ -72,6 +75,9 @@ class Feed:
             # What we wrote ourselves since may be newer than the listing.
             if name not in names and kept.number <= newest:
                 self.gone(kind, name, kept.uid)
+        self._unlisted.discard(kind)
+        if not self._unlisted:
+            self.followed.set()
 
     def gone(self, kind: Kind, name: Name, uid: str) -> None:
         """Take in that an object is gone, by a watch or by the audit."""

@@ -85,6 +85,7 @@ class Leading:
                 group.create_task(follower.run())
             await self._wait_for_kinds()
             group.create_task(self._watch())
+            await self._feed.followed.wait()
             await self._audit.filled(self._feed.arrived)
             log.info("working", objects=sum(size for _, size in self._cache.sizes()))
             for pool in self._settings.pools:

@@ -6,7 +6,7 @@ import virtual_time
 from lumen_operator.audit import Audit
 from lumen_operator.cache import Cache, version_of
 from lumen_operator.errors import ServerAway
-from lumen_operator.kinds import PODS, SERVICES, WATCHED_KINDS
+from lumen_operator.kinds import OWN_KINDS, PODS, SERVICES, WATCHED_KINDS
 
 
 def an_object(name, uid="", version="1"):
@@ -170,17 +170,17 @@ def test_work_begins_only_when_the_watches_have_told_of_everything():
     async def story():
         world = World()
         arrived = asyncio.Event()
-        pods = [an_object(f"pod-{n}") for n in range(50)]
-        world.has(PODS, *pods)
+        services = [an_object(f"clip-{n}") for n in range(50)]
+        world.has(SERVICES, *services)
         world.away = 3
         filled = asyncio.create_task(world.audit.filled(arrived))
-        for pod in pods[:-1]:
-            world.told(PODS, pod)
+        for service in services[:-1]:
+            world.told(SERVICES, service)
             arrived.set()
             await asyncio.sleep(0.1)
         assert not filled.done()
 
-        world.told(PODS, pods[-1])
+        world.told(SERVICES, services[-1])
         arrived.set()
         async with asyncio.timeout(60):
             await filled
@@ -188,13 +188,31 @@ def test_work_begins_only_when_the_watches_have_told_of_everything():
     virtual_time.run(story())
 
 
+def test_a_watch_that_tells_slowly_is_waited_for_without_another_listing():
+    async def story():
+        world = World()
+        arrived = asyncio.Event()
+        services = [an_object(f"clip-{n}") for n in range(50)]
+        world.has(SERVICES, *services)
+        filled = asyncio.create_task(world.audit.filled(arrived))
+        for service in services:
+            await asyncio.sleep(1)
+            world.told(SERVICES, service)
+            arrived.set()
+        await filled
+
+        assert [kind for kind, _ in world.listings] == list(OWN_KINDS)
+
+    virtual_time.run(story())
+
+
 def test_an_object_that_went_before_the_watch_began_does_not_hold_the_start():
     async def story():
         world = World()
-        world.has(PODS, an_object("short-lived"))
+        world.has(SERVICES, an_object("short-lived"))
         filled = asyncio.create_task(world.audit.filled(asyncio.Event()))
         await asyncio.sleep(1)
-        world.has(PODS)
+        world.has(SERVICES)
         async with asyncio.timeout(30):
             await filled
 

@@ -3,7 +3,7 @@ import pytest
 from lumen_cluster.objects import Event, EventType
 from lumen_operator.cache import Cache
 from lumen_operator.handlers import Feed, Followed, watching_settings
-from lumen_operator.kinds import DEPLOYMENTS, Key
+from lumen_operator.kinds import DEPLOYMENTS, FOLLOWED_KINDS, Key
 from lumen_operator.metrics import Metrics
 
 CLIP = Key("service", "team", "clip")
@@ -96,3 +96,13 @@ async def test_a_report_of_a_follower_is_heard(world):
 
     assert world.cache.all(DEPLOYMENTS) == ()
     assert world.keys == [CLIP, CLIP]
+
+
+async def test_what_is_followed_is_known_once_every_kind_was_listed(world):
+    *others, last = FOLLOWED_KINDS
+    for kind in others:
+        Followed(kind, world.feed).replace([], "1")
+    assert not world.feed.followed.is_set()
+
+    Followed(last, world.feed).replace([], "1")
+    assert world.feed.followed.is_set()
