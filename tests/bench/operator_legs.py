@@ -32,6 +32,9 @@ READY_WITHIN_S_EACH = 1.0
 QUIET_AFTER_S = 3.0
 SETTLE_WITHIN_S = 120.0
 SAY_EVERY_S = 2.0
+ASK_EVERY_S = 0.5
+"""A page of figures counts the conditions of all services: asked for without a pause, it would be
+most of what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ async def _settled(operator: Operator) -> None:
         if time.monotonic() - start > SETTLE_WITHIN_S:
             say("  the operator still writes")
             return
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(ASK_EVERY_S)
         if (now := _total(operator.figures(), "writes")) != written:
             written, since = now, time.monotonic()
 
@@ -203,7 +206,8 @@ async def _restarted(operator: Operator, plan: Plan) -> Raw:
     await asyncio.to_thread(operator.wait_until_leading)
     looked_at = lambda: operator.reconciles() >= plan.services  # noqa: E731
     within_s = SETTLE_WITHIN_S + READY_WITHIN_S_EACH * plan.services
-    await asyncio.to_thread(wait_until, looked_at, within_s, "every service is looked at")
+    what = "every service is looked at"
+    await asyncio.to_thread(wait_until, looked_at, within_s, what, ASK_EVERY_S)
     seconds = time.monotonic() - start
     await _settled(operator)
     return {

@@ -58,8 +58,10 @@ def _reserved(port: int, held: ExitStack) -> bool:
     return True
 
 
-def wait_until(holds: Callable[[], bool], within_s: float, what: str) -> None:
-    """Return once the condition holds.
+def wait_until(
+    holds: Callable[[], bool], within_s: float, what: str, every_s: float = _POLL_S
+) -> None:
+    """Return once the condition holds; it is asked for again and again.
 
     Raises:
         TimeoutError: it did not within the bound; the message says what was waited for.
@@ -69,7 +71,7 @@ def wait_until(holds: Callable[[], bool], within_s: float, what: str) -> None:
     while not holds():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {within_s:g} s")
-        time.sleep(_POLL_S)
+        time.sleep(every_s)
 
 
 class Program:
