@@ -18,6 +18,7 @@ from lumen_serving.integer_graph import CODES, QUERY, SCALES, SCORES, integer_pr
 from lumen_serving.label_codes import Codes, rounding, unit_blocks
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 # More at once is no quicker a query, and 450,000 x 16 scores are 29 MB.
 _QUERIES_AT_ONCE = 32
 # The product's own rounding, to float32 and by the scale, relative to the largest it can be.
@@ -103,6 +104,7 @@ class IntegerScorer:
         self._codes = codes
         self._levels, zero_point = _query_levels()
         self._zero_point = np.float32(zero_point)
+        self._centre = codes.centre.astype(np.float64)
         self._buffers = threading.local()
         # Plain views: numpy's memmap class costs more than small gathers themselves.
         self.lengths, self.rests = np.asarray(codes.lengths), np.asarray(codes.rests)
@@ -121,19 +123,19 @@ class IntegerScorer:
             levels, steps = self._quantised(some)
             rests = some - levels * steps[:, None]
             product = self._product(levels, into="coarse")
-            for query, scores, step, rest in zip(some, product, steps, rests, strict=True):
-                yield self._bounded(query, scores, float(step), rest, coarse=True)
+            yield from self._bounded(some, product, steps, rests, coarse=True)
 
     def refined(self, query: Floats, first: Approximation) -> Approximation:
         """Add the product of what the first quantisation of the query lost."""
         levels, steps = self._quantised(query[None])
-        rest = query - levels[0] * steps[0]
-        (fine,), (fine_step,) = self._quantised(rest[None])
-        scores = self._product(fine[None], into="fine")[0]
-        scores *= np.float32(fine_step / first.scale)
+        rest = query[None] - levels * steps
+        fine, fine_steps = self._quantised(rest)
+        scores = self._product(fine, into="fine")
+        scores *= np.float32(fine_steps[0] / first.scale)
         scores += first.scores
-        left = rest - fine * fine_step
-        return self._bounded(query, scores, first.scale, left, coarse=False)
+        left = rest - fine * fine_steps
+        (narrow,) = self._bounded(query[None], scores, steps, left, coarse=False)
+        return narrow
 
     @property
     def resident_bytes(self) -> int:
@@ -158,15 +160,22 @@ class IntegerScorer:
         return scores
 
     def _bounded(
-        self, query: Floats, scores: Floats, step: float, rest: Floats, *, coarse: bool
-    ) -> Approximation:
+        self, queries: Floats, scores: Floats, steps: Floats, rests: Floats, *, coarse: bool
+    ) -> Iterator[Approximation]:
         """Cosine - offset = (codes + rests) . (quantised + rest): two products are left out."""
-        wide = query.astype(np.float64)
-        length = float(np.sqrt(wide @ wide)) * (1 + 1e-6)
-        lost = float(np.sqrt(np.square(rest, dtype=np.float64).sum())) * (1 + 1e-5) + 1e-6
-        offset = float(self._codes.centre.astype(np.float64) @ wide)
-        by_length = (lost + _ROUNDING * (length + lost)) / step
-        return Approximation(scores, step, offset, by_length, length / step, coarse)
+        wide = queries.astype(np.float64)
+        lengths = _lengths(wide) * (1 + 1e-6)
+        lost = _lengths(rests.astype(np.float64)) * (1 + 1e-5) + 1e-6
+        offsets = np.einsum("ij,j->i", wide, self._centre)
+        by_length = (lost + _ROUNDING * (lengths + lost)) / steps
+        numbers = np.stack([steps, offsets, by_length, lengths / steps], axis=1)
+        for row, (scale, offset, length, rest) in zip(scores, numbers.tolist(), strict=True):
+            yield Approximation(row, scale, offset, length, rest, coarse)
+
+
+def _lengths(rows: Doubles) -> Doubles:
+    lengths: Doubles = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return lengths
 
 
 def _query_levels() -> tuple[int, int]:

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lumen_serving.label_codes import CodeCache, encode, encode_cached
-from lumen_serving.label_scorers import FloatScorer, IntegerScorer
-from lumen_serving.labels import LabelIndex, block_tops, exact_cosines, rows_of_blocks
+from lumen_serving.label_answers import close_cosines, exact_cosines
+from lumen_serving.label_blocks import block_tops, rows_of_blocks
+from lumen_serving.label_codes import CodeCache, encode, encode_cached, rounding
+from lumen_serving.label_scorers import Approximation, FloatScorer, IntegerScorer
+from lumen_serving.labels import LabelIndex
 from lumen_serving.scoring import Groups, group_by_rank, shares, softmax
 
 SCALE = 100.0
@@ -76,6 +78,37 @@ def test_no_row_is_ever_missed(small_rows, kind, rows, dim, k, seed, near):
     assert rows_of(hits) == brute_force(matrix, query, k)
 
 
+class WorstScorer:
+    """Scores that are as wrong as their bounds allow: the k best too low, the others too high."""
+
+    def __init__(self, matrix: np.ndarray, k: int, rng: np.random.Generator) -> None:
+        self._matrix, self._k = matrix, k
+        self.lengths, self.rests = rng.uniform(0, 1, (2, len(matrix))).astype(np.float32)
+        self._by_length, self._by_rest = rng.uniform(0, 3, 2)
+        self.resident_bytes = 0
+
+    def approximate(self, queries):
+        scale, offset = 0.02, 0.1
+        for query in queries:
+            cosines = exact_cosines(self._matrix, query)
+            wrong = self._by_length * self.lengths + self._by_rest * self.rests
+            wrong[brute_force(self._matrix, query, self._k)] *= -1
+            scores = ((cosines - offset) / scale + 0.999 * wrong).astype(np.float32)
+            yield Approximation(scores, scale, offset, self._by_length, self._by_rest)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.integers(1, 3000), k=st.integers(1, 200), seed=st.integers(0, 10_000))
+def test_no_row_is_missed_when_every_score_is_as_wrong_as_it_may_be(rows, k, seed):
+    rng = np.random.default_rng(seed)
+    matrix = a_matrix("random", rows, 24, seed)
+    query = unit(rng.standard_normal(24))
+
+    (hits,) = LabelIndex(matrix, WorstScorer(matrix, k, rng)).top_k(query[None], k, SCALE)
+
+    assert rows_of(hits) == brute_force(matrix, query, k)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dim", [31, 512])
 def test_the_errors_bound_what_the_integer_product_loses(kind, dim):
@@ -114,6 +147,27 @@ def test_the_errors_bound_what_the_float_product_loses():
         assert wrong.max() <= quick.by_length
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dim", [2, 31, 768])
+def test_close_cosines_are_as_close_as_their_rounding(kind, dim):
+    matrix = a_matrix(kind, 2000, dim, 19)
+    query = unit(np.random.default_rng(20).standard_normal(dim) + 2 * matrix[0])
+
+    for rows in (matrix, matrix.astype(np.float16)):
+        wrong = np.abs(close_cosines(rows, query) - exact_cosines(rows, query))
+        assert wrong.max() <= 2 * rounding(dim)
+
+
+def test_rows_closer_than_float32_tells_are_ranked_exactly():
+    matrix = np.tile(unit(np.ones(768)), (1000, 1))
+    matrix[:, 0] *= 1 + 1e-7 * np.random.default_rng(21).permutation(1000).astype(np.float32)
+    query = unit(np.arange(768, 0, -1))
+
+    for small_rows in (0, 10**9):
+        (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_k(query[None], 7, SCALE)
+        assert rows_of(hits) == brute_force(matrix, query, 7)
+
+
 def test_float16_matrices_and_transposed_views_are_searched_as_they_are():
     matrix = a_matrix("random", 600, 32, 3)
     query = unit(np.ones(32))
@@ -148,14 +202,16 @@ def test_all_shares_add_up_to_one(small_rows):
     assert all(0 <= hit.share <= 1 for hit in hits)
 
 
+@pytest.mark.parametrize("scale", [1, 20, SCALE, 1000])
+@pytest.mark.parametrize("sign", [1, -1], ids=["near one", "far from all"])
 @pytest.mark.parametrize("kind", ["random", "clustered"])
-def test_shares_of_a_few_are_those_of_the_whole_set(kind):
+def test_shares_of_a_few_are_those_of_the_whole_set(kind, sign, scale):
     matrix = a_matrix(kind, 20_000, 256, 9)
-    query = unit(np.random.default_rng(10).standard_normal(256) + 20 * matrix[77])
+    query = unit(np.random.default_rng(10).standard_normal(256) + sign * 20 * matrix[77])
 
-    (hits,) = LabelIndex.build(matrix).top_k(query[None], 5, SCALE)
+    (hits,) = LabelIndex.build(matrix).top_k(query[None], 5, scale)
 
-    whole = shares(exact_cosines(matrix, query.astype(np.float64)), SCALE)
+    whole = shares(exact_cosines(matrix, query.astype(np.float64)), scale)
     assert [hit.share for hit in hits] == pytest.approx(whole[rows_of(hits)].tolist(), rel=5e-3)
 
 
@@ -174,6 +230,18 @@ def test_a_restricted_set_is_ranked_and_shared_among_its_own(small_rows):
     assert sum(hit.share for hit in hits) == pytest.approx(1.0, abs=1e-9)
     (few,) = index.top_k(query[None], 3, SCALE, include)
     assert rows_of(few) == wanted[:3].tolist()
+
+
+@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+def test_a_set_restricted_to_the_rows_of_one_block_is_ranked(small_rows):
+    matrix = a_matrix("random", 3200, 48, 22)
+    query = unit(np.random.default_rng(23).standard_normal(48))
+    allowed = rows_of_blocks(np.array([7]), len(matrix))
+    include = np.isin(np.arange(len(matrix)), allowed)
+
+    (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_k(query[None], 3, SCALE, include)
+
+    assert rows_of(hits) == allowed[brute_force(matrix[allowed], query, 3)].tolist()
 
 
 def test_an_empty_restriction_has_no_hits():

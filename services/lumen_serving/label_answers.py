@@ -1,0 +1,202 @@
+"""One query's answer: exact cosines of the rows that matter, and shares of all rows.
+
+Shares are divided by the sum over all rows, where rows that were not scored again count by their
+quick score. Called by `labels`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumen_serving.label_blocks import largest
+from lumen_serving.label_codes import rounding
+from lumen_serving.label_scorers import Approximation, Doubles, Floats
+from lumen_serving.scoring import Groups
+
+# Rows at a time in the sum of all, so that they stay in the cache over its steps.
+_PIECE = 1 << 16
+# What a piece is summed with: the product takes less time than the sum.
+_ONES = np.ones(2048, np.float32)
+# Powers of two up to this leave float32 room for the sum of them, and for what is far smaller.
+_SAFE_SHIFT = 64
+_LOG2_E = float(np.log2(np.e))
+# Rows of the best groups that are scored exactly for a roll-up.
+_MOST_MEMBERS = 20_000
+_GATHERED = 4096
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A label: its row, the cosine, and its share within the label set in use."""
+
+    row: int
+    cosine: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupHit:
+    """A taxonomic group: its code, the sum of its labels' shares, its best label's row, cosine."""
+
+    group: int
+    share: float
+    row: int
+    cosine: float
+
+
+class Answer:
+    """One query against all rows: quick scores, and exact cosines of the rows that matter."""
+
+    def __init__(
+        self,
+        matrix: NDArray[np.floating],
+        query: NDArray[np.float32],
+        quick: Approximation,
+        logit_scale: float,
+        include: Mask | None,
+    ) -> None:
+        self._matrix = matrix
+        self._query = query
+        self._quick = quick
+        self._logit_scale = logit_scale
+        self._include = include
+        self._rows = np.empty(0, np.intp)
+        self._cosines = np.empty(0, np.float64)
+
+    def with_exact(self, rows: NDArray[np.intp], k: int) -> "Answer":
+        """Score these rows, and exactly those that may be among the k best; forget earlier ones.
+
+        The others of them are true to float32, which leaves no doubt about a share.
+        """
+        near = np.arange(len(rows))
+        cosines = np.empty(len(rows), np.float64)
+        if k < len(rows):
+            cosines = self._in_pieces(close_cosines, rows)
+            error = 2 * rounding(len(self._query))
+            near = np.flatnonzero(cosines >= cosines[largest(cosines, k)].min() - 2 * error)
+        cosines[near] = self._in_pieces(exact_cosines, rows[near])
+        self._rows, self._cosines = rows, cosines
+        # Their quick scores have done their part, and must not count a second time.
+        self._quick.scores[rows] = -np.inf
+        return self
+
+    def _in_pieces(
+        self, score: Callable[[NDArray[np.floating], Floats], Doubles], rows: NDArray[np.intp]
+    ) -> Doubles:
+        """Score some rows of the matrix, so many at a time that the memory stays bounded."""
+        parts = [
+            score(self._matrix[rows[at : at + _GATHERED]], self._query)
+            for at in range(0, len(rows), _GATHERED)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, np.float64)
+
+    def hits(self, k: int) -> list[Hit]:
+        """Return the k best rows with their shares."""
+        if len(self._rows) == 0:
+            return []
+        best = np.lexsort((self._rows, -self._cosines))[:k]
+        exact = self._exact_powers()
+        total = self._quick_sum() + float(exact.sum())
+        return [
+            Hit(int(self._rows[at]), min(1.0, float(self._cosines[at])), float(exact[at] / total))
+            for at in best
+        ]
+
+    def groups(self, k: int, groups: Groups) -> list[GroupHit]:
+        """Return the k groups of the largest summed share."""
+        if len(self._rows) == 0:
+            return []
+        first = self._group_sums(self._powers(), groups)
+        members = self._members(_best(first, k + 8), groups)
+        rows = np.union1d(members, self._rows)
+        self.with_exact(rows, len(rows))
+        powers = self._powers()
+        sums = self._group_sums(powers, groups)
+        total = float(sums.sum())
+        present = _best(sums, k)
+        return [self._group_hit(code, sums[code] / total, powers, groups) for code in present]
+
+    def _group_hit(self, code: int, share: float, powers: Doubles, groups: Groups) -> GroupHit:
+        rows = np.flatnonzero(groups.codes == code)
+        row = int(rows[np.argmax(powers[rows])])
+        (cosine,) = exact_cosines(self._matrix[row : row + 1], self._query)
+        return GroupHit(code, min(1.0, float(share)), row, min(1.0, float(cosine)))
+
+    def _group_sums(self, powers: Doubles, groups: Groups) -> Doubles:
+        sums = np.bincount(groups.codes, weights=powers, minlength=len(groups.names))
+        return np.asarray(sums, np.float64)
+
+    def _members(self, codes: Sequence[int], groups: Groups) -> NDArray[np.intp]:
+        rows = np.flatnonzero(np.isin(groups.codes, codes))
+        if self._include is not None:
+            rows = rows[self._include[rows]]
+        return rows if len(rows) <= _MOST_MEMBERS else self._rows
+
+    def _exact_powers(self) -> Doubles:
+        """Return exp(logit_scale * (cosine - best)) of the rows that were scored exactly."""
+        powers: Doubles = np.exp(self._logit_scale * (self._cosines - self._cosines.max()))
+        return powers
+
+    def _quick_sum(self) -> float:
+        """Return the sum of the same over all other rows, by their quick scores."""
+        total, shift = 0.0, self._shift()
+        # One factor of the sum does for a sweep over all, where no power leaves float32's range.
+        late = shift if abs(shift) < _SAFE_SHIFT else 0.0
+        piece = np.zeros((_PIECE // len(_ONES), len(_ONES)), np.float32)
+        for start in range(0, len(self._quick.scores), _PIECE):
+            left = len(self._quick.scores) - start
+            if left < _PIECE:
+                piece[...] = 0
+            self._quick_powers(start, shift - late, piece.reshape(-1)[:left])
+            total += float(np.vecdot(piece, _ONES).sum(dtype=np.float64))
+        return total * float(np.exp2(late))
+
+    def _shift(self) -> float:
+        """Return what makes a row's exponent of two relative to the best."""
+        return self._logit_scale * _LOG2_E * (self._quick.offset - float(self._cosines.max()))
+
+    def _quick_powers(self, start: int, shift: float, into: Floats) -> None:
+        """Write it for the rows from `start`, as many as `into` holds; exact rows are 0.
+
+        With the whole shift none can exceed 1: a row that was not scored again cannot reach the
+        best.
+        """
+        scores = self._quick.scores[start : start + len(into)]
+        factor = self._logit_scale * _LOG2_E * self._quick.scale
+        np.multiply(scores, np.float32(factor), out=into)
+        if shift:
+            np.add(into, np.float32(shift), out=into)
+        np.exp2(into, out=into)
+
+    def _powers(self) -> Doubles:
+        """Return both in one array, float64 [N]."""
+        quick = np.empty(len(self._matrix), np.float32)
+        self._quick_powers(0, self._shift(), quick)
+        powers: Doubles = quick.astype(np.float64)
+        powers[self._rows] = self._exact_powers()
+        return powers
+
+
+def exact_cosines(rows: NDArray[np.floating], query: NDArray[np.floating]) -> Doubles:
+    """Return float64 cosines [n] of rows [n, D] and a unit query; equal rows get equal bits."""
+    wide = np.asarray(rows, np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    cosines: Doubles = np.einsum("ij,j->i", wide, query.astype(np.float64)) / lengths
+    return cosines
+
+
+def close_cosines(rows: NDArray[np.floating], query: Floats) -> Doubles:
+    """Return the same, wrong by no more than 2 * rounding(D) and in a quarter of the time."""
+    single = np.asarray(rows, np.float32)
+    lengths = np.sqrt(np.vecdot(single, single))
+    cosines: Doubles = (np.vecdot(single, query) / lengths).astype(np.float64)
+    return cosines
+
+
+def _best(sums: Doubles, k: int) -> list[int]:
+    """Return the codes of the k largest sums that are not zero, equal ones in order."""
+    order = np.argsort(-sums, kind="stable")[:k]
+    return [int(code) for code in order if sums[code] > 0]
