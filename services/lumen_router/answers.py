@@ -7,7 +7,7 @@ from lumen_router.errors import PodAnswerBroken
 from lumen_wire import errors as wire
 from lumen_wire.pb import ml_service_pb2 as pb
 
-InferCall = grpc.aio.UnaryStreamCall[pb.InferRequest, pb.InferResponse]
+InferCall = grpc.aio.UnaryStreamCall[bytes, pb.InferResponse]
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 

@@ -26,6 +26,8 @@ from lumen_wire.pb import ml_service_pb2 as pb
 
 ATTEMPTS = 3
 PATIENCE_S = 0.05
+# Field number and wire type (2: bytes of a given length), as protobuf writes them.
+_PAYLOAD_TAG = bytes([pb.InferRequest.PAYLOAD_FIELD_NUMBER << 3 | 2])
 NEVER_RETRIED: frozenset[tuple[str, int]] = frozenset()
 
 log = structlog.get_logger(__name__)
@@ -63,7 +65,7 @@ class Forwarder:
         TooLate. Cancelling it cancels the pod's work.
         """
         pods = self._pods_of(call)
-        request = _request_of(call)
+        request = request_of(call)
         wanted = Wanted(call.target.kind, call.space)
         pods.budget.earn()
         failed: WireError | None = None
@@ -102,7 +104,7 @@ class Forwarder:
         return pods
 
     async def _attempt(
-        self, pod: Pod, call: Call, request: pb.InferRequest, deadline: Deadline
+        self, pod: Pod, call: Call, request: bytes, deadline: Deadline
     ) -> pb.InferResponse:
         remaining_s = deadline.remaining_s()
         if remaining_s <= 0:
@@ -158,14 +160,25 @@ class Forwarder:
         return pod
 
 
-def _request_of(call: Call) -> pb.InferRequest:
-    return pb.InferRequest(
+def request_of(call: Call) -> bytes:
+    """Return the request as the pod reads it, with one copy of the payload instead of three."""
+    head = pb.InferRequest(
         correlation_id=call.correlation_id,
         task=call.target.pod_task,
-        payload=call.payload,
         payload_mime=call.mime,
         meta=call.meta,
-    )
+    ).SerializeToString()
+    return b"".join((head, _PAYLOAD_TAG, _varint(len(call.payload)), call.payload))
+
+
+def _varint(number: int) -> bytes:
+    """Return a length as protobuf writes it: seven bits a byte, the lowest first."""
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
 
 
 def _blame(pod: Pod, epoch: int, error: WireError) -> None:

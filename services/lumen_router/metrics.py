@@ -83,6 +83,8 @@ class Metrics:
         )
         self._ready = Gauge("lumen_router_ready", "1 while the router serves.", registry=registry)
         self._services: frozenset[str] = frozenset()
+        # To find a series by its labels costs more than to count in it.
+        self._done: dict[tuple[str, Kind | None, str], tuple[Counter, Histogram]] = {}
         self.watches = WatchMetrics("lumen_router", registry)
         self._routes_built = Counter(
             "lumen_router_routes_built",
@@ -100,9 +102,14 @@ class Metrics:
 
     def request_done(self, service: str, kind: Kind | None, code: str, seconds: float) -> None:
         """Count an answered request; `service` is empty when none could be found."""
-        task = UNKNOWN if kind is None else kind.value
-        self._requests.labels(service, task, code).inc()
-        self._seconds.labels(service, task).observe(seconds)
+        series = self._done.get((service, kind, code))
+        if series is None:
+            task = UNKNOWN if kind is None else kind.value
+            series = self._requests.labels(service, task, code), self._seconds.labels(service, task)
+            self._done[service, kind, code] = series
+        count, duration = series
+        count.inc()
+        duration.observe(seconds)
 
     def decided(self, decision: Decision, source: Source) -> None:
         """Count one answer of smart_classify."""
@@ -136,3 +143,4 @@ class Metrics:
         for metric in (self._requests, self._seconds, self._retries, self._held):
             metric.remove_by_labels({"service": service})
         self._held_seconds.remove_by_labels({"service": service})
+        self._done.clear()

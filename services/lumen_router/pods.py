@@ -85,10 +85,10 @@ class Pod:
         self._idle = asyncio.Event()
         self._idle.set()
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self.infer: grpc.aio.UnaryStreamMultiCallable[pb.InferRequest, pb.InferResponse] = (
+        self.infer: grpc.aio.UnaryStreamMultiCallable[bytes, pb.InferResponse] = (
             self._channel.unary_stream(
                 INFER,
-                request_serializer=pb.InferRequest.SerializeToString,
+                request_serializer=bytes,
                 response_deserializer=pb.InferResponse.FromString,
             )
         )

@@ -34,8 +34,8 @@ def choose_least_outstanding(
     begins at a random one.
     """
     count = len(candidates)
-    if count == 0:
-        return None
+    if count < 2:
+        return candidates[0] if candidates else None
     start = below(count)
     if count <= ALL_COMPARED:
         turned = (candidates[(start + i) % count] for i in range(count))

@@ -1,0 +1,50 @@
+"""What a pod is sent and what is counted: by quicker ways that must say what plain ones would."""
+
+import pytest
+
+from lumen_manifest.closed_sets import Family
+from lumen_router.forward import Call, request_of
+from lumen_router.metrics import Metrics
+from lumen_router.routes import Service, Target
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.tasks import Kind
+
+TARGET = Target(Service("clip", Family.CLIP), Kind.IMAGE_EMBED, "clip_image_embed")
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152])
+def test_a_pod_reads_the_request_with_its_payload_as_protobuf_writes_it(size):
+    payload = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
+    call = Call(TARGET, payload, "image/jpeg", {"vector": "f32le", "é": "ü"}, "id-1")
+
+    assert pb.InferRequest.FromString(request_of(call)) == pb.InferRequest(
+        correlation_id="id-1",
+        task="clip_image_embed",
+        payload=payload,
+        payload_mime="image/jpeg",
+        meta={"vector": "f32le", "é": "ü"},
+    )
+
+
+def counted(metrics: Metrics) -> list[str]:
+    text = metrics.page()[1].decode()
+    return [line for line in text.splitlines() if line.startswith("lumen_router_requests_total{")]
+
+
+def test_a_service_that_comes_back_is_counted_from_nothing():
+    metrics = Metrics()
+    metrics.keep_only(["clip", "bio"])
+    for service in ("clip", "clip", "bio"):
+        metrics.request_done(service, Kind.CLASSIFY, "OK", 0.1)
+
+    metrics.keep_only(["bio"])
+    gone = counted(metrics)
+    metrics.keep_only(["clip", "bio"])
+    metrics.request_done("clip", Kind.CLASSIFY, "OK", 0.1)
+    metrics.request_done("bio", Kind.CLASSIFY, "OK", 0.1)
+
+    assert gone == ['lumen_router_requests_total{code="OK",service="bio",task="classify"} 1.0']
+    assert sorted(counted(metrics)) == [
+        'lumen_router_requests_total{code="OK",service="bio",task="classify"} 2.0',
+        'lumen_router_requests_total{code="OK",service="clip",task="classify"} 1.0',
+    ]
