@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 import structlog
-from structlog.contextvars import bound_contextvars, get_contextvars
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 from lumen_wire.errors import Cancelled, Internal, WireError, to_trailing_metadata
 
@@ -96,13 +96,14 @@ def intercept(method: str, call: Call, metrics: CallMetrics | None = None) -> Ca
         began = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
         try:
-            with bound_contextvars(request_id=request_id_of(context.invocation_metadata())):
-                try:
-                    response = await call(request, context)
-                except Exception as error:  # noqa: BLE001  (likewise)
-                    wire_error = told(error, event)
-                    code = wire_error.status
-                    await _abort(context, wire_error)
+            # Each call is a task of its own, and the binding ends with it.
+            bind_contextvars(request_id=request_id_of(context.invocation_metadata()))
+            try:
+                response = await call(request, context)
+            except Exception as error:  # noqa: BLE001  (likewise)
+                wire_error = told(error, event)
+                code = wire_error.status
+                await _abort(context, wire_error)
             code = grpc.StatusCode.OK
             return response
         finally:

@@ -109,7 +109,7 @@ def parse_request_meta(meta: Mapping[str, str]) -> RequestMeta:
         labels=meta.get("labels") or None,
         label_format=_choice(meta, "label_format", LabelFormat),
         rank=_choice(meta, "rank", Rank),
-        include=tuple(_include(meta.get("include", ""))),
+        include=tuple(_include(meta["include"])) if "include" in meta else (),
         score=_choice(meta, "score", Score) or Score.SHARE,
         vector=_choice(meta, "vector", VectorFormat) or VectorFormat.JSON,
         prompt_template=_prompt_template(meta),

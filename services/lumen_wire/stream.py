@@ -216,30 +216,24 @@ class _Stream:
         if request_id:
             bind_contextvars(request_id=request_id[:128])
         deadline = Deadline.from_context(self._context, self._options.default_deadline_s)
-        async for response in self._responses(request, deadline):
-            if isinstance(response, WireError):
-                await self._refuse(
-                    request, response, _error_mode(request.meta.get("error_mode", ""))
-                )
-            else:
-                await self._write(request, response)
-
-    async def _responses(
-        self, request: Assembled, deadline: Deadline
-    ) -> AsyncIterator[pb.InferResponse | WireError]:
-        """Yield what the handler answers; a failure is the last."""
         answer = await settled(_called(self._handler, request, deadline), _FAILED)
-        if not isinstance(answer, AsyncIterator):
-            yield answer
+        if isinstance(answer, pb.InferResponse | WireError):
+            await self._say(request, answer)
             return
         try:
             while (response := await settled(_next(answer, deadline), _FAILED)) is not None:
-                yield response
+                await self._say(request, response)
                 if isinstance(response, WireError):
                     return
         finally:
             if isinstance(answer, AsyncGenerator):
                 await answer.aclose()
+
+    async def _say(self, request: Assembled, response: pb.InferResponse | WireError) -> None:
+        if isinstance(response, WireError):
+            await self._refuse(request, response, _error_mode(request.meta.get("error_mode", "")))
+        else:
+            await self._write(request, response)
 
     async def _write(self, request: Assembled | Rejected, response: pb.InferResponse) -> None:
         if not response.correlation_id:

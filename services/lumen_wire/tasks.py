@@ -72,6 +72,9 @@ _UNPREFIXED: Mapping[str, Kind] = {
     "classify": Kind.CLASSIFY,
     "classify_scene": Kind.SCENE_CLASSIFY,
 }
+_BY_WORK: Mapping[tuple[str | None, Kind], Task] = {
+    (task.family, task.kind): task for task in TASKS
+}
 _BY_NAME: Mapping[str, Task] = {name: task for task in TASKS for name in (task.name, *task.aliases)}
 
 
@@ -117,7 +120,7 @@ def resolve(name: str, family: str) -> Kind | None:
 
 def task_for(family: str, kind: Kind) -> Task | None:
     """Return the canonical task of a family and a kind, or None when it has none."""
-    return next((t for t in TASKS if t.family == family and t.kind is kind), None)
+    return _BY_WORK.get((family, kind))
 
 
 def takes_text(name: str) -> bool:
