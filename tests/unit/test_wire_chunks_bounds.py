@@ -1,0 +1,144 @@
+"""What a stream may hold of requests: bytes, parts, names, and how many at once."""
+
+import pytest
+from wire_messages import (
+    MIB,
+    a_budget,
+    a_jpeg,
+    a_request,
+    an_assembler,
+    an_image_request,
+    errors,
+    parts_of,
+    payloads,
+    push_all,
+)
+
+from lumen_wire.chunks import Rejected
+from lumen_wire.part_buffer import MOST_META_ENTRIES
+
+
+def test_60_mib_are_refused_at_the_first_excess_byte_for_that_request_alone():
+    assembler = an_assembler(budget=a_budget(100 * MIB))
+    part = bytes(10 * MIB)
+    flood = [
+        an_image_request(part, seq=i, total=6, offset=i * len(part), correlation_id="big")
+        for i in range(6)
+    ]
+
+    assert push_all(assembler, flood[:5]) == []
+    [rejected] = assembler.push(flood[5])
+
+    assert rejected.correlation_id == "big"
+    assert "exceeds 52428800 bytes" in rejected.error.message
+    assert assembler.buffered_bytes == 0
+    assert payloads(assembler.push(a_request(b"a cat"))) == [b"a cat"]
+
+
+def test_one_byte_above_the_limit_is_refused_and_the_limit_itself_is_taken():
+    assembler = an_assembler(max_request_bytes=100)
+
+    assert payloads(assembler.push(a_request(b"x" * 100))) == [b"x" * 100]
+    assert errors(assembler.push(a_request(b"x" * 101))) == ["InvalidArgument"]
+
+
+def test_an_offset_beyond_the_limit_is_refused_before_the_bytes_arrive():
+    [rejected] = an_assembler().push(an_image_request(b"x", seq=9, total=10, offset=50 * MIB))
+
+    assert "exceeds 52428800 bytes" in rejected.error.message
+
+
+def test_what_still_comes_of_a_refused_request_is_ignored():
+    assembler = an_assembler(max_request_bytes=500)
+    outcomes = push_all(assembler, parts_of(a_jpeg(2000), 300))
+
+    assert errors([*outcomes, *assembler.half_close()]) == ["InvalidArgument"]
+
+
+def test_an_excessive_whole_request_does_not_harm_an_open_one_of_the_same_empty_id():
+    assembler = an_assembler(max_request_bytes=1000)
+    picture = a_jpeg(900)
+    parts = parts_of(picture, 300)
+
+    outcomes = push_all(assembler, [parts[0], a_request(b"x" * 1001), *parts[1:]])
+
+    assert errors(outcomes[:1]) == ["InvalidArgument"]
+    assert payloads(outcomes[1:]) == [picture]
+
+
+def test_a_stream_with_too_many_open_requests_refuses_the_next():
+    assembler = an_assembler(max_open=2)
+    outcomes = push_all(
+        assembler,
+        [parts_of(a_jpeg(900), 300, correlation_id=f"{i}")[0] for i in range(3)],
+    )
+
+    assert errors(outcomes) == ["ResourceExhausted"]
+    assert assembler.open_count == 2
+
+
+def test_undecided_whole_files_make_room_for_others():
+    assembler = an_assembler(max_open=2)
+    camera = [a_jpeg(900, i) + b"trailer" for i in range(3)]
+    outcomes = push_all(
+        assembler, [an_image_request(p, correlation_id=f"{i}") for i, p in enumerate(camera)]
+    )
+
+    assert payloads(outcomes) == camera[:1]
+
+
+def test_more_parts_than_any_client_needs_are_refused():
+    assembler = an_assembler(max_parts=3)
+
+    assert errors(push_all(assembler, parts_of(a_jpeg(900), 200))) == ["InvalidArgument"]
+
+
+def test_the_budget_is_shared_by_streams_and_refuses_what_exceeds_it():
+    budget = a_budget(2000)
+    first, second = an_assembler(budget=budget), an_assembler(budget=budget)
+    push_all(first, parts_of(a_jpeg(1200), 600)[:1])
+
+    outcomes = second.push(a_request(b"x" * 1500))
+
+    assert errors(outcomes) == ["ResourceExhausted"]
+    assert outcomes[0].error.retry_after_ms == 1000
+
+
+def test_the_budget_gets_back_what_an_assembler_held():
+    budget = a_budget(MIB)
+    assembler = an_assembler(budget=budget)
+    picture = a_jpeg(900)
+    [request] = push_all(assembler, parts_of(picture, 300))
+    push_all(assembler, parts_of(a_jpeg(900), 300, correlation_id="left open")[:2])
+
+    assert request.held_bytes == len(picture)
+    assembler.close()
+    budget.give_back(request.held_bytes)
+    assert budget.held_bytes == 0
+
+
+@pytest.mark.parametrize("field", ["correlation_id", "task", "payload_mime"])
+def test_names_of_absurd_length_are_refused_and_not_echoed(field):
+    [rejected] = an_assembler().push(a_request(**{field: "x" * 100_000}))
+
+    assert isinstance(rejected, Rejected)
+    assert field in rejected.error.message
+    assert len(rejected.correlation_id) <= 256
+    assert len(rejected.task) <= 256
+
+
+def test_meta_of_absurd_size_is_refused():
+    many = {f"k{i}": "" for i in range(MOST_META_ENTRIES + 1)}
+
+    assert errors(an_assembler().push(a_request(meta=many))) == ["InvalidArgument"]
+    assert errors(an_assembler().push(a_request(meta={"k": "x" * 70_000}))) == ["InvalidArgument"]
+    parts = parts_of(a_jpeg(900), 9, meta="first")
+    for index, part in enumerate(parts):
+        part.meta[f"k{index}"] = "v"
+    assert errors(push_all(an_assembler(), parts)[:1]) == ["InvalidArgument"]
+
+
+def test_a_refusal_keeps_how_the_caller_wants_to_hear_of_it():
+    [rejected] = an_assembler(max_request_bytes=1).push(a_request(meta={"error_mode": "inband"}))
+
+    assert rejected.error_mode == "inband"

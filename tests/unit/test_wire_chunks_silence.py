@@ -1,0 +1,83 @@
+"""When a request is taken as whole, or given up, because nothing more is heard."""
+
+from wire_messages import (
+    KIB,
+    Clock,
+    a_jpeg,
+    a_request,
+    an_assembler,
+    an_image_request,
+    errors,
+    parts_of,
+    payloads,
+    push_all,
+)
+
+
+def test_an_image_without_its_end_is_taken_as_whole_after_250_ms_of_silence():
+    clock = Clock()
+    assembler = an_assembler(clock)
+    assert assembler.push(an_image_request(b"no container")) == []
+
+    assert assembler.next_expiry() == clock.now + 0.25
+    assert assembler.expire(clock.now + 0.249) == []
+    assert payloads(assembler.expire(clock.now + 0.25)) == [b"no container"]
+    assert assembler.next_expiry() is None
+
+
+def test_silence_is_that_of_the_stream_not_of_the_request():
+    clock = Clock()
+    assembler = an_assembler(clock)
+    assembler.push(an_image_request(b"no container"))
+    clock.now += 0.2
+    assembler.push(a_request(b"a cat", correlation_id="other"))
+
+    assert assembler.next_expiry() == clock.now + 0.25
+
+
+def test_not_being_read_is_no_silence():
+    clock = Clock()
+    assembler = an_assembler(clock)
+    assembler.push(an_image_request(b"no container"))
+    clock.now += 5
+    assembler.heard()
+
+    assert assembler.next_expiry() == clock.now + 0.25
+
+
+def test_a_camera_jpeg_with_bytes_after_its_end_is_taken_as_whole_by_half_close():
+    assembler = an_assembler()
+    picture = a_jpeg(900) + b"maker's trailer"
+
+    assert assembler.push(an_image_request(picture)) == []
+    assert payloads(assembler.half_close()) == [picture]
+
+
+def test_a_camera_jpeg_is_taken_as_whole_when_the_next_request_comes_with_the_same_empty_id():
+    assembler = an_assembler()
+    first, second = a_jpeg(900, 1) + b"trailer", a_jpeg(900, 2) + b"trailer"
+
+    outcomes = push_all(assembler, [an_image_request(first), an_image_request(second)])
+
+    assert payloads([*outcomes, *assembler.half_close()]) == [first, second]
+
+
+def test_a_first_part_on_a_slow_line_is_not_taken_as_whole():
+    clock = Clock()
+    assembler = an_assembler(clock)
+    picture = a_jpeg(900_000)
+    parts = parts_of(picture, 256 * KIB)
+    assembler.push(parts[0])
+    clock.now += 3
+
+    assert assembler.expire(clock.now) == []
+    assert payloads(push_all(assembler, parts[1:])) == [picture]
+
+
+def test_parts_that_stop_coming_fail_their_request_in_the_end():
+    clock = Clock()
+    assembler = an_assembler(clock)
+    push_all(assembler, parts_of(a_jpeg(900), 300)[:2])
+
+    assert errors(assembler.expire(clock.now + 30)) == ["InvalidArgument"]
+    assert assembler.buffered_bytes == 0
