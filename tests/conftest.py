@@ -33,6 +33,8 @@ _importable("http2_pings", _BUILDERS / "http2_pings.py")
 _importable("wire_servers", _BUILDERS / "wire_servers.py")
 _importable("wire_messages", Path(__file__).parent / "unit" / "wire_messages.py")
 _importable("cluster_objects", Path(__file__).parent / "unit" / "cluster_objects.py")
+for _name in ("manifest_texts", "rendered_pods"):
+    _importable(_name, Path(__file__).parent / "unit" / "manifest" / f"{_name}.py")
 for _name in ("damage", "fuzz_server"):
     _importable(_name, Path(__file__).parent / "fuzz" / f"{_name}.py")
 _importable("router_world", _BUILDERS / "router_world.py")

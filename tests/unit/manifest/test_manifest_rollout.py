@@ -1,0 +1,74 @@
+"""When pods are replaced, and how many run meanwhile."""
+
+from rendered_pods import deployment_of
+
+from lumen_manifest.render import Pinned, RenderContext, render
+from lumen_manifest.render.controller_revision import controller_revision, revision_name
+
+
+def test_one_pod_runs_until_its_files_are_pinned(a_service, a_pool):
+    service = a_service(replicas=3)
+    pinned = RenderContext(pinned=Pinned("c0ffee", "d1"))
+
+    before, after = render(service, a_pool()), render(service, a_pool(), context=pinned)
+
+    assert deployment_of(before)["spec"]["replicas"] == 1
+    assert deployment_of(after)["spec"]["replicas"] == 3
+    assert after.pins["data"].items() >= {"revision": "c0ffee", "digest": "d1"}.items()
+
+
+def test_pins_belong_to_a_model_and_its_label_sets_and_to_nothing_else(a_service, a_pool):
+    pinned = RenderContext(pinned=Pinned("c0ffee", "d1"))
+
+    def name(**spec):
+        return render(a_service(**spec), a_pool(), context=pinned).pins["metadata"]["name"]
+
+    assert name() == name(replicas=4) == name(server={"maxQueue": 7})
+    assert name() != name(model={"name": "other", "runtime": "onnx"})
+    assert name() != name(labelSets=[{"name": "ImageNet_1k"}])
+
+
+def test_pods_say_which_revision_they_are_made_from(a_service, a_pool):
+    template = deployment_of(
+        render(a_service(), a_pool(), context=RenderContext(revision="clip-0123456789"))
+    )["spec"]["template"]
+
+    assert template["metadata"]["labels"]["lumen.dev/revision"] == "clip-0123456789"
+
+
+def test_a_service_scaled_to_zero_stays_at_zero(a_service, a_pool):
+    assert deployment_of(render(a_service(replicas=0), a_pool()))["spec"]["replicas"] == 0
+
+
+def test_pinning_the_files_restarts_no_pod(a_service, a_pool):
+    pinned = RenderContext(pinned=Pinned("c0ffee", "d1"))
+
+    before = deployment_of(render(a_service(), a_pool()))["spec"]["template"]
+    after = deployment_of(render(a_service(), a_pool(), context=pinned))["spec"]["template"]
+
+    assert before == after
+
+
+def test_rollouts_surge_unless_the_pool_is_full(a_service, a_pool):
+    steps = [
+        deployment_of(render(a_service(), a_pool(), context=RenderContext(surge=surge)))["spec"][
+            "strategy"
+        ]["rollingUpdate"]
+        for surge in (True, False)
+    ]
+
+    assert steps == [
+        {"maxSurge": 1, "maxUnavailable": 0},
+        {"maxSurge": 0, "maxUnavailable": 1},
+    ]
+
+
+def test_a_revision_is_what_decides_the_pods(a_service):
+    same = {revision_name(a_service(replicas=count, aliases=["x"])) for count in (1, 2)}
+    other = revision_name(a_service(server={"maxQueue": 1}))
+    stored = controller_revision(a_service(), 3)
+
+    assert len(same) == 1
+    assert other not in same
+    assert stored["revision"] == 3
+    assert "replicas" not in stored["data"]["spec"]
