@@ -38,6 +38,7 @@ for _name in ("manifest_texts", "rendered_pods"):
 for _name in ("damage", "fuzz_server"):
     _importable(_name, Path(__file__).parent / "fuzz" / f"{_name}.py")
 _importable("router_world", _BUILDERS / "router_world.py")
+_importable("router_scripts", _BUILDERS / "router_scripts.py")
 _importable("fault_server", _BUILDERS / "fault_server.py")
 
 
