@@ -35,6 +35,8 @@ CHANNEL_OPTIONS: Final = (
     # A paused node is noticed within 15 s; servers permit a ping each 10 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # What bounds the answer to a ping; by itself it is a minute, whatever keepalive says.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # A pod that restarts takes traffic again within a second.

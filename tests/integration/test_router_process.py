@@ -144,6 +144,22 @@ async def test_a_pod_killed_under_load_loses_next_to_nothing_and_only_typed(tmp_
     assert lost <= total / 100
 
 
+async def test_a_frozen_pod_is_left_by_its_calls_and_comes_back_when_it_thaws(tmp_path):
+    ports = free_ports(2)
+    with a_pod(ports[0]) as frozen, a_pod(ports[1]):
+        async with a_world(tmp_path) as world:
+            await world.routed(a_service(), clip=[f"127.0.0.1:{port}" for port in ports])
+            await until(lambda: world.ready() == {"clip": 2}, "both pods ready")
+            async with Load(world, callers=4) as load:
+                frozen.send_signal(signal.SIGSTOP)
+                await until(lambda: world.ready() == {"clip": 1}, "the frozen pod is left")
+                await load.goes_on(50)
+                frozen.send_signal(signal.SIGCONT)
+                await until(lambda: world.ready() == {"clip": 2}, "both pods ready again")
+
+    assert set(load.codes) == {grpc.StatusCode.OK}
+
+
 async def test_sigterm_answers_what_is_in_flight_and_exits_with_0(tmp_path):
     async with ScriptedPod() as pod:
         opened = asyncio.Event()
