@@ -8,9 +8,10 @@ from types import ModuleType
 import pytest
 from hypothesis import settings
 
-# The same examples on every run, however slow the machine is; `--hypothesis-profile=default` draws
+# The same examples on every run, however slow the machine is; `--hypothesis-profile=others` draws
 # others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("others", deadline=None)
 settings.load_profile("repeatable")
 
 

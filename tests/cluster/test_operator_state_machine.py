@@ -197,7 +197,6 @@ def drawn(examples: int) -> list[Script]:
         max_examples=examples,
         phases=[Phase.generate],
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     @given(scripts())

@@ -203,7 +203,7 @@ async def test_leaving_the_engine_answers_what_still_waits():
             await number_of(item)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     plan=st.lists(
         st.tuples(

@@ -251,7 +251,7 @@ def test_unreadable_exif_does_not_cost_the_picture():
     assert images.decode_rgb(payload, "", a_preprocess()).shape == (32, 32, 3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_flipped_bytes_give_a_square_or_a_sentence_and_nothing_else(data):
     container = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "AVIF"]))

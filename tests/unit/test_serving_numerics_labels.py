@@ -57,7 +57,7 @@ KINDS = ["random", "clustered", "near-duplicates", "duplicates", "spiky", "not u
 
 
 @pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(KINDS),
     rows=st.integers(1, 700),
@@ -97,7 +97,7 @@ class WorstScorer:
             yield Approximation(scores, scale, offset, self._by_length, self._by_rest)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=st.integers(1, 3000), k=st.integers(1, 200), seed=st.integers(0, 10_000))
 def test_no_row_is_missed_when_every_score_is_as_wrong_as_it_may_be(rows, k, seed):
     rng = np.random.default_rng(seed)

@@ -109,7 +109,7 @@ def interleaved(requests: list[Sent], seed: int) -> list[pb.InferRequest]:
     return stream
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(requests=sent(), seed=st.integers(0, 999))
 def test_every_request_of_every_dialect_comes_out_whole_exactly_once(requests, seed):
     budget = a_budget(MIB)
@@ -148,7 +148,7 @@ def checked(assembler: Assembler, budget_bytes: int, owed: int) -> None:
     assert assembler.buffered_bytes + owed == budget_bytes
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500)
 @given(messages=st.lists(any_message(), max_size=30), waits=st.integers(0, 40))
 def test_no_order_of_any_messages_breaks_a_bound_or_loses_a_byte_of_the_budget(messages, waits):
     clock = Clock()

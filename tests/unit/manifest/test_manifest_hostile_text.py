@@ -41,19 +41,19 @@ def answers(text: str) -> None:
     assert all(problem.line >= 0 and problem.message for problem in problems or ())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet=st.characters(codec=None)))
 def test_any_text_is_answered(text: str):
     answers(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet=PIECES))
 def test_any_text_of_yaml_signs_is_answered(text: str):
     answers(text)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.lists(
         st.tuples(
@@ -70,7 +70,7 @@ def test_any_damaged_manifest_is_answered(edits: list[tuple[int, int, str]]):
     answers(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -156,7 +156,7 @@ def test_there_is_a_default_pool_for_every_accelerator():
     assert [pool.spec.device is None for pool in pools] == [True, False, False, False]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     name=st.from_regex(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", fullmatch=True),
     replicas=st.integers(0, 5),

@@ -8,7 +8,7 @@ from lumen_operator.affected import affected
 
 
 @given(devices=st.none() | st.integers(0, 2), happens=lives)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_concerns_nobody_changes_no_decision(devices, happens):
     cluster = WatchedCluster(devices=devices)
     for step in happens:

@@ -13,7 +13,7 @@ from lumen_operator.rollout import plan_rollout
 
 
 @given(devices=st.none() | st.integers(0, 2), happens=lives)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_happens_a_decision_is_the_same_with_and_without_a_memory(devices, happens):
     cluster, memory = WatchedCluster(devices=devices), Memory()
     for _ in cluster.lives(happens):

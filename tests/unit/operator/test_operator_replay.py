@@ -209,7 +209,7 @@ def check_goal(cluster: Cluster) -> None:
     pool=st.sampled_from(["cpu", "cuda"]),
     happens=changes,
 )
-@settings(max_examples=15, deadline=None, phases=PHASES)
+@settings(max_examples=15, phases=PHASES)
 def test_whatever_happens_the_goal_is_reached_and_a_reason_given_on_the_way(
     devices, replicas, pool, happens
 ):
@@ -230,7 +230,7 @@ def test_whatever_happens_the_goal_is_reached_and_a_reason_given_on_the_way(
     pool=st.sampled_from(["cpu", "cuda"]),
     order=st.lists(st.permutations(ACTORS), min_size=8, max_size=8),
 )
-@settings(max_examples=15, deadline=None, phases=PHASES)
+@settings(max_examples=15, phases=PHASES)
 def test_a_rollout_takes_no_pod_away_that_must_serve(devices, taken, replicas, pool, order):
     cluster = Cluster(devices=devices)
     cluster.service(replicas=replicas, pool=pool, server={"maxBatchSize": GOOD_BATCHES[0]})

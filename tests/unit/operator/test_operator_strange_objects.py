@@ -91,7 +91,7 @@ def changed(place, value) -> World:
 
 
 @given(place=st.sampled_from(PLACES), value=strange)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_object_however_strange_keeps_the_others_from_a_decision(place, value):
     world = changed(place, value)
 
@@ -123,7 +123,7 @@ pages = st.dictionaries(
 
 @pytest.mark.parametrize(("pod", "container"), [("a", "resources"), ("clip-0", "server")])
 @given(page=pages)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_status_page_however_strange_keeps_a_decision_from_being_made(pod, container, page):
     uid = BUSY.objects["pods", "photos", pod]["metadata"]["uid"]
     reports = {**BUSY.reports, uid: PodReport(uid, container, page, BUSY.now)}
