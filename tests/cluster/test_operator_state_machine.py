@@ -41,6 +41,7 @@ SCRIPTS_TO_REPLAY: tuple[Script, ...] = ()
 
 DISTURBANCES = ("none", "killed", "none", "away", "killed at once")
 LOOKED_WITHIN_S = 60.0
+LEASE_LOST = 3
 REACTED_AFTER = 1
 """Windows without a change after which all that came before has been reacted to."""
 QUIET_AFTER = 3
@@ -150,10 +151,20 @@ class Fleet:
         """Return once the operator has looked at everything again: this makes one window."""
         keys = len(self.plane.get(f"{GROUP}/lumenmodelservices")["items"])
         keys += len(self.plane.get(f"{GROUP}/lumennodepools")["items"])
-        wanted = self.operator.reconciles() + keys
-        wait_until(
-            lambda: self.operator.reconciles() >= wanted, LOOKED_WITHIN_S, "all is looked at"
-        )
+        process = self.operator.process
+        while True:
+            wanted = self.operator.reconciles() + keys
+            wait_until(
+                lambda wanted=wanted: not process.running or self.operator.reconciles() >= wanted,
+                LOOKED_WITHIN_S,
+                "all is looked at",
+            )
+            if process.running:
+                return
+            # A machine that stands still for longer than the Lease lasts: what the kubelet does.
+            assert process.exit_code == LEASE_LOST, process.log_tail()
+            self.operator.start()
+            self.operator.wait_until_leading()
 
 
 class Watched:

@@ -97,6 +97,11 @@ class Program:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with; None while it runs, and before."""
+        return None if self._process is None else self._process.poll()
+
     def start(self) -> None:
         """Start it; the log of an earlier run is continued."""
         tied = [sys.executable, "-I", "-S", str(_TIED), str(os.getpid())]
