@@ -49,6 +49,8 @@ class StreamOptions:
     max_age_s: float = 600.0
     # How long a lone request's failure waits to learn whether the client has half-closed.
     half_close_grace_s: float = 0.05
+    # How long a stream that is to end waits for its first request, which may be under way.
+    first_request_grace_s: float = 1.0
     # The shared switch that ends idle streams when the process stops.
     drain: Drain | None = None
     on_rejected: Callable[[Rejected], None] | None = None
@@ -97,6 +99,7 @@ class _Stream:
         self._tasks: asyncio.TaskGroup
         self._reading: asyncio.Timeout
         self._silence: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.TimerHandle | None = None
         self._requests = 0
         self._in_flight = 0
         self._half_closed = False
@@ -119,6 +122,8 @@ class _Stream:
             self._failure = ClientGone(str(gone.exceptions[0]))
         finally:
             age.cancel()
+            if self._waiting is not None:
+                self._waiting.cancel()
             self._stop_silence()
             self._assembler.close()
             if drain is not None:
@@ -177,7 +182,12 @@ class _Stream:
 
     def _end_when_idle(self) -> None:
         self._ending = True
-        self._end_if_due()
+        if self._requests:
+            self._end_if_due()
+        elif self._waiting is None:
+            # To end it now would answer a request that is under way with OK and nothing else.
+            grace_s = self._options.first_request_grace_s
+            self._waiting = self._loop.call_later(grace_s, self._end_if_due)
 
     def _end_if_due(self) -> None:
         if self._ending and not self._in_flight and not self._assembler.open_count:

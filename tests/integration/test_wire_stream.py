@@ -320,6 +320,23 @@ async def test_an_aged_stream_ends_with_ok_once_nothing_is_in_flight():
 
 
 @pytest.mark.parametrize("open_first", [True, False])
+async def test_a_request_that_is_under_way_when_draining_begins_is_answered(open_first):
+    drain = Drain()
+    options = dataclasses.replace(StreamOptions(), drain=drain, first_request_grace_s=WAIT_S)
+    async with a_script_server(Script(options)) as (_, stub, _), asyncio.timeout(WAIT_S):
+        if not open_first:
+            drain.begin()
+        call = stub.Infer()
+        await call.wait_for_connection()
+        if open_first:
+            drain.begin()
+        await call.write(a_text())
+
+        assert (await call.read()).result == b"5"
+        assert await call.code() is OK
+
+
+@pytest.mark.parametrize("open_first", [True, False])
 async def test_draining_ends_idle_streams_and_lets_busy_ones_answer(open_first):
     drain = Drain()
     script = Script(dataclasses.replace(StreamOptions(), drain=drain))
