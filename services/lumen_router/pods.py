@@ -32,11 +32,12 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", MESSAGE_BYTES),
     # Two pods must never share a connection, and a removed pod's must not linger.
     ("grpc.use_local_subchannel_pool", 1),
-    # A paused node is noticed within 15 s; servers permit a ping each 10 s.
+    # A paused node is noticed within 20 s, and a machine that stands still for some seconds keeps
+    # its connections; servers permit a ping each 10 s.
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
     # What bounds the answer to a ping; by itself it is a minute, whatever keepalive says.
-    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # A pod that restarts takes traffic again within a second.
