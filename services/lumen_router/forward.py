@@ -23,6 +23,7 @@ from lumen_router.routes import Target
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import ResourceExhausted, Unavailable, WireError
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.varint import varint
 
 ATTEMPTS = 3
 PATIENCE_S = 0.05
@@ -168,17 +169,7 @@ def request_of(call: Call) -> bytes:
         payload_mime=call.mime,
         meta=call.meta,
     ).SerializeToString()
-    return b"".join((head, _PAYLOAD_TAG, _varint(len(call.payload)), call.payload))
-
-
-def _varint(number: int) -> bytes:
-    """Return a length as protobuf writes it: seven bits a byte, the lowest first."""
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
+    return b"".join((head, _PAYLOAD_TAG, varint(len(call.payload)), call.payload))
 
 
 def _blame(pod: Pod, epoch: int, error: WireError) -> None:

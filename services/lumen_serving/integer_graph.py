@@ -6,6 +6,8 @@ field numbers are those of onnx.proto, whose compatibility promise fixes them.
 
 from collections.abc import Iterable
 
+from lumen_wire.varint import varint
+
 CODES, SCALES, QUERY, SCORES = "codes", "scales", "query", "scores"
 _FLOAT, _UINT8, _INT8 = 1, 2, 3
 _EXTERNAL = 1
@@ -75,21 +77,12 @@ def _value(name: str, dtype: int, dims: Iterable[int | str]) -> bytes:
 
 
 def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
+    return varint(field << 3) + varint(value)
 
 
 def _message(field: int, body: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(body)) + body
+    return varint(field << 3 | 2) + varint(len(body)) + body
 
 
 def _text(field: int, value: str) -> bytes:
     return _message(field, value.encode())
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
