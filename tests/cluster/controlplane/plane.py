@@ -5,7 +5,6 @@
 """
 
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields
@@ -52,11 +51,11 @@ class ControlPlane(Cluster):
 
     def pause_api_server(self) -> None:
         """Let it hear and say nothing: connections stay, new ones are taken, nothing answers."""
-        self._programs["kube-apiserver"].signal(signal.SIGSTOP)
+        self._programs["kube-apiserver"].pause()
 
     def resume_api_server(self) -> None:
         """Let it go on where it was paused."""
-        self._programs["kube-apiserver"].signal(signal.SIGCONT)
+        self._programs["kube-apiserver"].resume()
         wait_until(self.answers, _START_WITHIN_S, "the API server answers again")
 
 

@@ -127,9 +127,17 @@ class Program:
         if not self.running:
             raise ProgramFailed(f"{self._log.stem} ended\n{self.log_tail()}")
 
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        os.kill(self.pid, number)
+    def pause(self) -> None:
+        """Stop it where it is, and return once none of its threads runs.
+
+        A signal is delivered when one of its threads gets a processor: until then the others work.
+        """
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """Let it go on where it was paused."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once, as a crash would, and wait for that."""
@@ -142,7 +150,7 @@ class Program:
         if self._process is None or not self.running:
             return
         # A paused program would not hear the other signal.
-        self.signal(signal.SIGCONT)
+        self.resume()
         self._process.terminate()
         try:
             self._process.wait(_STOP_WITHIN_S)
