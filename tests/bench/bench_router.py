@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,9 @@ from lumen_wire import capabilities, results
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.tasks import Kind, names_for
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from ports import free_ports
 
 PAYLOAD = b"\xff\xd8\xff\xe0" + random.Random(1).randbytes(200_000) + b"\xff\xd9"
 OPTIONS = [
@@ -237,12 +239,6 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, __file__, *map(str, arguments)])
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=800)
@@ -257,7 +253,7 @@ def main() -> None:
         uvloop.run(serve_pod(args.pod))
         return
     os.sched_setaffinity(0, {int(core) for core in args.cores.split(",")})
-    pod_port, relay_port, router_port = free_port(), free_port(), free_port()
+    pod_port, relay_port, router_port = free_ports(3)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "routes.json"
         path.write_bytes(orjson.dumps(routes(pod_port)))

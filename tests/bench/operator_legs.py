@@ -19,8 +19,9 @@ from bench_cluster import (
     memory_mib,
 )
 from bench_objects import children_of, names, service_of
-from controlplane.programs import Program, ProgramFailed, reserved_ports, wait_until
+from controlplane.programs import Program, ProgramFailed, wait_until
 from operator_lab import BESIDE_PODS, Operator
+from ports import reserved_ports
 
 from lumen_cli.bench.report import percentile
 from lumen_operator.cluster import collection_path

@@ -18,8 +18,9 @@ from api_proxy import ApiProxy, api_proxy
 from chart.rendering import CHART, run
 from controlplane.cluster import Cluster, unique_name
 from controlplane.nodes import TERMINATION_MESSAGE
-from controlplane.programs import Program, reserved_ports, wait_until
+from controlplane.programs import Program, wait_until
 from go_tools import program
+from ports import reserved_ports
 
 ACCOUNT = "lumen-operator"
 BESIDE_PODS = Path(__file__).with_name("operator_beside_pods.py")

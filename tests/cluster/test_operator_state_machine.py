@@ -22,7 +22,7 @@ from random import Random
 import pytest
 from controlplane.cluster import unique_name
 from controlplane.plane import ControlPlane
-from controlplane.programs import Program, reserved_ports, wait_until
+from controlplane.programs import Program, wait_until
 from decisions_by_hand import Listed
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from lane_decisions import difference, is_due, undecided, would_change
@@ -31,6 +31,7 @@ from lane_scripts import DEADLINE_S, Round, Script, scripts
 from lane_sight import Seen, events_by_namespace
 from lanes import Lane, told
 from operator_lab import ACCOUNT, BESIDE_PODS, GROUP, Operator, grant
+from ports import reserved_ports
 
 from lumen_operator.decide import OperatorContext
 

@@ -12,9 +12,10 @@ import grpc.aio
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from ports import free_ports
 from router_in_cluster import Lab, an_endpoint, environment
 from router_world import BOUND_S, JPEG, ScriptedPod
-from serving_servers import INFERENCE, SERVING, free_ports
+from serving_servers import INFERENCE, SERVING
 
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc

@@ -25,7 +25,8 @@ import grpc
 import psutil
 
 if __name__ == "__main__":  # under pytest, tests/conftest.py makes these importable
-    sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+    tests = Path(__file__).parents[1]
+    sys.path[:0] = [str(tests), str(tests / "integration")]
 
 import damage
 import serving_servers

@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 import orjson
 import pytest
 from fault_server import BLOCK, FaultServer
+from ports import free_ports
 from tiny_models import TinyModel, write_model
 
 from lumen_manifest.server_config import ServerConfig
@@ -41,9 +41,7 @@ class Container:
         model = {"name": "tiny-clip", "runtime": "onnx", "source": {"uri": uri}}
         config = ServerConfig.model_validate({"service": "clip", "family": "clip", "model": model})
         (folder / "server.json").write_text(config.to_json())
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)
 
     def start(
         self, command: Sequence[str] = ("-m", "lumen_resources"), **options: object

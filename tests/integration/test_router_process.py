@@ -18,8 +18,9 @@ import psutil
 import pytest
 import router_world
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from ports import free_ports
 from router_world import BOUND_S, JPEG, ScriptedPod, a_service, a_world, until
-from serving_servers import INFERENCE, NOT_SERVING, SERVING, free_ports
+from serving_servers import INFERENCE, NOT_SERVING, SERVING
 
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc

@@ -16,7 +16,8 @@ from controlplane.binaries import Binaries, find_binaries
 from controlplane.certificates import Authority, KeyPair, certificate_user, write_kubeconfig
 from controlplane.cluster import Access, Cluster
 from controlplane.components import Layout, Ports, Secrets
-from controlplane.programs import Program, reserved_ports, wait_until
+from controlplane.programs import Program, wait_until
+from ports import reserved_ports
 
 CRDS = Path(__file__).parents[3] / "crds"
 _START_WITHIN_S = 90.0

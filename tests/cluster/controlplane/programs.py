@@ -1,61 +1,21 @@
-"""Programs in the background: free ports for them, their logs, and how they stop."""
+"""Programs in the background: how they start and stop, and their logs."""
 
-import fcntl
-import itertools
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 _TIED = Path(__file__).with_name("tied_to_parent.py")
 _STOP_WITHIN_S = 10.0
 _POLL_S = 0.02
 _LOG_TAIL_BYTES = 4000
-# Below the range from which the kernel hands out ports (32768 and up): a program that is
-# restarted finds its port free again, and nobody's outgoing connection takes it before the start.
-_PORTS = range(20000, 32000)
 
 
 class ProgramFailed(RuntimeError):
     """A program ended or did not get ready; the message carries the end of its log."""
-
-
-@contextmanager
-def reserved_ports(count: int) -> Iterator[list[int]]:
-    """Hold loopback ports that nobody listens on, and that no other control plane is given."""
-    with ExitStack() as held:
-        candidates = random.SystemRandom().sample(_PORTS, len(_PORTS))
-        free = (port for port in candidates if _is_free(port) and _reserved(port, held))
-        yield list(itertools.islice(free, count))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _reserved(port: int, held: ExitStack) -> bool:
-    # Two that start at once would both find the port free; the kernel drops a dead one's lock.
-    folder = Path(tempfile.gettempdir()) / f"lumen-test-ports-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
-    file = held.enter_context((folder / str(port)).open("a"))
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def wait_until(
