@@ -216,7 +216,7 @@ async def test_a_caller_that_leaves_is_dropped_from_the_line_and_counted(config,
     config = config.model_copy(
         update={"server": config.server.model_copy(update={"max_batch_size": 1})}
     )
-    with a_server(config, tmp_path, slow(3000)) as server:
+    with a_server(config, tmp_path, slow(10_000)) as server:
         await asyncio.to_thread(server.wait_for_health)
         async with a_client(server) as stub:
             staying = asyncio.create_task(answer_or_code(stub, 0))
