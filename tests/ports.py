@@ -1,4 +1,4 @@
-"""Loopback ports for servers under test, that nobody else takes before they listen."""
+"""Loopback addresses, and ports for servers under test that nobody else takes before them."""
 
 import fcntl
 import itertools
@@ -8,7 +8,7 @@ import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 # Below the range from which the kernel hands out ports (32768 and up): a program that is
@@ -33,6 +33,16 @@ def free_ports(count: int) -> list[int]:
     if len(_kept) > _KEPT:
         _kept.popleft().close()
     return _reserve(count, held)
+
+
+def loopback_addresses() -> list[str]:
+    """Return 127.0.0.1 and ::1; in a container there may be no IPv6."""
+    found = []
+    for address, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
+        with suppress(OSError), socket.socket(family) as probe:
+            probe.bind((address, 0))
+            found.append(address)
+    return found
 
 
 def _reserve(count: int, held: ExitStack) -> list[int]:

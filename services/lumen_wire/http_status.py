@@ -3,13 +3,19 @@
 For probes and scrapes only: GET and HEAD, a handful of connections at a time, no TLS.
 """
 
+import errno
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, Self
 
 import structlog
+
+# Each means every address of either family, as it does to gRPC: a pod may have only the other one.
+_WILDCARDS = ("0.0.0.0", "::")
 
 # (content type, body)
 Route = Callable[[], tuple[str, bytes]]
@@ -60,13 +66,26 @@ def start_http_status(host: str, port: int, routes: Mapping[str, Route]) -> Http
     Raises OSError whose message names the port when it cannot be listened on.
     """
     try:
-        return HttpStatus(_Server((host.strip("[]"), port), routes))
+        return HttpStatus(_listening(host.strip("[]"), port, routes))
     except OSError as error:
         raise OSError(
             error.errno,
             f"Cannot listen on port {port} of {host} for /metrics and /status"
             f" ({error.strerror}). Stop the process that uses it or choose another port.",
         ) from error
+
+
+def _listening(host: str, port: int, routes: Mapping[str, Route]) -> "_Server":
+    if host not in _WILDCARDS:
+        return _Server((host, port), routes)
+    if socket.has_dualstack_ipv6():
+        try:
+            return _Server(("::", port), routes)
+        except OSError as error:
+            # The kernel can speak IPv6, and this machine may have it turned off.
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise
+    return _Server(("0.0.0.0", port), routes)
 
 
 class _Server(ThreadingHTTPServer):
@@ -77,13 +96,18 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_port = False
 
     def __init__(self, address: tuple[str, int], routes: Mapping[str, Route]) -> None:
-        import socket  # noqa: PLC0415  (for one constant)
-
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.routes = routes
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind, for both families where the address is the wildcard."""
+        if self.server_address[0] == "::":
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Not the HTTP server's own: it asks the name service for its name, which may take seconds.
+        TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand the connection to a thread, or close it when too many are open."""

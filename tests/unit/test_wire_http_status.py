@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from ports import loopback_addresses
 
 from lumen_wire.http_status import HttpStatus, Unwell, start_http_status
 
@@ -17,8 +18,10 @@ def status() -> Iterator[HttpStatus]:
         yield running
 
 
-def ask(status: HttpStatus, method: str, path: str) -> tuple[int, str, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", status.port, timeout=10)
+def ask(
+    status: HttpStatus, method: str, path: str, host: str = "127.0.0.1"
+) -> tuple[int, str, bytes]:
+    connection = http.client.HTTPConnection(host, status.port, timeout=10)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -51,6 +54,22 @@ def test_another_path_is_told_which_there_are(status):
 
 def test_another_method_is_refused(status):
     assert ask(status, "POST", "/metrics")[0] == 501
+
+
+@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::", "[::]"])
+def test_every_address_is_every_address_of_both_families(wildcard):
+    with start_http_status(wildcard, 0, ROUTES) as status:
+        codes = {
+            address: ask(status, "GET", "/metrics", address)[0] for address in loopback_addresses()
+        }
+
+    assert codes == dict.fromkeys(loopback_addresses(), 200)
+
+
+@pytest.mark.parametrize("taken_on", loopback_addresses())
+def test_a_port_taken_in_either_family_is_refused(taken_on):
+    with start_http_status(taken_on, 0, ROUTES) as there, pytest.raises(OSError, match="Cannot"):
+        start_http_status("0.0.0.0", there.port, ROUTES)
 
 
 def test_a_crowd_of_silent_connections_does_not_take_the_server_down():
