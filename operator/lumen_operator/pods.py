@@ -18,6 +18,7 @@ import structlog
 
 from lumen_operator.kinds import Key
 from lumen_operator.views import PodAddress, PodReport
+from lumen_wire.addresses import host_port
 
 EVERY_S = 5.0
 AT_MOST_EVERY_S = 300.0
@@ -144,10 +145,9 @@ class PodReports:
 
 async def read_status(session: aiohttp.ClientSession, address: PodAddress) -> dict[str, Any] | None:
     """Ask one pod; None when it does not answer with a JSON object of moderate size in time."""
-    host = f"[{address.ip}]" if ":" in address.ip else address.ip
     try:
         async with session.get(
-            f"http://{host}:{address.port}/status", allow_redirects=False
+            f"http://{host_port(address.ip, address.port)}/status", allow_redirects=False
         ) as answer:
             body = await answer.content.read(ANSWER_MAX_BYTES + 1)
             while len(body) <= ANSWER_MAX_BYTES and not answer.content.at_eof():

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from lumen_wire.addresses import host_port
+
 GOOD = "grpc://127.0.0.1:50051"
 SCHEMES = ("grpc", "grpcs")
 
@@ -18,8 +20,7 @@ class Address:
     @property
     def target(self) -> str:
         """The host and port as gRPC takes them, brackets around IPv6."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host_port(self.host, self.port)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.target}"

@@ -41,7 +41,7 @@ def is_free(host: str, port: int) -> bool:
     """Tell whether a server could listen there now."""
     with socket.socket(_family(host)) as probe:
         try:
-            _listen(probe, host.strip("[]"), port)
+            _listen(probe, host, port)
         except OSError:
             return False
         return True

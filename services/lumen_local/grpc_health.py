@@ -11,6 +11,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from lumen_local.processes import Probe
+from lumen_wire.addresses import host_port
 
 # gRPC's own reconnect delay starts at a second: longer than a whole start should take.
 _CHANNEL_OPTIONS = (
@@ -46,7 +47,7 @@ class HealthClient:
         """Look once: SERVING within the probe's timeout is a pass, all else is not."""
         channel = self._channels.get(probe.port)
         if channel is None:
-            target = f"{self._host}:{probe.port}"
+            target = host_port(self._host, probe.port)
             channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
             self._channels[probe.port] = channel
         request = health_pb2.HealthCheckRequest(service=probe.service)

@@ -40,7 +40,8 @@ class Launch:
 
 def launch(what: Launch, settings: LaunchSettings, display: Display) -> int:
     """Run until a signal; return the exit code. Raises LocalError when the start is refused."""
-    door = Door(settings.bind, check_port(settings.bind, settings.port))
+    bind = settings.bind.strip("[]")
+    door = Door(bind, check_port(bind, settings.port))
     with open_run(settings.state_dir, settings.cache_dir) as folders:
         ports = FreePorts(LOOPBACK)
         ports.reserve(door.port)

@@ -16,6 +16,7 @@ from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import HEALTH_SERVICE, LIVENESS_SERVICE, METRICS_PORT
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render import RenderContext, render
+from lumen_wire.addresses import host_port
 
 LOOPBACK = "127.0.0.1"
 
@@ -62,13 +63,13 @@ class Door:
     @property
     def host(self) -> str:
         """Return an address of this machine that reaches the door."""
-        wildcards = {"0.0.0.0": LOOPBACK, "::": "[::1]", "[::]": "[::1]"}
+        wildcards = {"0.0.0.0": LOOPBACK, "::": "::1"}
         return wildcards.get(self.bind, self.bind)
 
     @property
     def address(self) -> str:
         """Return host:port."""
-        return f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
     def shows_status(self) -> bool:
         """Tell whether a status page can be where an operator looks for it."""

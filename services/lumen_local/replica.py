@@ -32,6 +32,7 @@ from lumen_local.processes import FileToWrite, PodProcesses, ProcessSpec
 from lumen_local.status_page import fetch_status
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Failure, attestation_of, is_named, parse_termination
+from lumen_wire.addresses import host_port
 
 # How long the router may take to read the routes file again before a server is told to end.
 SPREAD_S = 0.3
@@ -120,9 +121,8 @@ class Replica:
         child = Child(pod.server, self._around.watcher, lines.push)
         try:
             async with child, health_client(self._plan.host) as health:
-                self._around.roster.started(
-                    self._plan.name, self._index, f"{self._plan.host}:{pod.server.ports.grpc}"
-                )
+                address = host_port(self._plan.host, pod.server.ports.grpc)
+                self._around.roster.started(self._plan.name, self._index, address)
                 self._around.tell(Working(self._plan.name, Phase.LOADING))
                 return await self._attend(child, health, lines)
         except OSError as error:
@@ -170,7 +170,7 @@ class Replica:
             return
         seconds = time.monotonic() - child.started_at
         attestation = attestation_of(await fetch_status(self._plan.host, ports.metrics))
-        address = f"{self._plan.host}:{ports.grpc}"
+        address = host_port(self._plan.host, ports.grpc)
         self._around.tell(
             Ready(name, self._index, seconds, address, attestation, self._restarts, ports.metrics)
         )

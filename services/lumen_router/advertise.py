@@ -28,6 +28,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lumen_router.announced import NoReach, Reach, Told, reach_of
 from lumen_router.errors import SettingsError
 from lumen_wire import logs
+from lumen_wire.addresses import host_port
 from lumen_wire.health import INFERENCE
 from lumen_wire.mdns import Announcement, Announcer, unique_instance
 from lumen_wire.processes import terminate_on_signal
@@ -166,10 +167,9 @@ def read_service(namespace: str, name: str, account: Path = ACCOUNT) -> dict[str
     Raises OSError or ValueError when it does not answer with one.
     """
     host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
-    host = f"[{host}]" if ":" in host else host
-    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    port = int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
     request = urllib.request.Request(
-        f"https://{host}:{port}/api/v1/namespaces/{namespace}/services/{name}",
+        f"https://{host_port(host, port)}/api/v1/namespaces/{namespace}/services/{name}",
         # Read each time: the kubelet renews it.
         headers={"Authorization": f"Bearer {(account / 'token').read_text().strip()}"},
     )

@@ -4,7 +4,6 @@ Only what routing needs is read. A newer operator's fields, and a spec that this
 refuse elsewhere, must not take a service away whose pods serve on.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +19,7 @@ from lumen_manifest.parse import parse_object
 from lumen_manifest.problems import ManifestError
 from lumen_router.errors import ObjectUnreadable
 from lumen_router.routes import Endpoint
+from lumen_wire.addresses import host_port
 
 Raw = Mapping[str, Any]
 
@@ -191,16 +191,8 @@ def _read_endpoint(read: _Endpoint, address: str, port: int) -> SliceEndpoint:
     # Unknown means ready. `serving` is what the probe says: of a pod that leaves, and even where a
     # Service publishes addresses that are not ready.
     ready = conditions.serving is not False and (terminating or conditions.ready is not False)
-    endpoint = Endpoint(_with_port(address, port), ready, terminating)
+    endpoint = Endpoint(host_port(address, port), ready, terminating)
     return SliceEndpoint(read.target_ref.uid if read.target_ref else "", endpoint)
-
-
-def _with_port(address: str, port: int) -> str:
-    try:
-        bracketed = ipaddress.ip_address(address).version == 6
-    except ValueError:
-        bracketed = False
-    return f"[{address}]:{port}" if bracketed else f"{address}:{port}"
 
 
 def _name_of(raw: Raw) -> str:

@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from lumen_wire.addresses import host_port
 from lumen_wire.health import HealthBoard
 from lumen_wire.interceptors import CallMetrics, intercept, written
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -116,7 +117,7 @@ def bind(server: grpc.aio.Server, host: str, port: int) -> int:
     bare = host.strip("[]")
     try:
         _try_bind(bare, port)
-        return server.add_insecure_port(f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}")
+        return server.add_insecure_port(host_port(bare, port))
     except (OSError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else "refused by gRPC"
         raise PortUnavailable(

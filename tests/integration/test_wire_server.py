@@ -10,8 +10,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 from http2_pings import GoneAway, PingingClient
+from ports import loopback_addresses
 from wire_servers import WAIT_S, Script, a_script_server, a_text, answers, status_of
 
+from lumen_wire.addresses import host_port
 from lumen_wire.grpc_server import (
     PortUnavailable,
     ServerOptions,
@@ -162,6 +164,17 @@ async def test_the_health_server_shows_the_same_board_and_nothing_else():
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await infer(b"")
         assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    await server.stop(0)
+
+
+async def test_every_address_is_every_address_of_both_families():
+    script = Script()
+    server = build_server(script, script.board)
+    port = bind(server, "0.0.0.0", 0)
+    await server.start()
+    for address in loopback_addresses():
+        async with grpc.aio.insecure_channel(host_port(address, port)) as channel:
+            assert set((await health_of(channel)).values()) == {NOT_SERVING}
     await server.stop(0)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 import tiny_models
+from ports import loopback_addresses
 
 from lumen_client import Client
 from lumen_local.free_ports import FreePorts
@@ -46,6 +47,17 @@ def test_two_models_and_a_router_answer_and_drain_at_ctrl_c(lumen, manifest, tmp
         event["event"] for event in run.events if event["event"] in {"stopping", "stopped"}
     ] == [*("stopping", "stopped")]
     assert not [child for child in family if child.is_running()]
+
+
+def test_the_door_may_be_an_ipv6_address(lumen, manifest, tmp_path):
+    bind = loopback_addresses()[-1]
+    run = lumen("up", "-f", manifest("clip"), "--bind", bind, "--port", "0", *state(tmp_path))
+    with Client(f"grpc://{run.until_up()}") as client:
+        vectors = client.encode(["a photo of a cat"])
+    run.process.send_signal(signal.SIGINT)
+
+    assert vectors.shape[0] == 1
+    assert run.ended() == 0
 
 
 def test_what_a_program_reads_tells_the_whole_start(lumen, manifest, tmp_path):
