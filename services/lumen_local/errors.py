@@ -3,6 +3,7 @@
 LocalError
 ├── StateDirBusy      another run holds the state directory
 ├── StateDirUnusable  the state directory cannot be written
+├── NotOurAddress     this machine does not have the address asked for
 ├── PortBusy          somebody else listens on the port asked for
 ├── PoolRefused       a service asks for what this machine lacks
 ├── NothingToServe    the files hold no model service
@@ -22,6 +23,10 @@ class StateDirBusy(LocalError):
 
 class StateDirUnusable(LocalError):
     """The state directory cannot be made or written."""
+
+
+class NotOurAddress(LocalError):
+    """This machine does not have the address."""
 
 
 class PortBusy(LocalError):

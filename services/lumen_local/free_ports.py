@@ -1,11 +1,15 @@
 """Ports of this machine: free ones for pods, and a sentence when the one asked for is taken."""
 
+import errno
 import importlib
 import socket
 from typing import Any
 
-from lumen_local.errors import PortBusy
+from lumen_local.errors import NotOurAddress, PortBusy
 from lumen_local.pod_env import Ports
+
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_ADDRESSES = "Use 127.0.0.1 for callers on this machine, or 0.0.0.0 for those on others too."
 
 
 class FreePorts:
@@ -48,7 +52,9 @@ def is_free(host: str, port: int) -> bool:
 
 
 def check_port(host: str, port: int) -> int:
-    """Return `port`, or a free one for 0. Raises PortBusy with what to do."""
+    """Return `port`, or a free one for 0. Raises NotOurAddress or PortBusy with what to do."""
+    if not host:
+        raise NotOurAddress(f"The address to listen on is empty. {_ADDRESSES}")
     with socket.socket(_family(host)) as probe:
         try:
             _listen(probe, host, port)
@@ -57,6 +63,8 @@ def check_port(host: str, port: int) -> int:
                 f"Port {port} needs privileges. Use one above 1023: --port 50051"
             ) from None
         except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno in _NO_SUCH_ADDRESS:
+                raise NotOurAddress(f"This machine has no address {host}. {_ADDRESSES}") from error
             holder = _holder(port)
             raise PortBusy(
                 f"Port {port} on {host} cannot be used: "

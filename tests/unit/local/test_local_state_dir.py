@@ -1,12 +1,13 @@
 """Folders, locks and ports of a run."""
 
 import os
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
-from lumen_local.errors import PortBusy, StateDirBusy, StateDirUnusable
+from lumen_local.errors import NotOurAddress, PortBusy, StateDirBusy, StateDirUnusable
 from lumen_local.free_ports import FreePorts, check_port
 from lumen_local.state_dir import default_cache_dir, default_state_dir, open_run
 
@@ -76,6 +77,14 @@ def test_port_zero_takes_a_free_one():
     assert check_port("127.0.0.1", 0) > 0
 
 
-def test_an_address_of_another_machine_is_refused():
-    with pytest.raises(PortBusy, match=r"192\.0\.2\.1"):
-        check_port("192.0.2.1", 50051)
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        ("192.0.2.1", "has no address 192.0.2.1"),
+        ("no such host", "has no address no such host"),
+        ("", "is empty"),
+    ],
+)
+def test_an_address_that_this_machine_does_not_have_is_refused(host, says):
+    with pytest.raises(NotOurAddress, match=f"{re.escape(says)}.* 127.0.0.1 .* 0.0.0.0 "):
+        check_port(host, 50051)
