@@ -84,7 +84,6 @@ def decide(scenes: Sequence[tuple[str, float]], rules: SceneRules) -> Verdict:
 def _weigh(any_routed: bool, routed: float, other: float, rules: SceneRules) -> Decision:
     if not any_routed or routed < other:
         return Decision.NOT_ROUTED
-    # Shares were rounded to float32 on their way: a bound met exactly must count as met.
     # Shares were rounded to float32 on their way: a bound met exactly counts as met.
     if routed < rules.threshold - ROUNDING:
         return Decision.BELOW_THRESHOLD

@@ -14,7 +14,8 @@ from lumen_router.errors import RouterFull
 HELD_CALLS = 4096
 HOLD_S = 30.0
 RETRY_AFTER_MS = 500
-ANSWER_BEFORE_S = 0.1
+# For the refusal to be made and travel: a caller learns the reason, not that its time is over.
+ANSWER_BEFORE_S = 0.5
 
 HOPELESS = FINAL | {Reason.SCALED_TO_ZERO}
 """Reasons that no waiting cures: somebody has to change something first."""

@@ -78,7 +78,7 @@ async def test_an_unready_pod_is_probed_with_growing_patience_and_not_with_calls
         pod.script = refusing(UNAVAILABLE, "stopping")
         pod.loading = True
 
-        refusal = await world.refusal("clip_image_embed", timeout_s=1.0)
+        refusal = await world.refusal("clip_image_embed", timeout_s=5.0)
 
     assert refusal.code() is UNAVAILABLE
     assert len(pod.requests) == 1

@@ -207,11 +207,11 @@ async def test_a_species_pod_that_never_answers_leaves_time_for_the_fallback(tmp
     async with a_world(tmp_path, clip := a_clip(), bioclip := a_bioclip(script=never)) as world:
         await world.routed(*BOTH, clip=[clip], bioclip=[bioclip])
 
-        answer = await world.infer("smart_classify", timeout_s=2.0)
+        answer = await world.infer("smart_classify", timeout_s=5.0)
 
         assert answer.meta["source"] == FALLBACK
         assert answer.meta["fallback_reason"] == "DEADLINE_EXCEEDED"
-        assert bioclip.time_left[0] < 1.95
+        assert bioclip.time_left[0] < 4.9
         await until(lambda: bioclip.cancelled == 1)
 
 
@@ -243,7 +243,7 @@ async def test_a_clip_service_without_a_pod_is_unavailable_within_the_deadline(t
         world.route(*BOTH, bioclip=[bioclip])
         await until(lambda: world.ready() == {"bioclip": 1})
 
-        refusal = await world.refusal("smart_classify", timeout_s=1.0)
+        refusal = await world.refusal("smart_classify", timeout_s=5.0)
 
     assert refusal.code() is grpc.StatusCode.UNAVAILABLE
 

@@ -30,7 +30,7 @@ async def test_a_wait_ends_within_the_deadline_with_the_reason(tmp_path):
         world.route(a_service(status=status))
         await until(lambda: world.directory.routes)
 
-        refusal = await world.refusal("clip_image_embed", timeout_s=1.0)
+        refusal = await world.refusal("clip_image_embed", timeout_s=5.0)
 
     assert refusal.code() is UNAVAILABLE
     assert refusal.details() == "service clip has no pod that can answer (Fetching: 12 % are here.)"
