@@ -274,7 +274,12 @@ class World:
     async def infer(
         self, task: str, payload: bytes = JPEG, *, timeout_s: float | None = BOUND_S, **meta: str
     ) -> pb.InferResponse:
-        """Send one request on a stream of its own, half-close, and return its answer."""
+        """Send one request on a stream of its own, half-close, and return its answer.
+
+        A failure is asked for as a status: left to itself it is in-band where the half-close is
+        late, and would pass for an answer here.
+        """
+        meta = {"error_mode": "status", **meta}
         call = self.stub.Infer(timeout=timeout_s)
         mime = "image/jpeg" if payload == JPEG else ""
         await call.write(

@@ -31,7 +31,13 @@ def config(tiny_cache):
 
 
 def a_request(number=1, task="image_embed"):
-    return pb.InferRequest(correlation_id=str(number), task=task, payload=a_jpeg(number))
+    # As a status: left to itself, a refusal is in-band where the half-close comes late.
+    return pb.InferRequest(
+        correlation_id=str(number),
+        task=task,
+        payload=a_jpeg(number),
+        meta={"error_mode": "status"},
+    )
 
 
 def slow(delay_ms):

@@ -136,7 +136,8 @@ async def test_while_the_model_loads_every_call_is_unavailable_with_the_reason()
                 await call
             assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
             assert failure.value.details() == "demo-clip is loading (verifying weights)."
-        assert (await status_of(stub, a_text()))[0] is grpc.StatusCode.UNAVAILABLE
+        code, details = await status_of(stub, a_text())
+        assert code is grpc.StatusCode.UNAVAILABLE, details
         listing = stub.StreamCapabilities(EMPTY)
         assert await listing.code() is grpc.StatusCode.UNAVAILABLE
 

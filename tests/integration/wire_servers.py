@@ -31,7 +31,8 @@ class Script:
     future that is cancelled; late: waits for ever.
     """
 
-    options: StreamOptions = field(default_factory=StreamOptions)
+    # Patient with the half-close, which comes late on a busy machine.
+    options: StreamOptions = field(default_factory=lambda: StreamOptions(half_close_grace_s=2.0))
     board: HealthBoard = field(default_factory=HealthBoard)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
@@ -40,7 +41,6 @@ class Script:
     cancelled: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     async def Infer(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
-        self.board.require_serving()
         await serve_stream(context, self.answer, self.options)
 
     async def GetCapabilities(self, request: Any, context: Any) -> pb.Capability:  # noqa: N802
@@ -58,6 +58,8 @@ class Script:
         return empty_pb2.Empty()
 
     def answer(self, request: Assembled, deadline: Deadline) -> Any:
+        # Here, not before the stream is read: gRPC's client loses a status that overtakes a write.
+        self.board.require_serving()
         if request.task == "parts":
             return self._parts()
         return self._one(request)
