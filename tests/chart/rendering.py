@@ -14,7 +14,7 @@ VALUE_SETS: dict[str, tuple[str, ...]] = {
     **{path.stem: (f"--values={path}",) for path in sorted(VALUES.glob("*.yaml"))},
 }
 RELEASE, NAMESPACE = "lumen", "lumen"
-_WITHIN_S = 60.0
+_WITHIN_S = 120.0
 
 Manifest = dict[str, Any]
 

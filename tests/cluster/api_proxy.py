@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp import web
 
 _DROPPED = {"transfer-encoding", "content-length", "connection", "host"}
-_START_WITHIN_S = 15.0
+_START_WITHIN_S = 60.0
 _BOOKMARK = b'{"type":"BOOKMARK"'
 
 

@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Time only the bodies of these tests: their first fixture may build for minutes."""
     for item in items:
         if "control_plane_binaries" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(120, func_only=True))
+            item.add_marker(pytest.mark.timeout(300, func_only=True))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,7 +24,7 @@ from controlplane.programs import wait_until
 CUSTOM = "custom.metrics.k8s.io/v1beta2"
 RESOURCE = "metrics.k8s.io/v1beta1"
 SERVICE = "metrics"
-AVAILABLE_WITHIN_S = 60.0
+AVAILABLE_WITHIN_S = 90.0
 CONTAINER = "server"
 
 Raw = dict[str, Any]

@@ -24,7 +24,7 @@ from ports import reserved_ports
 
 ACCOUNT = "lumen-operator"
 BESIDE_PODS = Path(__file__).with_name("operator_beside_pods.py")
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 90.0
 GROUP = "/apis/lumen.dev/v1alpha1"
 
 VERIFIED = {

@@ -49,7 +49,7 @@ class Release:
         return self.plane.kubectl("get", asked, selector, namespace, "-o=name").split()
 
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", params=["helm3", "helm4"])
@@ -145,7 +145,7 @@ def test_uninstall_keeps_definitions_and_services_and_a_later_install_takes_them
     release.uninstall()
 
     kept = {f"customresourcedefinition.apiextensions.k8s.io/{name}" for name in DEFINITIONS}
-    wait_until(lambda: set(release.left()) == kept, 30.0, "nothing but the definitions is left")
+    wait_until(lambda: set(release.left()) == kept, 60.0, "nothing but the definitions is left")
     assert "clip" in release.plane.kubectl("get", "lms", "-n", release.namespace, "-o=name")
     release.install()
     assert "clip" in release.plane.kubectl("get", "lms", "-n", release.namespace, "-o=name")
@@ -158,7 +158,7 @@ def test_uninstall_leaves_nothing_when_the_definitions_are_not_kept(release):
 
     release.uninstall()
 
-    wait_until(lambda: release.left() == [], 30.0, "nothing is left")
+    wait_until(lambda: release.left() == [], 60.0, "nothing is left")
     with pytest.raises(KubectlFailed, match="not found"):
         definition(release.plane, DEFINITIONS[0])
 

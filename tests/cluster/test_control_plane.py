@@ -69,7 +69,7 @@ def test_an_object_goes_with_its_owner(control_plane, namespace):
 
     control_plane.delete(f"{maps}/owner")
 
-    wait_until(lambda: control_plane.get(f"{maps}/owned") is None, 30, "the owned one is collected")
+    wait_until(lambda: control_plane.get(f"{maps}/owned") is None, 60, "the owned one is collected")
 
 
 def test_given_programs_are_taken_as_one_set(tmp_path, monkeypatch):
@@ -126,7 +126,7 @@ def test_users_share_one_control_plane_that_ends_with_the_last_even_if_killed(
     assert all(is_alive(pid) for pid in pids)
     end(users[1])
 
-    wait_until(lambda: not any(is_alive(pid) for pid in pids), 30, "nothing is left")
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), 60, "nothing is left")
 
 
 def test_a_killed_keeper_takes_its_programs_along(control_plane_binaries, tmp_path):
@@ -137,7 +137,7 @@ def test_a_killed_keeper_takes_its_programs_along(control_plane_binaries, tmp_pa
 
     os.kill(keeper, signal.SIGKILL)
 
-    wait_until(lambda: not any(is_alive(pid) for pid in pids[1:]), 30, "nothing is left")
+    wait_until(lambda: not any(is_alive(pid) for pid in pids[1:]), 60, "nothing is left")
     end(user)
 
 

@@ -41,7 +41,7 @@ SEED = int(os.environ.get("LUMEN_STATE_MACHINE_SEED", "36"))
 SCRIPTS_TO_REPLAY: tuple[Script, ...] = ()
 
 DISTURBANCES = ("none", "killed", "none", "away", "killed at once")
-LOOKED_WITHIN_S = 60.0
+LOOKED_WITHIN_S = 90.0
 LEASE_LOST = 3
 REACTED_AFTER = 1
 """Windows without a change after which all that came before has been reacted to."""

@@ -21,17 +21,17 @@ def test_a_second_pod_waits_until_the_first_frees_the_device(control_plane, name
     pods = f"/api/v1/namespaces/{namespace}/pods"
 
     control_plane.create(pods, first)
-    wait_until(lambda: node_of(control_plane.get(f"{pods}/first")) == gpu_node, 30, "it is placed")
+    wait_until(lambda: node_of(control_plane.get(f"{pods}/first")) == gpu_node, 60, "it is placed")
     control_plane.create(pods, second)
 
     def said() -> str:
         found = control_plane.get(f"{pods}/second")
         return "".join(each.get("message", "") for each in found["status"].get("conditions", []))
 
-    wait_until(lambda: f"Insufficient {NVIDIA}" in said(), 30, "the scheduler says why it waits")
+    wait_until(lambda: f"Insufficient {NVIDIA}" in said(), 60, "the scheduler says why it waits")
 
     control_plane.delete(f"{pods}/first")
-    wait_until(lambda: node_of(control_plane.get(f"{pods}/second")) == gpu_node, 30, "it is placed")
+    wait_until(lambda: node_of(control_plane.get(f"{pods}/second")) == gpu_node, 60, "it is placed")
 
 
 def test_a_pod_that_no_node_suits_stays_unscheduled(control_plane, namespace):
@@ -42,7 +42,7 @@ def test_a_pod_that_no_node_suits_stays_unscheduled(control_plane, namespace):
         conditions = control_plane.get(f"{pods}/lonely")["status"].get("conditions", [])
         return "".join(each.get("reason", "") for each in conditions)
 
-    wait_until(lambda: reason() == "Unschedulable", 30, "the scheduler gives up for now")
+    wait_until(lambda: reason() == "Unschedulable", 60, "the scheduler gives up for now")
 
 
 def test_a_taint_keeps_pods_away_that_do_not_tolerate_it(control_plane, namespace):
@@ -56,7 +56,7 @@ def test_a_taint_keeps_pods_away_that_do_not_tolerate_it(control_plane, namespac
     control_plane.create(pods, a_pod("sensitive", name, device=False))
     control_plane.create(pods, tolerant)
 
-    wait_until(lambda: node_of(control_plane.get(f"{pods}/tolerant")) == name, 30, "it is placed")
+    wait_until(lambda: node_of(control_plane.get(f"{pods}/tolerant")) == name, 60, "it is placed")
     assert node_of(control_plane.get(f"{pods}/sensitive")) is None
     control_plane.remove_node(name)
 

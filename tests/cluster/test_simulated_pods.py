@@ -171,7 +171,7 @@ def test_a_deleted_pod_is_seen_terminating_while_it_takes_its_time(control_plane
     assert still_there is not None
     assert still_there["metadata"]["deletionTimestamp"]
     assert is_ready(still_there)
-    wait_until(lambda: control_plane.get(path) is None, 30.0, "the pod is gone")
+    wait_until(lambda: control_plane.get(path) is None, 60, "the pod is gone")
 
 
 def test_a_pod_without_init_containers_lives_and_dies_as_well(control_plane, namespace):
@@ -229,7 +229,7 @@ def once(cluster: Cluster, namespace: str, pod: str, holds) -> dict:
         return "podIP" in found["status"] and holds(found)
 
     try:
-        wait_until(look, 30.0, f"{pod}: {holds.__name__}")
+        wait_until(look, 60.0, f"{pod}: {holds.__name__}")
     except TimeoutError:
         print(json.dumps(found.get("status"), indent=1))
         raise

@@ -11,7 +11,7 @@ from typing import Self
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _SETTINGS, _PING, _GOAWAY = 4, 6, 7
 _ACK = 1
-_WAIT_S = 30.0
+_WAIT_S = 60.0
 
 
 class GoneAway(Exception):

@@ -28,7 +28,7 @@ from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.tasks import TASKS, Kind, names_for, resolve
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 JPEG = b"\xff\xd8\xff\xe0" + b"x" * 60 + b"\xff\xd9"
 ANIMAL = {"animal": 0.8, "vehicle": 0.15, "food": 0.05}
 VEHICLE = {"vehicle": 0.8, "animal": 0.15, "food": 0.05}

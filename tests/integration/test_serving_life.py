@@ -68,7 +68,7 @@ async def a_client(server):
 
 async def until(condition, what):
     """Wait for something that happens in another process."""
-    give_up_at = time.monotonic() + 30
+    give_up_at = time.monotonic() + 60
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < give_up_at, f"waited in vain until {what}"
         await asyncio.sleep(0.02)

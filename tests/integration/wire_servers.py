@@ -18,7 +18,7 @@ from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.stream import StreamOptions, serve_stream
 
-WAIT_S = 30
+WAIT_S = 60
 MIB = 1024 * 1024
 
 

@@ -18,7 +18,7 @@ from lumen_router.from_cluster import RoutesFromCluster, watched_resources
 from lumen_router.metrics import Metrics
 from lumen_router.mirror import Mirror
 
-BOUND_S = 20
+BOUND_S = 60
 SERVICES, SLICES = watched_resources("lab")
 
 

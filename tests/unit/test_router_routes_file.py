@@ -12,7 +12,7 @@ import structlog
 from lumen_router.errors import RoutesUnreadable
 from lumen_router.from_file import RoutesFile, parse_routes
 
-BOUND_S = 20
+BOUND_S = 60
 
 
 def a_document(*names: str) -> bytes:

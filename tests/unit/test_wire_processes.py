@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-WAIT_S = 30
+WAIT_S = 60
 
 WAITS = """
     import asyncio, sys

@@ -19,7 +19,7 @@ from controlplane.certificates import write_kubeconfig
 from controlplane.programs import wait_until
 
 _KUBECTL_WITHIN_S = 60.0
-_REQUEST_WITHIN_S = 15.0
+_REQUEST_WITHIN_S = 30.0
 _TOKEN_LASTS = "24h"
 
 

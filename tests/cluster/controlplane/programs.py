@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _TIED = Path(__file__).with_name("tied_to_parent.py")
-_STOP_WITHIN_S = 10.0
+_STOP_WITHIN_S = 20.0
 _POLL_S = 0.02
 _LOG_TAIL_BYTES = 4000
 

@@ -28,7 +28,7 @@ from lumen_local.replica import ServicePlan, Surroundings
 from lumen_local.supervisor import Supervisor
 
 FAKE_SERVER = Path(__file__).parent / "fake_server.py"
-BOUND_S = 40.0
+BOUND_S = 90.0
 
 
 def a_probe(service: str, **fields: object) -> dict[str, Any]:
