@@ -1,14 +1,13 @@
 """Ports of this machine: free ones for pods, and a sentence when the one asked for is taken."""
 
-import errno
 import importlib
 import socket
 from typing import Any
 
 from lumen_local.errors import NotOurAddress, PortBusy
 from lumen_local.pod_env import Ports
+from lumen_wire.addresses import NO_SUCH_ADDRESS
 
-_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _ADDRESSES = "Use 127.0.0.1 for callers on this machine, or 0.0.0.0 for those on others too."
 
 
@@ -63,7 +62,7 @@ def check_port(host: str, port: int) -> int:
                 f"Port {port} needs privileges. Use one above 1023: --port 50051"
             ) from None
         except OSError as error:
-            if isinstance(error, socket.gaierror) or error.errno in _NO_SUCH_ADDRESS:
+            if isinstance(error, socket.gaierror) or error.errno in NO_SUCH_ADDRESS:
                 raise NotOurAddress(f"This machine has no address {host}. {_ADDRESSES}") from error
             holder = _holder(port)
             raise PortBusy(

@@ -1,4 +1,9 @@
-"""A host and a port as one text, the same for both families of addresses."""
+"""Hosts and ports, the same for both families of addresses."""
+
+import errno
+
+NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""What a bind fails with where the machine lacks the address, or its whole family."""
 
 
 def host_port(host: str, port: int) -> str:

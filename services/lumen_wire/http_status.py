@@ -3,7 +3,6 @@
 For probes and scrapes only: GET and HEAD, a handful of connections at a time, no TLS.
 """
 
-import errno
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -13,6 +12,8 @@ from socketserver import TCPServer
 from typing import Any, Self
 
 import structlog
+
+from lumen_wire.addresses import NO_SUCH_ADDRESS
 
 # Each means every address of either family, as it does to gRPC: a pod may have only the other one.
 _WILDCARDS = ("0.0.0.0", "::")
@@ -83,7 +84,7 @@ def _listening(host: str, port: int, routes: Mapping[str, Route]) -> "_Server":
             return _Server(("::", port), routes)
         except OSError as error:
             # The kernel can speak IPv6, and this machine may have it turned off.
-            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            if error.errno not in NO_SUCH_ADDRESS:
                 raise
     return _Server(("0.0.0.0", port), routes)
 
