@@ -17,6 +17,7 @@ from lumen_cli.output import (
     fail,
     output_option,
     progress_bar,
+    say,
     write_json,
     write_rows,
 )
@@ -80,9 +81,9 @@ def command(
     _print(answered, output)
     surprises = _surprises(answered, expect)
     for line in surprises:
-        click.echo(line, err=True)
+        say(line)
     if expect is not None:
-        click.echo(f"{len(answered) - len(surprises)} of {len(answered)} as expected.", err=True)
+        say(f"{len(answered) - len(surprises)} of {len(answered)} as expected.")
     if surprises or any(one.error for one in answered):
         raise SystemExit(FAILED)
 

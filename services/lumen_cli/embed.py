@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from lumen_cli.output import Format, output_option, write_json, write_rows
+from lumen_cli.output import Format, output_option, say, write_json, write_rows
 from lumen_cli.server_option import failures_explained, read_token, server_options
 from lumen_client import Client
 
@@ -43,7 +43,7 @@ def command(
         vectors = client.encode(items, service=service)
     if out is not None:
         np.save(out, vectors)
-        click.echo(f"{out}: float32 {list(vectors.shape)}", err=True)
+        say(f"{out}: float32 {list(vectors.shape)}")
         return
     rows = [
         {"item": item, "dim": len(vector), "vector": [float(x) for x in vector]}

@@ -4,11 +4,17 @@ Each command lives in a module of its own that exports `command`.
 """
 
 import importlib
+import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import click
+
+from lumen_wire.printable import printable
 
 # gRPC's own notes about connections that come and go; its errors stay. Read when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -34,6 +40,16 @@ COMMANDS = {
 }
 
 
+@contextmanager
+def _quoting_safely() -> Iterator[None]:
+    """Keep click's own sentences from printing what a terminal would obey."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = printable(error.message, keep="\n")  # click calls it final
+        raise
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module only when that command is asked for."""
 
@@ -50,6 +66,16 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(entry.module).command
         return command
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the command line; a sentence about it may quote any file's name."""
+        with _quoting_safely():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        with _quoting_safely():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each command with its line, without importing any."""
@@ -71,9 +97,16 @@ def cli() -> None:
 
 def main() -> None:
     """Run `lumen`."""
-    cli(prog_name="lumen")
+    _run(sys.argv[1:])
 
 
 def resources() -> None:
     """Run `lumen-resources`, the short name of `lumen resources`."""
-    cli(["resources", *sys.argv[1:]], prog_name="lumen")
+    _run(["resources", *sys.argv[1:]])
+
+
+def _run(arguments: list[str]) -> None:
+    # A terminal of another encoding gets the escapes of what it cannot show, not a traceback.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    cli(arguments, prog_name="lumen")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lumen_cli.output import USAGE, fail
+from lumen_cli.output import USAGE, fail_by
 
 
 @click.command(short_help="Run one model server from an older configuration.")
@@ -92,5 +92,5 @@ def command(
         source = config.absolute().parent if config else Path.cwd()
         code = serve(server, source, settings, choose_display(Output(output)))
     except (ManifestError, ConfigError, LocalError) as error:
-        fail(str(error), USAGE)
+        fail_by(error, USAGE)
     sys.exit(code)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lumen_cli.output import USAGE, fail
+from lumen_cli.output import USAGE, fail_by
 
 
 @click.command(short_help="Run manifests on this machine, a router in front.")
@@ -101,5 +101,5 @@ def command(
     try:
         code = up(files, settings, choose_display(Output(output)))
     except (ManifestError, LocalError) as error:
-        fail(str(error), USAGE)
+        fail_by(error, USAGE)
     sys.exit(code)

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-import orjson
-
 from lumen_local.events import (
     AllReady,
     Event,
@@ -22,6 +20,7 @@ from lumen_local.events import (
     Working,
 )
 from lumen_local.output_stream import write
+from lumen_wire.printable import printable, printable_json
 
 _NAMES: Mapping[type[Event], str] = {
     Starting: "starting",
@@ -38,7 +37,7 @@ _NAMES: Mapping[type[Event], str] = {
 
 
 class JsonDisplay:
-    """Events on stdout; log lines on stderr as they are."""
+    """Events on stdout; log lines on stderr, a line each."""
 
     def __init__(self, out: TextIO, err: TextIO) -> None:
         self._out = out
@@ -47,9 +46,9 @@ class JsonDisplay:
     def show(self, event: Event) -> None:
         """Write the event."""
         if isinstance(event, LogLine):
-            write(self._err, f"{event.service}: {event.text}\n")
+            write(self._err, f"{event.service}: {printable(event.text)}\n")
         else:
-            write(self._out, orjson.dumps(event_json(event)).decode() + "\n")
+            write(self._out, f"{printable_json(event_json(event))}\n")
 
     def tick(self) -> None:
         """Do nothing: machines need no reassurance."""

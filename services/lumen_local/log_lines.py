@@ -2,12 +2,12 @@
 
 import re
 
+from lumen_wire.printable import printable
+
 MAX_LINE_CHARS = 2000
 
-# Cursor movement or a changed title in a child's output must not reach the person's terminal.
-_CONTROL = re.compile(
-    r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
+# Colour that a library insists on; anything else of its kind is shown, so that it is noticed.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class LineSplitter:
@@ -47,5 +47,5 @@ class LineSplitter:
 
 
 def plain_text(text: str) -> str:
-    """Return the text without control sequences; tabs stay."""
-    return _CONTROL.sub("", text)
+    """Return the text without colour, and with what else a terminal would obey written out."""
+    return printable(_COLOUR.sub("", text), keep="\t")

@@ -27,6 +27,7 @@ from lumen_local.events import (
     Working,
 )
 from lumen_local.output_stream import write
+from lumen_wire.printable import printable
 
 QUIET_S = 2.0
 
@@ -116,7 +117,8 @@ class PlainDisplay:
     def _write(self, row: Row) -> None:
         self._last_said = self._clock()
         name = "" if row.service is None else f"  {row.service:<{self._width}}  "
-        write(self._err if row.trouble else self._out, f"{name}{row.text}\n")
+        line = printable(f"{name}{row.text}", keep="\t")
+        write(self._err if row.trouble else self._out, f"{line}\n")
 
 
 def _service(line: ServiceLine) -> str:

@@ -9,9 +9,10 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from lumen_local import wording
-from lumen_local.events import ROUTER
+from lumen_local.events import ROUTER, Working
 from lumen_local.output_stream import OutputClosed
 from lumen_local.plain import PlainDisplay, Row
+from lumen_wire.printable import printable
 
 # Readable on dark and on light grounds.
 COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "bright_blue", "bright_magenta")
@@ -35,7 +36,7 @@ class TerminalDisplay(PlainDisplay):
             self._live = Live(console=self._console, transient=True, auto_refresh=False)
             self._live.start()
         rows = [
-            Text.assemble("  ", self._name(w.service), "  ", wording.progress(w.phase, w.progress))
+            Text.assemble("  ", self._name(w.service), "  ", _progress(w))
             for w in self._working.values()
         ]
         self._live.update(Group(*rows, self._spinner), refresh=True)
@@ -51,7 +52,7 @@ class TerminalDisplay(PlainDisplay):
             super()._write(row)
             return
         self._last_said = self._clock()
-        text = Text(row.text, row.style)
+        text = Text(printable(row.text, keep="\t"), row.style)
         if row.service is not None:
             text = Text.assemble("  ", self._name(row.service), "  ", text)
         try:
@@ -63,3 +64,7 @@ class TerminalDisplay(PlainDisplay):
         # By checksum, so that a service has the same colour in every run.
         colour = COLOURS[zlib.crc32(service.encode()) % len(COLOURS)]
         return Text(f"{service:<{self._width}}", "bold" if service == ROUTER else colour)
+
+
+def _progress(working: Working) -> str:
+    return printable(wording.progress(working.phase, working.progress))

@@ -22,7 +22,8 @@ class Problem:
         """Write `file:line:column  path: message`, without the parts that are not known."""
         place = ":".join([self.file, *(str(at) for at in (self.line, self.column) if at)])
         said = f"{self.path}: {self.message}" if self.path else self.message
-        return f"{place}  {said}" if place else said
+        line = f"{place}  {said}" if place else said
+        return line.replace("\n", r"\n")  # a key or a value may hold a line end
 
 
 class ManifestError(ValueError):

@@ -21,6 +21,7 @@ from lumen_wire import results
 from lumen_wire.errors import WireError, from_inband, from_rpc_error
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
+from lumen_wire.printable import printable
 from lumen_wire.splitting import split_request
 
 USAGE: Final = 2
@@ -116,10 +117,10 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{path}: {error.strerror}\n")
         return USAGE
     except WireError as error:
-        sys.stderr.write(f"{address}: {error.message}\n{_REMEDY}\n")
+        sys.stderr.write(f"{address}: {printable(error.message)}\n{_REMEDY}\n")
         return 1
     for one in asked:
-        sys.stdout.write(f"{one}\n")
+        sys.stdout.write(f"{printable(str(one))}\n")
     if not asked:
         sys.stderr.write(f"{address}: no service makes vectors of pictures.\n{_REMEDY}\n")
     return 0 if asked and not any(one.trouble for one in asked) else 1

@@ -1,14 +1,16 @@
 """Logging, configured once in `main`: JSON in a cluster, readable on a terminal."""
 
+import io
 import logging
 import os
 import sys
 from enum import StrEnum
 from typing import Any, TextIO
 
-import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from lumen_wire.printable import printable, printable_json
 
 
 class LogFormat(StrEnum):
@@ -72,13 +74,26 @@ def _last_steps(format: LogFormat, target: TextIO) -> list[Processor]:  # noqa: 
         ]
     colors = target.isatty() and not os.environ.get("NO_COLOR")
     renderer = structlog.dev.ConsoleRenderer(
-        colors=colors, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        colors=colors, pad_event_to=0, exception_formatter=_traceback
     )
-    return [strip, _short_time, renderer]
+    return [strip, _short_time, _as_text, renderer]
 
 
 def _json(value: Any, **_: Any) -> str:
-    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    return printable_json(value, default=repr)
+
+
+def _as_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Keep what others wrote from moving a cursor; colour is the renderer's, afterwards."""
+    shown = {k: printable(v, keep="\n\t") if isinstance(v, str) else v for k, v in event.items()}
+    # The renderer quotes lines in values; those of the event could pass for lines of ours.
+    return shown | {"event": str(shown.get("event", "")).rstrip().replace("\n", "\n    ")}
+
+
+def _traceback(sio: TextIO, exc_info: Any) -> None:
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    sio.write(printable(written.getvalue(), keep="\n\t"))
 
 
 def _short_time(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

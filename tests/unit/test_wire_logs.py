@@ -103,3 +103,46 @@ def test_a_level_or_format_that_does_not_exist_is_refused_with_the_choices():
         logs.configure("json", "loud")
     with pytest.raises(ValueError, match="json or console"):
         logs.configure("xml", "info")
+
+
+HOSTILE = "a\x1b[2Jb\x9b31m\u202e"
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_what_others_wrote_is_text_in_a_log(format):  # noqa: A002
+    stream = Terminal()
+    logs.configure(format, "info", stream)
+    log = structlog.get_logger("lumen.test")
+
+    log.info("refused", file=HOSTILE, files=[HOSTILE], error=ValueError(HOSTILE))
+    log.info(HOSTILE)
+    logging.getLogger("a.library").warning("%s", HOSTILE)
+    try:
+        int(HOSTILE + "\x1b[2J")
+    except ValueError as error:
+        log.exception("failed", exc_info=OSError(f"{error}: {HOSTILE}"))
+
+    written = stream.getvalue()
+    assert "\x1b[2J" not in written
+    assert "\x9b" not in written
+    assert "\u202e" not in written
+
+
+def test_a_line_inside_of_an_event_cannot_pass_for_a_line_of_its_own():
+    stream = io.StringIO()
+    logs.configure("console", "info", stream)
+
+    logging.getLogger("a.library").warning("first\n12:00:00 [info] second\n")
+
+    first, second = stream.getvalue().splitlines()
+    assert "first" in first
+    assert second.startswith("    12:00:00")
+
+
+def test_a_file_name_that_is_not_utf_8_does_not_lose_its_line():
+    stream = io.StringIO()
+    logs.configure("json", "info", stream)
+
+    structlog.get_logger("lumen.test").info("skipped", file="caf\udce9.png")
+
+    assert json.loads(stream.getvalue())["file"] == "caf\udce9.png"

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from lumen_cli.bench.load import OK, Load, Run, Sample, probe, run_load
 from lumen_cli.bench.report import Report, summarise
-from lumen_cli.output import FAILED, USAGE, Format, fail, write_json, write_rows
+from lumen_cli.output import FAILED, USAGE, Format, fail, say, write_json, write_rows
 from lumen_cli.server_option import read_token
 from lumen_wire.pb import ml_service_pb2 as pb
 
@@ -213,7 +213,7 @@ def _plot(run: Run, title: str, path: Path) -> None:
     except ModuleNotFoundError:
         fail("--plot needs matplotlib. Install it with: pip install 'lumen-serve[plot]'", USAGE)
     write_plot(run, title, path)
-    click.echo(f"wrote {path}", err=True)
+    say(f"wrote {path}")
 
 
 def _print(report: Report, load: Load, output: str) -> None:

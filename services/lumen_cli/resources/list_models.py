@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from lumen_cli.output import Format, output_option, write_rows
+from lumen_cli.output import Format, output_option, say, write_rows
 from lumen_cli.resources.work import size
 from lumen_local.state_dir import default_cache_dir
 from lumen_resources.listing import list_cache
@@ -61,6 +61,6 @@ def command(cache_dir: Path, output: str) -> None:
         for m in list_cache(cache_dir)
     ]
     if not rows and table:
-        click.echo(f"{cache_dir} holds no model. Fetch one: lumen resources download", err=True)
+        say(f"{cache_dir} holds no model. Fetch one: lumen resources download")
         return
     write_rows(rows, COLUMNS if table else MACHINE, output)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lumen_cli.output import output_option, write_rows
+from lumen_cli.output import output_option, say, write_rows
 from lumen_cli.resources.work import refuse
 from lumen_resources.errors import FileMissingError, ResourceError
 from lumen_resources.model_info import FILE_NAME, ModelInfo, read
@@ -33,7 +33,7 @@ def command(path: Path, strict: bool, schema_only: bool, output: str) -> None:
     except ResourceError as error:
         refuse(str(file), error)
     for warning in warnings:
-        click.echo(warning, err=True)
+        say(warning)
     row = {
         "name": info.name,
         "version": info.version,

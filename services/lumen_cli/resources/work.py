@@ -7,17 +7,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
-import click
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lumen_cli.output import write_rows
+from lumen_cli.output import say, write_rows
 from lumen_cli.resources.selection import Selected
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.layouts import VerifiedModel
 from lumen_resources.progress import Phase, Progress, Snapshot
 from lumen_resources.signals import stops_on_signals
+from lumen_wire.printable import printable
 
 Result = TypeVar("Result")
 
@@ -43,7 +43,7 @@ def run_each(
         else:
             rows.append(_row(verified))
             for warning in verified.warnings:
-                click.echo(f"{name}  {warning}", err=True)
+                say(f"{name}  {warning}")
     write_rows(rows, COLUMNS if output == "table" else (*COLUMNS, *_DETAILS), output)
     for name, failure in failures:
         explain(name, failure)
@@ -85,8 +85,8 @@ def _failed_row(name: str, model: Selected, error: ResourceError) -> dict[str, A
 
 def explain(name: str, error: ResourceError) -> None:
     """Print what is wrong and what to do, on stderr."""
-    click.echo(f"{name}  {error.reason}  {error.message}", err=True)
-    click.echo(f"{' ' * len(name)}  {error.remedy}", err=True)
+    say(f"{name}  {error.reason}  {error.message}")
+    say(f"{' ' * len(name)}  {error.remedy}")
 
 
 def refuse(name: str, error: ResourceError) -> NoReturn:
@@ -103,7 +103,7 @@ def shown(name: str, work: Callable[[Progress], Result]) -> Result:
             return work(progress)
     except StoppedError:
         kept = size(progress.snapshot().bytes_done)
-        click.echo(f"  Stopped. {kept} are kept; the next run goes on from there.", err=True)
+        say(f"  Stopped. {kept} are kept; the next run goes on from there.")
         raise
 
 
@@ -118,7 +118,7 @@ def _line(name: str, progress: Progress) -> Iterator[None]:
 
         def draw() -> None:
             while not done.wait(0.2):
-                live.update(Text(describe(name, progress.snapshot())), refresh=True)
+                live.update(Text(printable(describe(name, progress.snapshot()))), refresh=True)
 
         drawer = threading.Thread(target=draw, name="progress", daemon=True)
         drawer.start()

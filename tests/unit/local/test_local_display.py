@@ -167,6 +167,37 @@ def test_a_terminal_sees_the_same_words():
     assert "\x1b[" in out.getvalue()
 
 
+HOSTILE = "[/b]\x1b]0;t\x07 \x9b2J\nready"
+
+
+@pytest.mark.parametrize("kind", [PlainDisplay, TerminalDisplay, JsonDisplay])
+def test_what_others_wrote_is_shown_as_text(kind):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    display = kind(out, out)
+    at_work = Progress("Fetching", total_bytes=9, file=HOSTILE)
+    failed = Failure(Reason.CHECKSUM_MISMATCH, HOSTILE.replace("\n", ""), HOSTILE, HOSTILE)
+    for event in (
+        Working("clip", Phase.FETCHING, at_work),
+        Warned("clip", HOSTILE),
+        LogLine("clip", HOSTILE),
+        Failed("bioclip", "resources", 0, failed, None),
+    ):
+        display.show(event)
+        display.tick()
+    display.close()
+
+    written = out.getvalue()
+    assert "\x1b]" not in written
+    assert "\x07" not in written
+    assert "\x9b" not in written
+    assert not any(line.startswith("ready") for line in written.splitlines())
+    assert "[/b]" in written
+
+
 @pytest.mark.parametrize("kind", [PlainDisplay, JsonDisplay])
 def test_a_closed_pipe_is_found_out(kind):
     class Closed(io.StringIO):

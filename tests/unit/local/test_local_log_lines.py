@@ -27,7 +27,9 @@ def test_an_endless_line_is_cut_and_costs_no_memory():
 
 
 def test_control_sequences_never_reach_the_terminal():
-    assert plain_text("\x1b[2J\x1b[31mred\x1b[0m\x07 \x1b]0;title\x07a\tb") == "red a\tb"
+    assert plain_text("\x1b[2J\x1b[31mred\x1b[0m\x07 \x1b]0;t\x07a\tb") == (
+        r"\x1b[2Jred\x07 \x1b]0;t\x07a" "\tb"
+    )
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))
