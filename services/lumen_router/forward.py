@@ -34,11 +34,12 @@ NEVER_RETRIED: frozenset[tuple[str, int]] = frozenset()
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """What is to be asked of a service. `space` is empty unless the caller demands one.
 
-    `meta` goes to the pod as it is. `hold_s` bounds the wait for a ready pod.
+    `meta` goes to the pod as it is. `hold_s` bounds the wait for a ready pod. Who forwards it takes
+    the payload out of it, so that it is held once and not twice while the call lasts.
     """
 
     target: Target
@@ -67,6 +68,7 @@ class Forwarder:
         """
         pods = self._pods_of(call)
         request = request_of(call)
+        call.payload = b""
         wanted = Wanted(call.target.kind, call.space)
         pods.budget.earn()
         failed: WireError | None = None

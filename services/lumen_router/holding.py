@@ -23,7 +23,11 @@ HOPELESS = FINAL | {Reason.SCALED_TO_ZERO}
 
 @dataclass(slots=True)
 class WaitingRoom:
-    """Calls that wait for a service to have a ready pod, counted per service and in all."""
+    """Calls that wait for a service to have a ready pod, counted per service and in all.
+
+    One service may have three quarters of the places: calls for one that never becomes ready must
+    not keep out those for one that is back in a moment.
+    """
 
     limit: int = HELD_CALLS
     waiting: int = 0
@@ -37,13 +41,15 @@ class WaitingRoom:
     @contextmanager
     def enter(self, service: str) -> Iterator[None]:
         """Take a place, or raise RouterFull with the time to wait."""
-        if self.waiting >= self.limit:
+        here = self._by_service.get(service, 0)
+        if self.waiting >= self.limit or here >= self.limit - self.limit // 4:
             raise RouterFull(
-                f"{self.waiting} calls already wait for a ready pod: try again shortly",
+                f"{self.waiting} calls already wait for a ready pod, {here} of them for"
+                f" {service}: try again shortly",
                 retry_after_ms=RETRY_AFTER_MS,
             )
         self.waiting += 1
-        self._by_service[service] = self._by_service.get(service, 0) + 1
+        self._by_service[service] = here + 1
         try:
             yield
         finally:

@@ -116,6 +116,7 @@ class RouterServicer:
             asked.embedding_space or "",
             self._hold_s,
         )
+        assembled.payload = b""  # the call has it now
         return await self._forwarder.forward(call, deadline)
 
     async def _classify(

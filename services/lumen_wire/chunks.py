@@ -11,21 +11,26 @@ its image container ends properly; otherwise it waits for its next part, for hal
 silence on the stream, and is then taken as whole. A first part whose container says that more
 must follow, and whose total says so too, waits longer: on a slow line a part takes its time.
 
-Pure: no asyncio, no clock but the one given. Bytes are counted against the budget that streams
-share; whoever receives an `Assembled` gives its `held_bytes` back when it is done with it.
+Pure: no asyncio, no clock but the one given. All that is kept is charged to the stream's account
+of the budget that streams share; whoever receives an `Assembled` gives its `held_bytes` back when
+it is done with it. Joining parts copies them: one request at a time, for as long as that takes.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lumen_wire import tasks, tensor
-from lumen_wire.budget import ByteBudget
+from lumen_wire.budget import Account, ByteBudget
 from lumen_wire.capabilities import MAX_PAYLOAD_BYTES
-from lumen_wire.containers import Ending, ending
-from lumen_wire.errors import InvalidArgument, ResourceExhausted, WireError
-from lumen_wire.meta import normalise_mime
-from lumen_wire.part_buffer import PART_OVERHEAD_BYTES, PartBuffer, meta_bytes
+from lumen_wire.charges import (
+    PART_OVERHEAD_BYTES,
+    REQUEST_OVERHEAD_BYTES,
+    described_bytes,
+    request_bytes,
+)
+from lumen_wire.envelope import LONGEST_NAME, check_envelope, stands_alone
+from lumen_wire.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, WireError
+from lumen_wire.part_buffer import PartBuffer
 from lumen_wire.past_requests import PastRequests
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.splitting import split_request, split_response
@@ -40,7 +45,6 @@ __all__ = [
     "split_response",
 ]
 
-_LONGEST_NAME = 256
 _MIB = 1024 * 1024
 _ROUND_BYTES = 32 * 1024
 
@@ -55,19 +59,21 @@ class ChunkLimits:
     silence_s: float = 0.25
     first_part_silence_s: float = 10.0
     part_wait_s: float = 30.0
+    # From a request's first part to its last, however often one comes.
+    request_age_s: float = 120.0
     budget: ByteBudget = field(default_factory=lambda: ByteBudget(256 * _MIB))
 
 
 @dataclass(slots=True)
 class Assembled:
-    """One whole request; `held_bytes` are owed to the budget."""
+    """One whole request; `held_bytes` are owed to the stream's account."""
 
     correlation_id: str
     task: str
     payload: bytes
     mime: str
     meta: dict[str, str]
-    held_bytes: int = 0
+    held_bytes: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -84,22 +90,33 @@ Outcome = Assembled | Rejected
 
 
 class Assembler:
-    """The open requests of one stream. Not for use by several tasks at once."""
+    """The open requests of one stream. Not for use by several tasks at once.
+
+    `account` is the stream's, which outlives the assembler; without one, a stranger's is opened.
+    """
 
     def __init__(
-        self, limits: ChunkLimits | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: ChunkLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        account: Account | None = None,
     ) -> None:
         self._limits = limits or ChunkLimits()
         self._clock = clock
-        self._budget = self._limits.budget
+        self._account = account or self._limits.budget.account()
         self._open: dict[str, PartBuffer] = {}
-        self._past = PastRequests(self._limits.max_parts)
+        self._past = PastRequests(self._limits.max_parts, self._account)
         self._last_at = clock()
 
     @property
     def buffered_bytes(self) -> int:
         """Return what open requests hold of the budget."""
         return sum(buffer.charged_bytes for buffer in self._open.values())
+
+    @property
+    def remembered_bytes(self) -> int:
+        """Return what the budget is charged for requests that are over."""
+        return self._past.charged_bytes
 
     @property
     def open_count(self) -> int:
@@ -110,19 +127,21 @@ class Assembler:
         """Take one message; return what it completed, failed, or showed to be whole."""
         self._last_at = self._clock()
         try:
-            _check_envelope(message)
+            check_envelope(message)
             return self._push(message)
         except WireError as error:
             return [self._refuse(message, error)]
 
     def half_close(self) -> list[Outcome]:
-        """Take the end of the client's messages; nothing stays open."""
-        return [o for buffer in list(self._open.values()) for o in self._end(buffer)]
+        """Take the end of the client's messages; nothing stays open, or is remembered."""
+        outcomes = [o for buffer in list(self._open.values()) for o in self._end(buffer)]
+        self._past.forget_all()
+        return outcomes
 
     def expire(self, now: float) -> list[Outcome]:
-        """Decide what silence has decided by `now`."""
+        """Decide what silence, or age, has decided by `now`."""
         due = [b for b in self._open.values() if self._expiry(b) <= now]
-        return [outcome for buffer in due for outcome in self._end(buffer)]
+        return [outcome for buffer in due for outcome in self._expired(buffer, now)]
 
     def next_expiry(self) -> float | None:
         """Return when `expire` has something to do if no message comes, by the clock given."""
@@ -143,8 +162,9 @@ class Assembler:
     def close(self) -> None:
         """Give back what open requests hold; the stream is gone."""
         for buffer in self._open.values():
-            self._budget.give_back(buffer.charged_bytes)
+            self._account.give_back(buffer.charged_bytes)
         self._open.clear()
+        self._past.forget_all()
 
     # One message
 
@@ -159,9 +179,9 @@ class Assembler:
         if buffer is not None:
             if self._belongs(buffer, message, payload):
                 return self._continue(buffer, message, payload)
-            if seq == 0 and not _stands_alone(message, payload):
+            if seq == 0 and not stands_alone(message, payload):
                 # Requests may share an (empty) id one after the other: the earlier one ends here.
-                return [*self._end(buffer), *self._begin(message, payload)]
+                return self._after(self._end(buffer), self._begin, message, payload)
         elif self._past.has_late(message, payload):
             return []
         return self._begin(message, payload)
@@ -177,7 +197,7 @@ class Assembler:
         if message.total:
             return not buffer.only_repeats or buffer.has(0, payload)
         # seq = total = offset = 0 twice: with an id of its own it is the same request again.
-        return bool(message.correlation_id) and not _stands_alone(message, payload)
+        return bool(message.correlation_id) and not stands_alone(message, payload)
 
     def _begin(self, message: pb.InferRequest, payload: bytes) -> list[Outcome]:
         if message.seq == 0:
@@ -185,31 +205,43 @@ class Assembler:
                 raise InvalidArgument(
                     f"The first part (seq 0) must begin at byte 0, not at {message.offset}."
                 )
-            if _stands_alone(message, payload):
+            if stands_alone(message, payload):
                 return [self._whole(message, payload)]
         elif message.offset == 0:
             return [self._whole(message, payload)]
-        decided = self._make_room()
+        return self._after(self._make_room(), self._open_buffer, message, payload)
+
+    def _after(
+        self,
+        decided: list[Outcome],
+        begin: Callable[[pb.InferRequest, bytes], list[Outcome]],
+        message: pb.InferRequest,
+        payload: bytes,
+    ) -> list[Outcome]:
+        """Begin a request; what was decided to make room for it stays so when it fails."""
+        try:
+            return [*decided, *begin(message, payload)]
+        except WireError as error:
+            return [*decided, self._refuse(message, error)]
+
+    def _open_buffer(self, message: pb.InferRequest, payload: bytes) -> list[Outcome]:
+        self._take(REQUEST_OVERHEAD_BYTES)
         buffer = PartBuffer(message.correlation_id, message.total, self._last_at)
-        buffer.repeat_of = self._past.forget(message)
+        buffer.charged_bytes = REQUEST_OVERHEAD_BYTES
+        self._past.begins_anew(buffer)
         self._open[message.correlation_id] = buffer
-        return [*decided, *self._continue(buffer, message, payload)]
+        return self._continue(buffer, message, payload)
 
     def _whole(self, message: pb.InferRequest, payload: bytes) -> Outcome:
-        size = len(payload)
+        key, task, mime = message.correlation_id, message.task, message.payload_mime
+        meta = dict(message.meta)
+        held = request_bytes((key, task, mime), len(payload), meta)
         try:
-            self._check_size(size)
-            self._take(size)
+            self._check_size(len(payload))
+            self._take(held)
         except WireError as error:  # an open request of the same id is not concerned
             return _rejected(message, error)
-        return Assembled(
-            message.correlation_id,
-            message.task,
-            payload,
-            message.payload_mime,
-            dict(message.meta),
-            size,
-        )
+        return Assembled(key, task, payload, mime, meta, held)
 
     def _continue(
         self, buffer: PartBuffer, message: pb.InferRequest, payload: bytes
@@ -227,7 +259,7 @@ class Assembler:
             raise InvalidArgument(
                 f"A request may have at most {self._limits.max_parts} parts; send larger ones."
             )
-        charge = len(payload) + PART_OVERHEAD_BYTES + meta_bytes(message.meta)
+        charge = len(payload) + PART_OVERHEAD_BYTES + described_bytes(message)
         self._take(charge)
         buffer.charged_bytes += charge
         buffer.total = buffer.total or message.total
@@ -239,23 +271,33 @@ class Assembler:
 
     # The end of a request
 
+    def _expired(self, buffer: PartBuffer, now: float) -> list[Outcome]:
+        """Decide one whose time is over: by silence as at half-close; by age it fails."""
+        age_s = self._limits.request_age_s
+        if now < buffer.began_at + age_s or self._may_be_whole(buffer):
+            return self._end(buffer)
+        error = DeadlineExceeded(
+            f"The parts of this request took more than {age_s:g} s to come."
+            " Send them faster, or send a smaller picture."
+        )
+        return [self._drop(buffer, error)]
+
     def _end(self, buffer: PartBuffer) -> list[Outcome]:
         """Decide an open request by what is there: whole, complete, or with parts missing."""
         if buffer.only_repeats and not buffer.complete:
             self._drop(buffer, InvalidArgument("repeated"))
             return []  # parts of a request that was answered came again: nobody waits
-        whole = buffer.lone_first and not self._is_first_part(buffer)
         try:
-            payload = buffer.join(1 if whole else 0)
+            payload = buffer.join(1 if self._may_be_whole(buffer) else 0)
         except WireError as error:
             return [self._drop(buffer, error)]
         del self._open[buffer.correlation_id]
+        key, task, mime, meta = buffer.correlation_id, buffer.task, buffer.mime, buffer.meta()
+        # The parts are gone with the buffer; the joined request is what stays held.
+        held = request_bytes((key, task, mime), len(payload), meta)
+        self._account.give_back(buffer.charged_bytes - held)
         self._past.completed(buffer)
-        # The parts are gone with the buffer; the joined payload is what stays held.
-        self._budget.give_back(buffer.charged_bytes - len(payload))
-        meta = buffer.meta()
-        size = len(payload)
-        return [Assembled(buffer.correlation_id, buffer.task, payload, buffer.mime, meta, size)]
+        return [Assembled(key, task, payload, mime, meta, held)]
 
     def _refuse(self, message: pb.InferRequest, error: WireError) -> Rejected:
         """Fail the request that a message is, or is a part of."""
@@ -263,24 +305,27 @@ class Assembler:
         buffer = self._open.get(key)
         if buffer is not None and (message.seq or message.total == buffer.total):
             return self._drop(buffer, error)
-        if (message.total > 1 or message.offset) and len(key) <= _LONGEST_NAME:
+        if (message.total > 1 or message.offset) and len(key) <= LONGEST_NAME:
             self._past.refused(message)
         return _rejected(message, error)
 
     def _drop(self, buffer: PartBuffer, error: WireError) -> Rejected:
         del self._open[buffer.correlation_id]
-        self._budget.give_back(buffer.charged_bytes)
+        self._account.give_back(buffer.charged_bytes)
         self._past.dropped(buffer)
         mode = buffer.meta().get("error_mode", "")
         return Rejected(buffer.correlation_id, buffer.task, error, mode)
 
     # Bounds and waiting
 
-    def _is_first_part(self, buffer: PartBuffer) -> bool:
-        """Say whether a lone first message can only be a part: total and container both say so."""
-        return buffer.total > 1 and buffer.cut_inside
+    def _may_be_whole(self, buffer: PartBuffer) -> bool:
+        """Say whether a lone first message may be all: not if total and container deny it."""
+        return buffer.lone_first and not (buffer.total > 1 and buffer.cut_inside)
 
     def _expiry(self, buffer: PartBuffer) -> float:
+        return min(self._silence_ends(buffer), buffer.began_at + self._limits.request_age_s)
+
+    def _silence_ends(self, buffer: PartBuffer) -> float:
         if not buffer.lone_first:
             return buffer.last_at + self._limits.part_wait_s
         # A round size is a client's part size: the file goes on, its total is not known yet.
@@ -294,7 +339,7 @@ class Assembler:
         if len(self._open) < self._limits.max_open:
             return []
         for buffer in self._open.values():
-            if buffer.lone_first and not self._is_first_part(buffer):
+            if self._may_be_whole(buffer):
                 return self._end(buffer)
         raise ResourceExhausted(
             f"{self._limits.max_open} requests in parts are open on this stream;"
@@ -309,9 +354,14 @@ class Assembler:
             )
 
     def _take(self, count: int) -> None:
-        if not self._budget.try_take(count):
+        if self._account.try_take(count):
+            return
+        # What is over makes room for what comes.
+        self._past.forget_all()
+        if not self._account.try_take(count):
             raise ResourceExhausted(
-                f"The server holds {self._budget.held_bytes // _MIB} MiB of requests already;"
+                f"The server holds {self._limits.budget.held_bytes // _MIB} MiB already, of this"
+                f" stream {self._account.held_bytes // _MIB} MiB, which is its share;"
                 " try again in a moment.",
                 retry_after_ms=1000,
             )
@@ -320,38 +370,8 @@ class Assembler:
 def _rejected(message: pb.InferRequest, error: WireError) -> Rejected:
     """Return the refusal of a message that stands alone; what it says of itself may be huge."""
     return Rejected(
-        message.correlation_id[:_LONGEST_NAME],
-        message.task[:_LONGEST_NAME],
+        message.correlation_id[:LONGEST_NAME],
+        message.task[:LONGEST_NAME],
         error,
-        message.meta.get("error_mode", "")[:_LONGEST_NAME],
+        message.meta.get("error_mode", "")[:LONGEST_NAME],
     )
-
-
-def _check_envelope(message: pb.InferRequest) -> None:
-    """Raise InvalidArgument when seq is impossible, or names and meta exceed all bounds."""
-    if message.seq >= message.total > 0:
-        raise InvalidArgument(
-            f"Part {message.seq} cannot be one of {message.total}: seq counts from 0 to total - 1."
-        )
-    for name in ("correlation_id", "task", "payload_mime"):
-        if len(getattr(message, name)) > _LONGEST_NAME:
-            raise InvalidArgument(f"{name} is longer than {_LONGEST_NAME} characters.")
-    meta_bytes(message.meta)
-
-
-def _stands_alone(message: pb.InferRequest, payload: bytes) -> bool:
-    """Say whether a message with seq 0 and offset 0 is whole by what it carries."""
-    mime = normalise_mime(message.payload_mime)
-    if mime.startswith("text/") or tasks.takes_text(message.task):
-        return True
-    if mime == tensor.MIME and tensor.is_tensor(message.meta):
-        return _tensor_is_whole(message, len(payload))
-    return ending(payload) is Ending.PROPER
-
-
-def _tensor_is_whole(message: pb.InferRequest, size: int) -> bool:
-    try:
-        spec = tensor.parse_tensor(message.meta)
-    except InvalidArgument:
-        return True  # whoever handles it says what is wrong
-    return spec is None or size >= spec.byte_count

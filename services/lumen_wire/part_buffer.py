@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from lumen_wire.containers import Ending, ending, may_end
 from lumen_wire.errors import InvalidArgument
 
-# What a part costs beside its payload: its objects, and its place in the tables.
-PART_OVERHEAD_BYTES = 256
 MOST_META_ENTRIES = 64
 MOST_META_BYTES = 64 * 1024
 
@@ -36,6 +34,7 @@ class PartBuffer:
         "_meta",
         "_parts",
         "_tail",
+        "began_at",
         "charged_bytes",
         "correlation_id",
         "last_at",
@@ -49,6 +48,7 @@ class PartBuffer:
     def __init__(self, correlation_id: str, total: int, now: float) -> None:
         self.correlation_id = correlation_id
         self.total = total
+        self.began_at = now
         self.last_at = now
         self.task = ""
         self.mime = ""
@@ -107,11 +107,13 @@ class PartBuffer:
         self.task = self.task or task
         if mime and (seq == 0 or not self.mime):
             self.mime = mime
+        changed = False
         for key, value in meta.items():
             known = self._meta.get(key)
             if known is None or seq < known[0]:
                 self._meta[key] = (seq, value)
-        if len(self._meta) > MOST_META_ENTRIES:
+                changed = True
+        if changed:
             meta_bytes(self.meta())
 
     def meta(self) -> dict[str, str]:

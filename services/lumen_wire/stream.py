@@ -2,6 +2,8 @@
 
 Requests of a stream run concurrently and are answered in any order; one that fails, fails alone.
 At `max_in_flight` the stream is not read any further, so that the client feels it.
+What a request holds is charged to its caller until its answer is written: first the request, then
+the answer, which a client that does not read makes the process keep.
 """
 
 import asyncio
@@ -14,6 +16,9 @@ import grpc
 from google.protobuf.message import DecodeError
 from structlog.contextvars import bind_contextvars
 
+from lumen_wire.budget import Account
+from lumen_wire.callers import caller_of
+from lumen_wire.charges import REQUEST_OVERHEAD_BYTES
 from lumen_wire.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
 from lumen_wire.deadline import DEFAULT_S, Deadline
 from lumen_wire.drain import Drain
@@ -21,6 +26,7 @@ from lumen_wire.errors import (
     Cancelled,
     DeadlineExceeded,
     InvalidArgument,
+    ResourceExhausted,
     WireError,
     to_inband,
     to_inband_meta,
@@ -45,6 +51,8 @@ class StreamOptions:
     max_in_flight: int = 64
     default_deadline_s: float = DEFAULT_S
     max_response_bytes: int = MAX_MESSAGE_BYTES
+    # How long a client may take to read one message of an answer before its stream is ended.
+    write_wait_s: float = 60.0
     # A stream that has got this old ends with OK once nothing is in flight on it.
     max_age_s: float = 600.0
     # How long a lone request's failure waits to learn whether the client has half-closed.
@@ -93,7 +101,8 @@ class _Stream:
         self._handler = handler
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._assembler = Assembler(options.limits)
+        self._account = options.limits.budget.account(*caller_of(context.peer()))
+        self._assembler = Assembler(options.limits, account=self._account)
         self._writing = asyncio.Lock()
         self._changed = asyncio.Event()  # input has come or ended, or a request is done
         self._tasks: asyncio.TaskGroup
@@ -126,6 +135,7 @@ class _Stream:
                 self._waiting.cancel()
             self._stop_silence()
             self._assembler.close()
+            self._account.close()
             if drain is not None:
                 drain.discard(self._end_when_idle)
         if self._failure is not None:
@@ -216,7 +226,7 @@ class _Stream:
                 await self._refuse(outcome, outcome.error, _error_mode(outcome.error_mode))
         finally:
             if isinstance(outcome, Assembled):
-                self._options.limits.budget.give_back(outcome.held_bytes)
+                self._account.give_back(outcome.held_bytes)
             self._in_flight -= 1
             self._changed.set()
             self._end_if_due()
@@ -228,7 +238,7 @@ class _Stream:
         deadline = Deadline.from_context(self._context, self._options.default_deadline_s)
         answer = await settled(_called(self._handler, request, deadline), _FAILED)
         if isinstance(answer, pb.InferResponse | WireError):
-            await self._say(request, answer)
+            await self._say(request, _kept_instead(self._account, request, answer))
             return
         try:
             while (response := await settled(_next(answer, deadline), _FAILED)) is not None:
@@ -252,7 +262,10 @@ class _Stream:
         async with self._writing:
             try:
                 for part in parts:
-                    await self._context.write(part)
+                    async with asyncio.timeout(self._options.write_wait_s):
+                        await self._context.write(part)
+            except TimeoutError as error:
+                raise ClientGone("The client did not read its answers.") from error
             except (grpc.aio.InternalError, grpc.aio.UsageError) as error:
                 # gRPC cancels this call too, but the failing write is often heard of first.
                 raise ClientGone("The client left before its answer was written.") from error
@@ -286,6 +299,30 @@ class _Stream:
 
     def _alone(self) -> bool:
         return self._in_flight == 1 and not self._assembler.open_count and self._failure is None
+
+
+def _kept_instead(
+    account: Account, request: Assembled, answer: pb.InferResponse | WireError
+) -> pb.InferResponse | WireError:
+    """Let an answer take its request's place in the account; return what is to be said.
+
+    While it waits to be written nobody needs the payload. An answer that exceeds the caller's
+    share is not kept either.
+    """
+    request.payload = b""
+    change = least = REQUEST_OVERHEAD_BYTES - request.held_bytes
+    if isinstance(answer, pb.InferResponse):
+        change += answer.ByteSize()
+    if change > 0 and not account.try_take(change):
+        change = least
+        answer = ResourceExhausted(
+            "This client has not read its earlier answers yet; read them, then ask again.",
+            retry_after_ms=1000,
+        )
+    if change < 0:
+        account.give_back(-change)
+    request.held_bytes += change
+    return answer
 
 
 def _malformed() -> Rejected:

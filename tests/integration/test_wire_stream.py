@@ -259,7 +259,7 @@ async def test_cancel_reaches_every_handler_of_the_stream_and_frees_its_bytes():
 
 
 async def test_a_client_that_leaves_while_large_answers_are_written_leaves_nothing_behind():
-    budget = a_budget(MIB)
+    budget = a_budget(256 * MIB)
     script = Script(StreamOptions(limits=ChunkLimits(budget=budget)))
     async with a_script_server(script) as (_, stub, _), asyncio.timeout(WAIT_S):
         call = stub.Infer()
@@ -283,19 +283,71 @@ async def test_a_request_past_its_deadline_is_answered_and_its_handler_cancelled
 
 
 async def test_beyond_the_byte_budget_a_request_is_resource_exhausted_and_the_rest_goes_on():
-    script = Script(StreamOptions(limits=ChunkLimits(budget=a_budget(1000))))
+    script = Script(StreamOptions(limits=ChunkLimits(budget=a_budget(100_000))))
     async with a_script_server(script) as (_, stub, _), asyncio.timeout(WAIT_S):
         call = stub.Infer()
-        await call.write(a_text("hold", b"x" * 900, correlation_id="first"))
+        await call.write(a_text("hold", b"x" * 70_000, correlation_id="first"))
         await script.begun.acquire()
-        await call.write(a_text("echo", b"x" * 200, correlation_id="second"))
+        await call.write(a_text("echo", b"x" * 20_000, correlation_id="second"))
         response = await call.read()
         assert (response.correlation_id, response.error.detail) == ("second", "RESOURCE_EXHAUSTED")
         script.release.set()
-        assert (await call.read()).result == b"900"
-        await call.write(a_text("echo", b"x" * 200))
-        assert (await call.read()).result == b"200"
+        assert (await call.read()).result == b"70000"
+        await call.write(a_text("echo", b"x" * 20_000))
+        assert (await call.read()).result == b"20000"
         call.cancel()
+
+
+async def test_what_a_client_does_not_read_is_charged_to_it_and_bounded():
+    budget = a_budget(64 * MIB)
+    script = Script(StreamOptions(limits=ChunkLimits(budget=budget)))
+    async with a_script_server(script) as (channel, _, _), asyncio.timeout(WAIT_S):
+        call = channel.stream_stream("/home_native.v1.Inference/Infer")()
+        for index in range(40):
+            await call.write(a_text("large", correlation_id=f"{index}").SerializeToString())
+        await until(lambda: budget.held_bytes > 30 * MIB and script.running == 0)
+
+        assert budget.held_bytes < 48 * MIB
+        finals: list[pb.InferResponse] = []
+        while len(finals) < 40:
+            part = pb.InferResponse.FromString(await call.read())
+            finals += [part] if part.is_final else []
+        call.cancel()
+        await until(lambda: budget.held_bytes == 0)
+
+    refused = [one.error.detail for one in finals if one.HasField("error")]
+    assert refused == ["RESOURCE_EXHAUSTED"] * len(refused)
+    assert 40 - len(refused) in range(3, 6)
+
+
+async def test_a_client_that_does_not_read_at_all_loses_its_stream_and_what_it_held():
+    budget = a_budget(64 * MIB)
+    script = Script(StreamOptions(limits=ChunkLimits(budget=budget), write_wait_s=0.5))
+    async with a_script_server(script) as (channel, stub, _), asyncio.timeout(WAIT_S):
+        call = channel.stream_stream("/home_native.v1.Inference/Infer")()
+        for _ in range(3):
+            await call.write(a_text("large").SerializeToString())
+        await until(lambda: budget.held_bytes > 20 * MIB)
+        await until(lambda: budget.held_bytes == 0)
+
+        assert script.running == 0
+        assert len(await answers(stub, [a_text()])) == 1
+
+
+async def test_a_request_is_not_held_any_more_once_its_answer_is_there():
+    budget = a_budget(64 * MIB)
+    script = Script(StreamOptions(limits=ChunkLimits(budget=budget)))
+    async with a_script_server(script) as (_, stub, _), asyncio.timeout(WAIT_S):
+        call = stub.Infer()
+        await call.write(a_text("hold", b"x" * 3 * MIB))
+        await script.begun.acquire()
+        assert budget.held_bytes > 3 * MIB
+        script.release.set()
+        assert (await call.read()).result == str(3 * MIB).encode()
+
+        await until(lambda: budget.held_bytes == 0)
+        call.cancel()
+        await until(lambda: budget.callers == 0)
 
 
 # Age and drain

@@ -3,6 +3,7 @@
 import pytest
 from wire_messages import (
     MIB,
+    Clock,
     a_budget,
     a_jpeg,
     a_request,
@@ -14,7 +15,8 @@ from wire_messages import (
     push_all,
 )
 
-from lumen_wire.chunks import Rejected
+from lumen_wire.charges import REQUEST_OVERHEAD_BYTES
+from lumen_wire.chunks import Assembler, ChunkLimits, Rejected
 from lumen_wire.part_buffer import MOST_META_ENTRIES
 
 
@@ -94,11 +96,11 @@ def test_more_parts_than_any_client_needs_are_refused():
 
 
 def test_the_budget_is_shared_by_streams_and_refuses_what_exceeds_it():
-    budget = a_budget(2000)
+    budget = a_budget(200_000)
     first, second = an_assembler(budget=budget), an_assembler(budget=budget)
-    push_all(first, parts_of(a_jpeg(1200), 600)[:1])
+    push_all(first, parts_of(a_jpeg(120_000), 60_000)[:1])
 
-    outcomes = second.push(a_request(b"x" * 1500))
+    outcomes = second.push(a_request(b"x" * 150_000))
 
     assert errors(outcomes) == ["ResourceExhausted"]
     assert outcomes[0].error.retry_after_ms == 1000
@@ -111,7 +113,7 @@ def test_the_budget_gets_back_what_an_assembler_held():
     [request] = push_all(assembler, parts_of(picture, 300))
     push_all(assembler, parts_of(a_jpeg(900), 300, correlation_id="left open")[:2])
 
-    assert request.held_bytes == len(picture)
+    assert request.held_bytes > len(picture)
     assembler.close()
     budget.give_back(request.held_bytes)
     assert budget.held_bytes == 0
@@ -142,3 +144,66 @@ def test_a_refusal_keeps_how_the_caller_wants_to_hear_of_it():
     [rejected] = an_assembler(max_request_bytes=1).push(a_request(meta={"error_mode": "inband"}))
 
     assert rejected.error_mode == "inband"
+
+
+def test_meta_names_and_the_request_itself_are_charged_and_not_the_payload_alone():
+    budget = a_budget(MIB)
+    said = {"a": "x" * 10_000, "b": "\N{SNOWMAN}" * 1000}
+
+    [request] = an_assembler(budget=budget).push(a_request(b"a cat", meta=said))
+
+    assert budget.held_bytes == request.held_bytes
+    assert request.held_bytes > REQUEST_OVERHEAD_BYTES + 10_000 + 4 * 1000
+
+
+def test_meta_that_grows_from_part_to_part_is_refused_at_its_bound():
+    parts = parts_of(a_jpeg(900), 100, meta="first", correlation_id="fat")
+    for index, part in enumerate(parts):
+        part.meta[f"k{index}"] = "x" * 20_000
+
+    outcomes = push_all(an_assembler(), parts)
+
+    assert errors(outcomes) == ["InvalidArgument"]
+    assert "the request's meta" in outcomes[0].error.message.lower()
+
+
+def test_what_is_remembered_of_answered_requests_is_charged_until_half_close():
+    budget = a_budget(64 * MIB)
+    assembler = an_assembler(budget=budget)
+    outcomes = [
+        o
+        for i in range(70)
+        for o in push_all(assembler, parts_of(a_jpeg(9000, i), 10, correlation_id=f"{i}"))
+    ]
+    assert len(payloads(outcomes)) == 70
+    owed = sum(o.held_bytes for o in outcomes)
+
+    assert assembler.remembered_bytes > 64 * 900 * 64  # so many prints of 64 bytes and more
+    assert budget.held_bytes == assembler.remembered_bytes + owed
+    assembler.half_close()
+    assert budget.held_bytes == owed
+
+
+def test_what_is_remembered_makes_room_for_what_comes():
+    budget = a_budget(600_000)
+    account = budget.account()
+    assembler = Assembler(ChunkLimits(budget=budget), Clock(), account)
+
+    for i in range(20):
+        pictures = push_all(assembler, parts_of(a_jpeg(3000), 30, correlation_id=f"{i}"))
+        assert payloads(pictures) == [a_jpeg(3000)]
+        account.give_back(pictures[0].held_bytes)
+
+    assert budget.held_bytes == assembler.remembered_bytes
+
+
+def test_a_request_that_ends_where_the_next_one_begins_is_not_lost_when_that_one_fails():
+    budget = a_budget(MIB)
+    assembler = an_assembler(budget=budget)
+    camera = a_jpeg(900) + b"trailer"
+
+    outcomes = push_all(assembler, [an_image_request(camera), an_image_request(b"x", offset=7)])
+
+    assert payloads(outcomes[:1]) == [camera]
+    assert errors(outcomes[1:]) == ["InvalidArgument"]
+    assert budget.held_bytes - assembler.remembered_bytes == outcomes[0].held_bytes

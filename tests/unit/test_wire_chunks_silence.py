@@ -2,7 +2,9 @@
 
 from wire_messages import (
     KIB,
+    MIB,
     Clock,
+    a_budget,
     a_jpeg,
     a_request,
     an_assembler,
@@ -81,3 +83,45 @@ def test_parts_that_stop_coming_fail_their_request_in_the_end():
 
     assert errors(assembler.expire(clock.now + 30)) == ["InvalidArgument"]
     assert assembler.buffered_bytes == 0
+
+
+def test_parts_that_keep_coming_do_not_keep_their_request_open_for_ever():
+    clock = Clock()
+    budget = a_budget(MIB)
+    assembler = an_assembler(clock, budget=budget, request_age_s=120.0)
+    outcomes = []
+    for part in parts_of(a_jpeg(9000), 300)[:29]:
+        outcomes += [*assembler.push(part), *assembler.expire(clock.now)]
+        clock.now += 10
+
+    assert errors(outcomes) == ["DeadlineExceeded"]
+    assert "took more than 120 s to come" in outcomes[0].error.message
+    assert assembler.buffered_bytes == 0
+    assert errors(assembler.half_close()) == []
+    assert budget.held_bytes == 0
+
+
+def test_repeating_a_part_for_ever_does_not_renew_its_requests_time_either():
+    clock = Clock()
+    assembler = an_assembler(clock)
+    part = parts_of(a_jpeg(900), 300)[0]
+    outcomes = assembler.push(part)
+    for _ in range(30):
+        clock.now += 5
+        assembler.heard()
+        outcomes += [*assembler.push(part), *assembler.expire(clock.now)]
+
+    assert errors(outcomes) == ["DeadlineExceeded"]
+
+
+def test_a_file_that_is_never_decided_because_others_come_is_taken_as_whole_by_age():
+    clock = Clock()
+    assembler = an_assembler(clock)
+    picture = a_jpeg(900) + b"trailer"
+    outcomes = assembler.push(an_image_request(picture, correlation_id="camera"))
+    for _ in range(700):
+        clock.now += 0.2
+        assembler.push(a_request(b"a cat", correlation_id="other"))
+        outcomes += assembler.expire(clock.now)
+
+    assert payloads(outcomes) == [picture]
