@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lumen_manifest.closed_sets import LabelFormat
 from lumen_resources.errors import LabelSetError, from_os_error
 from lumen_resources.layouts import LabelSetFiles
+from lumen_resources.taxa import TaxonIndex
 
 MAX_LABELS_BYTES = 512 * 1024 * 1024
 MAX_NPZ_BYTES = 4 * 1024**3
@@ -87,28 +88,25 @@ class Labels:
         A label stays when any include term holds (or there is none) and no exclude term does.
         Raises LabelSetError for a term that is neither.
         """
-        keep = self._any(include) if include else np.ones(len(self), np.bool_)
-        return keep & ~self._any(exclude) if exclude else keep
+        taxa = self.taxa()
+        keep = np.ones(len(self), np.bool_)
+        if include:
+            keep = taxa.rows(_filter_term(term, taxa.keys) for term in include)
+        return keep & ~taxa.rows(_filter_term(t, taxa.keys) for t in exclude) if exclude else keep
 
-    def _any(self, terms: Sequence[str]) -> NDArray[np.bool_]:
-        found = np.zeros(len(self), np.bool_)
-        for term in terms:
-            column, wanted = self._column(term)
-            found |= np.fromiter((v.casefold() == wanted for v in column), np.bool_, len(self))
-        return found
+    def taxa(self) -> TaxonIndex:
+        """Return what finds rows by the names of their ranks; keep it to ask more than once."""
+        return TaxonIndex(self.names, self.lineages, RANKS)
 
-    def _column(self, term: str) -> tuple[Iterator[str], str]:
-        key, equals, value = (part.strip() for part in term.partition("="))
-        if equals and value and key == "name":
-            return iter(self.names), value.casefold()
-        if equals and value and self.lineages is not None and key in RANKS:
-            at = RANKS.index(Rank(key))
-            return (lineage[at] for lineage in self.lineages), value.casefold()
-        known = "name" if self.lineages is None else ", ".join((*RANKS, "name"))
-        raise LabelSetError(
-            f"{term!r} is not a filter that this label set knows.",
-            remedy=f"Write KEY=VALUE with one of these keys: {known} (example: class=Aves).",
-        )
+
+def _filter_term(term: str, keys: Sequence[str]) -> tuple[str, str]:
+    key, equals, value = (part.strip() for part in term.partition("="))
+    if equals and value and key in keys:
+        return key, value
+    raise LabelSetError(
+        f"{term!r} is not a filter that this label set knows.",
+        remedy=f"Write KEY=VALUE with one of these keys: {', '.join(keys)} (example: class=Aves).",
+    )
 
 
 def species_name(lineage: Lineage) -> str:

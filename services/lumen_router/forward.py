@@ -67,8 +67,7 @@ class Forwarder:
         TooLate. Cancelling it cancels the pod's work.
         """
         pods = self._pods_of(call)
-        request = request_of(call)
-        call.payload = b""
+        request = b""
         wanted = Wanted(call.target.kind, call.space)
         pods.budget.earn()
         failed: WireError | None = None
@@ -82,6 +81,9 @@ class Forwarder:
                     break
                 pod = await self._wait_for_pod(pods, call, wanted, avoided, deadline)
             epoch = pod.epoch
+            # Made when a pod is there, so that a call that waits is held once.
+            if not request:
+                request, call.payload = request_of(call), b""
             try:
                 return await self._attempt(pod, call, request, deadline)
             except (Unavailable, ResourceExhausted) as error:

@@ -25,11 +25,14 @@ from lumen_wire.meta import Include, LabelFormat, Rank, RequestMeta, Score, clam
 
 # The longest answer: every label of it is scored exactly and written as JSON.
 MAX_TOP_K = 4096
-# Masks that are kept, one bit a label each; a caller may ask for as many branches as there are.
+# Masks that are kept, a byte a label each; a caller may ask for as many branches as there are,
+# and a mask that is not kept any more is made anew in a few milliseconds.
 _MASKS = 32
 _RANKS = tuple(Rank)
 
 Mask = NDArray[np.bool_]
+# What a filter means, whatever the order and the case of its terms: (rank, name) pairs.
+Branches = frozenset[tuple[str, str]]
 
 
 class LabelSet:
@@ -47,8 +50,10 @@ class LabelSet:
         self.labels = labels
         self.index = index
         self.allowed = allowed
+        self._taxa = labels.taxa()
         self._guard = threading.Lock()
-        self._masks: OrderedDict[tuple[Include, ...], Mask] = OrderedDict()
+        self._masks: OrderedDict[Branches, Mask] = OrderedDict()
+        self._grouping = threading.Lock()
         self._groups: dict[Rank, Groups] = {}
 
     @property
@@ -60,42 +65,34 @@ class LabelSet:
         """Return how many labels the set has in use."""
         return len(self.labels) if self.allowed is None else int(self.allowed.sum())
 
-    def mask(self, include: tuple[Include, ...]) -> Mask | None:
-        """Return which rows a query may answer with; None means all.
-
-        Raises:
-            BadQuery: none at all.
-
-        """
-        if not include:
+    def mask(self, branches: Branches) -> Mask | None:
+        """Return which rows a query may answer with, maybe none; None means all."""
+        if not branches:
             return self.allowed
         with self._guard:
-            kept = self._masks.get(include)
+            kept = self._masks.get(branches)
             if kept is not None:
-                self._masks.move_to_end(include)
+                self._masks.move_to_end(branches)
                 return kept
-        mask = self.labels.mask([f"{one.rank}={one.value}" for one in include])
+        mask = self._taxa.rows(branches)
         if self.allowed is not None:
             mask &= self.allowed
-        if not mask.any():
-            said = ", ".join(f"{one.rank}={one.value}" for one in include)
-            raise BadQuery(
-                f"No label of {self.name} has {quoted(said)}. Check the name's spelling."
-            )
         with self._guard:
-            self._masks[include] = mask
+            self._masks[branches] = mask
             while len(self._masks) > _MASKS:
                 self._masks.popitem(last=False)
         return mask
 
     def groups(self, rank: Rank) -> Groups:
         """Return the labels rolled up to a rank; only for a set with lineages."""
-        with self._guard:
-            groups = self._groups.get(rank)
-            if groups is None:
-                groups = group_by_rank(self.labels.lineages or (), _RANKS.index(rank))
-                self._groups[rank] = groups
-            return groups
+        made = self._groups.get(rank)
+        if made is not None:
+            return made
+        with self._grouping:  # a lock of its own: the engine must not wait for it to find a mask
+            if rank not in self._groups:
+                lineages = self.labels.lineages or ()
+                self._groups[rank] = group_by_rank(lineages, _RANKS.index(rank))
+            return self._groups[rank]
 
     def texts(self, rows: Sequence[int], label_format: str) -> list[str]:
         """Return how the labels of these rows are written."""
@@ -146,9 +143,10 @@ class LabelRanking:
         return LabelScoring(
             label_set=chosen,
             top_k=clamp(meta.top_k or self._default_k, MAX_TOP_K),
-            include=meta.include,
+            branches=frozenset((one.rank.value, one.value.casefold()) for one in meta.include),
             rank=meta.rank,
             logit_scale=self._logit_scale,
+            asked=meta.include,
             label_format=label_format,
             score_kind=meta.score,
         )
@@ -169,9 +167,10 @@ class LabelScoring:
 
     label_set: LabelSet
     top_k: int
-    include: tuple[Include, ...]
+    branches: Branches
     rank: Rank | None
     logit_scale: float
+    asked: tuple[Include, ...] = field(compare=False)
     label_format: LabelFormat = field(compare=False)
     score_kind: Score = field(compare=False)
 
@@ -182,13 +181,18 @@ class LabelScoring:
             BadQuery: no label is left.
 
         """
-        self.label_set.mask(self.include)
+        mask = self.label_set.mask(self.branches)
+        if mask is not None and not mask.any():
+            said = quoted(", ".join(f"{one.rank}={one.value}" for one in self.asked))
+            raise BadQuery(
+                f"No label of {self.label_set.name} has {said}. Check the name's spelling."
+            )
         if self.rank is not None:
             self.label_set.groups(self.rank)
 
     def score(self, vectors: NDArray[np.float32]) -> Sequence[Any]:
         """Return the hits, or the groups of the rank, for each unit row."""
-        mask = self.label_set.mask(self.include)
+        mask = self.label_set.mask(self.branches)
         if self.rank is None:
             return self.label_set.index.top_k(vectors, self.top_k, self.logit_scale, mask)
         groups = self.label_set.groups(self.rank)

@@ -19,6 +19,10 @@ BIOATLAS = "bioatlas"
 # A number longer than this is clamped to a round one: it exceeds any label set anyway.
 _LONGEST_COUNT = 18
 _QUOTE_CHARACTERS = 64
+# Names of one filter, and the length of each: reading them costs the event loop about a
+# millisecond, here and in the router.
+MOST_BRANCHES = 1024
+LONGEST_BRANCH = 256
 
 
 class Score(StrEnum):
@@ -177,9 +181,13 @@ def _choice(meta: Mapping[str, str], key: str, choices: type[_E]) -> _E | None:
 
 def _include(text: str) -> Iterable[Include]:
     """Yield the filters of `class=Aves` or `class=Aves,order=Passeriformes`."""
-    for part in re.split(r"[,;]", text):
-        if not part.strip():
-            continue
+    parts = [part for part in re.split(r"[,;]", text) if part.strip()]
+    if len(parts) > MOST_BRANCHES or max(map(len, parts), default=0) > LONGEST_BRANCH:
+        raise InvalidArgument(
+            f'meta "include" has {len(parts)} filters; at most {MOST_BRANCHES} of'
+            f" {LONGEST_BRANCH} characters each are read. Name a broader rank."
+        )
+    for part in parts:
         rank, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value or rank.lower() not in _RANKS:
             ranks = ", ".join(r.value for r in Rank)

@@ -4,6 +4,8 @@ import pytest
 
 from lumen_wire.errors import InvalidArgument
 from lumen_wire.meta import (
+    LONGEST_BRANCH,
+    MOST_BRANCHES,
     TOP_K_SPELLINGS,
     Include,
     LabelFormat,
@@ -163,3 +165,12 @@ def test_a_tensors_byte_count_must_equal_its_shape():
 def test_a_tensor_declared_wrongly_is_invalid(key, text):
     with pytest.raises(InvalidArgument, match=key):
         parse_request_meta({**TENSOR, key: text})
+
+
+def test_include_takes_a_thousand_branches_and_says_so_when_there_are_more():
+    many = parse_request_meta({"include": ",".join(f"genus=g{i}" for i in range(MOST_BRANCHES))})
+    assert len(many.include) == MOST_BRANCHES
+
+    for text in ("genus=g;" * (MOST_BRANCHES + 1), "genus=" + "x" * LONGEST_BRANCH):
+        with pytest.raises(InvalidArgument, match=f"at most {MOST_BRANCHES} of {LONGEST_BRANCH}"):
+            parse_request_meta({"include": text})

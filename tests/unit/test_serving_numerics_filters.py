@@ -1,0 +1,90 @@
+"""Queries for some branches of a label set: what they mean, and what is made for them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumen_resources.label_sets import Labels
+from lumen_resources.layouts import LabelSetFiles
+from lumen_serving.errors import BadQuery
+from lumen_serving.label_answers import rows_by_code
+from lumen_serving.label_ranking import LabelRanking, LabelSet
+from lumen_serving.labels import LabelIndex
+from lumen_wire.meta import parse_request_meta
+
+CLASSES = ("Aves", "Insecta", "Mammalia")
+
+
+def a_label_set(rows: int = 90) -> LabelSet:
+    """Rows of three classes in turn, each row a genus of its own."""
+    lineages = [
+        ("Animalia", "Chordata", CLASSES[row % 3], "", "", f"Genus{row}", "x")
+        for row in range(rows)
+    ]
+    labels = Labels([f"label {row}" for row in range(rows)], lineages)
+    files = LabelSetFiles("species", Path("species.json"), None, "d", "{}", "common")
+    matrix = np.random.default_rng(3).standard_normal((rows, 16)).astype(np.float32)
+    return LabelSet(files, labels, LabelIndex.build(matrix), None)
+
+
+def a_query(label_set: LabelSet, **meta: str):
+    return LabelRanking({"species": label_set}, 50.0, 3).scoring(parse_request_meta(meta))
+
+
+def a_vector() -> np.ndarray:
+    vector = np.random.default_rng(4).standard_normal((1, 16)).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def test_filters_that_differ_in_order_and_case_alone_are_one_query():
+    label_set = a_label_set()
+    one = a_query(label_set, include="class=Aves,genus=Genus1")
+    other = a_query(label_set, include="genus=GENUS1; class=aves")
+
+    assert one == other
+    assert hash(one) == hash(other)
+    assert label_set.mask(one.branches) is label_set.mask(other.branches)
+
+
+def test_a_filter_answers_with_its_rows_alone_also_when_its_mask_is_not_kept_any_more():
+    label_set = a_label_set()
+    query = a_query(label_set, include="class=Aves", topk="90")
+    query.prepare()
+    for row in range(40):
+        a_query(label_set, include=f"genus=Genus{row}").prepare()
+
+    (hits,) = query.score(a_vector())
+
+    assert sorted(hit.row for hit in hits) == list(range(0, 90, 3))
+
+
+def test_a_filter_that_means_no_label_is_refused_before_anything_is_scored():
+    with pytest.raises(BadQuery, match=r'^No label of species has "class=Reptilia"\. Check the'):
+        a_query(a_label_set(), include="class=Reptilia").prepare()
+
+
+@pytest.mark.parametrize("meta", [{}, {"include": "class=Aves"}])
+def test_a_roll_up_to_as_many_groups_as_there_are_names_the_best_row_of_each(meta):
+    label_set = a_label_set()
+    query = a_query(label_set, rank="class", topk="4096", **meta)
+    query.prepare()
+    cosines = label_set.index.top_k(a_vector(), 90, 50.0, label_set.mask(query.branches))[0]
+
+    (groups,) = query.score(a_vector())
+
+    best = {}
+    for hit in cosines:
+        best.setdefault(hit.row % 3, hit.row)
+    assert {group.row for group in groups} == set(best.values())
+
+
+@given(st.lists(st.integers(0, 9), max_size=60), st.lists(st.integers(0, 9), unique=True))
+def test_rows_by_code_are_those_that_a_look_at_each_code_finds(codes, wanted):
+    rows = rows_by_code(np.array(codes, np.int32), wanted)
+
+    assert [found.tolist() for found in rows] == [
+        [row for row, code in enumerate(codes) if code == one] for one in wanted
+    ]
