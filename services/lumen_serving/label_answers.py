@@ -117,18 +117,12 @@ class Answer:
         sums = self._group_sums(powers, groups)
         total = float(sums.sum())
         present = _best(sums, k)
-        rows_of = rows_by_code(groups.codes, present)
+        best = best_rows(groups.codes, powers, present)
+        cosines = self._in_pieces(exact_cosines, best)
         return [
-            self._group_hit(code, sums[code] / total, powers, rows)
-            for code, rows in zip(present, rows_of, strict=True)
+            GroupHit(code, min(1.0, float(sums[code] / total)), int(row), min(1.0, float(cosine)))
+            for code, row, cosine in zip(present, best, cosines, strict=True)
         ]
-
-    def _group_hit(
-        self, code: int, share: float, powers: Doubles, rows: NDArray[np.intp]
-    ) -> GroupHit:
-        row = int(rows[np.argmax(powers[rows])])
-        (cosine,) = exact_cosines(self._matrix[row : row + 1], self._query)
-        return GroupHit(code, min(1.0, float(share)), row, min(1.0, float(cosine)))
 
     def _group_sums(self, powers: Doubles, groups: Groups) -> Doubles:
         sums = np.bincount(groups.codes, weights=powers, minlength=len(groups.names))
@@ -207,11 +201,13 @@ def _best(sums: Doubles, k: int) -> list[int]:
     return [int(code) for code in order if sums[code] > 0]
 
 
-def rows_by_code(codes: NDArray[np.int32], wanted: Sequence[int]) -> list[NDArray[np.intp]]:
-    """Return for each wanted code its rows, in order: one pass over all rows, not one a code."""
+def best_rows(codes: NDArray[np.int32], powers: Doubles, wanted: Sequence[int]) -> NDArray[np.intp]:
+    """Return the row of the largest power for each wanted code, the first of equal ones.
+
+    One pass over all rows, not one a code. Every wanted code must have a row.
+    """
     rows = np.flatnonzero(np.isin(codes, wanted))
-    found = codes[rows]
-    order = np.argsort(found, kind="stable")
-    rows, found = rows[order], found[order]
-    starts, ends = (np.searchsorted(found, wanted, side) for side in ("left", "right"))
-    return [rows[start:end] for start, end in zip(starts, ends, strict=True)]
+    order = np.lexsort((-powers[rows], codes[rows]))
+    rows = rows[order]
+    best: NDArray[np.intp] = rows[np.searchsorted(codes[rows], wanted)]
+    return best

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lumen_resources.label_sets import Labels
 from lumen_resources.layouts import LabelSetFiles
 from lumen_serving.errors import BadQuery
-from lumen_serving.label_answers import rows_by_code
+from lumen_serving.label_answers import best_rows, exact_cosines
 from lumen_serving.label_ranking import LabelRanking, LabelSet
 from lumen_serving.labels import LabelIndex
 from lumen_wire.meta import parse_request_meta
@@ -81,10 +81,24 @@ def test_a_roll_up_to_as_many_groups_as_there_are_names_the_best_row_of_each(met
     assert {group.row for group in groups} == set(best.values())
 
 
-@given(st.lists(st.integers(0, 9), max_size=60), st.lists(st.integers(0, 9), unique=True))
-def test_rows_by_code_are_those_that_a_look_at_each_code_finds(codes, wanted):
-    rows = rows_by_code(np.array(codes, np.int32), wanted)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=60))
+def test_the_best_rows_of_many_groups_are_those_that_a_look_at_each_group_finds(rows):
+    codes = np.array([code for code, _ in rows], np.int32)
+    powers = np.array([power for _, power in rows], np.float64)
+    wanted = list(dict.fromkeys(codes.tolist()))
 
-    assert [found.tolist() for found in rows] == [
-        [row for row, code in enumerate(codes) if code == one] for one in wanted
-    ]
+    best = best_rows(codes, powers, wanted)
+
+    members = [np.flatnonzero(codes == code) for code in wanted]
+    assert best.tolist() == [int(rows[np.argmax(powers[rows])]) for rows in members]
+
+
+@given(st.integers(1, 900), st.integers(0, 999))
+def test_the_cosines_of_many_rows_are_to_the_bit_those_of_each_row_alone(dim, seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((9, dim)).astype(np.float32)
+    query = rng.standard_normal(dim).astype(np.float32)
+
+    together = exact_cosines(rows, query)
+
+    assert together.tolist() == [exact_cosines(row[None], query)[0] for row in rows]
