@@ -7,9 +7,11 @@ from lumen_manifest import names
 from lumen_manifest.render.context import Manifest, Rendering
 from lumen_manifest.render.metadata import child_metadata
 from lumen_manifest.source_uri import all_sources
+from lumen_manifest.special_networks import LINKS, METADATA
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 COMPONENT_LABEL = "app.kubernetes.io/component"
+_FORBIDDEN = (*LINKS, *METADATA)
 
 
 def network_policy(rendering: Rendering) -> Manifest:
@@ -47,13 +49,29 @@ def _ingress(rendering: Rendering) -> list[Manifest]:
 
 
 def _egress(rendering: Rendering) -> list[Manifest]:
-    """Permit names and the source's ports; nothing when the files are read in place."""
+    """Permit names and the source's ports; nothing when the files are read in place.
+
+    Names are asked for anywhere: a node's own cache of them listens on the link.
+    """
     ports = {source.fetch_port for source in all_sources(rendering.service.spec)} - {None}
     if not ports:
         return []
     ports |= _ports_in(rendering.context.source_env)
     dns = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
-    return [dns, {"ports": [_port(port) for port in sorted(filter(None, ports))]}]
+    fetch = [_port(port) for port in sorted(filter(None, ports))]
+    return [dns, {"to": _sources(), "ports": fetch}]
+
+
+def _sources() -> list[Manifest]:
+    """Permit every address but those where a machine's link or its cloud answers.
+
+    Pods are named beside: some networks do not count them among the addresses of a block.
+    """
+    blocks = [
+        {"cidr": cidr, "except": [str(each) for each in _FORBIDDEN if each.version == version]}
+        for cidr, version in (("0.0.0.0/0", 4), ("::/0", 6))
+    ]
+    return [*({"ipBlock": block} for block in blocks), {"namespaceSelector": {}}]
 
 
 def _ports_in(source_env: Mapping[str, str]) -> set[int | None]:

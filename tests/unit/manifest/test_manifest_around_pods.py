@@ -82,6 +82,20 @@ def test_pods_may_reach_their_source_and_nothing_else(a_service, a_pool, uri, so
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
+def test_fetching_reaches_no_metadata_of_a_cloud_and_names_are_asked_for_on_the_link_too(
+    a_service, a_pool
+):
+    names, fetching = render(a_service(), a_pool()).network_policy["spec"]["egress"]
+
+    assert "to" not in names
+    four, six, pods = fetching["to"]
+    assert four["ipBlock"]["cidr"] == "0.0.0.0/0"
+    assert {"169.254.0.0/16", "100.100.100.200/32"} <= set(four["ipBlock"]["except"])
+    assert six["ipBlock"]["cidr"] == "::/0"
+    assert {"fe80::/10", "fd00:ec2::/32"} <= set(six["ipBlock"]["except"])
+    assert pods == {"namespaceSelector": {}}
+
+
 def test_metrics_are_for_monitoring_and_calls_for_callers(a_service, a_pool):
     calls, metrics = render(a_service(), a_pool()).network_policy["spec"]["ingress"]
 
