@@ -15,9 +15,10 @@ from lumen_manifest.render.context import Manifest
 from lumen_operator import raw_objects
 from lumen_operator.checks import ADVISORY, BLOCKING, first_of
 from lumen_operator.comparison import Comparison, Memory
-from lumen_operator.external import FRESH, external_address, external_status
+from lumen_operator.external import elsewhere, external_status, pages_to_ask
 from lumen_operator.kinds import Ref
 from lumen_operator.looking import SOONEST_S, again_in_s, pods_to_ask
+from lumen_operator.networks import ExternalNetworks
 from lumen_operator.observe import Observed, ObservedPool
 from lumen_operator.plan import OperatorContext, to_delete, wanted
 from lumen_operator.pool_status import pool_counts, pool_statements
@@ -68,7 +69,7 @@ def decide_service(
         assert problem is not None, "a spec that cannot be read has a finding"
         return Decision(**_told(at, blocked_status(at, problem)))
     if service.spec.external is not None:
-        return _decide_external(at, service)
+        return _decide_external(at, service, context.external_networks)
     rollout = plan_rollout(at, service, at.pools[service.spec.pool or ""])
     compared = (memory or Memory()).compare(at.children, wanted(at, rollout, context))
     return _decide_deployed(at, rollout, compared)
@@ -104,13 +105,15 @@ def decide_default_pools(
     )
 
 
-def _decide_external(observed: Observed, service: LumenModelService) -> Decision:
-    status = external_status(observed, service, first_of(ADVISORY, observed))
+def _decide_external(
+    observed: Observed, service: LumenModelService, networks: ExternalNetworks
+) -> Decision:
+    at = elsewhere(observed, service, networks)
     return Decision(
-        delete=to_delete(observed, (), (), None),
-        poll=(external_address(observed, service),),
-        again_in_s=FRESH.total_seconds(),
-        **_told(observed, status),
+        # What ran before runs on while the new address cannot be called.
+        delete=to_delete(observed, (), (), None) if at.refused is None else (),
+        poll=tuple(pages_to_ask(observed, at)),
+        **_told(observed, external_status(observed, service, at, first_of(ADVISORY, observed))),
     )
 
 

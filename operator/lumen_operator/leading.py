@@ -64,7 +64,9 @@ class Leading:
             Fenced(outside.connection, outside.election.leads), settings.watch_namespace
         )
         self._queue: Workqueue[Key] = Workqueue(self._reconcile, outside.metrics, rest_s=REST_S)
-        self._reports = PodReports(self._queue.add, outside.reach)
+        self._reports = PodReports(
+            self._queue.add, outside.reach, networks=settings.context.external_networks
+        )
         self._feed = Feed(self._cache, self._queue.add, outside.metrics)
         self._audit = Audit(
             self._cluster, self._cache, self._feed.gone, outside.metrics, settings.audit_s

@@ -192,7 +192,7 @@ def gather_service(
         deployment=deployment,
         replica_sets=tuple(raw_objects.read_replica_set(r) for r in mine.of_kind(REPLICA_SETS)),
         pods=pods,
-        reports={uid: reports[uid] for uid in _uids(key, pods) if uid in reports},
+        reports={uid: reports[uid] for uid in _uids(key, service, pods) if uid in reports},
         nodes=nodes,
         holders=_holders(snapshot, pools.values(), nodes) if stuck else (),
         claims=_claims(snapshot, key.namespace, pods),
@@ -218,9 +218,12 @@ def gather_pool(snapshot: Snapshot, key: Key) -> ObservedPool | None:
     )
 
 
-def external_uid(key: Key) -> str:
-    """Name the server of an external service where a pod's uid is asked for."""
-    return f"external/{key.namespace}/{key.name}"
+def external_uid(key: Key, address: str) -> str:
+    """Name the server of an external service where a pod's uid is asked for.
+
+    What was said at another address is another server's word.
+    """
+    return f"external/{key.namespace}/{key.name}/{address}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +252,9 @@ class _Children:
         }
 
 
-def _uids(key: Key, pods: Iterable[PodView]) -> Iterator[str]:
-    yield external_uid(key)
+def _uids(key: Key, service: LumenModelService, pods: Iterable[PodView]) -> Iterator[str]:
+    if service.spec.external is not None:
+        yield external_uid(key, service.spec.external)
     yield from (pod.uid for pod in pods)
 
 

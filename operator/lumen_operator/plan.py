@@ -13,6 +13,7 @@ from lumen_manifest.render.context import Images, Manifest, Pinned, RenderContex
 from lumen_manifest.render.controller_revision import controller_revision
 from lumen_operator import raw_objects
 from lumen_operator.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref
+from lumen_operator.networks import ExternalNetworks
 from lumen_operator.observe import Child, Observed
 from lumen_operator.pins import pinned_for
 from lumen_operator.revisions import number_of, outdated, restored
@@ -29,6 +30,7 @@ class OperatorContext:
     operator_namespace: str = "lumen"
     monitoring_namespace: str = "monitoring"
     source_env: Mapping[str, str] = field(default_factory=dict)
+    external_networks: ExternalNetworks = field(default_factory=ExternalNetworks)
     drain_delay_s: int = 5
     grace_s: int = 25
 

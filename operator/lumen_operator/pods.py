@@ -1,35 +1,30 @@
 """What pods say of themselves: GET /status of those that a decision names, every five seconds.
 
-Answers are untrusted: bounded in size and time, and any JSON object is passed on as it is. A pod
-that does not answer is asked less and less often, and a key is only added when an answer differs.
+Answers are untrusted: `asking` bounds each, `Turns` how many are out for one namespace, `Hearing`
+how often a service's changes are told. A pod that does not answer is asked less and less often, and
+a key is only added when an answer differs. A server outside the cluster is said to be silent only
+when it was asked in vain: that it was not its turn is no fault of its own.
 """
 
 import asyncio
-import heapq
-import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 import aiohttp
-import orjson
-import structlog
 
+from lumen_operator.asking import Asker, session_over
+from lumen_operator.hearing import Asked, Hearing
 from lumen_operator.kinds import Key
+from lumen_operator.networks import ExternalNetworks
+from lumen_operator.resolving import Resolve, look_up
+from lumen_operator.turns import Turns
 from lumen_operator.views import PodAddress, PodReport
-from lumen_wire.addresses import host_port
 
 EVERY_S = 5.0
-AT_MOST_EVERY_S = 300.0
-ANSWER_S = 2.0
-ANSWER_MAX_BYTES = 256 * 1024
 AT_ONCE = 64
+OF_ONE_NAMESPACE = 8
 
 Reach = Callable[[], aiohttp.BaseConnector]
 """How pods are reached: makes, on the running loop, what opens connections to them."""
-
-log = structlog.get_logger(__name__)
 
 
 def by_their_addresses() -> aiohttp.BaseConnector:
@@ -37,33 +32,32 @@ def by_their_addresses() -> aiohttp.BaseConnector:
     return aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
 
 
-@dataclass(slots=True)
-class _Asked:
-    """One pod to ask, for whom, and how long until the next time."""
-
-    key: Key
-    address: PodAddress
-    every_s: float
-
-
 class PodReports:
     """The newest report of every pod; entries go with the decision that no longer names them."""
 
-    def __init__(self, tell: Callable[[Key], None], reach: Reach, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self,
+        tell: Callable[[Key], None],
+        reach: Reach,
+        every_s: float = EVERY_S,
+        networks: ExternalNetworks | None = None,
+        resolve: Resolve = look_up,
+    ) -> None:
         self._tell = tell
         self._reach = reach
         self._every_s = every_s
-        self._asked: dict[str, _Asked] = {}
-        self._due: list[tuple[float, int, _Asked]] = []
-        self._order = itertools.count()
+        self._networks = networks or ExternalNetworks()
+        self._resolve = resolve
+        self._asked: dict[str, Asked] = {}
+        self._turns: Turns[Asked] = Turns(AT_ONCE, OF_ONE_NAMESPACE)
         self._of_key: dict[Key, frozenset[str]] = {}
-        self._reports: dict[str, PodReport] = {}
+        self._hearing = Hearing(every_s)
         self._changed = asyncio.Event()
 
     @property
     def newest(self) -> Mapping[str, PodReport]:
         """The newest report of each pod, by uid."""
-        return self._reports
+        return self._hearing.reports
 
     def ask(self, key: Key, addresses: Iterable[PodAddress], living: Iterable[str] = ()) -> None:
         """Ask these pods for a key from now on, instead of those before; `living` may stay known.
@@ -74,88 +68,55 @@ class PodReports:
         for uid, address in wanted.items():
             asked = self._asked.get(uid)
             if asked is None or asked.address != address:
-                self._asked[uid] = _Asked(key, address, self._every_s)
-                self._ask_in(0.0, self._asked[uid])
+                self._asked[uid] = Asked(key, address, self._every_s)
+                self._turns.add(key.namespace, _now(), self._asked[uid])
                 self._changed.set()
-        known = frozenset(wanted) | (frozenset(living) & self._reports.keys())
+        known = frozenset(wanted) | (frozenset(living) & self.newest.keys())
         for uid in self._of_key.get(key, frozenset()) - frozenset(wanted):
             self._asked.pop(uid, None)
             if uid not in known:
-                self._reports.pop(uid, None)
+                self._hearing.forget(key, uid)
         if known:
             self._of_key[key] = known
         else:
             self._of_key.pop(key, None)
+            self._hearing.forget_service(key)
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        slots = asyncio.Semaphore(AT_ONCE)
-        timeout = aiohttp.ClientTimeout(total=ANSWER_S)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, connector=self._reach()) as session,
-            asyncio.TaskGroup() as group,
-        ):
+        async with session_over(self._reach()) as session, asyncio.TaskGroup() as group:
+            asker = Asker(session, self._networks, self._resolve)
             while True:
                 self._changed.clear()
-                while self._wait_s() == 0:
-                    _, _, asked = heapq.heappop(self._due)
-                    if self._asked.get(asked.address.uid) is asked:
-                        await slots.acquire()
-                        self._ask_in(asked.every_s, asked)
-                        group.create_task(self._one(session, asked, slots))
+                while (turn := self._turns.take(_now())) is not None:
+                    owner, asked = turn
+                    if self._is_asked(asked):
+                        group.create_task(self._one(asker, asked))
+                    else:
+                        self._turns.done(owner)
                 await self._until_due()
 
-    def _ask_in(self, delay_s: float, asked: _Asked) -> None:
-        at = asyncio.get_running_loop().time() + delay_s
-        heapq.heappush(self._due, (at, next(self._order), asked))
-
-    def _wait_s(self) -> float | None:
-        """Return how long until a pod is to be asked; None while there is none."""
-        if not self._due:
-            return None
-        return max(0.0, self._due[0][0] - asyncio.get_running_loop().time())
-
     async def _until_due(self) -> None:
-        wait_s = self._wait_s()
         try:
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(self._turns.wait_s(_now())):
                 await self._changed.wait()
         except TimeoutError:
             return
 
-    async def _one(
-        self, session: aiohttp.ClientSession, asked: _Asked, slots: asyncio.Semaphore
-    ) -> None:
-        try:
-            document = await read_status(session, asked.address)
-        finally:
-            slots.release()
-        if self._asked.get(asked.address.uid) is not asked:
-            return
-        if document is None:
-            asked.every_s = min(2 * asked.every_s, AT_MOST_EVERY_S)
-            return
-        asked.every_s = self._every_s
-        address, before = asked.address, self._reports.get(asked.address.uid)
-        report = PodReport(address.uid, address.container, document, datetime.now(UTC))
-        self._reports[address.uid] = report
-        if before is None or (before.container, before.document) != (address.container, document):
-            self._tell(asked.key)
+    async def _one(self, asker: Asker, asked: Asked) -> None:
+        """Ask one, take in what came of it, and put it on the list for the next time."""
+        began = _now()
+        answer = await asker.ask(asked.address)
+        self._turns.done(asked.key.namespace)
+        if self._is_asked(asked):
+            if self._hearing.heard(asked, answer, _now()):
+                self._tell(asked.key)
+            self._turns.add(asked.key.namespace, began + asked.every_s, asked)
+        self._changed.set()
+
+    def _is_asked(self, asked: Asked) -> bool:
+        return self._asked.get(asked.address.uid) is asked
 
 
-async def read_status(session: aiohttp.ClientSession, address: PodAddress) -> dict[str, Any] | None:
-    """Ask one pod; None when it does not answer with a JSON object of moderate size in time."""
-    try:
-        async with session.get(
-            f"http://{host_port(address.ip, address.port)}/status", allow_redirects=False
-        ) as answer:
-            body = await answer.content.read(ANSWER_MAX_BYTES + 1)
-            while len(body) <= ANSWER_MAX_BYTES and not answer.content.at_eof():
-                body += await answer.content.read(ANSWER_MAX_BYTES + 1 - len(body))
-            if answer.status != 200 or len(body) > ANSWER_MAX_BYTES:
-                return None
-        document = orjson.loads(body)
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        log.debug("pod does not say how it is", pod=address.uid, why=str(error))
-        return None
-    return document if isinstance(document, dict) else None
+def _now() -> float:
+    return asyncio.get_running_loop().time()

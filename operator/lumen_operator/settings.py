@@ -15,6 +15,7 @@ from lumen_manifest.parse import ManifestError, parse_object
 from lumen_manifest.render.context import Images
 from lumen_operator.decide import OperatorContext
 from lumen_operator.errors import SettingsError
+from lumen_operator.networks import ExternalNetworks
 
 WORKERS_MAX = 256
 DAY_S = 86400.0
@@ -78,6 +79,7 @@ def _context(env: Mapping[str, str]) -> OperatorContext:
         operator_namespace=env.get("LUMEN_OPERATOR_NAMESPACE") or "lumen",
         monitoring_namespace=env.get("LUMEN_MONITORING_NAMESPACE") or "monitoring",
         source_env=_source_env(env.get("LUMEN_SOURCE_ENV", "")),
+        external_networks=_networks(env.get("LUMEN_EXTERNAL_NETWORKS", "")),
         drain_delay_s=int(_number(env, "LUMEN_DRAIN_DELAY_S", 5)),
         grace_s=int(_number(env, "LUMEN_GRACE_S", 25)),
     )
@@ -91,6 +93,21 @@ def _source_env(text: str) -> Mapping[str, str]:
             ' give for example {"HF_ENDPOINT": "https://hub.example"}'
         )
     return document
+
+
+def _networks(text: str) -> ExternalNetworks:
+    document = _json("LUMEN_EXTERNAL_NETWORKS", text or "[]")
+    if not isinstance(document, list) or not all(isinstance(each, str) for each in document):
+        raise SettingsError(
+            "LUMEN_EXTERNAL_NETWORKS is no JSON list of networks:"
+            ' give for example ["192.168.7.0/24"]'
+        )
+    try:
+        return ExternalNetworks.parse(document)
+    except ValueError as error:
+        raise SettingsError(
+            f"LUMEN_EXTERNAL_NETWORKS: {error}: write a network such as 192.168.7.0/24 or fd00::/64"
+        ) from error
 
 
 def _pools(text: str) -> tuple[LumenNodePool, ...]:

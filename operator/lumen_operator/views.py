@@ -1,7 +1,7 @@
 """Objects of the cluster as frozen values: what decisions need, read by `raw_objects`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,22 +14,36 @@ Raw = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PodReport:
-    """What a container of a pod answered to GET /status; `document` is untrusted JSON."""
+    """What a container of a pod answered to GET /status; `document` is untrusted JSON.
+
+    Of a server outside the cluster it also says which addresses its name has, and whether it
+    answers at all.
+    """
 
     uid: str
     container: str
     document: Raw
     at: datetime
+    addresses: tuple[str, ...] = ()
+    answers: bool = True
+
+    def says_what(self, other: "PodReport") -> bool:
+        """Return whether it says the same as another, whenever that was."""
+        return replace(self, at=other.at) == other
 
 
 @dataclass(frozen=True, slots=True)
 class PodAddress:
-    """Where to ask for a report, and which container is expected to answer."""
+    """Where to ask for a report, and which container is expected to answer.
+
+    `ip` may be a name where the server is `external`, outside the cluster.
+    """
 
     uid: str
     ip: str
     container: str
     port: int = METRICS_PORT
+    external: bool = False
 
 
 @dataclass(frozen=True, slots=True)

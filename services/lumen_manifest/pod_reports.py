@@ -45,6 +45,22 @@ FINAL = frozenset(
 )
 """Trying again cannot help: the files, the manifest or the machine must change first."""
 
+_PAGE = (
+    "phase",
+    "file",
+    "bytesDone",
+    "bytesTotal",
+    "rateBytesPerS",
+    "etaSeconds",
+    "runtime",
+    "modelId",
+    "embeddingDim",
+    "embeddingSpace",
+)
+_PARTS = {
+    "runtime": ("name", "version", "device", "precision", "parityCosine"),
+    "files": ("revision", "digest", "bytes"),
+}
 _REASONS = {reason.value: reason for reason in Reason}
 
 
@@ -112,12 +128,25 @@ def parse_termination(raw: bytes) -> Mapping[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
+def kept_page(page: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what is read of a status page, bounded; nothing else of it is held or compared."""
+    kept: dict[str, Any] = _kept(page, _PAGE)
+    kept |= {
+        part: _kept(inner, names)
+        for part, names in _PARTS.items()
+        if isinstance(inner := page.get(part), dict)
+    }
+    if isinstance(page.get("tasks"), list):
+        kept["tasks"] = list(_words(page, "tasks"))
+    return kept
+
+
 def verified_of(message: Mapping[str, Any]) -> Verified:
     """Read what the resources step reports on success; absent fields are empty."""
     return Verified(
-        revision=_text(message, "revision", WORD_MAX),
-        digest=_text(message, "digest", WORD_MAX),
-        embedding_space=_text(message, "embeddingSpace", WORD_MAX),
+        revision=_word(message, "revision"),
+        digest=_word(message, "digest"),
+        embedding_space=_word(message, "embeddingSpace"),
         file_bytes=_count(message, "bytes"),
         files=_count(message, "files"),
     )
@@ -130,7 +159,7 @@ def is_named(message: Mapping[str, Any]) -> bool:
 
 def named_failure(message: Mapping[str, Any]) -> Failure | None:
     """Read the failure that a termination message names; None when it names none."""
-    reason = _REASONS.get(_text(message, "reason", WORD_MAX))
+    reason = _REASONS.get(_word(message, "reason"))
     said = _text(message, "message")
     if reason is None or not said:
         return None
@@ -146,7 +175,7 @@ def progress_of(page: Mapping[str, Any]) -> Progress:
     """Read the progress of an init container; what is missing or odd counts as unknown."""
     eta = page.get("etaSeconds")
     return Progress(
-        phase=_text(page, "phase", WORD_MAX),
+        phase=_word(page, "phase"),
         done_bytes=_count(page, "bytesDone"),
         total_bytes=_count(page, "bytesTotal"),
         rate_bytes_per_s=_number(page, "rateBytesPerS"),
@@ -162,14 +191,14 @@ def attestation_of(page: Mapping[str, Any]) -> Attestation:
     parity = computed.get("parityCosine")
     tasks = page.get("tasks")
     return Attestation(
-        runtime=_text(computed, "name", WORD_MAX) or _text(page, "runtime", WORD_MAX),
-        version=_text(computed, "version", WORD_MAX),
-        device=_text(computed, "device", WORD_MAX),
-        precision=_text(computed, "precision", WORD_MAX),
+        runtime=_word(computed, "name") or _word(page, "runtime"),
+        version=_word(computed, "version"),
+        device=_word(computed, "device"),
+        precision=_word(computed, "precision"),
         parity=float(parity) if isinstance(parity, int | float) else None,
-        model_id=_text(page, "modelId", WORD_MAX),
+        model_id=_word(page, "modelId"),
         embedding_dim=_count(page, "embeddingDim"),
-        embedding_space=_text(page, "embeddingSpace", WORD_MAX),
+        embedding_space=_word(page, "embeddingSpace"),
         tasks=_words(page, "tasks") if isinstance(tasks, list) else (),
     )
 
@@ -201,8 +230,25 @@ def _text(message: Mapping[str, Any], key: str, limit: int = TEXT_MAX) -> str:
     return value[:limit] if isinstance(value, str) else ""
 
 
+def _word(message: Mapping[str, Any], key: str) -> str:
+    """Read what people see as it is: one line without anything that a terminal obeys."""
+    value = _text(message, key, WORD_MAX)
+    return value if value.isprintable() else ""
+
+
 def _words(message: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    return tuple(str(each)[:WORD_MAX] for each in message[key][:TASKS_MAX])
+    """Read texts; what else a list holds is no word of ours, and is not repeated."""
+    texts = (each[:WORD_MAX] for each in message[key][:TASKS_MAX] if isinstance(each, str))
+    return tuple(each for each in texts if each.isprintable())
+
+
+def _kept(part: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    found = {name: part.get(name) for name in names}
+    return {
+        name: value[:TEXT_MAX] if isinstance(value, str) else value
+        for name, value in found.items()
+        if isinstance(value, str | int | float)
+    }
 
 
 def _count(message: Mapping[str, Any], key: str) -> int:

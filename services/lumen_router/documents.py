@@ -6,7 +6,7 @@ Both sources, the routes file and the cluster's watch, end here.
 from collections.abc import Mapping, Sequence
 
 from lumen_manifest.conditions import ConditionType
-from lumen_manifest.model_service import LumenModelService, ScenesSpec
+from lumen_manifest.model_service import LumenModelService, ModelServiceStatus, ScenesSpec
 from lumen_manifest.routes_document import RoutesDocument
 from lumen_router import routes
 from lumen_router.cascade import SceneRules
@@ -59,7 +59,7 @@ def _read_routes(
     status, external = manifest.status, manifest.spec.external
     space = status.embedding_space if status else ""
     if external is not None:
-        return (Route(DIRECT, 100, space, (Endpoint(external),)),)
+        return _read_external(external, status, space)
     if status is not None and status.routes:
         return tuple(
             Route(
@@ -72,6 +72,23 @@ def _read_routes(
         )
     # Nobody has written routes yet: what is listed under the service's own name is all of it.
     return (Route(DIRECT, 100, space, tuple(endpoints.get(manifest.name, ()))),)
+
+
+def _read_external(
+    external: str, status: ModelServiceStatus | None, space: str
+) -> tuple[Route, ...]:
+    """Read the ways to a server outside the cluster: the addresses that the operator judged.
+
+    Only a routes file has services without a status: its writer runs the router himself. The name
+    of a Service, without a port, is left from when the service ran in the cluster.
+    """
+    if status is None:
+        return (Route(DIRECT, 100, space, (Endpoint(external),)),)
+    return tuple(
+        Route(route.variant, route.weight, route.embedding_space, (Endpoint(route.service),))
+        for route in status.routes
+        if ":" in route.service
+    )
 
 
 def _ready_message(manifest: LumenModelService) -> str:

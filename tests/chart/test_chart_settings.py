@@ -4,6 +4,7 @@ import pytest
 from chart.rendering import VALUE_SETS, rendered, the
 
 from lumen_manifest.default_pools import default_pools
+from lumen_operator.networks import ExternalNetworks
 from lumen_operator.settings import Settings as OperatorSettings
 from lumen_router.advertise import Settings as AdvertiserSettings
 from lumen_router.settings import ClusterRoutes
@@ -60,6 +61,7 @@ def test_what_the_values_say_reaches_every_program(helm3):
     assert [pool.name for pool in operator.pools] == ["cpu"]
     assert operator.context.images.resources == "registry.example.org/lumen/resources:1.2.3"
     assert operator.context.source_env == {"HF_ENDPOINT": "https://hub.example.org"}
+    assert operator.context.external_networks == ExternalNetworks.parse(["192.168.7.0/24"])
     assert operator.context.monitoring_namespace == "observability"
     assert (advertiser.service, advertiser.namespace) == ("lumen-router", "lumen")
     assert advertiser.router == "lumen-router.lumen.svc:443"

@@ -81,6 +81,9 @@ def test_both_helms_refuse_a_typo_and_name_it(helm):
         "router.mdns.type=lumen",
         "router.mdns.type=_longer-than-15-bytes._tcp.local.",
         "networkPolicy.apiServerPorts[0]=70000",
+        "external.allowedNetworks[0]=192.168.7.20",
+        "external.allowedNetworks[0]=192.168.7.0/33",
+        "external.allowedNetworks[0]=board.lan/24",
         "monitoring.podMonitor.interval=often",
         "crds.keep=maybe",
         "fullnameOverride=2lumen",
@@ -109,6 +112,7 @@ def test_a_pool_of_an_unknown_accelerator_is_refused(helm3):
         "images.prefix=10.0.0.1:5000/a.b/c-d",
         "router.ingress.host=*.example.org",
         "router.mdns.address=fd00::7",
+        "external.allowedNetworks={192.168.7.0/24,fd00:7::/64}",
     ],
 )
 def test_a_value_that_may_be_right_is_not_refused(helm3, right):

@@ -164,10 +164,18 @@ def test_a_service_whose_name_is_anothers_kubernetes_service_takes_none_of_its_p
     assert addresses(routes, "clip-stable") == set()
 
 
-def test_an_external_service_is_routed_to_by_its_address():
-    routes = routes_of([a_model_service(external="board.local:50051", status=None)])
+def test_an_external_service_is_called_at_the_addresses_that_its_status_names():
+    said = [a_route("10.1.2.3:50051", "external"), a_route("[fd00:7::9]:50051", "external")]
+    routes = routes_of([a_model_service(external="board.local:50051", status={"routes": said})])
 
-    assert addresses(routes) == {"board.local:50051"}
+    assert addresses(routes) == {"10.1.2.3:50051", "[fd00:7::9]:50051"}
+
+
+@pytest.mark.parametrize("status", [None, {}, {"routes": []}, {"routes": [a_route("clip-stable")]}])
+def test_an_external_service_that_nobody_has_accepted_is_not_called(status):
+    routes = routes_of([a_model_service(external="169.254.169.254:80", status=status)])
+
+    assert addresses(routes) == set()
 
 
 def test_aliases_and_defaults_are_as_the_specs_say_and_a_tie_goes_to_the_older():

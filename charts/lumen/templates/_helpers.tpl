@@ -129,6 +129,13 @@ topologySpreadConstraints:
     {{- end }}
 {{- end -}}
 
+{{/* The networks in which servers of `external` services may be. */}}
+{{- define "lumen.externalNetworks" -}}
+{{- range .Values.external.allowedNetworks }}
+- ipBlock: {cidr: {{ . | quote }}}
+{{- end }}
+{{- end -}}
+
 {{/* The pods of every LumenModelService. */}}
 {{- define "lumen.modelPods" -}}
 matchExpressions:

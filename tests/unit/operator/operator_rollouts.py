@@ -1,8 +1,11 @@
 """Services in the middle of a rollout, and what its tests look at."""
 
+from dataclasses import replace
+
 from operator_world import OTHER_SPACE, SPACE, World, ended_badly, ended_well, verified
 
 from lumen_operator.kinds import CONFIG_MAPS, PODS, Key
+from lumen_operator.observe import external_uid
 from lumen_operator.views import PodReport
 
 BAD = {"resources": {"limits": {"memory": "1Mi"}}}
@@ -65,3 +68,18 @@ def report(world: World, uid: str, space: str = SPACE) -> None:
         "tasks": ["clip_image_embed"],
     }
     world.reports[uid] = PodReport(uid, "server", page, world.now)
+
+
+def report_outside(
+    world: World, key: Key, address: str, space: str = SPACE, addresses: tuple[str, ...] = ()
+) -> None:
+    """Let the server of an external service answer, at these addresses of its name."""
+    uid = external_uid(key, address)
+    report(world, uid, space)
+    world.reports[uid] = replace(world.reports[uid], addresses=addresses)
+
+
+def silence_outside(world: World, key: Key, address: str, addresses: tuple[str, ...] = ()) -> None:
+    """Let the server of an external service be asked in vain for too long."""
+    uid = external_uid(key, address)
+    world.reports[uid] = PodReport(uid, "server", {}, world.now, addresses, answers=False)

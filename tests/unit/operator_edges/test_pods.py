@@ -1,11 +1,14 @@
 import asyncio
+from dataclasses import replace
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from lumen_operator.asking import ANSWER_MAX_BYTES, read_status
 from lumen_operator.kinds import Key
-from lumen_operator.pods import ANSWER_MAX_BYTES, PodReports, by_their_addresses, read_status
+from lumen_operator.networks import ExternalNetworks
+from lumen_operator.pods import PodReports, by_their_addresses
 from lumen_operator.views import PodAddress
 
 KEY = Key("service", "team", "clip")
@@ -53,9 +56,8 @@ async def redirected():
 )
 async def test_only_a_json_object_of_moderate_size_that_comes_in_time_is_taken(pod, answer):
     pod["answer"] = answer
-    timeout = aiohttp.ClientTimeout(total=0.3)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        assert await read_status(session, pod["address"]) is None
+    async with aiohttp.ClientSession() as session:
+        assert await read_status(session, pod["address"], within_s=0.3) is None
 
 
 async def test_a_pod_that_nobody_can_reach_has_no_report():
@@ -137,3 +139,26 @@ async def test_an_answer_that_comes_too_late_for_a_pod_that_was_dropped_is_dropp
     await until(lambda: "u1" in reports.newest)
 
     assert reports.newest["u1"].document == {"phase": "Next"}
+
+
+async def test_a_page_that_says_something_else_each_time_is_told_of_at_most_twelve_times_as_rarely(
+    pod,
+):
+    told, count, every_s = [], iter(range(10**6)), 0.01
+    page = {"phase": "serving", "modelId": "0"}
+
+    def answer():
+        return web.json_response(page | {"modelId": str(next(count))})
+
+    pod["answer"] = answer
+    networks = ExternalNetworks.parse(["127.0.0.0/8"])
+    reports = PodReports(told.append, by_their_addresses, every_s=every_s, networks=networks)
+    running = asyncio.create_task(reports.run())
+    began = asyncio.get_running_loop().time()
+    reports.ask(KEY, [replace(pod["address"], container="server", external=True)])
+    await until(lambda: pod["asked"] >= 40)
+    lasted_s = asyncio.get_running_loop().time() - began
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert 1 <= len(told) <= 1 + lasted_s / (12 * every_s)

@@ -2,6 +2,7 @@ import orjson
 import pytest
 
 from lumen_operator.errors import SettingsError
+from lumen_operator.networks import ExternalNetworks
 from lumen_operator.settings import Settings
 
 
@@ -21,10 +22,12 @@ def test_what_is_set_reaches_the_context_of_decisions():
             "LUMEN_IMAGE_TAG": "9",
             "LUMEN_OPERATOR_NAMESPACE": "ops",
             "LUMEN_SOURCE_ENV": '{"HF_ENDPOINT": "https://hub.example"}',
+            "LUMEN_EXTERNAL_NETWORKS": '["192.168.7.0/24"]',
             "LUMEN_GRACE_S": "40",
         }
     )
 
+    assert settings.context.external_networks == ExternalNetworks.parse(["192.168.7.0/24"])
     assert settings.context.images.resources == "registry.example/lumen/resources:9"
     assert settings.namespace == "ops"
     assert settings.context.source_env == {"HF_ENDPOINT": "https://hub.example"}
@@ -62,6 +65,9 @@ def test_pools_of_the_chart_replace_the_built_in_ones():
         ("LUMEN_SOURCE_ENV", "[]"),
         ("LUMEN_SOURCE_ENV", '{"A": 1}'),
         ("LUMEN_SOURCE_ENV", "{"),
+        ("LUMEN_EXTERNAL_NETWORKS", "{}"),
+        ("LUMEN_EXTERNAL_NETWORKS", "[7]"),
+        ("LUMEN_EXTERNAL_NETWORKS", '["192.168.7.20/24"]'),
         ("LUMEN_DEFAULT_POOLS", "{}"),
         ("LUMEN_DEFAULT_POOLS", '[{"name": "cpu", "spec": {"accelerator": "tpu"}}]'),
         ("LUMEN_DEFAULT_POOLS", '[{"nam": "cpu"}]'),
