@@ -78,6 +78,7 @@ def the_operator(plane: ControlPlane, home: str, folder: Path, ports: Sequence[i
         "LUMEN_METRICS_PORT": str(ports[1]),
         "LUMEN_LOG_FORMAT": "console",
         "LUMEN_RESYNC_S": "1",
+        "LUMEN_EXTERNAL_NETWORKS": '["198.18.0.0/15"]',
     }
     words = [f"{name}={value}" for name, value in variables.items()]
     log = folder / "operator.log"

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ports import free_ports
-from router_in_cluster import Lab, an_endpoint, environment
+from router_in_cluster import Lab, a_route, an_endpoint, environment
 from router_world import BOUND_S, JPEG, ScriptedPod
 from serving_servers import INFERENCE, SERVING
 
@@ -68,7 +68,8 @@ async def test_an_idle_router_of_a_namespace_is_small(lab):
     async with ScriptedPod() as pod:
         for number in range(SERVICES):
             name = f"clip-{number}"
-            lab.serve(name, external=pod.address, status={})
+            status = {"routes": [a_route(pod.address, "external")]}
+            lab.serve(name, external=pod.address, status=status)
             lab.list_pods(an_endpoint(f"198.19.0.{number + 1}"), of=f"{name}-stable")
         kubeconfig = lab.account()
         with a_router(environment(lab.namespace, kubeconfig)) as (process, ports):
@@ -92,7 +93,7 @@ async def test_sigterm_answers_what_is_in_flight_and_exits_with_0(lab):
         return await pod.answer(request, context)
 
     async with ScriptedPod(script=slowly) as pod:
-        lab.serve(external=pod.address, status={})
+        lab.serve(external=pod.address, status={"routes": [a_route(pod.address, "external")]})
         kubeconfig = lab.account()
         with a_router(environment(lab.namespace, kubeconfig)) as (process, ports):
             await is_serving(ports[1])

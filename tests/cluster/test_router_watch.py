@@ -195,10 +195,11 @@ async def test_a_pod_of_another_space_gets_no_embeddings_but_does_all_else(lab):
     assert len(right.requests) == before
 
 
-async def test_an_external_service_is_reached_by_its_address(lab):
+async def test_an_external_service_is_reached_by_the_address_that_the_operator_accepted(lab):
     board = ScriptedPod()
     async with a_cluster_world(lab, board) as world:
-        await world.do(lab.serve, external=board.address, status={})
+        status = {"routes": [a_route(board.address, "external")]}
+        await world.do(lab.serve, external="board.lan:50051", status=status)
         await world.reaches(board)
 
         await world.infer("image_embed")
