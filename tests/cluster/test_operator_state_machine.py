@@ -11,6 +11,7 @@ which plays them in turns of LANES. A failure prints the steps of the one namesp
 put into SCRIPTS_TO_REPLAY they are played alone.
 """
 
+import json
 import os
 import sys
 from collections import Counter
@@ -34,6 +35,7 @@ from operator_lab import ACCOUNT, BESIDE_PODS, GROUP, Operator, grant
 from ports import reserved_ports
 
 from lumen_operator.decide import OperatorContext
+from lumen_operator.networks import ExternalNetworks
 
 LANES = int(os.environ.get("LUMEN_STATE_MACHINE_LANES", "12"))
 EXAMPLES = int(os.environ.get("LUMEN_STATE_MACHINE_EXAMPLES", str(LANES)))
@@ -41,6 +43,7 @@ SEED = int(os.environ.get("LUMEN_STATE_MACHINE_SEED", "36"))
 SCRIPTS_TO_REPLAY: tuple[Script, ...] = ()
 
 DISTURBANCES = ("none", "killed", "none", "away", "killed at once")
+NETWORKS = ["198.18.0.0/15"]
 LOOKED_WITHIN_S = 90.0
 LEASE_LOST = 3
 REACTED_AFTER = 1
@@ -62,7 +65,10 @@ def fleet(private_control_plane, tmp_path_factory) -> Iterator["Fleet"]:
         operator = the_operator(private_control_plane, home, folder, ports)
         operator.start()
         operator.wait_until_leading()
-        yield Fleet(private_control_plane, operator, OperatorContext(operator_namespace=home))
+        context = OperatorContext(
+            operator_namespace=home, external_networks=ExternalNetworks.parse(NETWORKS)
+        )
+        yield Fleet(private_control_plane, operator, context)
         operator.stop()
 
 
@@ -78,7 +84,7 @@ def the_operator(plane: ControlPlane, home: str, folder: Path, ports: Sequence[i
         "LUMEN_METRICS_PORT": str(ports[1]),
         "LUMEN_LOG_FORMAT": "console",
         "LUMEN_RESYNC_S": "1",
-        "LUMEN_EXTERNAL_NETWORKS": '["198.18.0.0/15"]',
+        "LUMEN_EXTERNAL_NETWORKS": json.dumps(NETWORKS),
     }
     words = [f"{name}={value}" for name, value in variables.items()]
     log = folder / "operator.log"
