@@ -55,7 +55,14 @@ async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
             await config.load_kube_config(
                 config_file=path, client_configuration=found, persist_config=False
             )
-    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
+    except (
+        config.ConfigException,
+        yaml.YAMLError,
+        OSError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise NoServer(
             f"nothing says how to reach the cluster's API server ({error}):"
             " run in a pod with a mounted ServiceAccount token, or set KUBECONFIG"

@@ -4,6 +4,7 @@ Built from the parser's events instead of PyYAML's composer: without recursion, 
 nodes and aliases are bounded while reading, and with all problems of a file collected.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ DEPTH_MAX = 40
 _TOO_MANY = f"more than {NODES_MAX} values, aliases expanded: split the file"
 _TOO_DEEP = f"nested deeper than {DEPTH_MAX} levels"
 _COLLECTION_TAGS = frozenset({"!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+# Brackets, and what hides them: quoted text and comments.
+_BRACKET = re.compile(r"""[][{}]|"(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|(?<!\S)#[^\n]*""", re.DOTALL)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is many times faster
 
 
@@ -110,6 +113,7 @@ class TreeReader:
 
         """
         _refuse_bad_characters(text)
+        event: yaml.Event | None = None
         try:
             for event in yaml.parse(text, Loader=_LOADER):
                 self._take(event)
@@ -118,7 +122,10 @@ class TreeReader:
                     if root is not None and not is_empty(root):
                         yield root
         except yaml.MarkedYAMLError as error:
-            raise _syntax_error(error, text) from error
+            # A scanner looks ahead of its events, and may meet a bound of its own before ours.
+            start = event.end_mark.index if event is not None else 0
+            deep = _too_deep(error, text, start, DEPTH_MAX - len(self._frames))
+            raise deep or _syntax_error(error, text) from error
 
     def _take(self, event: yaml.Event) -> None:
         mark = event.start_mark
@@ -255,6 +262,20 @@ def _refuse_bad_characters(text: str) -> None:
         raise UnreadableError(
             line, column, f"the character U+{ord(bad.group()):04X} is not allowed: remove it"
         )
+
+
+def _too_deep(
+    error: yaml.MarkedYAMLError, text: str, start: int, levels: int
+) -> UnreadableError | None:
+    """Say where the brackets between `start` and the error open more than so many levels."""
+    end = error.problem_mark.index if error.problem_mark else len(text)
+    for found in _BRACKET.finditer(text, start, end):
+        levels -= {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if levels < 0:
+            line = text.count("\n", 0, found.start()) + 1
+            column = found.start() - text.rfind("\n", 0, found.start())
+            return UnreadableError(line, column, _TOO_DEEP)
+    return None
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:

@@ -134,6 +134,24 @@ def test_validate_tells_what_a_manifest_names_and_what_is_wrong_with_it(both, tm
     assert "onxx" in run("validate", both, code=1).stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 5000, "nested deeper than 40 levels"),
+        ("services: " + "{a: " * 3000, "nested deeper than 40 levels"),
+        ("- " * 900, "nested deeper than 40 levels"),
+        (f"replicas: {'9' * 5000}", "too large a number"),
+        ("since: 2024-13-45", "apiVersion"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_file_that_no_library_takes_is_answered_in_our_words(tmp_path, text, said):
+    file = tmp_path / "service.yaml"
+    file.write_text(text)
+
+    assert said in run("check", "-f", file, code=1).stderr
+
+
 def test_an_older_configuration_names_models_and_its_own_cache(tmp_path):
     write_model(tmp_path)
     config = tmp_path / "clip_only.yaml"

@@ -263,7 +263,9 @@ async def test_a_port_that_nobody_listens_on_is_a_server_that_is_away(tmp_path):
             await listed(api, SERVICES)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "contexts: 3", "\x00", "current-context: gone"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "contexts: 3", "\x00", "current-context: gone", "- " * 900]
+)
 async def test_a_kubeconfig_that_cannot_be_used_says_what_to_do(tmp_path, text):
     path = tmp_path / "kubeconfig"
     path.write_text(text)

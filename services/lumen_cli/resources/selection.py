@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
-import yaml
 from pydantic import ValidationError
 
 from lumen_cli.output import USAGE, fail
@@ -20,7 +19,7 @@ from lumen_manifest.parse import ManifestError, parse_files
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_manifest.single_server import is_single_server, services_from_single_server_yaml
 from lumen_manifest.single_server_plan import SingleServer
-from lumen_manifest.yaml_tree import BYTES_MAX
+from lumen_manifest.yaml_tree import BYTES_MAX, TreeReader, UnreadableError
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -164,10 +163,10 @@ def _older(file: Path) -> SingleServer | None:
         return None
     text = file.read_text(encoding="utf-8", errors="replace")
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError:
+        document = next(TreeReader(str(file)).documents(text.removeprefix("\ufeff")), None)
+    except UnreadableError:
         return None
-    if not is_single_server(document):
+    if document is None or not is_single_server(document.plain()):
         return None
     return services_from_single_server_yaml(text, str(file))
 

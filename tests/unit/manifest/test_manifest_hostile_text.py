@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lumen_manifest import yaml_tree
 from lumen_manifest.parse import ManifestError, parse_files, parse_text, read_mapping
 from lumen_manifest.yaml_tree import BYTES_MAX, DEPTH_MAX, NODES_MAX
 
@@ -106,8 +108,55 @@ def test_aliases_that_nest_are_refused_before_they_recurse():
     assert f"deeper than {DEPTH_MAX}" in refused("\n".join(lines))
 
 
-def test_deep_nesting_is_refused():
-    assert f"deeper than {DEPTH_MAX}" in refused("[" * 500_000)
+@pytest.fixture(params=[yaml.SafeLoader, yaml.CSafeLoader], ids=["in Python", "libyaml"])
+def _every_scanner(request, monkeypatch):
+    """Each looks ahead as far as it likes, and has bounds of its own; libyaml may be missing."""
+    monkeypatch.setattr(yaml_tree, "_LOADER", request.param)
+
+
+@pytest.mark.usefixtures("_every_scanner")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 500_000,
+        "[" * 1001,
+        "[" * (DEPTH_MAX + 1),
+        "{a: " * 5000,
+        "[{a: " * 5000,
+        "- " * 5000,
+        "? " * 5000,
+        "".join(f"{' ' * level}a:\n" for level in range(1400)),
+        f"a: {'[' * 5000}",
+        f"a: 1\n---\nb: {'[' * 30}x{']' * 30}\nc: {'{' * 5000}",
+        f"{'- ' * 20}{'[' * 5000}",
+        f"a: [ # ]]]]]\n {'[' * 5000}",
+        f'a: ["]]]]]", {"[" * 5000}',
+    ],
+    ids=lambda text: text[:12],
+)
+def test_deep_nesting_is_refused_in_our_words_whatever_the_library_stops_at(text: str):
+    said = refused(text)
+
+    assert f"deeper than {DEPTH_MAX}" in said
+    assert "YAML" not in said
+
+
+@pytest.mark.usefixtures("_every_scanner")
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'a: "{"[" * 5000}',
+        f"a: '{'[' * 5000}",
+        f"a: ['{'[' * 500}', b, c",
+        f'a: ["{"{" * 500}\\"{"{" * 500}" }}',
+        f"a: [b # {'[' * 500}\n",
+        f"a: [{'[b], ' * 500} }}",
+        f"{'[' * DEPTH_MAX}{']' * (DEPTH_MAX - 1)} }}",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_other_faults_are_not_called_deep_nesting(text: str):
+    assert "not YAML" in refused(text)
 
 
 def test_a_text_beyond_the_bound_is_refused():
