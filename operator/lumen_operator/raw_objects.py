@@ -4,6 +4,7 @@ A strange object never raises and a strange field counts as absent. Besides `con
 door to the API server, nothing else of this package looks into plain dictionaries.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -83,7 +84,7 @@ def read_replica_set(raw: Raw) -> ReplicaSetView:
         name=text(metadata, "name"),
         owner=text(owners[0], "uid") if owners else "",
         template_hash=text(mapping(metadata, "labels"), HASH_LABEL),
-        rollout=int(rollout) if rollout.isascii() and rollout.isdigit() else 0,
+        rollout=int(rollout) if re.fullmatch(r"[0-9]{1,18}", rollout) else 0,
         revision=text(mapping(mapping(template, "metadata"), "labels"), REVISION_LABEL),
         forbidden=_replica_failure(status),
         forbidden_since=_replica_failure_since(status),

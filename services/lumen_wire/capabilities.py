@@ -109,7 +109,7 @@ def merge(records: Iterable[pb.Capability]) -> pb.Capability:
             runtimes[record.runtime] = None
             merged.extra[f"runtime.{record.service_name}"] = record.runtime
         size = record.extra.get("batch_size", "")
-        batch_sizes += [int(size)] if size.isascii() and size.isdigit() else []
+        batch_sizes += [int(size)] if size.isascii() and size.isdigit() and len(size) < 10 else []
     merged.runtime = next(iter(runtimes), "") if len(runtimes) < 2 else MIXED_RUNTIME
     if batch_sizes:
         merged.extra["batch_size"] = str(min(batch_sizes))

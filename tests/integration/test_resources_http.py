@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import httpx
 import pytest
 from fault_server import FaultServer
 from tiny_models import TinyModel, write_model
@@ -13,7 +14,8 @@ from lumen_resources.errors import ResourceError
 from lumen_resources.fetch import FetchOptions, fetch_and_verify, open_verified
 from lumen_resources.layouts import VerifiedModel
 from lumen_resources.progress import Progress
-from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
+from lumen_resources.sources import http
+from lumen_resources.sources.protocol import RangeRefusedError, RetryPolicy, SourceAccess
 
 VISION = "onnx/vision.fp32.onnx"
 TEXT = "onnx/text.fp32.onnx"
@@ -29,6 +31,15 @@ def source(tmp_path):
 @pytest.fixture
 def cache(tmp_path):
     return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("start", ["6", "²", "9" * 5000])
+def test_an_answer_that_starts_elsewhere_is_refused_however_it_says_so(start):
+    request = httpx.Request("GET", "http://models.example.org/weights")
+    said = {"Content-Range": f"bytes {start}-7/8".encode("latin-1")}
+
+    with pytest.raises(RangeRefusedError, match="another range than 5-"):
+        http._span(httpx.Response(206, headers=said, request=request), 5)
 
 
 def a_config(uri: str, **changes: object) -> ServerConfig:

@@ -1,5 +1,7 @@
 """wire.md, "Capabilities": what every record says, and the one merged for the oldest clients."""
 
+import pytest
+
 from lumen_wire.capabilities import (
     ServiceFacts,
     TensorOffer,
@@ -75,8 +77,9 @@ def test_each_task_name_is_in_the_merged_record_once():
     assert len(names) == len(set(names))
 
 
-def test_one_runtime_is_not_mixed_and_a_batch_size_that_is_no_number_is_left_out():
-    merged = merge([a_record("clip", batch_size="many"), a_record("bioclip")])
+@pytest.mark.parametrize("batch_size", ["many", "-1", "٣", "9" * 5000])
+def test_one_runtime_is_not_mixed_and_a_batch_size_that_is_no_number_is_left_out(batch_size):
+    merged = merge([a_record("clip", batch_size=batch_size), a_record("bioclip")])
 
     assert merged.runtime == "onnx"
     assert "batch_size" not in merged.extra

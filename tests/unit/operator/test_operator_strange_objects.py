@@ -12,12 +12,15 @@ from operator_world import World, ended_badly, ended_well, failure, running, ver
 from lumen_operator.decide import decide_pool, decide_service
 from lumen_operator.kinds import Key
 from lumen_operator.observe import gather_pool, gather_service
+from lumen_operator.raw_objects import ROLLOUT_ANNOTATION, read_replica_set
 from lumen_operator.views import PodReport
 
 strange = st.one_of(
     st.none(),
     st.booleans(),
-    st.sampled_from([0, -1, 2**70, 1e300, "", "x" * 20_000, "\x00", "2026-13-45T99:99:99Z"]),
+    st.sampled_from(
+        [0, -1, 2**70, 1e300, "", "x" * 20_000, "9" * 5000, "\x00", "2026-13-45T99:99:99Z"]
+    ),
     st.sampled_from([[], {}, [None], [[]], {"a": None}, [{"name": 3}], {"": {"": []}}]),
 )
 
@@ -133,3 +136,10 @@ def test_no_status_page_however_strange_keeps_a_decision_from_being_made(pod, co
     decision = decide_service(observed, BUSY.context, BUSY.now)
 
     assert len(json.dumps(decision.status)) < 64 * 1024
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "٣", "-1", "x"])
+def test_a_replica_set_whose_revision_is_no_number_counts_as_none(number):
+    raw = {"metadata": {"name": "clip-1", "annotations": {ROLLOUT_ANNOTATION: number}}}
+
+    assert read_replica_set(raw).rollout == 0
