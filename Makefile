@@ -4,20 +4,33 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN = $(VENV)/bin
+LOCKS := images/locks
 
-# uv installs in seconds what pip installs in minutes; it lives in the virtual environment itself.
-define setup
+define venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Lumen needs Python 3.11 or newer as '$(PYTHON)'. Install it (Debian: apt install python3 python3-venv) or name one: make $@ PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "Python's venv module is missing. Debian and Ubuntu ship it apart: apt install python3-venv" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.7,<1'
-	@if ! cmp -s pyproject.toml $(VENV)/.$(1)-installed; then \
-	  start=$$SECONDS; echo "Setting up $(VENV) ..."; \
-	  VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --editable '.[$(1)]'; \
-	  cp pyproject.toml $(VENV)/.$(1)-installed; echo "Setting up $(VENV)   $$((SECONDS - start)) s"; fi
+endef
+
+pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# uv installs in seconds what pip installs in minutes; it lives in the virtual environment itself.
+uv = VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
+# What an environment is made of; its stamp is a copy of it.
+MADE_OF := pyproject.toml $(patsubst %,$(LOCKS)/%.txt,uv build dev local)
+
+# Installs what the lock of an extra says, and nothing else; `dev` holds `local`.
+define setup
+	$(venv)
+	@cat $(MADE_OF) | cmp -s - $(VENV)/.$(1)-installed || { \
+	  start=$$SECONDS; echo "Setting up $(VENV) ..."; rm -f $(VENV)/.*-installed; \
+	  $(pip) --require-hashes -r $(LOCKS)/uv.txt; \
+	  $(uv) sync --quiet --require-hashes $(LOCKS)/{uv,build,$(1)}.txt; \
+	  $(uv) install --quiet --no-deps --no-build-isolation --editable .; \
+	  cat $(MADE_OF) | tee $(VENV)/.{local,$(1)}-installed >/dev/null; \
+	  echo "Setting up $(VENV)   $$((SECONDS - start)) s"; }
 endef
 
 .PHONY: help
@@ -26,25 +39,56 @@ help:  ## list the targets
 
 .PHONY: demo
 demo:  ## start two small models and the router, classify the example pictures, stop
+	@echo "make demo: half a minute, 300 MB in $(VENV) once; on a free port of 127.0.0.1"
 	$(call setup,local)
-	@$(BIN)/lumen up -f examples/demo.yaml -- $(BIN)/lumen classify examples/pictures --expect examples/pictures/expected.json
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  $(BIN)/lumen up -f examples/demo.yaml --port 0 --state-dir "$$folder" -- \
+	  $(BIN)/lumen classify examples/pictures --expect examples/pictures/expected.json
 	@printf '%s\n' '' 'These two models know drawings only; they are here to show the system.' '' 'Next' \
 	  '  .venv/bin/lumen up -f examples/demo.yaml                                  keep it running' \
 	  '  docs/run-locally.md                                                       a model that knows photographs' \
 	  '  docs/install.md                                                           the same manifests on Kubernetes' \
-  '  grpcurl -plaintext 127.0.0.1:50051 list                                   it speaks home_native.v1' \
+	  '  grpcurl -plaintext 127.0.0.1:50051 list                                   then it speaks home_native.v1' \
 	  '  make test                                                                 prove the rest'
 
 .PHONY: test
-test: lint  ## lint, types, import contracts, and every test
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+test:  ## lint, types, import contracts; unit and integration tests with real processes
+	@echo "make test: about 5 minutes and 1 GB of disk on 2 cores, installing included; needs no Go"
+	$(call setup,dev)
+	$(lint)
+	$(pytest) tests/unit tests/integration
 
-# Two at least: tests wait for processes of theirs more than they compute.
-TEST_PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : n)))
+.PHONY: test-cluster
+test-cluster:  ## test the chart, and operator and router on a real control plane
+	@echo "make test-cluster: about 25 minutes on 2 cores, 10 of them once to build Kubernetes' control plane, Helm and kwok from Go modules (6 GB of disk)"
+	$(call setup,dev)
+	@PYTHONPATH=tests:tests/cluster $(BIN)/python -m controlplane.binaries & building=$$!; \
+	  trap 'kill $$building 2>/dev/null || :' EXIT; failed=0; \
+	  $(pytest) tests/chart || failed=1; \
+	  wait $$building || :; \
+	  $(pytest) tests/cluster || failed=1; exit $$failed
 
 .PHONY: e2e
 e2e: setup  ## test on a real kubelet: the cluster of KUBECONFIG, or as root on Debian one of its own
 	@$(BIN)/python tests/e2e/run.py $(E2E)
+
+.PHONY: test-all
+test-all: test test-cluster e2e  ## all three
+
+.PHONY: latest
+latest: VENV := .venv-latest
+latest:  ## `make test` with the newest of everything that pyproject.toml allows, in .venv-latest
+	@echo "make latest: as make test, in an environment of its own; what is in .venv stays as it is"
+	$(venv)
+	@$(pip) --upgrade uv
+	@$(uv) install --quiet --upgrade --editable '.[dev]'
+	@echo "Not as locked:"; comm -13 <(grep -oE '^[a-z0-9._-]+==[^ ]+' $(LOCKS)/dev.txt | sort -u) <($(uv) freeze --exclude-editable | sort)
+	$(pytest) tests/unit tests/integration
+	$(lint)
+
+# Two processes at least: tests wait for processes of theirs more than they compute.
+TEST_PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : n)))
+pytest = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: images
 images:  ## build the container images with buildah, podman or docker (IMAGES="..." names some)
@@ -71,11 +115,12 @@ fuzz: setup  ## send 100,000 damaged requests and pictures to a running server
 	$(BIN)/python tests/fuzz/fuzz_server.py --cases 100000
 
 .PHONY: demo-train
+demo-train: VENV := .venv-train
 demo-train:  ## draw the pictures anew, train both demo models, export them
-	@test -x .venv-train/bin/python || $(PYTHON) -m venv .venv-train
-	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.7,<1'
-	VIRTUAL_ENV=.venv-train .venv-train/bin/uv pip install --requirement examples/demo/requirements-train.txt
-	.venv-train/bin/python examples/demo/train.py --out examples/demo/models
+	$(venv)
+	@$(pip) --require-hashes -r $(LOCKS)/uv.txt
+	$(uv) install --requirement examples/demo/requirements-train.txt
+	$(BIN)/python examples/demo/train.py --out examples/demo/models
 
 .PHONY: setup
 setup:  ## make .venv with everything the tests need
@@ -93,7 +138,11 @@ tools: setup  ## build the programs that tests use ahead of them: Helm, kubectl,
 
 .PHONY: lint
 lint: setup  ## style, types, import contracts
+	$(lint)
+
+define lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+endef

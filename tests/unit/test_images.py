@@ -6,9 +6,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 _ROOT = Path(__file__).parents[2]
 _IMAGES = _ROOT / "images"
@@ -30,46 +27,6 @@ def _containerfile(name):
     return (_IMAGES / f"{name}.Containerfile").read_text()
 
 
-def _pins(name):
-    text = (_IMAGES / "locks" / f"{name}.txt").read_text()
-    entries = re.findall(
-        r"^([a-z0-9._-]+)(?:\[[^]]*\])?==(\S+)", text, re.MULTILINE | re.IGNORECASE
-    )
-    pins = {}
-    for package, version in entries:
-        pins.setdefault(canonicalize_name(package), []).append(Version(version))
-    return pins
-
-
-def _wanted(extra, project):
-    found = list(project["dependencies"])
-    waiting = list(project["optional-dependencies"][extra])
-    while waiting:
-        requirement = Requirement(waiting.pop())
-        if requirement.name == project["name"]:
-            for each in requirement.extras:
-                waiting += project["optional-dependencies"][each]
-        else:
-            found.append(str(requirement))
-    return [Requirement(each) for each in found]
-
-
-@pytest.mark.parametrize("name", sorted(_LOCK.LOCKED))
-def test_a_lock_file_pins_what_its_image_needs_within_the_projects_ranges(name):
-    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
-    lock = _LOCK.LOCKED[name]
-    pins = _pins(name)
-
-    for requirement in [*_wanted(lock.extra, project), *map(Requirement, lock.add)]:
-        if requirement.name in lock.without:
-            assert requirement.name not in pins
-            continue
-        versions = pins.get(canonicalize_name(requirement.name), [])
-        assert versions, f"{requirement.name} is not in locks/{name}.txt: run `make locks`"
-        for version in versions:
-            assert requirement.specifier.contains(version, prereleases=True), requirement
-
-
 def test_no_package_is_left_out_of_the_wheel_that_images_install():
     described = tomllib.loads((_ROOT / "pyproject.toml").read_text())
     packages = described["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
@@ -77,16 +34,6 @@ def test_no_package_is_left_out_of_the_wheel_that_images_install():
     ours = {path.parent for path in _ROOT.glob("[so]*/lumen_*/__init__.py")}
 
     assert {_ROOT / package for package in packages} == ours
-
-
-@pytest.mark.parametrize("name", ["build", *sorted(_LOCK.LOCKED)])
-def test_every_package_of_a_lock_file_has_a_hash(name):
-    text = (_IMAGES / "locks" / f"{name}.txt").read_text()
-    entries = re.split(r"^(?=[a-zA-Z0-9])", text, flags=re.MULTILINE)[1:]
-
-    assert entries
-    assert all("--hash=sha256:" in entry for entry in entries)
-    assert "://" not in text
 
 
 @pytest.mark.parametrize("name", _NAMES)

@@ -1,7 +1,13 @@
-"""Finds the control plane's programs: given ones first, else built from Go modules into a cache."""
+"""Finds the control plane's programs: given ones first, else built from Go modules into a cache.
+
+`python -m controlplane.binaries`, by which `make test-cluster` builds them while other tests run,
+ends by SIGTERM with what it has started.
+"""
 
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,3 +60,8 @@ def _given(name: str) -> Path | None:
     folders = [os.environ.get(variable) for variable in ("KUBEBUILDER_ASSETS", "PATH")]
     found = shutil.which(name, path=os.pathsep.join(filter(None, folders)))
     return Path(found) if found else None
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    find_binaries()
