@@ -32,6 +32,10 @@ from onenode.node import Node, running_node  # noqa: E402
 IMAGES = ("operator", "router", "resources", "server-onnx-cpu")
 FIXTURES = "e2e-fixtures"
 LOGS = _ROOT / "build" / "e2e-logs"
+WHAT_IT_TAKES = (
+    "make e2e: about 15 minutes on 2 cores; without KUBECONFIG 10 more and 10 GB of disk, once,"
+    " to build the programs of a node and the images"
+)
 # Programs that Debian has, by package.
 PACKAGES = {
     "buildah": "buildah",
@@ -51,6 +55,7 @@ def main() -> None:
     given, pytest_arguments = _options().parse_known_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every clean-up
     begun = time.monotonic()
+    say(WHAT_IT_TAKES)
     try:
         if os.environ.get("KUBECONFIG"):
             helm = shutil.which("helm") or program("helm3", say)
