@@ -86,8 +86,8 @@ latest:  ## `make test` with the newest of everything that pyproject.toml allows
 	$(pytest) tests/unit tests/integration
 	$(lint)
 
-# Two processes at least: tests wait for processes of theirs more than they compute.
-TEST_PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : n)))
+# One more than there are cores: tests wait for processes of theirs more than they compute.
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
 pytest = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: images

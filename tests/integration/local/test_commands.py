@@ -70,14 +70,14 @@ def door(tmp_path_factory, tiny_cache):
             event = json.loads(line)
             if event["event"] == "ready" and "service" not in event:
                 break
-        yield event["address"], folder / "pictures", manifest
+        yield event["address"], folder / "pictures"
     finally:
         process.terminate()
         process.communicate(timeout=60)
 
 
 def test_vectors_come_in_input_order_whatever_the_kind(door):
-    address, pictures, _ = door
+    address, pictures = door
     contents = ["a cat", pictures / "0.jpg", str(pictures / "1.jpg"), tiny_models.a_jpeg(0)]
     with Client(f"grpc://{address}") as client:
         together = client.encode(iter(contents), prefetch=2)
@@ -108,7 +108,7 @@ def test_a_failed_item_says_which_one_it_was(door):
 
 
 def test_the_asynchronous_client_answers_the_same(door):
-    address, pictures, _ = door
+    address, pictures = door
 
     async def ask():
         async with AsyncClient(f"grpc://{address}") as client:
@@ -140,7 +140,7 @@ def test_a_text_is_no_picture(door):
 
 
 def test_classify_goes_through_a_folder(door):
-    address, pictures, _ = door
+    address, pictures = door
     ran = command("classify", pictures, "--server", address, "--output", "json")
 
     assert ran.returncode == 0, ran.stderr
@@ -150,7 +150,7 @@ def test_classify_goes_through_a_folder(door):
 
 
 def test_a_damaged_picture_keeps_its_row_and_only_its_error_column(door, tmp_path):
-    address, pictures, _ = door
+    address, pictures = door
     shutil.copy(pictures / "0.jpg", tmp_path)
     (tmp_path / "damaged.jpg").write_bytes((pictures / "0.jpg").read_bytes()[:200])
 
@@ -166,7 +166,7 @@ def test_a_damaged_picture_keeps_its_row_and_only_its_error_column(door, tmp_pat
 
 
 def test_classify_tells_an_unexpected_answer_by_its_exit_code(door, tmp_path):
-    address, pictures, _ = door
+    address, pictures = door
     rows = json.loads(command("classify", pictures, "--server", address, "-o", "json").stdout)
     expected = {
         row["picture"].rsplit("/", 1)[1]: {
@@ -232,15 +232,16 @@ def test_bench_sends_no_load_to_a_server_that_refuses_the_first_call(door):
 @pytest.mark.parametrize(
     ("beside", "code"), [(("sh", "-c", "exit 7"), 7), (("no-such-command",), 127)]
 )
-def test_a_command_beside_the_services_decides_the_exit_code(door, tmp_path, beside, code):
-    ran = command("up", "-f", door[2], "--port", 0, "--state-dir", tmp_path / "s", "--", *beside)
+def test_a_command_beside_the_services_decides_the_exit_code(manifest, tmp_path, beside, code):
+    up = ("up", "-f", manifest("clip"), "--port", 0, "--state-dir", tmp_path / "s")
+    ran = command(*up, "--", *beside)
 
     assert ran.returncode == code, ran.stderr
 
 
-def test_a_command_beside_the_services_knows_their_address(door, tmp_path):
+def test_a_command_beside_the_services_knows_their_address(manifest, tmp_path):
     ran = command(
-        *("up", "-f", door[2], "--port", 0, "--state-dir", tmp_path / "s", "--"),
+        *("up", "-f", manifest("clip"), "--port", 0, "--state-dir", tmp_path / "s", "--"),
         *(sys.executable, "-m", "lumen_cli", "embed", "a cat", "-o", "json"),
     )
 
