@@ -82,7 +82,7 @@ latest:  ## `make test` with the newest of everything that pyproject.toml allows
 	$(venv)
 	@$(pip) --upgrade uv
 	@$(uv) install --quiet --upgrade --editable '.[dev]'
-	@echo "Not as locked:"; comm -13 <(grep -oE '^[a-z0-9._-]+==[^ ]+' $(LOCKS)/dev.txt | sort -u) <($(uv) freeze --exclude-editable | sort)
+	@echo "Not as locked:"; comm -13 <(grep -oE '^[a-z0-9._-]+==[^ ]+' $(LOCKS)/dev.txt | sort -u) <($(uv) freeze --quiet --exclude-editable | grep -vE '^(pip|uv)==' | sort)
 	$(pytest) tests/unit tests/integration
 	$(lint)
 
