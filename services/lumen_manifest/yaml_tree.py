@@ -123,7 +123,7 @@ class TreeReader:
                         yield root
         except yaml.MarkedYAMLError as error:
             # A scanner looks ahead of its events, and may meet a bound of its own before ours.
-            start = event.end_mark.index if event is not None else 0
+            start = event.end_mark.index if event is not None and event.end_mark else 0
             deep = _too_deep(error, text, start, DEPTH_MAX - len(self._frames))
             raise deep or _syntax_error(error, text) from error
 
