@@ -1,10 +1,8 @@
 """The init container as a process: killed, stopped, starved of space, shut out, in company."""
 
 import contextlib
-import ctypes
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -262,9 +260,9 @@ def test_space_that_runs_out_on_the_way_is_named_and_what_was_fetched_is_kept(so
     limit = 300_000
     container = Container(folder, source.url)
 
-    code, line = container.run(
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    )
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
+
+    code, line = container.run(command=having_done(limited))
 
     assert code == 1
     assert line["reason"] == "DiskFull"
@@ -307,16 +305,28 @@ def test_a_source_folder_that_may_not_be_read_is_permission_denied(folder):
     assert code == 0
 
 
+def having_done(code: str) -> tuple[str, ...]:
+    """Become the container after some lines of Python.
+
+    `preexec_fn` would run them between fork and exec, where a lock that another test's threads
+    hold is never given back.
+    """
+    become = "os.execv(sys.executable, [sys.executable, '-m', 'lumen_resources'])"
+    return ("-c", f"import os, sys\n{code}\n{become}")
+
+
 def as_someone_else() -> dict[str, object]:
     """Root may write anywhere: the process gives that up before it becomes the container."""
-    return {"preexec_fn": _respect_modes} if os.geteuid() == 0 else {}
+    return {"command": having_done(RESPECT_MODES)} if os.geteuid() == 0 else {}
 
 
-def _respect_modes() -> None:
-    drop_from_bounding_set, override, read_search = 24, 1, 2
-    libc = ctypes.CDLL(None)
-    for capability in (override, read_search):
-        assert libc.prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
+RESPECT_MODES = """
+import ctypes
+
+drop_from_bounding_set, override, read_search = 24, 1, 2
+for capability in (override, read_search):
+    assert ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
+"""
 
 
 def test_a_configuration_that_cannot_be_read_is_said_in_the_termination_message(folder):
