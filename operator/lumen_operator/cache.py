@@ -10,7 +10,7 @@ from typing import Any
 
 from lumen_manifest.names import SERVICE_LABEL
 from lumen_operator import raw_objects
-from lumen_operator.field_owners import packed
+from lumen_operator.field_owners import kept_owners
 from lumen_operator.kinds import CHILD_KINDS, NODES, PODS, REPLICA_SETS, WATCHED_KINDS, Kind
 
 Raw = Mapping[str, Any]
@@ -154,15 +154,15 @@ def service_of(raw: Raw) -> str:
 def trimmed(kind: Kind, raw: Raw) -> Raw:
     """Leave out what nobody reads and what is large.
 
-    Of managedFields, only those of children that somebody applies are kept: others may fight with
-    us, and what we apply no more has to be taken back. Pods and ReplicaSets are only ever read by
-    `raw_objects`: of a pod's spec, where it runs and what it needs.
+    Of managedFields, only those of children are kept, and of them what `field_owners` reads: others
+    may fight with us, and what we apply no more has to be taken back. Pods and ReplicaSets are only
+    ever read by `raw_objects`: of a pod's spec, where it runs and what it needs.
     """
     metadata = dict(raw.get("metadata") or {})
     owners = metadata.pop("managedFields", None) or ()
     if kind in CHILD_KINDS:
-        applied = [packed(each) for each in owners if each.get("operation") == "Apply"]
-        metadata |= {"managedFields": applied} if applied else {}
+        known = kept_owners(owners)
+        metadata |= {"managedFields": known} if known else {}
     annotations = metadata.get("annotations") or {}
     if LAST_APPLIED in annotations:
         metadata["annotations"] = {k: v for k, v in annotations.items() if k != LAST_APPLIED}

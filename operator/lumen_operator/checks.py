@@ -75,5 +75,8 @@ def field_taken(children: Mapping[Child, Raw], rendered: Iterable[Manifest]) -> 
         rival = rival_of(manifest, stored) if stored is not None else None
         if rival is not None:
             said = f"{rival.manager} applies {rival.field} of {kind.kind} {name} too."
-            return find(ACCEPTED, Reason.FIELD_CONFLICT, said, **rival._asdict())
+            todo = (
+                f"Stop {rival.manager} from applying it; set it in the LumenModelService instead."
+            )
+            return find(ACCEPTED, Reason.FIELD_CONFLICT, said, remedy=todo)
     return None

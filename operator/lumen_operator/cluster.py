@@ -1,7 +1,8 @@
 """What is written to the cluster, and the listings that the audit compares: nothing is decided.
 
 Children are applied by server-side apply with one field manager, forced, so that every field that
-is rendered stays as rendered and the others stay other people's.
+is rendered stays as rendered and the others stay other people's. Every write names the object that
+it means: by its uid, or as one that is not there yet.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,10 @@ Raw = Mapping[str, Any]
 
 LIST_S = 60.0
 CHUNK = 500
+NO_VERSION = "1"
+"""No object has this version. An apply with it makes a new one, and clashes with any that is
+there: the API server compares versions of what exists only."""
+
 METADATA_ONLY = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 KIND_OF_PLURAL = {kind.plural: kind for kind in WATCHED_KINDS}
 
@@ -39,11 +44,25 @@ class Cluster:
         self._caller = caller
         self._namespace = watch_namespace
 
-    async def apply(self, manifest: Raw) -> Raw:
-        """Make one object as rendered, whether it exists or not; return it as stored."""
-        metadata = manifest["metadata"]
+    async def apply(self, manifest: Raw, uid: str) -> Raw:
+        """Make the object with the uid as rendered, a new one where that is empty; return it.
+
+        Raises:
+            Clash: the object is gone, or, for a new one, there is one of its name.
+            Refused: the object of that name has another uid (422), or it will not be had.
+
+        """
+        condition = {"uid": uid} if uid else {"resourceVersion": NO_VERSION}
+        metadata = {**manifest["metadata"], **condition}
         path = object_path(kind_of(manifest), metadata.get("namespace", ""), metadata["name"])
-        return await self._caller.ask(_apply(path, manifest))
+        return await self._caller.ask(_apply(path, {**manifest, "metadata": metadata}))
+
+    async def read(self, kind: Kind, namespace: str, name: str) -> Raw | None:
+        """Return one object as it is stored now, whatever its labels; None when there is none."""
+        try:
+            return await self._caller.ask(Request("GET", object_path(kind, namespace, name)))
+        except Absent:
+            return None
 
     async def create(self, kind: Kind, manifest: Raw) -> None:
         """Make an object unless one of its name exists; that one is left alone."""

@@ -5,7 +5,7 @@ are as they should be. What `Memory` keeps, it tells only where everything that 
 made from is the same: with or without it, the answer is the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lumen_manifest.render.context import Manifest
@@ -16,6 +16,7 @@ from lumen_operator.field_owners import has_leftovers
 from lumen_operator.findings import Finding
 from lumen_operator.kinds import kind_of
 from lumen_operator.observe import Child
+from lumen_operator.ownership import taken_by_other
 from lumen_operator.plan import Wanted, render_children
 
 Raw = Mapping[str, Any]
@@ -25,12 +26,14 @@ class Comparison(NamedTuple):
     """What comparing the children came to.
 
     `rendered` names those that there shall be, `apply` has those of them that differ from what is
-    observed, `taken` says who else applies a field of ours.
+    observed, `taken` says who else applies a field of ours. `foreign` says whose an object is that
+    has a child's name and is somebody else's: then nothing is to be applied.
     """
 
     rendered: frozenset[Child]
     apply: tuple[Manifest, ...]
     taken: Finding | None
+    foreign: Finding | None = None
 
 
 class _Rest(NamedTuple):
@@ -62,8 +65,12 @@ class Memory:
 def compare(children: Mapping[Child, Raw], wanted: Wanted) -> Comparison:
     """Render the children and compare them with those that are observed."""
     rendered = render_children(wanted)
+    names = frozenset(_name_of(each) for each in rendered)
+    foreign = _foreign(children, rendered)
+    if foreign is not None:
+        return Comparison(names, (), None, foreign)
     return Comparison(
-        rendered=frozenset(_name_of(each) for each in rendered),
+        rendered=names,
         apply=tuple(each for each in rendered if _differs(children, each)),
         taken=field_taken(children, rendered),
     )
@@ -71,6 +78,13 @@ def compare(children: Mapping[Child, Raw], wanted: Wanted) -> Comparison:
 
 def _name_of(manifest: Manifest) -> Child:
     return kind_of(manifest).plural, manifest["metadata"]["name"]
+
+
+def _foreign(children: Mapping[Child, Raw], rendered: Iterable[Manifest]) -> Finding | None:
+    """Return the first finding about an object that is somebody else's."""
+    there = ((each, children.get(_name_of(each))) for each in rendered)
+    found = (taken_by_other(each, stored) for each, stored in there if stored is not None)
+    return next((each for each in found if each is not None), None)
 
 
 def _differs(children: Mapping[Child, Raw], manifest: Manifest) -> bool:

@@ -16,8 +16,15 @@ from lumen_operator import raw_objects
 from lumen_operator.checks import ADVISORY, BLOCKING, first_of
 from lumen_operator.comparison import Comparison, Memory
 from lumen_operator.external import elsewhere, external_status, pages_to_ask
+from lumen_operator.findings import Finding
 from lumen_operator.kinds import Ref
-from lumen_operator.looking import SOONEST_S, again_in_s, pods_to_ask
+from lumen_operator.looking import (
+    SOONEST_S,
+    again_in_s,
+    conflict_told_at,
+    foreign_again_in_s,
+    pods_to_ask,
+)
 from lumen_operator.networks import ExternalNetworks
 from lumen_operator.observe import Observed, ObservedPool
 from lumen_operator.plan import OperatorContext, to_delete, wanted
@@ -33,6 +40,7 @@ __all__ = [
     "EventNote",
     "OperatorContext",
     "decide_default_pools",
+    "decide_foreign",
     "decide_pool",
     "decide_service",
 ]
@@ -45,6 +53,8 @@ class Decision:
     `apply` has only manifests that are not contained in what is observed. `status` is the whole
     status in the API's spelling, None when it is what is stored. `poll` names the pods to ask for
     a report until the next decision. `again_in_s` is when time alone can change the decision.
+    `look_first` asks to look for children that are not observed before anything is written: an
+    object of somebody else's was in the way, and watches by our label may not tell of it.
     """
 
     apply: tuple[Manifest, ...] = ()
@@ -53,6 +63,7 @@ class Decision:
     events: tuple[EventNote, ...] = ()
     poll: tuple[PodAddress, ...] = ()
     again_in_s: float | None = None
+    look_first: bool = False
 
 
 def decide_service(
@@ -67,12 +78,23 @@ def decide_service(
     service = at.service
     if problem is not None or service is None:
         assert problem is not None, "a spec that cannot be read has a finding"
-        return Decision(**_told(at, blocked_status(at, problem)))
+        return _decide_blocked(at, problem)
     if service.spec.external is not None:
         return _decide_external(at, service, context.external_networks)
     rollout = plan_rollout(at, service, at.pools[service.spec.pool or ""])
     compared = (memory or Memory()).compare(at.children, wanted(at, rollout, context))
+    if compared.foreign is not None:
+        return decide_foreign(at, compared.foreign)
     return _decide_deployed(at, rollout, compared)
+
+
+def decide_foreign(observed: Observed, found: Finding) -> Decision:
+    """Decide about a service whose child's name is taken: nothing is written but the status.
+
+    What the watches do not tell of is looked for again, less and less often.
+    """
+    blocked = _decide_blocked(observed, found)
+    return replace(blocked, again_in_s=foreign_again_in_s(observed))
 
 
 def decide_pool(observed: ObservedPool, now: datetime) -> Decision:
@@ -105,6 +127,10 @@ def decide_default_pools(
     )
 
 
+def _decide_blocked(observed: Observed, problem: Finding) -> Decision:
+    return Decision(**_told(observed, blocked_status(observed, problem)))
+
+
 def _decide_external(
     observed: Observed, service: LumenModelService, networks: ExternalNetworks
 ) -> Decision:
@@ -126,6 +152,7 @@ def _decide_deployed(observed: Observed, rollout: Rollout, compared: Comparison)
         delete=to_delete(observed, compared.rendered, compared.apply, rollout),
         poll=tuple(pods_to_ask(observed)),
         again_in_s=SOONEST_S if overrules else again_in_s(observed, rollout),
+        look_first=conflict_told_at(observed) is not None,
         **_told(observed, service_status(observed, rollout, problem)),
     )
 

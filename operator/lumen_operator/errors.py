@@ -7,8 +7,10 @@ ApiError                  the API server did not do what it was asked to
 │   ├── Forbidden         a permission is missing (401, 403)
 │   └── Clash             the object is another one than expected (409)
 └── Passing               asking again later may help
+    ├── BeingDeleted      the object has to be gone first
     ├── Throttled         too many requests (429)
     └── ServerAway        no answer in time, a broken connection, or a failure of its own (5xx)
+ForeignChild              the name of a child is taken by an object of somebody else's
 LeaseLost                 another operator may lead now: this process must end
 """
 
@@ -18,12 +20,22 @@ from enum import StrEnum
 
 import orjson
 
+from lumen_operator.findings import Finding
+
 MESSAGE_MAX = 500
 RETRY_AFTER_MAX_S = 60.0
 
 
 class SettingsError(ValueError):
     """Whoever starts the operator gave a value that cannot be used."""
+
+
+class ForeignChild(Exception):
+    """The name of a child is taken by an object of somebody else's; `finding` says whose it is."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
 
 
 class LeaseLost(Exception):
@@ -84,6 +96,12 @@ class Passing(ApiError):
     """Asking again later may help."""
 
     reason = ErrorReason.SERVER_AWAY
+
+
+class BeingDeleted(Passing):
+    """The object has to be gone first."""
+
+    reason = ErrorReason.CLASH
 
 
 class Throttled(Passing):

@@ -4,7 +4,7 @@ The keys of fieldsV1 are `f:name` for a field, `k:{...}` for an entry of a list 
 `v:value` for an entry of a set, and `.` for the thing itself.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -26,6 +26,23 @@ class Rival(NamedTuple):
     field: str
 
 
+def kept_owners(entries: Iterable[Raw]) -> list[Raw]:
+    """Return what is kept of a child's managedFields: who applies which fields.
+
+    Of an object that we never applied, the names of all who wrote it are kept too: it is somebody
+    else's, and the status says whose.
+    """
+    found = [entry for entry in entries if isinstance(entry, Mapping)]
+    applied = [packed(entry) for entry in found if _applies(entry)]
+    if any(map(_is_ours, applied)):
+        return applied
+    return [*applied, *(_named(entry) for entry in found if not _applies(entry))]
+
+
+def _named(entry: Raw) -> Raw:
+    return {k: v for k, v in entry.items() if k in {"manager", "operation", "subresource"}}
+
+
 def packed(entry: Raw) -> Raw:
     """Return an entry of managedFields as it is kept: its fields as JSON, a tenth of the memory."""
     # The text is a copy of the right size; the bytes have the room that orjson began with.
@@ -36,29 +53,39 @@ def packed(entry: Raw) -> Raw:
 def has_leftovers(rendered: Raw, observed: Raw) -> bool:
     """Return whether a field that we applied before is rendered no more: an apply removes it."""
     return any(
-        _lacks(rendered, _fields(entry), 0)
-        for entry in _applied(observed)
-        if raw_objects.text(entry, "manager") == FIELD_MANAGER
+        _lacks(rendered, _fields(entry), 0) for entry in _applied(observed) if _is_ours(entry)
     )
+
+
+def applied_by_us(observed: Raw) -> bool:
+    """Return whether our field manager has applied an object before."""
+    return any(_is_ours(entry) for entry in _applied(observed))
 
 
 def rival_of(rendered: Raw, observed: Raw) -> Rival | None:
     """Return another manager that applies a field of ours, and the field."""
     for entry in _applied(observed):
-        manager = raw_objects.text(entry, "manager")
-        if manager == FIELD_MANAGER:
+        if _is_ours(entry):
             continue
         for path, found in _leaves(_fields(entry), rendered, "", 0):
             if found is not _ABSENT:
-                return Rival(manager, path)
+                return Rival(raw_objects.text(entry, "manager"), path)
     return None
+
+
+def _is_ours(entry: Raw) -> bool:
+    return raw_objects.text(entry, "manager") == FIELD_MANAGER
 
 
 def _applied(observed: Raw) -> Iterator[Raw]:
     for entry in raw_objects.items(raw_objects.mapping(observed, "metadata"), "managedFields"):
-        applied = raw_objects.text(entry, "operation") == "Apply"
-        if applied and not raw_objects.text(entry, "subresource"):
+        if _applies(entry):
             yield entry
+
+
+def _applies(entry: Raw) -> bool:
+    applied = raw_objects.text(entry, "operation") == "Apply"
+    return applied and not raw_objects.text(entry, "subresource")
 
 
 def _fields(entry: Raw) -> Raw:

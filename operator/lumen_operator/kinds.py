@@ -53,11 +53,12 @@ CHILD_KINDS = (
     CONFIG_MAPS,
     NETWORK_POLICIES,
     HEADLESS,
-    DEPLOYMENTS,
     PDBS,
     HPAS,
+    DEPLOYMENTS,
 )
-"""What is written for a service, in the order in which to apply: what pods need comes first."""
+"""What is written for a service, in the order in which to apply: pods start when all else is there.
+"""
 
 OBSERVED_KINDS = (*CHILD_KINDS, REPLICA_SETS, PODS)
 """What is watched by the label lumen.dev/service; children that others make are among them."""

@@ -1,9 +1,11 @@
 """Where and when to look again, though no watch tells of anything."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.names import SERVER_CONTAINER
+from lumen_operator import raw_objects
 from lumen_operator.attested import attestation_from
 from lumen_operator.observe import Observed
 from lumen_operator.pod_findings import Case, stalled_since
@@ -12,6 +14,8 @@ from lumen_operator.target import Rollout
 from lumen_operator.views import PodAddress
 
 SOONEST_S = 1.0
+FOREIGN_S = (2.0, 30.0)
+"""How soon, and how late at most, an object in the way of a child is looked for again."""
 
 
 def pods_to_ask(observed: Observed) -> Iterator[PodAddress]:
@@ -24,6 +28,22 @@ def pods_to_ask(observed: Observed) -> Iterator[PodAddress]:
                 yield PodAddress(pod.uid, pod.ip, SERVER_CONTAINER)
         elif (container := pod.running_container) is not None:
             yield PodAddress(pod.uid, pod.ip, container.name)
+
+
+def conflict_told_at(observed: Observed) -> datetime | None:
+    """Return since when the status says FieldConflict; None while it does not."""
+    for each in observed.status.conditions:
+        if each.type is ConditionType.ACCEPTED and each.reason == Reason.FIELD_CONFLICT:
+            return raw_objects.parse_time(each.last_transition_time) or observed.now
+    return None
+
+
+def foreign_again_in_s(observed: Observed) -> float:
+    """Return when to look again for an object in the way: the longer it stands, the later."""
+    told_at = conflict_told_at(observed)
+    stood_s = (observed.now - told_at).total_seconds() if told_at is not None else 0.0
+    soonest, latest = FOREIGN_S
+    return min(latest, max(soonest, stood_s / 4))
 
 
 def again_in_s(observed: Observed, rollout: Rollout) -> float | None:

@@ -14,19 +14,21 @@ from typing import Any
 
 import structlog
 
-from lumen_operator.cache import Cache, name_of, version_of
+from lumen_operator.cache import Cache
+from lumen_operator.child_writes import ChildWrites
 from lumen_operator.clock import Clock
-from lumen_operator.cluster import KIND_OF_PLURAL, Cluster
+from lumen_operator.cluster import Cluster
 from lumen_operator.comparison import Memory
 from lumen_operator.decide import (
     Decision,
     decide_default_pools,
+    decide_foreign,
     decide_pool,
     decide_service,
 )
-from lumen_operator.errors import ApiError, Refused
+from lumen_operator.errors import ApiError, ForeignChild, Refused
 from lumen_operator.events import Note, Refusal, event_about, namespace_of_events
-from lumen_operator.kinds import EVENTS, POOLS, SERVICES, Key, Kind, kind_of
+from lumen_operator.kinds import EVENTS, POOLS, SERVICES, Key, Kind
 from lumen_operator.metrics import Metrics
 from lumen_operator.observe import gather_pool, gather_service
 from lumen_operator.pods import PodReports
@@ -77,7 +79,12 @@ class Reconciler:
         decision = decide_service(observed, self.settings.context, now, memory)
         living = [pod.uid for pod in observed.pods]
         self.reports.ask(key, decision.poll, living)
-        await self._carry_out(SERVICES, observed.raw, decision)
+        try:
+            await self._carry_out(SERVICES, observed.raw, decision)
+        except ForeignChild as taken:
+            decision = decide_foreign(observed, taken.finding)
+            self.reports.ask(key, decision.poll, living)
+            await self._report(SERVICES, observed.raw, decision)
         return self._again(decision)
 
     async def _pool(self, key: Key) -> float | None:
@@ -107,6 +114,7 @@ class Reconciler:
 
         Raises:
             ApiError: the first failure.
+            ForeignChild: a child's name is taken; the status is not written.
 
         """
         failed: ApiError | None = None
@@ -122,12 +130,13 @@ class Reconciler:
 
     async def _write(self, decision: Decision) -> None:
         """Apply and delete children; nothing follows a failure: pods need what comes first."""
+        writes = ChildWrites(self.cluster, self.cache, self.metrics)
+        if decision.look_first:
+            await writes.look(decision.apply)
         for manifest in decision.apply:
-            await self._apply(manifest)
+            await writes.apply(manifest)
         for ref in decision.delete:
-            start = monotonic()
-            await self.cluster.delete(ref)
-            self.metrics.wrote(KIND_OF_PLURAL[ref.plural], "delete", monotonic() - start)
+            await writes.delete(ref)
 
     async def _report(self, kind: Kind, raw: Raw, decision: Decision) -> None:
         """Post the transitions, then write the status that remembers them."""
@@ -138,15 +147,6 @@ class Reconciler:
             self.metrics.wrote(kind, "status", monotonic() - start)
             if stored is not None:
                 self.cache.put(kind, stored)
-
-    async def _apply(self, manifest: Raw) -> None:
-        kind, start = kind_of(manifest), monotonic()
-        before = self.cache.get(kind, *name_of(manifest))
-        stored = await self.cluster.apply(manifest)
-        self.metrics.wrote(kind, "apply", monotonic() - start)
-        if before is not None and version_of(before) == version_of(stored):
-            self.metrics.wrote_in_vain(kind)
-        self.cache.put(kind, stored)
 
     async def _create(self, kind: Kind, manifest: Raw) -> None:
         start = monotonic()

@@ -136,8 +136,10 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "Remove `default: true` here or from {other}.",
         ),
         Reason.FIELD_CONFLICT: Explanation(
-            "Another field manager applies a field that Lumen renders.",
-            "Stop {manager} from applying {field}; set it in the LumenModelService instead.",
+            "An object of somebody else's has the name of a child, "
+            "or another field manager applies a field that Lumen renders.",
+            "Remove {object} if nobody needs it, or give the service another name; "
+            "stop {manager} from applying {field}, and set it in the LumenModelService instead.",
         ),
         Reason.VERIFIED: Explanation("Every file is here and agrees with its digest."),
         Reason.FETCHING: Explanation(

@@ -27,15 +27,15 @@ class Children:
 
     @property
     def all(self) -> tuple[Manifest, ...]:
-        """Every manifest, in the order in which to apply: what pods refer to comes first."""
+        """Every manifest, in the order in which to apply: pods start once the rest is there."""
         found = (
             self.config_map,
             self.pins,
             self.network_policy,
             *self.services,
-            *self.deployments,
             self.pod_disruption_budget,
             self.horizontal_pod_autoscaler,
+            *self.deployments,
         )
         return tuple(manifest for manifest in found if manifest is not None)
 

@@ -53,9 +53,9 @@ def test_children_come_in_the_order_in_which_they_are_needed(a_service, a_pool):
         "ConfigMap",
         "NetworkPolicy",
         "Service",
-        "Deployment",
         "PodDisruptionBudget",
         "HorizontalPodAutoscaler",
+        "Deployment",
     ]
 
 

@@ -33,8 +33,8 @@ def test_a_new_service_gets_every_child_in_the_order_in_which_pods_need_them(wor
         "ConfigMap",
         "NetworkPolicy",
         "Service",
-        "Deployment",
         "PodDisruptionBudget",
+        "Deployment",
     ]
     assert decision.delete == ()
 
@@ -116,8 +116,8 @@ def test_a_child_that_is_gone_or_changed_is_repaired(world):
     world.deployment(key)["spec"]["replicas"] = 7
 
     assert [each["kind"] for each in world.decide(key).apply] == [
-        "Deployment",
         "PodDisruptionBudget",
+        "Deployment",
     ]
 
 

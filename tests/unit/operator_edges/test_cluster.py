@@ -39,13 +39,29 @@ def test_paths_are_those_of_core_and_of_groups_namespaced_and_not():
 
 async def test_children_are_applied_with_force_by_the_operators_field_manager():
     calls = Calls()
-    await Cluster(calls).apply(DEPLOYMENT)
+    await Cluster(calls).apply(DEPLOYMENT, "u1")
     (made,) = calls.made
 
     assert str(made) == "PATCH /apis/apps/v1/namespaces/team/deployments/clip-stable"
     assert made.query == {"fieldManager": "lumen-operator", "force": "true"}
     assert made.content_type == "application/apply-patch+yaml"
-    assert made.body == DEPLOYMENT
+    assert made.body == DEPLOYMENT | {"metadata": DEPLOYMENT["metadata"] | {"uid": "u1"}}
+
+
+async def test_a_new_child_is_one_that_nobody_has_made_meanwhile():
+    calls = Calls()
+    await Cluster(calls).apply(DEPLOYMENT, "")
+    (made,) = calls.made
+
+    assert made.body["metadata"] == DEPLOYMENT["metadata"] | {"resourceVersion": "1"}
+
+
+async def test_an_object_is_read_by_its_name_whatever_its_labels():
+    calls = Calls({"metadata": {"uid": "u1"}}, Absent("gone", status=404))
+
+    assert await Cluster(calls).read(DEPLOYMENTS, "team", "clip") == {"metadata": {"uid": "u1"}}
+    assert await Cluster(calls).read(DEPLOYMENTS, "team", "clip") is None
+    assert str(calls.made[0]) == "GET /apis/apps/v1/namespaces/team/deployments/clip"
 
 
 async def test_a_status_replaces_that_of_the_object_that_was_observed_and_of_no_other():
