@@ -160,6 +160,81 @@ def test_what_takes_a_deleted_childs_place_is_not_written_to(lab, kind):
     lab.wait_ready(name)
 
 
+def before_the_apply(lab, path, do):
+    """Do something once, when an apply to a path is on its way and before the API server has it."""
+    done = []
+
+    def refuse(call):
+        if not done and call.method == "PATCH" and call.path.split("?")[0] == path:
+            done.append(call)
+            do()
+
+    lab.proxy.trouble.refuse = refuse
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_what_is_made_while_the_first_apply_is_on_its_way_is_not_overwritten(lab, kind):
+    name = f"race-{kind[:4]}"
+    path = child_of(lab, kind, name)
+    before = []
+
+    def somebody_is_quicker():
+        make(lab, kind, path)
+        before.append(essence(lab, path))
+
+    before_the_apply(lab, path, somebody_is_quicker)
+    lab.serve(name, **SCALED)
+
+    wait_conflict(lab, name, BODIES[kind][1], "web-team")
+    assert [essence(lab, path)] == before
+    lab.plane.delete(path)
+    lab.wait_ready(name)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_what_is_made_anew_while_a_repair_is_on_its_way_is_not_overwritten(lab, kind):
+    name = f"mend-{kind[:4]}"
+    path = child_of(lab, kind, name)
+    lab.serve(name, **SCALED)
+    lab.wait_ready(name)
+    before = []
+
+    def somebody_takes_its_place():
+        lab.plane.delete(path)
+        make(lab, kind, path)
+        before.append(essence(lab, path))
+
+    before_the_apply(lab, path, somebody_takes_its_place)
+    lab.plane.patch(path, {"metadata": {"labels": {"lumen.dev/family": "x"}}})
+
+    wait_conflict(lab, name, BODIES[kind][1], "web-team")
+    assert [essence(lab, path)] == before
+    lab.plane.delete(path)
+    lab.wait_ready(name)
+
+
+def test_a_deletion_that_is_on_its_way_spares_what_took_the_place(lab):
+    name = "moved"
+    path = lab.path("networkpolicies", f"{name}-lumen")
+    lab.serve(name)
+    lab.wait_ready(name)
+    before = []
+
+    def refuse(call):
+        if not before and call.method == "DELETE" and call.path.split("?")[0] == path:
+            lab.plane.delete(path)
+            make(lab, "networkpolicies", path)
+            before.append(essence(lab, path))
+
+    lab.proxy.trouble.refuse = refuse
+    service = lab.a_service(name, external="127.0.0.1:9")
+    del service["spec"]["pool"]
+    lab.plane.kubectl("replace", "-n", lab.namespace, "-f", "-", stdin=json.dumps(service))
+    lab.wait_until(lambda: bool(before) and not lab.children(name), "what ran here is deleted")
+
+    assert [essence(lab, path)] == before
+
+
 @pytest.mark.parametrize("kind", ["controllerrevisions", "configmaps"])
 def test_one_with_a_name_by_its_content_stays_too(lab, kind):
     name = f"hash-{kind[:4]}"
