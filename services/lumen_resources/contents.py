@@ -12,6 +12,7 @@ import orjson
 from tokenizers import Tokenizer
 
 from lumen_resources.errors import ResourceValidationError, TokenizerError, translated
+from lumen_resources.failures import is_failure
 from lumen_resources.layouts import ChosenFiles, Preprocess
 from lumen_resources.onnx_graph import FLOAT, FLOAT16, INT32, INT64, Graph, Value, read_graph
 
@@ -44,7 +45,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise _bad_tokenizer(path, f"it has {size:,} bytes")
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises no narrower class
+    except BaseException as error:  # the library raises no narrower class, and panics
+        if not is_failure(error):
+            raise
         raise _bad_tokenizer(path, str(error)) from error
     if tokenizer.get_vocab_size() < 1:
         raise _bad_tokenizer(path, "its vocabulary is empty")

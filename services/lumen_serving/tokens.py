@@ -16,7 +16,9 @@ import tokenizers
 from numpy.typing import NDArray
 
 from lumen_resources.errors import TokenizerError
+from lumen_resources.failures import is_failure
 from lumen_resources.layouts import VerifiedModel
+from lumen_serving.errors import BadText
 
 # No model reads more: the longest context is some dozens of words. It bounds what cleaning costs.
 MAX_CHARS = 8192
@@ -26,6 +28,8 @@ _FRAMES = (
     ("<start_of_text>", "<end_of_text>"),
     ("[CLS]", "[SEP]"),
 )
+# Words, a long word, digits and signs, letters of other scripts, and nothing.
+_PROBES = ("a photo of a cat, 12 o'clock!", "a" * 500 + "!", "schön 写真 🦋", "")
 _SPACE = re.compile(r"\s+")
 
 
@@ -55,22 +59,50 @@ class Tokenizer:
         # Framing, cutting and filling are ours: what the file says about them varies.
         core.no_truncation()
         core.no_padding()
-        return cls(core, _frame(core, path), model.context_length)
+        tokenizer = cls(core, _frame(core, path), model.context_length)
+        tokenizer._prove(path)
+        return tokenizer
 
     def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], tuple[bool, ...]]:
         """Return int64 [N, L], and for each text whether a part of it did not fit.
 
         A text longer than MAX_CHARS is cut there before it is looked at.
+
+        Raises:
+            BadText: the tokenizer's own rules fail on a text.
+
         """
         rows = np.zeros((len(texts), self._context), np.int64)
         room = self._context - 2
         truncated = []
         for row, text in enumerate(texts):
-            ids = self._core.encode(clean(text[:MAX_CHARS]), add_special_tokens=False).ids
+            ids = self._ids(clean(text[:MAX_CHARS]))
             body = ids[:room]
             rows[row, : len(body) + 2] = (self._start, *body, self._end)
             truncated.append(len(ids) > room or len(text) > MAX_CHARS)
         return rows, tuple(truncated)
+
+    def _ids(self, cleaned: str) -> list[int]:
+        try:
+            ids: list[int] = self._core.encode(cleaned, add_special_tokens=False).ids
+        except BaseException as error:  # a pattern that backtracks too long makes it panic
+            if not is_failure(error):
+                raise
+            raise BadText(
+                "The model's tokenizer fails on this text. Send a shorter or a simpler one."
+            ) from error
+        return ids
+
+    def _prove(self, path: Path) -> None:
+        """Refuse at the start what would fail on every text."""
+        try:
+            self.encode(_PROBES)
+        except BadText as error:
+            raise TokenizerError(
+                "tokenizer.json fails on ordinary texts.",
+                remedy="Replace it by the tokenizer.json that the model was published with.",
+                file=str(path),
+            ) from error
 
 
 def clean(text: str) -> str:
@@ -82,7 +114,9 @@ def clean(text: str) -> str:
 def _read(path: Path) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust library raises the bare class
+    except BaseException as error:  # the Rust library raises the bare class, and panics
+        if not is_failure(error):
+            raise
         raise TokenizerError(
             "tokenizer.json cannot be read.",
             remedy="Fetch the model again, or export its tokenizer anew.",
