@@ -62,6 +62,14 @@ class ServerSpec(Strict):
         le=512,
         description="The largest picture that is accepted, in MiB.",
     )
+    decode_memory_mib: int = Field(
+        default=1024,
+        alias="decodeMemoryMiB",
+        ge=128,
+        le=65_536,
+        description="The memory that decoding may take over all pictures at once, in MiB; "
+        "one picture may take three quarters of it.",
+    )
     device_memory_mib: int = Field(
         default=0,
         alias="deviceMemoryMiB",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lumen_serving.admission import Admission, AdmissionLimits
+from lumen_serving.decode_lines import DecodeLines
 from lumen_serving.decoding import Decoders
 from lumen_serving.engine import Engine
 from lumen_serving.metrics import Metrics
@@ -28,11 +29,16 @@ async def assembled(warm: WarmModel, metrics: Metrics) -> AsyncIterator[ModelSer
         requests=warm.config.server.max_queue, slots=warm.backend.slots, decoders=warm.cores
     )
     admission = Admission(limits, warm.measured, metrics)
+    # Large pictures hold half of the places at most.
+    lines = DecodeLines(
+        warm.cores, warm.config.server.decode_memory_mib * _MIB, max(1, limits.requests // 2)
+    )
+    metrics.decode_bytes_with(lambda: lines.held_bytes)
     caps = {modality: measured.cap for modality, measured in warm.measured.items()}
     try:
         async with (
             Engine(warm.backend, caps, metrics, admission.batch_done) as engine,
-            Decoders(warm.cores, engine, metrics, admission.decode_ended) as decoders,
+            Decoders(warm.cores, lines, engine, metrics, admission.decode_ended) as decoders,
         ):
             yield ModelService(
                 warm.config.family,

@@ -5,35 +5,54 @@ shares the same cores with them. How much may wait here is bounded by admission.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from numpy.typing import NDArray
-
+from lumen_serving.decode_lines import DecodeLines, Job
 from lumen_serving.engine import Engine, Item
-from lumen_serving.errors import BackendFailed, TooLate
+from lumen_serving.errors import BackendFailed, Overloaded, Stopping, TooLate
 from lumen_serving.metrics import Metrics
+from lumen_serving.work import Work
 from lumen_wire.errors import WireError
 
 
 class Decoders:
-    """A pool of `workers` threads in front of the engine; an async context manager.
+    """`workers` threads in front of the engine; an async context manager.
 
-    `on_done(seconds)` hears of every item, on a thread of the pool; 0 means that it was dropped.
+    `on_done(seconds)` hears of every item, on one of the threads, when it leaves the line of the
+    small ones; 0 means that it was not decoded there.
     """
 
     def __init__(
-        self, workers: int, engine: Engine, metrics: Metrics, on_done: Callable[[float], None]
+        self,
+        workers: int,
+        lines: DecodeLines,
+        engine: Engine,
+        metrics: Metrics,
+        on_done: Callable[[float], None],
     ) -> None:
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._lines = lines
         self._engine = engine
         self._metrics = metrics
         self._on_done = on_done
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"decode_{number}", daemon=True)
+            for number in range(workers)
+        ]
+
+    @property
+    def most_bytes(self) -> int:
+        """The most memory that decoding one payload may take."""
+        return self._lines.most_bytes
 
     async def __aenter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
         return self
 
     async def __aexit__(
@@ -42,37 +61,79 @@ class Decoders:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+        with self._wake:
+            self._stopping = True
+            left = self._lines.drain()
+            self._wake.notify_all()
+        for job in left:
+            self._engine.fail(job.item, Stopping("The server is stopping."))
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
-    def submit(self, item: Item, make: Callable[[], NDArray[Any]]) -> None:
-        """Run `make` in a thread and hand the item on to the engine.
+    def submit(self, item: Item, look: Callable[[], Work]) -> None:
+        """Do the work that `look` finds in a thread, and hand the item on to the engine.
 
-        What `make` raises answers the item: a `WireError` as it is, anything else as Internal.
+        What either raises answers the item: a `WireError` as it is, anything else as Internal.
         """
-        self._pool.submit(self._prepare, item, make)
+        with self._wake:
+            self._lines.put(Job(item, look))
+            self._wake.notify()
 
-    def _prepare(self, item: Item, make: Callable[[], NDArray[Any]]) -> None:
-        began_at = time.monotonic()
-        if item.abandoned or item.deadline_at <= began_at:
-            self._metrics.dropped_dead(1)
-            self._refuse(item, TooLate("The deadline passed before the payload was decoded."), 0)
-            return
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                job = None
+                while not self._stopping and (job := self._lines.take()) is None:
+                    self._wake.wait()
+            if job is None:
+                return
+            step = self._look if job.work is None else self._make
+            try:
+                step(job, time.monotonic())
+            except WireError as error:
+                self._engine.fail(job.item, error)
+            except BaseException as error:  # noqa: BLE001 - panics of Rust are no Exception
+                self._engine.fail(job.item, _surprise(error))
+
+    def _look(self, job: Job, began_at: float) -> None:
+        """Find out what there is to do, and do it at once if it is little."""
         try:
-            item.data = make()
-        except WireError as error:
-            self._refuse(item, error, time.monotonic() - began_at)
-            return
-        except Exception as error:  # noqa: BLE001 - a surprise must answer its caller too
-            failure = BackendFailed("The payload could not be prepared for the model.")
-            failure.__cause__ = error
-            self._refuse(item, failure, time.monotonic() - began_at)
-            return
-        seconds = time.monotonic() - began_at
-        item.decode_ms = seconds * 1000
-        self._metrics.decoded(item.modality, seconds)
-        self._on_done(seconds)
-        self._engine.submit(item)
+            self._check_alive(job, began_at)
+            job.work = job.look()
+            with self._wake:
+                goes_on = self._lines.begin(job, time.monotonic())
+            if goes_on:
+                self._make(job, began_at)
+        except Overloaded:
+            self._metrics.refused("decode")
+            raise
+        finally:
+            # Large work waits in a line of its own, which newcomers need not count.
+            small = job.work is not None and not job.large
+            self._on_done(time.monotonic() - began_at if small else 0)
 
-    def _refuse(self, item: Item, error: WireError, seconds: float) -> None:
-        self._on_done(seconds)
-        self._engine.fail(item, error)
+    def _make(self, job: Job, began_at: float) -> None:
+        try:
+            self._check_alive(job, began_at)
+            if job.work is None:
+                raise AssertionError("nobody has looked at the payload")
+            job.item.data = job.work.make()
+        finally:
+            with self._wake:
+                self._lines.end(job)
+                self._wake.notify()
+        seconds = time.monotonic() - began_at
+        job.item.decode_ms = seconds * 1000
+        self._metrics.decoded(job.item.modality, seconds)
+        self._engine.submit(job.item)
+
+    def _check_alive(self, job: Job, now: float) -> None:
+        if job.item.abandoned or job.item.deadline_at <= now:
+            self._metrics.dropped_dead(1)
+            raise TooLate("The deadline passed before the payload was decoded.")
+
+
+def _surprise(error: BaseException) -> BackendFailed:
+    failure = BackendFailed("The payload could not be prepared for the model.")
+    failure.__cause__ = error
+    return failure

@@ -1,8 +1,8 @@
 """Encoded pictures to the model's square of RGB bytes; runs in a decode thread.
 
-A picture is input from anyone: its format, its size and its frames are read from the header and
-judged before a pixel is decoded. Every error is for the caller, says what to do, and names nothing
-of the inside.
+A picture is input from anyone: its format, its size and what decoding it will cost are read from
+its container and judged before a pixel is decoded, since nothing can end a decoder. Every error is
+for the caller, says what to do, and names nothing of the inside.
 """
 
 import io
@@ -25,18 +25,34 @@ from PIL import (
 )
 
 from lumen_resources.layouts import Preprocess
+from lumen_serving.containers import avif, exif, jpeg, png, webp
+from lumen_serving.containers.jpeg import Jpeg
+from lumen_serving.containers.sniffing import checked_format
+from lumen_serving.containers.still import MIB, Still, animated, damaged
 from lumen_serving.errors import BadImage
 from lumen_serving.preprocess import Decoded, model_square
+from lumen_serving.work import Work
 
+# The largest JPEG of a phone has 200 megapixels, and costs its fraction of them.
+MAX_JPEG_PIXELS = 256_000_000
 MAX_PIXELS = 64_000_000
-ACCEPTED = "Send a JPEG, PNG, WebP or AVIF picture."
+MAX_PEAK_BYTES = 768 * MIB
+# A flat drawing has up to 1,030 pixels a byte in PNG. A single colour has more in WebP and AVIF:
+# such a picture may be as large as a screen, and no larger.
+_MOST_PIXELS_PER_BYTE = 2000
+_SCREEN_PIXELS = 10_000_000
 # Registered on import: the first WebP would otherwise load every plugin that Pillow has.
 PLUGINS = (AvifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
 _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "image/avif": "AVIF"}
-_SYNONYMS = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
-_GENERIC = frozenset({"", "application/octet-stream", "binary/octet-stream", "image/*"})
-_ORIENTATION = 0x0112
+_READERS = {"image/png": png.read, "image/webp": webp.read, "image/avif": avif.read}
 _TURNED_SIDEWAYS = frozenset({5, 6, 7, 8})
+# Decoded by libjpeg-turbo, copied to Pillow's 4 bytes a pixel, turned; CMYK needs one more.
+_JPEG_BYTES_PER_PX = 12
+# The file written anew, and what Pillow and a decoder keep of it.
+_COPIES = 2
+# Seconds on one core of 2024; a third more or less is as good, they only order the work.
+_S_PER_JPEG_PX, _S_PER_SCANNED_PX, _S_PER_MADE_PX = 3e-9, 0.7e-9, 15e-9
+_S_PER_STILL_PX, _S_PER_BYTE, _S_PER_AVIF_BYTE = 35e-9, 10e-9, 80e-9
 # What Pillow and its plugins raise on hostile bytes; anything else is a defect of ours.
 _DECODE_ERRORS = (
     OSError,
@@ -49,15 +65,16 @@ _DECODE_ERRORS = (
     AttributeError,
     AssertionError,
     RuntimeError,
+    SystemError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
 
-# The second line of defence behind our own check of the header: Pillow's limit is process-wide,
-# warns above it and raises above twice of it.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# The second line of defence behind our own check of the container: Pillow's limit is
+# process-wide, warns above it and raises above twice of it.
+Image.MAX_IMAGE_PIXELS = MAX_JPEG_PIXELS
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
@@ -65,67 +82,35 @@ def decode_rgb(payload: bytes, mime: str, preprocess: Preprocess) -> NDArray[np.
     """Return the picture as the model sees it: uint8 [S, S, 3], RGB, upright.
 
     Raises:
-        BadImage: not a picture of an accepted format, too large, animated, or damaged.
+        BadImage: as of `look`, or damaged.
 
     """
-    content = _checked_format(payload, mime)
+    pixels: NDArray[np.uint8] = look(payload, mime, preprocess).make()
+    return pixels
+
+
+def look(
+    payload: bytes, mime: str, preprocess: Preprocess, most_bytes: int = MAX_PEAK_BYTES
+) -> Work:
+    """Return the work of decoding a picture to uint8 [S, S, 3], RGB, upright; decode nothing.
+
+    Raises:
+        BadImage: not a picture of an accepted format, too large, animated, or damaged; it would
+            hold more than `most_bytes` of memory. What it returns raises it for hidden damage.
+
+    """
+    content = checked_format(payload, mime)
     with _refusing_damage():
-        jpeg = content == "image/jpeg"
-        decoded = _decode_jpeg(payload, preprocess) if jpeg else _decode_still(payload, content)
-        return np.asarray(model_square(decoded, preprocess))
-
-
-def sniff_mime(payload: bytes) -> str | None:
-    """Return the mime of an accepted container by its first bytes, or None."""
-    if payload[:3] == b"\xff\xd8\xff":
-        return "image/jpeg"
-    if payload[:8] == b"\x89PNG\r\n\x1a\n":
-        return "image/png"
-    if payload[:4] == b"RIFF" and payload[8:12] == b"WEBP":
-        return "image/webp"
-    if payload[4:8] == b"ftyp" and payload[8:12] in {b"avif", b"avis"}:
-        return "image/avif"
-    return "image/avif" if _avif_compatible(payload) else None
-
-
-def _avif_compatible(payload: bytes) -> bool:
-    """Whether the brands after a `mif1` or other major brand include AVIF's."""
-    if payload[4:8] != b"ftyp":
-        return False
-    end = min(int.from_bytes(payload[:4], "big"), 128)
-    return any(payload[at : at + 4] == b"avif" for at in range(16, end, 4))
-
-
-def _checked_format(payload: bytes, mime: str) -> str:
-    """Return what the bytes are, when they may be decoded and the caller says the same."""
-    if not payload:
-        raise BadImage(f"The payload is empty. {ACCEPTED}")
-    content = sniff_mime(payload)
-    if content is None:
-        found = _other_content(payload)
-        raise BadImage(f"The payload is {found}. {ACCEPTED}")
-    declared = mime.partition(";")[0].strip().lower()
-    declared = _SYNONYMS.get(declared, declared)
-    if declared not in _GENERIC and declared != content:
-        shown = declared[:60].encode("ascii", "replace").decode()
+        if content == "image/jpeg":
+            work = _jpeg_work(payload, preprocess)
+        else:
+            work = _still_work(_READERS[content](payload), content, len(payload), preprocess)
+    if work.peak_bytes > most_bytes:
         raise BadImage(
-            f"The payload is declared as {shown} but its bytes are {content}. "
-            f"Declare {content}, or leave the mime empty."
+            f"Decoding the picture would take {-(-work.peak_bytes // MIB)} MiB of memory and a "
+            f"picture may take {most_bytes // MIB}. Send a smaller one, or a baseline JPEG."
         )
-    return content
-
-
-def _other_content(payload: bytes) -> str:
-    """Name formats that people do send."""
-    if payload[:4] == b"GIF8":
-        return "a GIF"
-    if payload[:2] == b"BM":
-        return "a BMP"
-    if payload[:4] in {b"II*\0", b"MM\0*"}:
-        return "a TIFF or a raw photo"
-    if payload[4:8] == b"ftyp" and payload[8:12] in {b"heic", b"heix", b"mif1", b"hevc"}:
-        return "a HEIC picture"
-    return "no picture of a known format"
+    return work
 
 
 @contextmanager
@@ -135,51 +120,62 @@ def _refusing_damage() -> Iterator[None]:
     except MemoryError as error:
         raise BadImage("The picture needs too much memory. Send a smaller one.") from error
     except _DECODE_ERRORS as error:
-        if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-            raise _too_large() from error
+        raise damaged() from error
+
+
+def _check_pixels(pixels: int, most: int, payload_bytes: int) -> None:
+    if pixels <= 0:
+        raise BadImage("The picture has no pixels. Check that all of its bytes were sent.")
+    if pixels > most:
         raise BadImage(
-            "The picture is damaged or incomplete. Check that all of its bytes were sent."
-        ) from error
+            f"The picture has more than {most // 1_000_000} megapixels. Send a smaller one."
+        )
+    if pixels > max(_SCREEN_PIXELS, _MOST_PIXELS_PER_BYTE * payload_bytes):
+        raise BadImage(
+            f"The picture claims {pixels / 1e6:.0f} megapixels in {payload_bytes:,} bytes, which "
+            "is next to nothing to see. Send a smaller one."
+        )
 
 
-def _too_large() -> BadImage:
-    return BadImage(
-        f"The picture has more than {MAX_PIXELS // 1_000_000} megapixels. Send a smaller one."
+def _jpeg_work(payload: bytes, preprocess: Preprocess) -> Work:
+    """Scaled in the DCT by 1/8, 1/4 or 1/2 to at least twice the target, which costs 0.2 levels."""
+    seen = jpeg.read(payload)
+    _check_pixels(seen.width * seen.height, MAX_JPEG_PIXELS, len(payload))
+    least_edge = min(seen.width, seen.height)
+    fraction = next((f for f in (8, 4, 2) if least_edge >= 2 * f * preprocess.size), 1)
+    made_px = -(-seen.width // fraction) * -(-seen.height // fraction)
+
+    def make() -> NDArray[np.uint8]:
+        with _refusing_damage():
+            return _square(_decode_jpeg(payload, seen, fraction), preprocess)
+
+    return Work(
+        make,
+        peak_bytes=_JPEG_BYTES_PER_PX * made_px + seen.coefficient_bytes + len(payload),
+        seconds=_S_PER_JPEG_PX * seen.width * seen.height
+        + _S_PER_SCANNED_PX * seen.scanned_px
+        + _S_PER_MADE_PX * made_px
+        + _S_PER_BYTE * len(payload),
     )
 
 
-def _check_size(width: int, height: int) -> None:
-    if width <= 0 or height <= 0:
-        raise BadImage("The picture has no pixels. Check that all of its bytes were sent.")
-    if width * height > MAX_PIXELS:
-        raise _too_large()
+def _decode_jpeg(payload: bytes, seen: Jpeg, fraction: int) -> Decoded:
+    """Decode by libjpeg-turbo, or by the more tolerant Pillow what that refuses."""
+    # CMYK goes through Pillow: it knows Adobe's inverted inks.
+    pixels = _turbo(payload, seen, fraction) if len(seen.components) != 4 else None
+    size = (seen.width, seen.height)
+    if pixels is None:
+        with _open(jpeg.without_metadata(payload), "image/jpeg") as picture:
+            picture.draft("RGB", (seen.width // fraction, seen.height // fraction))
+            return _upright_fraction(_rgb(picture), size, fraction, seen.orientation)
+    return _upright_fraction(Image.fromarray(pixels), size, fraction, seen.orientation)
 
 
-def _open(payload: bytes, content: str) -> Image.Image:
-    """Read the header alone."""
-    return Image.open(io.BytesIO(payload), formats=[_FORMATS[content]])
-
-
-def _decode_jpeg(payload: bytes, preprocess: Preprocess) -> Decoded:
-    """Decode by libjpeg-turbo, or by the more tolerant Pillow what that refuses.
-
-    Scaled in the DCT by 1/8, 1/4 or 1/2 to at least twice the target, which costs 0.2 levels.
-    """
-    with _open(payload, "image/jpeg") as header:
-        _check_size(*header.size)
-        orientation = _orientation(header)
-        least_edge = min(header.size)
-        fraction = next((f for f in (8, 4, 2) if least_edge >= 2 * f * preprocess.size), 1)
-        # CMYK goes through Pillow: it knows Adobe's inverted inks.
-        pixels = _turbo(payload, header.size, fraction) if header.mode != "CMYK" else None
-        if pixels is None:
-            return Decoded.whole(_upright(header.convert("RGB"), orientation))
-        return _upright_fraction(Image.fromarray(pixels), header.size, fraction, orientation)
-
-
-def _turbo(payload: bytes, size: tuple[int, int], fraction: int) -> NDArray[np.uint8] | None:
+def _turbo(payload: bytes, seen: Jpeg, fraction: int) -> NDArray[np.uint8] | None:
     """Return uint8 [H, W, 3] of the picture scaled by 1 / fraction, or None when refused."""
-    width, height = (-(-edge // fraction) if fraction > 1 else 0 for edge in size)
+    width, height = (
+        -(-edge // fraction) if fraction > 1 else 0 for edge in (seen.width, seen.height)
+    )
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             payload, "RGB", min_width=width, min_height=height
@@ -202,13 +198,54 @@ def _upright_fraction(
     return Decoded(picture, size, (left, top, left + width, top + height))
 
 
-def _orientation(picture: Image.Image) -> int:
-    """Return EXIF's orientation; what cannot be read is upright, the pixels may still be good."""
-    try:
-        noted = picture.getexif().get(_ORIENTATION, 1)
-    except _DECODE_ERRORS:
-        return 1
-    return noted if isinstance(noted, int) else 1
+def _still_work(still: Still, content: str, payload_bytes: int, preprocess: Preprocess) -> Work:
+    _check_pixels(still.px, MAX_PIXELS, payload_bytes)
+
+    def make() -> NDArray[np.uint8]:
+        with _refusing_damage():
+            picture, orientation = _decode_still(still, content)
+            return _square(Decoded.whole(_upright(picture, orientation)), preprocess)
+
+    return Work(
+        make,
+        peak_bytes=still.peak_bytes + _COPIES * payload_bytes,
+        seconds=_S_PER_STILL_PX * still.work_px
+        + (_S_PER_AVIF_BYTE if content == "image/avif" else _S_PER_BYTE) * payload_bytes,
+    )
+
+
+def _decode_still(still: Still, content: str) -> tuple[Image.Image, int]:
+    """Return the RGB picture of a PNG, WebP or AVIF, and its orientation."""
+    with _open(still.encoded, content) as picture:
+        if getattr(picture, "n_frames", 1) > 1:
+            raise animated()
+        if picture.width * picture.height > still.px:
+            raise damaged()
+        # AVIF turns by a property of its own, which Pillow writes into the EXIF block.
+        orientation = still.orientation
+        if content == "image/avif":
+            orientation = exif.orientation(picture.info.get("exif", b""))
+        return _rgb(picture), orientation
+
+
+def _open(payload: bytes, content: str) -> Image.Image:
+    """Read the header alone."""
+    return Image.open(io.BytesIO(payload), formats=[_FORMATS[content]])
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    """As open_clip's `convert("RGB")`, which drops alpha; 16-bit grey is scaled, not clipped."""
+    if picture.mode.startswith("I"):
+        return _high_bytes(picture).convert("RGB")
+    if picture.mode != "RGB":
+        return picture.convert("RGB")
+    picture.load()
+    return picture
+
+
+def _high_bytes(picture: Image.Image) -> Image.Image:
+    levels = np.asarray(picture) >> 8
+    return Image.fromarray(np.clip(levels, 0, 255, out=levels).astype(np.uint8))
 
 
 def _upright(picture: Image.Image, orientation: int) -> Image.Image:
@@ -225,37 +262,5 @@ def _upright(picture: Image.Image, orientation: int) -> Image.Image:
     return picture if method is None else picture.transpose(method)
 
 
-def _decode_still(payload: bytes, content: str) -> Decoded:
-    """Return an upright RGB picture from a PNG, WebP or AVIF with one frame."""
-    if content == "image/webp":
-        # Before Pillow: its decoder reserves the canvas when it opens the file.
-        _check_size(*_webp_size(payload))
-    with _open(payload, content) as picture:
-        _check_size(*picture.size)
-        if getattr(picture, "n_frames", 1) > 1:
-            raise BadImage("The picture is animated. Send one still picture.")
-        return Decoded.whole(_upright(_rgb(picture), _orientation(picture)))
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    """As open_clip's `convert("RGB")`, which drops alpha; 16-bit grey is scaled, not clipped."""
-    if picture.mode.startswith("I"):
-        levels = np.asarray(picture).astype(np.int64) >> 8
-        return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _webp_size(payload: bytes) -> tuple[int, int]:
-    """Return (width, height) of the canvas from the first chunk; (0, 0) when it is cut off."""
-    kind, body = payload[12:16], payload[20:30]
-    if len(body) < 10:
-        return 0, 0
-    if kind == b"VP8X":
-        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8 ":
-        width, height = struct.unpack("<HH", body[6:10])
-        return width & 0x3FFF, height & 0x3FFF
-    return 0, 0
+def _square(decoded: Decoded, preprocess: Preprocess) -> NDArray[np.uint8]:
+    return np.asarray(model_square(decoded, preprocess))

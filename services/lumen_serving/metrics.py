@@ -44,6 +44,11 @@ class Metrics:
             "Raw payload of requests that arrive or are in flight.",
             registry=registry,
         )
+        self._decode_bytes = Gauge(
+            "lumen_decode_memory_bytes",
+            "Memory that is promised to the pictures that are being decoded.",
+            registry=registry,
+        )
         self._refused = Counter(
             "lumen_refused", "Requests refused at admission.", ["bound"], registry=registry
         )
@@ -112,8 +117,12 @@ class Metrics:
         """Ask that function for the held bytes whenever metrics are read."""
         self._held_bytes.set_function(held)
 
+    def decode_bytes_with(self, held: Callable[[], float]) -> None:
+        """Ask that function for the memory of decoding whenever metrics are read."""
+        self._decode_bytes.set_function(held)
+
     def refused(self, bound: str) -> None:
-        """Count a refusal by the bound that caused it: count, wait or deadline."""
+        """Count a refusal by the bound that caused it: count, wait, deadline or decode."""
         self._refused.labels(bound).inc()
 
     def predict_wait_with(self, seconds: Callable[[], float]) -> None:

@@ -3,14 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from numpy.typing import NDArray
 
 from lumen_serving.admission import Admission
 from lumen_serving.backends.base import Modality
 from lumen_serving.decoding import Decoders
 from lumen_serving.engine import Engine, Item, Outcome, Scoring
+from lumen_serving.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +23,20 @@ class Pipeline:
         self,
         modality: Modality,
         deadline_at: float,
-        make: Callable[[], NDArray[Any]],
+        look: Callable[[], Work],
         scoring: Scoring | None = None,
     ) -> Outcome:
-        """Return what the model makes of the one item that `make` decodes in a thread.
+        """Return what the model makes of the one item whose work `look` finds in a thread.
 
         A caller that is cancelled, as it is at its deadline, leaves every queue.
 
         Raises:
             Overloaded, TooLate: refused at once, or the deadline passed in a queue.
-            WireError: what `make` or the model answered.
+            WireError: what `look`, its work or the model answered.
 
         """
         with self.admission.admit(modality, deadline_at):
             answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             self.admission.decode_begins()
-            self.decoders.submit(Item(modality, deadline_at, answer, scoring), make)
+            self.decoders.submit(Item(modality, deadline_at, answer, scoring), look)
             return await answer

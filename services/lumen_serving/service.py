@@ -16,11 +16,12 @@ from lumen_resources.layouts import VerifiedModel
 from lumen_serving.backends.base import Modality
 from lumen_serving.engine import Outcome
 from lumen_serving.errors import BadTensor, BadText, OtherSpace, UnknownService
-from lumen_serving.images import decode_rgb
+from lumen_serving.images import look
 from lumen_serving.pipeline import Pipeline
 from lumen_serving.rankings import Ranking, RankingScoring
 from lumen_serving.requests import Answer, Request
 from lumen_serving.tokens import Tokenizer
+from lumen_serving.work import Work
 from lumen_wire import results
 from lumen_wire.meta import RequestMeta, VectorFormat, check_namespace, quoted
 from lumen_wire.tasks import Kind
@@ -85,7 +86,9 @@ class ModelService:
             row: NDArray[np.int64] = tokens[0]
             return row
 
-        outcome = await self._pipeline.run(Modality.TEXT, request.deadline_at, tokenise)
+        outcome = await self._pipeline.run(
+            Modality.TEXT, request.deadline_at, lambda: Work(tokenise)
+        )
         answer = self._embedding(request.meta, outcome)
         if truncated:
             answer.meta["truncated"] = "1"
@@ -94,9 +97,7 @@ class ModelService:
     async def embed_image(self, request: Request) -> Answer:
         """Return the picture's vector."""
         outcome = await self._pipeline.run(
-            Modality.IMAGE,
-            request.deadline_at,
-            lambda: decode_rgb(request.payload, request.mime, self._model.preprocess),
+            Modality.IMAGE, request.deadline_at, lambda: self._look(request)
         )
         return self._embedding(request.meta, outcome)
 
@@ -104,15 +105,21 @@ class ModelService:
         """Return the labels that fit the picture best, of a label set or of the scenes."""
         scoring = self._rankings[request.kind].scoring(request.meta)
 
-        def decode() -> NDArray[np.uint8]:
+        def prepare_and_look() -> Work:
             scoring.prepare()
-            return decode_rgb(request.payload, request.mime, self._model.preprocess)
+            return self._look(request)
 
-        outcome = await self._pipeline.run(Modality.IMAGE, request.deadline_at, decode, scoring)
+        outcome = await self._pipeline.run(
+            Modality.IMAGE, request.deadline_at, prepare_and_look, scoring
+        )
         if len(outcome.scored) > _MANY_LABELS:
             # Thousands of names and lineages take some milliseconds, which others need not wait.
             return await asyncio.to_thread(self._labels, scoring, outcome)
         return self._labels(scoring, outcome)
+
+    def _look(self, request: Request) -> Work:
+        most_bytes = self._pipeline.decoders.most_bytes
+        return look(request.payload, request.mime, self._model.preprocess, most_bytes)
 
     def _check_addressee(self, meta: RequestMeta) -> None:
         """Refuse what is meant for another model."""
