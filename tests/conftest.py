@@ -36,7 +36,7 @@ _importable("wire_messages", Path(__file__).parent / "unit" / "wire_messages.py"
 _importable("cluster_objects", Path(__file__).parent / "unit" / "cluster_objects.py")
 for _name in ("manifest_texts", "rendered_pods"):
     _importable(_name, Path(__file__).parent / "unit" / "manifest" / f"{_name}.py")
-for _name in ("damage", "fuzz_server"):
+for _name in ("damage", "hostile_pictures", "fuzz_server", "attack_pictures"):
     _importable(_name, Path(__file__).parent / "fuzz" / f"{_name}.py")
 _importable("router_world", _BUILDERS / "router_world.py")
 _importable("router_scripts", _BUILDERS / "router_scripts.py")

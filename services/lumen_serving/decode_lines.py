@@ -2,8 +2,9 @@
 
 Pure but for its own state: `decoding` calls it under its lock and hands it the time.
 What a payload costs is known only once its header was read, so everything comes in by the small
-line. What turns out large waits apart: it takes turns with the small ones where both wait, so
-that neither holds up the other, and it begins when there is memory for it.
+line. What turns out large waits apart and begins when there is memory for it; it leaves a thread
+to the small ones, or takes turns with them where there is one thread, so that neither holds up
+the other.
 """
 
 import math
@@ -44,12 +45,12 @@ class DecodeLines:
     """
 
     def __init__(self, workers: int, memory_bytes: int, most_large: int) -> None:
-        self._workers = workers
         self._room = {False: memory_bytes // 4, True: memory_bytes - memory_bytes // 4}
         self._held = {False: 0, True: 0}
         self._most_large = most_large
         self._small: deque[Job] = deque()
         self._large: deque[Job] = deque()
+        self._most_running = max(1, workers - 1)
         self._large_running = 0
         self._large_was_last = False
 
@@ -69,7 +70,7 @@ class DecodeLines:
 
     def take(self) -> Job | None:
         """Return what a free thread should do next; None when nothing can be done now."""
-        if self._large and self._fits(self._large[0]) and self._is_larges_turn():
+        if self._large and self._is_larges_turn() and self._fits(self._large[0]):
             job = self._large.popleft()
             self._hold(job)
             self._large_running += 1
@@ -92,7 +93,7 @@ class DecodeLines:
             return True
         job.large = True
         self._large = deque(other for other in self._large if not other.item.abandoned)
-        wait_s = sum(other.seconds for other in self._large) / self._workers
+        wait_s = sum(other.seconds for other in self._large) / self._most_running
         if len(self._large) >= self._most_large or wait_s > job.item.deadline_at - now:
             raise Overloaded(
                 f"{len(self._large)} large pictures wait to be decoded. "
@@ -115,9 +116,9 @@ class DecodeLines:
         return waiting
 
     def _is_larges_turn(self) -> bool:
-        if not self._small:
-            return True
-        return self._large_running == 0 and not self._large_was_last
+        if self._large_running >= self._most_running:
+            return False
+        return not (self._small and self._large_was_last)
 
     def _fits(self, job: Job) -> bool:
         return self._held[job.large] + job.peak_bytes <= self._room[job.large]

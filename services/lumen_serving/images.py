@@ -48,6 +48,7 @@ _READERS = {"image/png": png.read, "image/webp": webp.read, "image/avif": avif.r
 _TURNED_SIDEWAYS = frozenset({5, 6, 7, 8})
 # Decoded by libjpeg-turbo, copied to Pillow's 4 bytes a pixel, turned; CMYK needs one more.
 _JPEG_BYTES_PER_PX = 12
+_USUAL_SCANS = 16
 # The file written anew, and what Pillow and a decoder keep of it.
 _COPIES = 2
 # Seconds on one core of 2024; a third more or less is as good, they only order the work.
@@ -153,7 +154,7 @@ def _jpeg_work(payload: bytes, preprocess: Preprocess) -> Work:
         make,
         peak_bytes=_JPEG_BYTES_PER_PX * made_px + seen.coefficient_bytes + len(payload),
         seconds=_S_PER_JPEG_PX * seen.width * seen.height
-        + _S_PER_SCANNED_PX * seen.scanned_px
+        + _S_PER_SCANNED_PX * seen.width * seen.height * seen.scans
         + _S_PER_MADE_PX * made_px
         + _S_PER_BYTE * len(payload),
     )
@@ -161,8 +162,10 @@ def _jpeg_work(payload: bytes, preprocess: Preprocess) -> Work:
 
 def _decode_jpeg(payload: bytes, seen: Jpeg, fraction: int) -> Decoded:
     """Decode by libjpeg-turbo, or by the more tolerant Pillow what that refuses."""
-    # CMYK goes through Pillow: it knows Adobe's inverted inks.
-    pixels = _turbo(payload, seen, fraction) if len(seen.components) != 4 else None
+    # CMYK goes through Pillow: it knows Adobe's inverted inks. So does what has odd scans, which
+    # libjpeg-turbo refuses after it has decoded them all.
+    straight = len(seen.components) != 4 and seen.scans <= _USUAL_SCANS
+    pixels = _turbo(payload, seen, fraction) if straight else None
     size = (seen.width, seen.height)
     if pixels is None:
         with _open(jpeg.without_metadata(payload), "image/jpeg") as picture:

@@ -7,9 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 _MIB = 1 << 20
-# What a picture of a few megapixels costs: more than that takes its turn among its own kind.
-_LARGE_BYTES = 64 * _MIB
-_LARGE_S = 0.3
+# More than a picture of 12 megapixels usually costs: such work takes turns among its own kind.
+_LARGE_BYTES = 160 * _MIB
+_LARGE_S = 0.7
 
 
 @dataclass(frozen=True, slots=True)

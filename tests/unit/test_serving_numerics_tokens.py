@@ -1,13 +1,19 @@
 """Texts become tokens as open_clip makes them."""
 
+import asyncio
+
 import pytest
 import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as Core
 
+from lumen_resources import contents
 from lumen_resources.errors import TokenizerError
+from lumen_resources.failures import is_failure
 from lumen_serving import tokens
+from lumen_serving.errors import BadText
 from lumen_serving.tokens import MAX_CHARS, Tokenizer, clean
 
 CONTEXT = 12
@@ -140,3 +146,56 @@ def test_a_tokenizer_without_known_frame_tokens_is_refused(tmp_path):
 
     with pytest.raises(TokenizerError, match="start and end tokens"):
         Tokenizer.load(a_model(tmp_path / "tokenizer.json"))
+
+
+def a_panicking_core():
+    """Patterns that backtrack beyond their limit make the library panic."""
+    core = tiny_models.a_tokenizer()
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "removed")
+    return core
+
+
+def test_a_text_on_which_the_tokenizer_panics_is_refused_with_a_sentence():
+    core = a_panicking_core()
+    tokenizer = Tokenizer(core, frame_of(), CONTEXT)
+
+    with pytest.raises(BadText, match="tokenizer fails on this text"):
+        tokenizer.encode(["a" * 60 + "!"])
+
+    assert tokenizer.encode(["cat"])[0].shape == (1, CONTEXT)
+
+
+def test_a_tokenizer_that_panics_on_ordinary_texts_is_refused_at_the_start(tmp_path):
+    a_panicking_core().save(str(tmp_path / "tokenizer.json"))
+
+    with pytest.raises(TokenizerError, match="fails on ordinary texts") as refused:
+        Tokenizer.load(a_model(tmp_path / "tokenizer.json"))
+
+    assert refused.value.reason == "TokenizerInvalid"
+
+
+def test_a_panic_is_a_failure_and_an_interrupt_is_none():
+    with pytest.raises(BaseException, match="retry-limit") as caught:
+        a_panicking_core().encode("a" * 60 + "!")
+
+    assert not isinstance(caught.value, Exception)
+    assert is_failure(caught.value)
+    assert not is_failure(KeyboardInterrupt())
+    assert not is_failure(asyncio.CancelledError())
+
+
+@pytest.mark.parametrize(
+    "read", [contents.load_tokenizer, lambda path: Tokenizer.load(a_model(path))]
+)
+def test_a_tokenizer_file_that_makes_the_library_panic_is_refused(tmp_path, read, monkeypatch):
+    with pytest.raises(BaseException, match="retry-limit") as caught:
+        a_panicking_core().encode("a" * 60 + "!")
+    (tmp_path / "tokenizer.json").write_text("{}")
+
+    def from_file(path):
+        raise caught.value
+
+    monkeypatch.setattr(Core, "from_file", from_file)
+
+    with pytest.raises(TokenizerError):
+        read(tmp_path / "tokenizer.json")

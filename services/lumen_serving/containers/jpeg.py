@@ -33,15 +33,15 @@ _ENDS_SCAN[[0x00, 0xFF, *range(0xD0, 0xD8)]] = False
 class Jpeg:
     """What the markers say; `coefficient_bytes` is what libjpeg holds of a picture in scans.
 
-    `components` are the (horizontal, vertical) sampling factors. `scanned_px` counts every pixel
-    once for each scan.
+    `components` are the (horizontal, vertical) sampling factors; `scans` is 1 for a picture that
+    libjpeg decodes row by row.
     """
 
     width: int
     height: int
     components: tuple[tuple[int, int], ...]
     coefficient_bytes: int
-    scanned_px: int
+    scans: int
     orientation: int
 
 
@@ -90,7 +90,7 @@ def read(payload: bytes) -> Jpeg:
         frame.height,
         frame.components,
         frame.coefficient_bytes if frame.progressive or scans > 1 else 0,
-        frame.width * frame.height * scans,
+        scans,
         exif.orientation(notes.get(_EXIF, b""), notes.get(_XMP, b"")),
     )
 

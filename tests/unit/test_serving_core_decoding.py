@@ -1,0 +1,282 @@
+"""The decode threads: what waits for whom, how much they hold, and that nothing ends them."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+
+from lumen_serving.backends.base import BackendReport, Modality
+from lumen_serving.decode_lines import DecodeLines, Job
+from lumen_serving.decoding import Decoders
+from lumen_serving.engine import Engine, Item
+from lumen_serving.errors import BackendFailed, BadImage, Overloaded, Stopping
+from lumen_serving.metrics import Metrics
+from lumen_serving.work import Work
+from lumen_wire.errors import WireError
+
+MIB = 1 << 20
+MEMORY = 1024 * MIB
+
+
+def lines(workers=2, memory=MEMORY, most_large=100) -> DecodeLines:
+    return DecodeLines(workers, memory, most_large)
+
+
+def a_job(peak_mib=1, seconds=0.01, patience_s=60.0) -> Job:
+    item = Item(Modality.IMAGE, time.monotonic() + patience_s, Future())
+    return Job(item, lambda: looked_at(peak_mib, seconds))
+
+
+def looked_at(peak_mib=1, seconds=0.01, make=lambda: np.zeros((2, 2, 3), np.uint8)) -> Work:
+    return Work(make, peak_mib * MIB, seconds)
+
+
+def begun(line: DecodeLines, job: Job) -> bool:
+    """Look at a job, and ask whether it goes on at once."""
+    job.work = job.look()
+    return line.begin(job, time.monotonic())
+
+
+def test_small_work_goes_on_at_once_and_large_work_waits_apart():
+    line = lines()
+
+    assert begun(line, a_job())
+    assert not begun(line, a_job(seconds=2.0))
+    assert not begun(line, a_job(peak_mib=300))
+
+
+def test_large_work_leaves_a_thread_to_the_small():
+    line = lines(workers=2)
+    large = [a_job(seconds=2.0) for _ in range(2)]
+    for job in large:
+        begun(line, job)
+    first = line.take()
+    small = a_job()
+    line.put(small)
+
+    assert first is large[0]
+    assert line.take() is small
+    assert line.take() is None
+    line.end(first)
+    assert line.take() is large[1]
+
+
+def test_large_and_small_take_turns_on_the_one_thread_there_is():
+    line = lines(workers=1)
+    large = [a_job(seconds=2.0) for _ in range(2)]
+    small = [a_job() for _ in range(2)]
+    for job in large:
+        begun(line, job)
+    for job in small:
+        line.put(job)
+    order = []
+    for _ in range(4):
+        job = line.take()
+        order.append(job)
+        if job.large:
+            line.end(job)
+
+    assert order == [large[0], small[0], large[1], small[1]]
+
+
+def test_what_finds_no_room_among_the_small_waits_with_the_large():
+    line = lines(memory=400 * MIB)
+
+    assert begun(line, a_job(peak_mib=90))
+    assert not begun(line, a_job(peak_mib=90))
+
+
+def test_large_work_that_would_begin_too_late_is_refused_with_the_time_to_come_back():
+    line = lines(workers=2)
+    for _ in range(10):
+        begun(line, a_job(seconds=2.0))
+
+    with pytest.raises(Overloaded, match="large pictures wait") as refused:
+        begun(line, a_job(seconds=2.0, patience_s=5.0))
+
+    assert refused.value.retry_after_ms == 20_000
+    assert begun(line, a_job())
+
+
+def test_so_many_large_ones_wait_and_those_whose_callers_left_are_not_counted():
+    line = lines(most_large=2)
+    left = a_job(seconds=2.0)
+    begun(line, left)
+    begun(line, a_job(seconds=2.0))
+    with pytest.raises(Overloaded):
+        begun(line, a_job(seconds=2.0))
+    left.item.answer.set_result(None)
+
+    assert not begun(line, a_job(seconds=2.0))
+
+
+@given(st.lists(st.tuples(st.integers(1, 700), st.booleans()), max_size=40), st.integers(1, 8))
+def test_whatever_runs_together_holds_no_more_than_the_memory_and_everything_has_its_turn(
+    works, workers
+):
+    line = lines(workers=workers, memory=MEMORY, most_large=1000)
+    for peak_mib, slow in works:
+        line.put(a_job(peak_mib, seconds=1.0 if slow else 0.01, patience_s=1e6))
+    running, done = [], 0
+    while True:
+        assert line.held_bytes <= MEMORY
+        job = line.take() if len(running) < workers else None
+        if job is None:
+            if not running:
+                break
+            line.end(running.pop(0))
+            done += 1
+        elif job.work is not None:
+            running.append(job)
+        else:
+            job.work = job.look()
+            if line.begin(job, time.monotonic()):
+                running.append(job)
+
+    assert done == len(works)
+    assert line.held_bytes == 0
+
+
+class ABackend:
+    """Vectors of ones."""
+
+    slots = 1
+
+    def embed_images(self, images):
+        return np.ones((len(images), 4), np.float32)
+
+    embed_texts = embed_images
+
+    def report(self):
+        return BackendReport(runtime="fake", version="1", device="fake", precision="fp32", dim=4)
+
+
+def an_engine() -> Engine:
+    return Engine(ABackend(), dict.fromkeys(Modality, 4), Metrics(), lambda *_: None)
+
+
+def decoders(engine, workers=1, heard=None) -> Decoders:
+    heard = [] if heard is None else heard
+    return Decoders(workers, lines(workers), engine, Metrics(), heard.append)
+
+
+def an_item() -> Item:
+    answer = asyncio.get_running_loop().create_future()
+    return Item(Modality.IMAGE, time.monotonic() + 60, answer)
+
+
+async def vector_of(item):
+    async with asyncio.timeout(20):
+        return (await item.answer).vector
+
+
+def panicking() -> Work:
+    """Make a library in Rust panic: a pattern that backtracks past its limit."""
+    core = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
+    core.pre_tokenizer = backtracking_splitter()
+    core.encode("a" * 60 + "!")
+    raise AssertionError("the library did not panic")
+
+
+def backtracking_splitter():
+    from tokenizers import Regex, pre_tokenizers  # noqa: PLC0415
+
+    return pre_tokenizers.Split(Regex("(a+)+$"), "removed")
+
+
+def raising(error: BaseException) -> Work:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        panicking,
+        lambda: raising(MemoryError()),
+        lambda: raising(RecursionError()),
+        lambda: raising(SystemError("error return without exception set")),
+        lambda: Work(panicking),
+    ],
+)
+async def test_whatever_a_library_raises_the_caller_is_told_and_the_thread_goes_on(look):
+    async with an_engine() as engine, decoders(engine, workers=1) as pool:
+        failed, after = an_item(), an_item()
+        pool.submit(failed, look)
+        pool.submit(after, looked_at)
+        with pytest.raises(BackendFailed):
+            await vector_of(failed)
+
+        assert (await vector_of(after)).shape == (4,)
+
+
+async def test_what_the_look_refuses_is_answered_as_it_is():
+    async with an_engine() as engine, decoders(engine) as pool:
+        item = an_item()
+        pool.submit(item, lambda: raising(BadImage("The payload is a GIF.")))
+
+        with pytest.raises(BadImage, match="a GIF"):
+            await vector_of(item)
+
+
+async def test_small_pictures_pass_while_large_ones_are_decoded():
+    gate = threading.Event()
+
+    def slow() -> np.ndarray:
+        assert gate.wait(20)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    async with an_engine() as engine, decoders(engine, workers=2) as pool:
+        large = [an_item() for _ in range(6)]
+        for item in large:
+            pool.submit(item, lambda: looked_at(seconds=2.0, make=slow))
+        small = an_item()
+        pool.submit(small, looked_at)
+        first = await vector_of(small)
+        waiting = [item.answer.done() for item in large]
+        gate.set()
+
+        assert first.shape == (4,)
+        assert not any(waiting)
+        assert all([(await vector_of(item)).shape == (4,) for item in large])
+
+
+async def test_every_item_leaves_the_count_of_what_is_to_be_decoded_once():
+    heard = []
+    async with an_engine() as engine, decoders(engine, heard=heard) as pool:
+        items = [an_item() for _ in range(4)]
+        looks = [looked_at, lambda: looked_at(seconds=2.0), panicking, looked_at]
+        for item, look in zip(items, looks, strict=True):
+            pool.submit(item, look)
+        await asyncio.wait([item.answer for item in items], timeout=20)
+        for item in items:
+            item.answer.exception()
+
+    assert len(heard) == 4
+
+
+async def test_what_still_waits_when_the_server_stops_is_told_so():
+    gate, begins = threading.Event(), threading.Event()
+
+    def slow() -> np.ndarray:
+        begins.set()
+        assert gate.wait(20)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    async with an_engine() as engine:
+        async with decoders(engine, workers=1) as pool:
+            running, waiting = an_item(), an_item()
+            pool.submit(running, lambda: looked_at(make=slow))
+            assert await asyncio.to_thread(begins.wait, 20)
+            pool.submit(waiting, looked_at)
+            asyncio.get_running_loop().call_soon(gate.set)
+        outcome = await asyncio.gather(waiting.answer, return_exceptions=True)
+
+        assert isinstance(outcome[0], Stopping)
+        assert isinstance(outcome[0], WireError)
+        assert (await vector_of(running)).shape == (4,)
