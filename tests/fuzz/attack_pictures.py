@@ -65,24 +65,29 @@ class Heard:
 
 
 def attack(
-    server: serving_servers.RunningServer, picture: bytes, calls: int, attackers: int = ATTACKERS
+    server: serving_servers.RunningServer,
+    picture: bytes,
+    calls: int,
+    attackers: int = ATTACKERS,
+    deadline_s: float = GOOD_DEADLINE_S,
 ) -> Heard:
     """Let the attackers send that picture while a good client makes so many calls."""
     heard = Heard()
-    asyncio.run(_attack(server.address, picture, calls, attackers, heard))
+    address = server.address
+
+    async def side_by_side() -> None:
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(attackers):
+                group.create_task(_attacker(address, picture, over, heard))
+            await _good_client(address, calls, deadline_s, heard)
+            over.set()
+
+    asyncio.run(side_by_side())
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     heard.peak_mib = int(peak.split()[1]) // 1024
     return heard
-
-
-async def _attack(address: str, picture: bytes, calls: int, attackers: int, heard: Heard) -> None:
-    over = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(attackers):
-            group.create_task(_attacker(address, picture, over, heard))
-        await _good_client(address, drawn_jpeg(1024, 768), calls, heard)
-        over.set()
 
 
 async def _attacker(address: str, picture: bytes, over: asyncio.Event, heard: Heard) -> None:
@@ -100,11 +105,12 @@ async def _attacker(address: str, picture: bytes, over: asyncio.Event, heard: He
                 await asyncio.wait({call})
 
 
-async def _good_client(address: str, picture: bytes, calls: int, heard: Heard) -> None:
+async def _good_client(address: str, calls: int, deadline_s: float, heard: Heard) -> None:
+    picture = drawn_jpeg(1024, 768)
     async with grpc.aio.insecure_channel(address) as channel:
         for _ in range(calls):
             began_at = time.monotonic()
-            heard.good_codes[await _embed(channel, picture, GOOD_DEADLINE_S)] += 1
+            heard.good_codes[await _embed(channel, picture, deadline_s)] += 1
             heard.good_s.append(time.monotonic() - began_at)
             await asyncio.sleep(PACE_S)
 
