@@ -14,18 +14,37 @@ from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandl
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from lumen_manifest.json_sizes import SIZE
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule over several fields of one model: `holds` here, `cel` in the API server.
 
-    `at` is the dotted path, below the model, that the message is about.
+    `at` is the dotted path, below the model, that the message is about; empty for the model itself.
     """
 
     cel: str
     message: str
     at: str
     holds: Callable[[Any], bool]
+
+
+SPEC_MAX_BYTES = 64 * 1024
+"""Of a whole spec as JSON. Each field alone is bounded too, but what they multiply to is not."""
+
+
+def _fits(spec: BaseModel) -> bool:
+    written = spec.model_dump_json(by_alias=True, exclude_none=True)
+    return len(written.encode()) <= SPEC_MAX_BYTES
+
+
+SPEC_FITS = Rule(
+    cel=f"{SIZE} <= {SPEC_MAX_BYTES}",
+    message=f"the spec is larger than {SPEC_MAX_BYTES >> 10} KiB: shorten its longest lists",
+    at="",
+    holds=_fits,
+)
 
 
 def always(_: object) -> bool:
@@ -218,11 +237,23 @@ Labels = Annotated[
     Field(max_length=64),
 ]
 Annotations = Annotated[
-    dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=4096)]],
+    dict[
+        Annotated[str, Field(pattern=LABEL_KEY.regex, max_length=317)],
+        Annotated[str, Field(max_length=4096)],
+    ],
     Field(max_length=64),
 ]
-FreeForm = Annotated[
-    dict[str, Any],
-    WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
+
+
+def _cut(most: int) -> BeforeValidator:
+    return BeforeValidator(lambda it: it[:most] if isinstance(it, str | list | tuple) else it)
+
+
+Word = Annotated[str, Field(max_length=256), _cut(256)]
+"""A short text that we write ourselves: of a longer one the rest is lost, not the whole object."""
+Message = Annotated[str, Field(max_length=2048), _cut(2048)]
+"""Some sentences of ours, cut likewise."""
+TaskNames = Annotated[
+    tuple[Annotated[str, Field(max_length=100), _cut(100)], ...], Field(max_length=32), _cut(32)
 ]
-"""A piece of core/v1 that the API server itself checks when the pod is made."""
+"""Names of tasks, cut likewise."""

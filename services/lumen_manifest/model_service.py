@@ -24,6 +24,7 @@ from lumen_manifest.field_types import (
     CALLER_NAME,
     EXTERNAL_ADDRESS,
     NAMESPACE,
+    SPEC_FITS,
     Rule,
     Strict,
     UniqueBy,
@@ -127,6 +128,7 @@ class ModelServiceSpec(Strict):
             at="autoscaling",
             holds=_asks_for_cpu,
         ),
+        SPEC_FITS,
     )
 
     family: Family = Field(

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lumen_manifest.closed_sets import Accelerator, ProcMount, Runtime
-from lumen_manifest.field_types import DNS_SUBDOMAIN, IMAGE, LABEL_KEY, Labels, Rule, Strict
+from lumen_manifest.field_types import (
+    DNS_SUBDOMAIN,
+    IMAGE,
+    LABEL_KEY,
+    SPEC_FITS,
+    Labels,
+    Rule,
+    Strict,
+    Word,
+)
 from lumen_manifest.model_service import API_VERSION, CacheSpec
 from lumen_manifest.object_meta import ClusterObjectMeta
 from lumen_manifest.pod_fields import EnvList, Tolerations
@@ -69,6 +78,7 @@ class NodePoolSpec(Strict):
             at="device",
             holds=lambda pool: pool.accelerator is not Accelerator.CPU or pool.device is None,
         ),
+        SPEC_FITS,
     )
 
     accelerator: Accelerator = Field(description="What computes: cpu, cuda, rocm or rk3588.")
@@ -123,7 +133,7 @@ class NodePoolStatus(Observed):
     )
     nodes: int = Field(default=0, ge=0, description="Nodes in the pool.")
     devices: DeviceCounts | None = Field(default=None, description="Devices of these nodes.")
-    devices_free: str = Field(
+    devices_free: Word = Field(
         default="", description="Free devices of all, such as 1/2; empty for cpu."
     )
     conditions: Conditions = Field(default=(), description="Statements about the pool.")

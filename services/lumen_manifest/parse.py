@@ -12,14 +12,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lumen_manifest.json_sizes import Schema
 from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.names import GROUP
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.problems import ManifestError, Problem
-from lumen_manifest.structural import Schema, schema_at, structural_schema
+from lumen_manifest.structural import schema_at, structural_schema
 from lumen_manifest.wording import Finding, closest, sentence, shown
 from lumen_manifest.yaml_tree import (
     BYTES_MAX,
+    DEPTH_MAX,
     MappingNode,
     Node,
     ScalarNode,
@@ -44,6 +46,8 @@ Place = Callable[[Location, str], tuple[int, int]]
 
 PROBLEMS_MAX = 200
 """Of one document; a hostile one may have as many as it has keys."""
+SHOWN_DEPTH = 6
+"""Of a place that is nested too deeply, its first keys tell whose it is."""
 KINDS: Mapping[str, type[Resource]] = {
     "LumenModelService": LumenModelService,
     "LumenNodePool": LumenNodePool,
@@ -95,6 +99,10 @@ def parse_object(document: Mapping[str, Any]) -> Resource:
     if model is None or document.get("apiVersion") != API_VERSION:
         kind = f"{document.get('apiVersion')} {document.get('kind')}"
         raise ManifestError((Problem("", 0, 0, "kind", f"{kind} is not Lumen's"),))
+    deep = _too_deep(document)
+    if deep is not None:
+        said = f"nested deeper than {DEPTH_MAX} levels: no manifest needs that"
+        raise ManifestError((Problem("", 0, 0, path_text(deep[:SHOWN_DEPTH]), said),))
     try:
         text = json.dumps(document)
     except (TypeError, ValueError, RecursionError) as error:
@@ -130,6 +138,24 @@ def read_mapping(text: str, filename: str) -> dict[str, Any]:
         raise ManifestError(tuple(problems))
     mapping: dict[str, Any] = roots[0].plain()
     return mapping
+
+
+def _too_deep(document: Mapping[str, Any]) -> Location | None:
+    """Find a place that is nested too deeply, without recursion; None where there is none."""
+    waiting: list[tuple[Location, Any]] = [((), document)]
+    while waiting:
+        location, value = waiting.pop()
+        if isinstance(value, Mapping):
+            below: Iterable[tuple[Any, Any]] = value.items()
+        elif isinstance(value, list):
+            below = enumerate(value)
+        else:
+            continue
+        if len(location) > DEPTH_MAX:
+            return location
+        nested = (each for each in below if isinstance(each[1], Mapping | list))
+        waiting += [((*location, key), child) for key, child in nested]
+    return None
 
 
 def _text_of(path: Path) -> str:
@@ -252,7 +278,7 @@ def _problems(finding: Finding, schema: Schema, file: str, place: Place) -> Iter
     location = finding.location
     if finding.type == "rules_broken":
         for at, message in finding.details["problems"]:
-            there = (*location, *at.split("."))
+            there = (*location, *at.split(".")) if at else location
             yield Problem(file, *place(there, "value"), path_text(there), message)
         return
     kind = "key" if finding.type == "extra_forbidden" else "value"

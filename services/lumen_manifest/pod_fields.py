@@ -1,7 +1,7 @@
 """Pieces of Kubernetes' core/v1 that both resources let a user set.
 
-Small ones are typed, so that `lumen up` and `kubectl explain` know them; affinity and spread
-constraints are handed through, since the API server checks them when the pod is made.
+All are typed and bounded, so that `lumen up` and `kubectl explain` know them, and no manifest grows
+without end. Where pods may run is `pod_placement`'s.
 """
 
 from typing import Annotated, Literal
@@ -11,14 +11,15 @@ from pydantic import Field
 from lumen_manifest.field_types import (
     DNS_SUBDOMAIN,
     ENV_NAME,
+    LABEL_KEY,
     Annotations,
-    FreeForm,
     Labels,
     Quantity,
     Rule,
     Strict,
     UniqueBy,
 )
+from lumen_manifest.pod_placement import Affinity, TopologySpreadConstraint
 
 RESERVED_ENV = "LUMEN_"
 OUR_LABELS = ("lumen.dev/", "app.kubernetes.io/")
@@ -48,13 +49,20 @@ class EnvVar(Strict):
 EnvList = Annotated[tuple[EnvVar, ...], Field(max_length=64), UniqueBy("name")]
 
 
+Amounts = Annotated[
+    dict[Annotated[str, Field(pattern=LABEL_KEY.regex, max_length=317)], Quantity],
+    Field(max_length=16),
+]
+"""Quantities by the name of what they are of: cpu, memory, nvidia.com/gpu."""
+
+
 class ResourceRequirements(Strict):
     """What the server's container asks of its node, as in core/v1."""
 
-    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(
+    limits: Amounts = Field(
         default={}, description="The most it may use, such as cpu: 4 and memory: 8Gi."
     )
-    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(
+    requests: Amounts = Field(
         default={}, description="What is set aside for it; autoscaling on cpu needs a cpu request."
     )
 
@@ -83,7 +91,10 @@ class Toleration(Strict):
         default=None, description="The taint's effect; none means every effect."
     )
     toleration_seconds: int | None = Field(
-        default=None, ge=0, description="How long a NoExecute taint is put up with, in seconds."
+        default=None,
+        ge=0,
+        le=9_223_372_036_854_775_807,
+        description="How long a NoExecute taint is put up with, in seconds.",
     )
 
 
@@ -107,8 +118,8 @@ class PodTemplate(Strict):
 
     labels: Labels = Field(default={}, description="Further labels of the pods.")
     annotations: Annotations = Field(default={}, description="Further annotations of the pods.")
-    affinity: FreeForm | None = Field(
-        default=None, description="core/v1 Affinity of the pods, besides what the pool says."
+    affinity: Affinity | None = Field(
+        default=None, description="Affinity of the pods, besides what the pool says."
     )
     tolerations: Tolerations = Field(
         default=(), description="Taints the pods put up with, besides the pool's."
@@ -122,6 +133,6 @@ class PodTemplate(Strict):
     image_pull_secrets: Annotated[
         tuple[LocalReference, ...], Field(max_length=16), UniqueBy("name")
     ] = Field(default=(), description="Secrets for pulling images.")
-    topology_spread_constraints: Annotated[tuple[FreeForm, ...], Field(max_length=16)] = Field(
-        default=(), description="core/v1 constraints, instead of Lumen's spread over nodes."
-    )
+    topology_spread_constraints: Annotated[
+        tuple[TopologySpreadConstraint, ...], Field(max_length=8)
+    ] = Field(default=(), description="Constraints instead of Lumen's spread over nodes.")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from lumen_manifest.conditions import ConditionType
-from lumen_manifest.field_types import Strict, UniqueBy
+from lumen_manifest.field_types import Message, Strict, TaskNames, UniqueBy, Word
 
 
 class Observed(Strict):
@@ -22,13 +22,9 @@ class Condition(Observed):
 
     type: ConditionType = Field(description="What the statement is about.")
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    reason: Annotated[str, Field(max_length=128)] = Field(
-        description="One word that says why; docs/conditions.md explains each."
-    )
-    message: Annotated[str, Field(max_length=4096)] = Field(
-        default="", description="What happened and what to do about it."
-    )
-    last_transition_time: str = Field(
+    reason: Word = Field(description="One word that says why; docs/conditions.md explains each.")
+    message: Message = Field(default="", description="What happened and what to do about it.")
+    last_transition_time: Word = Field(
         default="", description="When the status last changed, RFC 3339."
     )
     observed_generation: int = Field(
@@ -36,16 +32,16 @@ class Condition(Observed):
     )
 
 
-Conditions = Annotated[tuple[Condition, ...], Field(max_length=16), UniqueBy("type")]
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=8), UniqueBy("type")]
 
 
 class RuntimeStatus(Observed):
     """What the server attested about how it computes."""
 
-    name: str = Field(default="", description="The runtime, such as onnx.")
-    device: str = Field(default="", description="The device it computes on, by its own evidence.")
-    precision: str = Field(default="", description="The precision that is computed.")
-    version: str = Field(default="", description="The runtime library's version.")
+    name: Word = Field(default="", description="The runtime, such as onnx.")
+    device: Word = Field(default="", description="The device it computes on, by its own evidence.")
+    precision: Word = Field(default="", description="The precision that is computed.")
+    version: Word = Field(default="", description="The runtime library's version.")
     parity_cosine: float | None = Field(
         default=None,
         description="The lowest cosine to the reference vectors; absent when the model has none.",
@@ -55,18 +51,18 @@ class RuntimeStatus(Observed):
 class ProgressStatus(Observed):
     """How far the fetching of files is."""
 
-    phase: str = Field(default="", description="What is being done, such as Fetching.")
+    phase: Word = Field(default="", description="What is being done, such as Fetching.")
     bytes_done: int = Field(default=0, ge=0, description="Bytes that are here.")
     bytes_total: int = Field(default=0, ge=0, description="Bytes in all; 0 while unknown.")
     eta_seconds: int | None = Field(default=None, ge=0, description="Seconds left, an estimate.")
-    progressed_at: str = Field(default="", description="When this last moved, RFC 3339.")
+    progressed_at: Word = Field(default="", description="When this last moved, RFC 3339.")
 
 
 class FilesStatus(Observed):
     """The files that were verified, and that every pod uses."""
 
-    revision: str = Field(default="", description="The commit that the revision resolved to.")
-    digest: str = Field(default="", description="The digest of the lock file.")
+    revision: Word = Field(default="", description="The commit that the revision resolved to.")
+    digest: Word = Field(default="", description="The digest of the lock file.")
     bytes: int = Field(default=0, ge=0, description="The size of all files.")
     progress: ProgressStatus | None = Field(
         default=None, description="How far fetching is; absent when it is done."
@@ -76,11 +72,11 @@ class FilesStatus(Observed):
 class RouteStatus(Observed):
     """One way of the router to pods of this service."""
 
-    variant: str = Field(description="The variant that these pods belong to.")
-    service: str = Field(description="The headless Service whose endpoints are the pods.")
+    variant: Word = Field(description="The variant that these pods belong to.")
+    service: Message = Field(description="The headless Service whose endpoints are the pods.")
     weight: int = Field(default=100, ge=0, le=100, description="The share of calls, in percent.")
-    tasks: tuple[str, ...] = Field(default=(), description="The tasks that are routed this way.")
-    embedding_space: str = Field(
+    tasks: TaskNames = Field(default=(), description="The tasks that are routed this way.")
+    embedding_space: Word = Field(
         default="", description="The space that the vectors of these pods belong to."
     )
 
@@ -93,27 +89,27 @@ class ModelServiceStatus(Observed):
     )
     replicas: int = Field(default=0, ge=0, description="Pods that exist.")
     ready_replicas: int = Field(default=0, ge=0, description="Pods that serve.")
-    selector: str = Field(default="", description="The pods' label selector, for the HPA.")
-    endpoint: str = Field(default="", description="Where callers reach the service.")
-    tasks: tuple[str, ...] = Field(default=(), description="The tasks that are answered.")
-    model_id: str = Field(default="", description="The model_id of every answer.")
+    selector: Message = Field(default="", description="The pods' label selector, for the HPA.")
+    endpoint: Message = Field(default="", description="Where callers reach the service.")
+    tasks: TaskNames = Field(default=(), description="The tasks that are answered.")
+    model_id: Word = Field(default="", description="The model_id of every answer.")
     embedding_dim: int = Field(default=0, ge=0, description="The length of the vectors.")
-    embedding_space: str = Field(
+    embedding_space: Word = Field(
         default="", description="The digest of all that decides what a vector means."
     )
-    ready: str = Field(default="", description="Ready pods of those wanted, such as 2/2.")
-    reason: str = Field(default="", description="Why the service is not ready; empty when it is.")
+    ready: Word = Field(default="", description="Ready pods of those wanted, such as 2/2.")
+    reason: Word = Field(default="", description="Why the service is not ready; empty when it is.")
     runtime: RuntimeStatus | None = Field(
         default=None, description="What the server attested about how it computes."
     )
     files: FilesStatus | None = Field(default=None, description="The files in use.")
-    routes: tuple[RouteStatus, ...] = Field(
+    routes: Annotated[tuple[RouteStatus, ...], Field(max_length=4)] = Field(
         default=(), description="The router's ways to the pods."
     )
-    stable_revision: str = Field(
+    stable_revision: Word = Field(
         default="", description="The last revision that became Ready; a rollback returns to it."
     )
-    rejected_revision: str = Field(
+    rejected_revision: Word = Field(
         default="", description="The revision that failed; it is not tried again."
     )
     conditions: Conditions = Field(default=(), description="Statements about the service.")

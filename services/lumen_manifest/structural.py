@@ -1,15 +1,14 @@
 """Turn pydantic's JSON schema into what the API server takes: a structural schema.
 
 Pure. `$ref`s are inlined, null branches of optionals are dropped, keys constrained by patterns or
-enums become plain `additionalProperties` with a CEL rule, defaults become the API server's.
+enums become plain `additionalProperties` with a CEL rule, defaults become the API server's, and
+`@size` in a rule becomes what the schema says of the value's size.
 The parser reads the same schema for what a field allows.
 """
 
-from typing import Any
-
 from pydantic import BaseModel
 
-Schema = dict[str, Any]
+from lumen_manifest.json_sizes import SIZE, Schema, size_in_cel
 
 _DROPPED = frozenset({"title", "uniqueItems"})
 
@@ -60,6 +59,7 @@ def _rewrite(node: Schema, definitions: Schema) -> Schema:
     if "const" in node:
         node["enum"] = [node.pop("const")]
     _rewrite_default(node)
+    _rewrite_sizes(node)
     return node
 
 
@@ -96,6 +96,24 @@ def _rewrite_map(node: Schema, definitions: Schema) -> None:
                 "rule": f"self.all(key, key in {keys['enum']})",
                 "message": f"its keys are {', '.join(keys['enum'])}",
             }
+        ]
+    elif "maxLength" in keys:
+        most = keys["maxLength"]
+        node["x-kubernetes-validations"] = [
+            {
+                "rule": f"self.all(key, size(key) <= {most})",
+                "message": f"a key has at most {most} characters",
+            }
+        ]
+
+
+def _rewrite_sizes(node: Schema) -> None:
+    """Write out the size that a rule asks for; the rules themselves belong to the model."""
+    rules = node.get("x-kubernetes-validations", [])
+    if any(SIZE in rule["rule"] for rule in rules):
+        size = size_in_cel(node)
+        node["x-kubernetes-validations"] = [
+            {**rule, "rule": rule["rule"].replace(SIZE, size)} for rule in rules
         ]
 
 

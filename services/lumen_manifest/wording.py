@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lumen_manifest.field_types import PATTERNS
-from lumen_manifest.structural import Schema
+from lumen_manifest.json_sizes import Schema
 
 _SAYS = {pattern.regex: pattern.says for pattern in PATTERNS}
 _SHOWN_MAX = 60

@@ -81,7 +81,8 @@ def _scheduling(rendering: Rendering) -> Manifest:
 
 def _affinity(rendering: Rendering) -> Manifest:
     """Keep the pods together where their cache can be mounted on one node only."""
-    wanted: Manifest = dict(rendering.service.spec.pod_template.affinity or {})
+    asked = rendering.service.spec.pod_template.affinity
+    wanted: Manifest = _dump(asked) if asked else {}
     if not _bound_to_one_node(rendering):
         return wanted
     together = {
@@ -97,7 +98,7 @@ def _affinity(rendering: Rendering) -> Manifest:
 def _spread(rendering: Rendering) -> list[Any]:
     user = rendering.service.spec.pod_template
     if user.topology_spread_constraints:
-        return list(user.topology_spread_constraints)
+        return [_dump(each) for each in user.topology_spread_constraints]
     if _bound_to_one_node(rendering):
         return []
     labels = names.selector_labels(rendering.service.name, rendering.context.variant)
