@@ -8,19 +8,17 @@ when it lasts, liveness fails: a new process begins with new watches.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from lumen_operator.cache import Name, Version
 from lumen_operator.errors import ApiError
-from lumen_operator.kinds import OWN_KINDS, WATCHED_KINDS, Kind
+from lumen_operator.kinds import WATCHED_KINDS, Kind
 
 LASTING_S = 120.0
 """Beyond the silence after which a watch is begun anew, and the time that this takes."""
 LOOK_AGAIN_S = 20.0
-SOON_S = 1.0
-FILL_AGAIN_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +30,6 @@ class Kept(Protocol):
 
     def versions(self, kind: Kind) -> Versions:
         """Return the version that is kept of every object of a kind."""
-
-    def get(self, kind: Kind, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """Return one object."""
 
 
 class Lister(Protocol):
@@ -61,7 +56,7 @@ class _Suspect:
 
 
 class Audit:
-    """Listings every few minutes, and soon after a watch was listed anew."""
+    """Listings every few minutes."""
 
     def __init__(
         self,
@@ -78,12 +73,6 @@ class Audit:
         self._every_s = every_s
         self._due: dict[Kind, float] = {}
         self._suspects: dict[Kind, dict[Name, _Suspect]] = {}
-        self._sooner = asyncio.Event()
-
-    def soon(self, kind: Kind) -> None:
-        """Ask for a kind to be listed soon."""
-        self._due[kind] = min(self._due.get(kind, _now()), _now()) + SOON_S
-        self._sooner.set()
 
     def problem(self) -> str:
         """Return which watches differ from the cluster for good, empty while none does."""
@@ -94,46 +83,14 @@ class Audit:
         )
         return f"the watches of {', '.join(kinds)} differ from the cluster" if kinds else ""
 
-    async def filled(self, arrived: asyncio.Event) -> None:
-        """Wait until the cache knows every object of our own kinds; `arrived` is set at each event.
-
-        The others come in whole lists, so that nobody has to be asked whether any is missing.
-        """
-        async with asyncio.TaskGroup() as group:
-            for kind in OWN_KINDS:
-                group.create_task(self._filled(kind, arrived))
-        self._due = dict.fromkeys(WATCHED_KINDS, _now() + self._every_s) | self._due
-
-    async def _filled(self, kind: Kind, arrived: asyncio.Event) -> None:
-        while True:
-            try:
-                await self._told(kind, await self._cluster.list_metadata(kind), arrived)
-            except TimeoutError:  # what is missing may have been deleted since
-                continue
-            except ApiError as error:
-                log.warning("a kind cannot be listed", kind=kind.kind, why=str(error))
-                await asyncio.sleep(SOON_S)
-                continue
-            return
-
-    async def _told(self, kind: Kind, names: Iterable[Name], arrived: asyncio.Event) -> None:
-        """Wait for objects, for a while for each: listing them again would only slow the watch."""
-        for name in names:
-            async with asyncio.timeout(FILL_AGAIN_S):
-                while self._cache.get(kind, *name) is None:
-                    arrived.clear()
-                    await arrived.wait()
-
     async def run(self) -> None:
         """Audit until cancelled."""
         while True:
-            self._sooner.clear()
             kind, due = min(
                 ((each, self._due.get(each, 0.0)) for each in WATCHED_KINDS), key=lambda x: x[1]
             )
             if (wait_s := due - _now()) > 0:
-                await self._rest(wait_s)
-                continue
+                await asyncio.sleep(wait_s)
             self._due[kind] = _now() + self._every_s
             try:
                 await self.audit(kind)
@@ -177,13 +134,6 @@ class Audit:
         self._metrics.mismatched(kind, 1)
         log.error("a watch tells nothing of a change", kind=kind.kind)
         return _Suspect(suspect.version, suspect.since, counted=True)
-
-    async def _rest(self, wait_s: float) -> None:
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._sooner.wait()
-        except TimeoutError:
-            return
 
 
 def gone(kept: Versions, listed: Versions) -> Iterable[tuple[Name, str]]:

@@ -1,23 +1,45 @@
 """What the watches said, kept in plain dictionaries: the Snapshot that decisions are made from.
 
 `handlers` feeds it and `audit` purges what a cut watch failed to report as deleted. Objects are
-kept as the API server sent them, less what nobody reads; they are replaced, never changed.
+kept as the API server sent them, less what nobody reads, the large ones packed; they are replaced,
+never changed.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lumen_cluster.kept import left_out, reason_to_leave_out
 from lumen_manifest.names import SERVICE_LABEL
-from lumen_operator import raw_objects
+from lumen_operator import packing, raw_objects
 from lumen_operator.field_owners import kept_owners
-from lumen_operator.kinds import CHILD_KINDS, NODES, PODS, REPLICA_SETS, WATCHED_KINDS, Kind
+from lumen_operator.kinds import (
+    CHILD_KINDS,
+    NODES,
+    OWN_KINDS,
+    PODS,
+    REPLICA_SETS,
+    SERVICES,
+    WATCHED_KINDS,
+    Kind,
+)
+from lumen_operator.raw_objects import ROLLOUT_ANNOTATION
 
 Raw = Mapping[str, Any]
 Name = tuple[str, str]
 """Namespace and name; the namespace of a cluster-scoped object is empty."""
 
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_OWN_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+)
+_PACKED = frozenset({SERVICES, REPLICA_SETS, *CHILD_KINDS})
+"""Of the other kinds, every object is read at once for what stands deep in it."""
 _VOLUMES = frozenset({"configMap", "persistentVolumeClaim"})
 
 
@@ -39,9 +61,13 @@ class Change:
 
 @dataclass(slots=True)
 class _Shelf:
-    """The objects of one kind, and an index over the label lumen.dev/service."""
+    """The objects of one kind, and an index over the label lumen.dev/service.
+
+    Of an object that is packed, the others have the head.
+    """
 
     objects: dict[Name, Raw] = field(default_factory=dict)
+    packed: dict[Name, bytes] = field(default_factory=dict)
     by_service: dict[Name, dict[str, Raw]] = field(default_factory=dict)
 
 
@@ -53,14 +79,30 @@ class Cache:
 
     def get(self, kind: Kind, namespace: str, name: str) -> Raw | None:
         """Return one object; the namespace of a cluster-scoped one is empty."""
-        return self._shelves[kind].objects.get((namespace, name))
+        shelf = self._shelves[kind]
+        packed = shelf.packed.get((namespace, name))
+        return packing.unpacked(packed) if packed else shelf.objects.get((namespace, name))
 
     def of_service(self, kind: Kind, namespace: str, service: str) -> tuple[Raw, ...]:
         """Return the objects whose label lumen.dev/service names the service."""
-        return tuple(self._shelves[kind].by_service.get((namespace, service), {}).values())
+        shelf = self._shelves[kind]
+        found = shelf.by_service.get((namespace, service), {})
+        if not shelf.packed:
+            return tuple(found.values())
+        whole = (self.get(kind, namespace, name) for name in found)
+        return tuple(raw for raw in whole if raw is not None)
+
+    def is_large(self, namespace: str, service: str) -> bool:
+        """Return whether a service, or a child of it, is kept packed."""
+        return (namespace, service) in self._shelves[SERVICES].packed or any(
+            (namespace, name) in shelf.packed
+            for shelf in self._shelves.values()
+            if shelf.packed
+            for name in shelf.by_service.get((namespace, service), ())
+        )
 
     def all(self, kind: Kind, namespace: str | None = None) -> tuple[Raw, ...]:
-        """Return every object of a kind, of one namespace or of all."""
+        """Return every object of a kind, of one namespace or of all; of a packed one its head."""
         objects = self._shelves[kind].objects
         if namespace is None:
             return tuple(objects.values())
@@ -68,7 +110,7 @@ class Cache:
 
     def put(self, kind: Kind, raw: Raw) -> Change | None:
         """Keep what a watch delivered, or a write was answered with; None when it is no news."""
-        return self._replace(kind, trimmed(kind, raw)) if self._is_news(kind, raw) else None
+        return self._replace(kind, _bounded(kind, raw)) if self._is_news(kind, raw) else None
 
     def keep(self, kind: Kind, kept: Raw) -> Change | None:
         """Keep an object that is trimmed already; None when it is no news."""
@@ -76,7 +118,7 @@ class Cache:
 
     def drop(self, kind: Kind, name: Name, uid: str) -> Change | None:
         """Forget an object that is gone; None when it, or its successor, was not kept."""
-        before = self._shelves[kind].objects.get(name)
+        before = self.get(kind, *name)
         if before is None or uid_of(before) != uid:
             return None
         self._remove(kind, name)
@@ -96,15 +138,20 @@ class Cache:
 
     def _replace(self, kind: Kind, kept: Raw) -> Change:
         shelf, name = self._shelves[kind], name_of(kept)
-        before = shelf.objects.get(name)
+        before = self.get(kind, *name)
         self._remove(kind, name)
-        shelf.objects[name] = kept
-        if service := service_of(kept):
-            shelf.by_service.setdefault((name[0], service), {})[name[1]] = kept
+        packed = packing.packed(kept) if kind in _PACKED else None
+        if packed is not None:
+            shelf.packed[name] = packed
+        head = kept if packed is None else packing.head_of(kept)
+        shelf.objects[name] = head
+        if service := service_of(head):
+            shelf.by_service.setdefault((name[0], service), {})[name[1]] = head
         return Change(before, kept)
 
     def _remove(self, kind: Kind, name: Name) -> None:
         shelf = self._shelves[kind]
+        shelf.packed.pop(name, None)
         before = shelf.objects.pop(name, None)
         if before is not None and (service := service_of(before)):
             siblings = shelf.by_service[name[0], service]
@@ -154,19 +201,13 @@ def service_of(raw: Raw) -> str:
 def trimmed(kind: Kind, raw: Raw) -> Raw:
     """Leave out what nobody reads and what is large.
 
-    Of managedFields, only those of children are kept, and of them what `field_owners` reads: others
-    may fight with us, and what we apply no more has to be taken back. Pods and ReplicaSets are only
-    ever read by `raw_objects`: of a pod's spec, where it runs and what it needs.
+    Of our own kinds' metadata, what says which object it is and which state of it.
+    Of managedFields, only those of children, and of them what `field_owners` reads: others may
+    fight with us, and what we apply no more has to be taken back. Of annotations, the one that
+    counts rollouts. Pods and ReplicaSets are only ever read by `raw_objects`: of a pod's spec,
+    where it runs and what it needs.
     """
-    metadata = dict(raw.get("metadata") or {})
-    owners = metadata.pop("managedFields", None) or ()
-    if kind in CHILD_KINDS:
-        known = kept_owners(owners)
-        metadata |= {"managedFields": known} if known else {}
-    annotations = metadata.get("annotations") or {}
-    if LAST_APPLIED in annotations:
-        metadata["annotations"] = {k: v for k, v in annotations.items() if k != LAST_APPLIED}
-    kept = {**raw, "metadata": metadata}
+    kept = {**raw, "metadata": _metadata(kind, raw.get("metadata") or {})}
     spec = raw_objects.mapping(raw, "spec")
     if kind == NODES:
         kept["status"] = {k: v for k, v in (raw.get("status") or {}).items() if k != "images"}
@@ -177,6 +218,26 @@ def trimmed(kind: Kind, raw: Raw) -> Raw:
         pod = _pod_spec(raw_objects.mapping(template, "spec"))
         kept["spec"] = {**spec, "template": {**template, "spec": pod}}
     return kept
+
+
+def _metadata(kind: Kind, metadata: Raw) -> Raw:
+    if kind in OWN_KINDS:
+        return {key: metadata[key] for key in _OWN_METADATA if key in metadata}
+    kept = dict(metadata)
+    owners = kept.pop("managedFields", None) or ()
+    if kind in CHILD_KINDS:
+        known = kept_owners(owners)
+        kept |= {"managedFields": known} if known else {}
+    notes = kept.pop("annotations", None) or {}
+    if ROLLOUT_ANNOTATION in notes:
+        kept["annotations"] = {ROLLOUT_ANNOTATION: notes[ROLLOUT_ANNOTATION]}
+    return kept
+
+
+def _bounded(kind: Kind, raw: Raw) -> Raw:
+    kept = trimmed(kind, raw)
+    why = reason_to_leave_out(kept)
+    return left_out(raw, why) if why else kept
 
 
 def _pod_spec(spec: Raw) -> Raw:

@@ -118,11 +118,6 @@ class Cluster:
         except (Absent, Clash):
             return
 
-    async def try_list(self, kind: Kind) -> None:
-        """Find out whether a kind may be listed: it exists, and the permission is there."""
-        path = watched(kind, self._namespace).path
-        await self._caller.call(Request("GET", path, {"limit": "1"}, accept=METADATA_ONLY))
-
     async def list_metadata(self, kind: Kind) -> dict[Name, Version]:
         """Return every object of a kind that the watch should know, in chunks, newest state.
 

@@ -1,6 +1,6 @@
 """One connection to the API server: credentials, deadlines, and errors that say what they mean.
 
-`cluster` and `election` write through it; kopf and `lumen_cluster` watch with the same credentials.
+`cluster` and `election` write through it; `lumen_cluster` watches with the same credentials.
 The official client refreshes tokens and keeps connections; bodies are plain JSON here, because its
 models cost more CPU than the rest of a call.
 """
@@ -12,10 +12,9 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
-import kopf
-import orjson
 from kubernetes.aio.client import ApiClient
 
+from lumen_cluster.json_bodies import read_json
 from lumen_operator.errors import Answer, ServerAway, classify
 
 CALL_S = 15.0
@@ -66,7 +65,7 @@ class Connection:
             ApiError: it was refused, or did not succeed in time.
 
         """
-        document = orjson.loads(await self.call(request))
+        document = read_json(await self.call(request))
         assert isinstance(document, dict), f"{request} was answered with no object"
         return document
 
@@ -105,19 +104,3 @@ class Connection:
             _request_timeout=aiohttp.ClientTimeout(total=request.deadline_s),
         )
         return Answer(found.status, await found.read(), found.headers)
-
-    async def credentials(self) -> kopf.ConnectionInfo:
-        """Return what kopf's watches need to reach the same server, with a fresh token."""
-        found = self._found
-        key = await found.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
-        scheme, _, token = key.partition(" ")
-        return kopf.ConnectionInfo(
-            server=found.host,
-            ca_path=found.ssl_ca_cert,
-            insecure=not found.verify_ssl,
-            certificate_path=found.cert_file,
-            private_key_path=found.key_file,
-            scheme=scheme if token else None,
-            token=token or scheme or None,
-            proxy_url=found.proxy,
-        )

@@ -64,12 +64,10 @@ OBSERVED_KINDS = (*CHILD_KINDS, REPLICA_SETS, PODS)
 """What is watched by the label lumen.dev/service; children that others make are among them."""
 
 OWN_KINDS = (SERVICES, POOLS)
-"""Our custom resources, which kopf watches."""
+"""Our custom resources."""
 
-FOLLOWED_KINDS = (NODES, CLAIMS, *OBSERVED_KINDS)
-"""What is watched beside them; nodes and claims whole."""
-
-WATCHED_KINDS = (*OWN_KINDS, *FOLLOWED_KINDS)
+WATCHED_KINDS = (*OWN_KINDS, NODES, CLAIMS, *OBSERVED_KINDS)
+"""Everything that is watched; ours, nodes and claims whole."""
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:

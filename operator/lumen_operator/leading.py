@@ -7,10 +7,9 @@ on, or when it is cancelled. The next process begins from what it observes.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import kopf
 import structlog
 
 from lumen_cluster.list_watch import ClusterReader, Follower
@@ -20,9 +19,9 @@ from lumen_operator.cache import Cache
 from lumen_operator.cluster import Cluster
 from lumen_operator.connection import Connection
 from lumen_operator.election import Election, Fenced
-from lumen_operator.errors import ApiError, LeaseLost
-from lumen_operator.handlers import Feed, followers, registry_of, watching_settings
-from lumen_operator.kinds import OWN_KINDS, POOLS, SERVICES, Key
+from lumen_operator.errors import LeaseLost
+from lumen_operator.handlers import Feed, followers
+from lumen_operator.kinds import POOLS, SERVICES, Key
 from lumen_operator.liveness import Liveness, queue_too_old
 from lumen_operator.metrics import Condition, Metrics
 from lumen_operator.pods import PodReports, Reach
@@ -31,7 +30,6 @@ from lumen_operator.settings import Settings
 from lumen_operator.workqueue import Workqueue
 
 LEASE_LOST = 3
-LIST_AGAIN_S = 5.0
 REST_S = 1.0
 """A rollout changes a service's objects many times in a second; its status says so once."""
 
@@ -40,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What leading needs of the process around it; kopf takes the signals, which are regained."""
+    """What leading needs of the process around it."""
 
     settings: Settings
     connection: Connection
@@ -48,7 +46,6 @@ class Outside:
     election: Election
     liveness: Liveness
     metrics: Metrics
-    regain_signals: Callable[[], None]
     reach: Reach
 
 
@@ -71,7 +68,6 @@ class Leading:
         self._audit = Audit(
             self._cluster, self._cache, self._feed.gone, outside.metrics, settings.audit_s
         )
-        self._feed.on_relist(self._audit.soon)
         self._reconciler = Reconciler(
             settings, self._cache, self._cluster, self._reports, outside.metrics
         )
@@ -85,10 +81,7 @@ class Leading:
             group.create_task(self._hold())
             for follower in self._followers():
                 group.create_task(follower.run())
-            await self._wait_for_kinds()
-            group.create_task(self._watch())
             await self._feed.followed.wait()
-            await self._audit.filled(self._feed.arrived)
             log.info("working", objects=sum(size for _, size in self._cache.sizes()))
             for pool in self._settings.pools:
                 self._queue.add(Key("pool", "", pool.name))
@@ -113,33 +106,6 @@ class Leading:
     def _followers(self) -> Iterable[Follower]:
         outside, metrics = self._outside, self._metrics.watches
         return followers(outside.reader, self._feed, metrics, self._settings.watch_namespace)
-
-    async def _wait_for_kinds(self) -> None:
-        """Wait until our kinds can be listed: kopf looks for kinds once, and keeps quiet."""
-        for kind in OWN_KINDS:
-            while True:
-                try:
-                    await self._cluster.try_list(kind)
-                    break
-                except ApiError as error:
-                    log.error("a kind cannot be watched", kind=kind.kind, why=str(error))  # noqa: TRY400 - says it all
-                    await asyncio.sleep(LIST_AGAIN_S)
-
-    async def _watch(self) -> None:
-        """Have kopf watch our kinds until cancelled; any other end ends the process."""
-        before = asyncio.all_tasks()
-        namespace = self._settings.watch_namespace
-        tasks = await kopf.spawn_tasks(
-            registry=registry_of(self._feed, self._outside.connection),
-            settings=watching_settings(),
-            # kopf would ask for the user's name, and a container's user has none.
-            identity=self._settings.identity,  # type: ignore[arg-type]  # its type is private
-            clusterwide=not namespace,
-            namespaces=[namespace] if namespace else [],
-        )
-        self._outside.regain_signals()
-        await kopf.run_tasks(tasks, ignored=before)
-        raise RuntimeError("the watches have ended")
 
     def _show(self) -> None:
         """Offer what can be seen from outside: health and figures."""

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from lumen_cluster.kept import why_left_out
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
 from lumen_manifest.parse import ManifestError, parse_object
 from lumen_operator import raw_objects
+from lumen_operator.packing import packed
 
 Raw = Mapping[str, Any]
 Resource = LumenModelService | LumenNodePool
@@ -56,7 +58,12 @@ def _status(raw: Raw, read: Callable[[Any], Status], empty: Status) -> Status:
 
 
 def _once(raw: Raw) -> Parsed:
-    """Parse a generation of an object once: the spec, and what of metadata never changes."""
+    """Parse a generation of an object once: the spec, and what of metadata never changes.
+
+    A large one is parsed each time: as models it would take more room than it does in the cache.
+    """
+    if why := why_left_out(raw):
+        return None, f"the object was left out: {why}"
     metadata = raw_objects.mapping(raw, "metadata")
     key = (
         raw_objects.text(raw, "kind"),
@@ -67,7 +74,7 @@ def _once(raw: Raw) -> Parsed:
         _parsed.move_to_end(key)
         return _parsed[key]
     found = _parse(raw, metadata)
-    if key[1]:
+    if key[1] and packed(raw_objects.mapping(raw, "spec")) is None:
         _parsed[key] = found
         while len(_parsed) > KEPT:
             _parsed.popitem(last=False)

@@ -75,7 +75,7 @@ class Reconciler:
             self.memories.pop(key, None)
             return None
         observed = replace(observed, clock_set_at=self.clock.set_at)
-        memory = self.memories.setdefault(key, Memory())
+        memory = self._memory(key)
         decision = decide_service(observed, self.settings.context, now, memory)
         living = [pod.uid for pod in observed.pods]
         self.reports.ask(key, decision.poll, living)
@@ -86,6 +86,13 @@ class Reconciler:
             self.reports.ask(key, decision.poll, living)
             await self._report(SERVICES, observed.raw, decision)
         return self._again(decision)
+
+    def _memory(self, key: Key) -> Memory:
+        """Return what is remembered of a service: nothing of a large one, whose memory is large."""
+        if self.cache.is_large(key.namespace, key.name):
+            self.memories.pop(key, None)
+            return Memory()
+        return self.memories.setdefault(key, Memory())
 
     async def _pool(self, key: Key) -> float | None:
         observed = gather_pool(self.cache, key)

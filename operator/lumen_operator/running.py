@@ -60,7 +60,6 @@ class Running:
                 election=election,
                 liveness=liveness,
                 metrics=metrics,
-                regain_signals=self._on_signals,
                 reach=self._reach,
             )
             leading = Leading(outside)

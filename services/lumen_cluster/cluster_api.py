@@ -19,7 +19,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from lumen_cluster.errors import ClusterAway, ClusterRefused, HistoryGone, NoServer
+from lumen_cluster.errors import ClusterAway, ClusterRefused, HistoryGone, NoServer, PageTooLarge
+from lumen_cluster.json_bodies import read_json
 from lumen_cluster.objects import Event, EventType, Page, Raw, Resource
 
 CONNECT_S: Final = 5.0
@@ -30,8 +31,10 @@ WATCH_S: Final = (45, 60)
 before, it says how far it is: that is how a quiet watch shows that it lives."""
 SILENCE_S: Final = 70.0
 PAGE: Final = 20
-PAGE_MAX_BYTES: Final = 32 * 1024 * 1024
-"""An object is at most 1.5 MiB, so that a page of the largest ones can still be read."""
+LARGE_BYTES: Final = 128 * 1024
+"""What takes more than some milliseconds to read."""
+OBJECT_MAX_BYTES: Final = 16 * 1024 * 1024
+"""etcd takes 1.5 MiB of an object; as JSON, in which a character may take six bytes, it is more."""
 ERROR_MAX_BYTES: Final = 16 * 1024
 
 _AHEAD: Final = "ResourceVersionTooLarge"
@@ -92,7 +95,14 @@ class ClusterApi:
         """
         query = {"limit": str(PAGE)} | _selected(resource)
         while True:
-            page = await self._get(resource, query)
+            try:
+                page = await self._get(resource, query)
+            except PageTooLarge:
+                if query["limit"] == "1":
+                    raise
+                query["limit"] = "1"
+                continue
+            query["limit"] = str(PAGE)
             try:
                 items = tuple({**item} for item in page["items"] or ())
                 metadata = page["metadata"]
@@ -118,7 +128,7 @@ class ClusterApi:
         async with self._answer(resource, query, self._silence_s) as answer:
             yield None
             async for line in _lines(answer):
-                event = _read_event(line)
+                event = await _read_event(line)
                 if event is not None:
                     yield event
 
@@ -127,8 +137,8 @@ class ClusterApi:
         async with self._answer(resource, query, ANSWER_S) as answer:
             try:
                 async with asyncio.timeout(LIST_S):
-                    body = await _bounded_body(answer, PAGE_MAX_BYTES)
-                document = orjson.loads(body)
+                    body = await _bounded_body(answer, OBJECT_MAX_BYTES)
+                document = await _read(body)
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise ClusterAway(f"GET {path}: {str(error) or type(error).__name__}") from error
         if not isinstance(document, Mapping):
@@ -171,22 +181,38 @@ def _selected(resource: Resource) -> dict[str, str]:
 
 
 async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield line by line, as the client's own reader does for lines that are shorter than some."""
+    rest: list[bytes] = []
     while True:
         try:
-            line = await answer.content.readline()
-        except (aiohttp.ClientError, OSError) as error:
+            part = await answer.content.readany()
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise ClusterAway(f"the watch broke off: {str(error) or 'it went silent'}") from error
-        except (ValueError, HttpProcessingError) as error:
-            raise HistoryGone("a report of the watch is too large") from error
-        if not line:
+        if not part:
             return
-        yield line
+        *lines, last = part.split(b"\n")
+        for line in lines:
+            yield b"".join([*rest, line])
+            rest = []
+        rest.append(last)
+        if sum(map(len, rest)) > OBJECT_MAX_BYTES:
+            raise HistoryGone("a report of the watch is too large")
 
 
-def _read_event(line: bytes) -> Event | None:
+async def _read(body: bytes) -> Any:
+    """Read JSON; a large text is read beside the loop, which has others to serve.
+
+    Raises:
+        ValueError: it is no JSON.
+
+    """
+    return read_json(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(read_json, body)
+
+
+async def _read_event(line: bytes) -> Event | None:
     """Read one report, None for a kind of report that is not known; raises HistoryGone."""
     try:
-        document = orjson.loads(line)
+        document = await _read(line)
         kind, reported = document["type"], document["object"]
         if kind == "ERROR":
             raise HistoryGone(f"{reported.get('message', 'an error without a message')}"[:300])
@@ -223,7 +249,7 @@ async def _status(answer: aiohttp.ClientResponse) -> Mapping[str, Any]:
     try:
         async with asyncio.timeout(ANSWER_S):
             document = orjson.loads(await _bounded_body(answer, ERROR_MAX_BYTES))
-    except (aiohttp.ClientError, OSError, ValueError):
+    except (aiohttp.ClientError, OSError, ValueError, PageTooLarge):
         return {}
     return document if isinstance(document, Mapping) else {}
 
@@ -234,11 +260,11 @@ def _retry_after_s(answer: aiohttp.ClientResponse) -> float:
 
 
 async def _bounded_body(answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    """Return the body; raises ValueError when it is longer than that."""
+    """Return the body; raises PageTooLarge when it is longer than that."""
     parts, size = [], 0
     async for part in answer.content.iter_any():
         size += len(part)
         if size > limit_bytes:
-            raise ValueError(f"the answer is larger than {limit_bytes} bytes")
+            raise PageTooLarge(f"the answer is larger than {limit_bytes} bytes")
         parts.append(part)
     return b"".join(parts)

@@ -3,6 +3,7 @@
 NoServer                     nothing says where the API server is
 ClusterTrouble               it cannot be read now; what was last known stays
 ├── ClusterAway              nobody answers, or not in time, or with an error of the server's own
+│   └── PageTooLarge         it answers with more than is read at once
 ├── ClusterRefused           it answers that we may not, or that it has no such kind
 └── HistoryGone              a watch cannot go on where it ended: list again
 """
@@ -25,6 +26,10 @@ class ClusterTrouble(Exception):
 
 class ClusterAway(ClusterTrouble):
     """The API server cannot be reached, went silent, or failed."""
+
+
+class PageTooLarge(ClusterAway):
+    """The answer is larger than what is read at once: ask for fewer objects."""
 
 
 class ClusterRefused(ClusterTrouble):

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from lumen_cluster.errors import ClusterAway, ClusterTrouble, HistoryGone
+from lumen_cluster.kept import left_out, reason_to_leave_out
 from lumen_cluster.metrics import WatchEnd, WatchMetrics
 from lumen_cluster.objects import Event, EventType, Page, Raw, Resource, version_of
 
@@ -24,6 +25,9 @@ FRUITFUL_S: Final = 5.0
 """A watch that lasted so long, or reported anything, was no failure."""
 REFUSED_S: Final = 2.0
 """A refusal is said once it has lasted so long."""
+
+_ODD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading an object of an unexpected shape may raise."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,13 +49,13 @@ class Kept(Protocol):
     """Where the objects of one kind are kept."""
 
     def keep(self, raw: Raw) -> Raw:
-        """Reduce an object of a list to what is kept of it; pages are large."""
+        """Reduce an object to what is kept of it; pages are large."""
 
     def replace(self, objects: Sequence[Raw], version: str) -> None:
         """Take over a whole list, of what `keep` returned, as it was at a version."""
 
     def apply(self, event: Event) -> None:
-        """Take over one report; bookmarks are none."""
+        """Take over one report, of what `keep` returned; bookmarks are none."""
 
 
 class Follower:
@@ -105,17 +109,36 @@ class Follower:
                     continue
                 self._reports += 1
                 if event.type is not EventType.BOOKMARK:
-                    self._kept.apply(event)
+                    self._kept.apply(Event(event.type, self._reduced(event.object)))
                 self._version = version_of(event.object) or self._version
 
     async def _list(self) -> None:
         kept, version = list[Raw](), ""
         async with aclosing(self._reader.pages(self._resource)) as pages:
             async for page in pages:
-                kept += [self._kept.keep(item) for item in page.items]
+                kept += [self._reduced(item) for item in page.items]
                 version = page.version
         self._kept.replace(kept, version)
         self._version, self._listed = version, True
+
+    def _reduced(self, raw: Raw) -> Raw:
+        """Reduce an object to what is kept of it; one that cannot be kept is left out alone."""
+        try:
+            kept = self._kept.keep(raw)
+            why = reason_to_leave_out(kept)
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ):
+            kept, why = raw, "it holds what nobody can read: correct it"
+        if not why:
+            return kept
+        self._metrics.left_out(self._resource.plural)
+        return left_out(raw, why)
 
     def _be_established(self) -> None:
         self._established = True

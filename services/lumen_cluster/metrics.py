@@ -37,6 +37,17 @@ class WatchMetrics:
             registry=registry,
         )
 
+        self._left_out = Counter(
+            f"{prefix}_watch_left_out",
+            "Objects that were told of and left out: too large, too deep, or no object at all.",
+            ["resource"],
+            registry=registry,
+        )
+
+    def left_out(self, resource: str) -> None:
+        """Count one object that was told of and cannot be kept."""
+        self._left_out.labels(resource).inc()
+
     def up(self, resource: str, *, up: bool) -> None:
         """Set whether the API server tells what happens to this kind of object."""
         self._up.labels(resource).set(1 if up else 0)

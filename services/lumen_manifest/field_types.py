@@ -246,7 +246,12 @@ Annotations = Annotated[
 
 
 def _cut(most: int) -> BeforeValidator:
-    return BeforeValidator(lambda it: it[:most] if isinstance(it, str | list | tuple) else it)
+    def cut(value: object) -> object:
+        if isinstance(value, list | tuple):  # a list of JSON is a tuple to us
+            return tuple(value[:most])
+        return value[:most] if isinstance(value, str) else value
+
+    return BeforeValidator(cut)
 
 
 Word = Annotated[str, Field(max_length=256), _cut(256)]

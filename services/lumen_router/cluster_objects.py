@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from lumen_cluster.kept import left_out, why_left_out
 from lumen_manifest import names
 from lumen_manifest.conditions import ConditionType
 from lumen_manifest.model_service import API_VERSION, LumenModelService
@@ -101,15 +102,16 @@ class _Slice(_Read):
 
 
 def keep_model_service(raw: Raw) -> Raw:
-    """Reduce a LumenModelService to what routing reads; one that makes no sense stays as it is."""
+    """Reduce a LumenModelService to what routing reads; of one that makes no sense, to its name."""
     try:
         return _routing_part(raw)
-    except (AttributeError, TypeError, KeyError):
-        return raw
+    except (AttributeError, TypeError, KeyError) as error:
+        return left_out(raw, f"it cannot be read ({type(error).__name__}: {error})"[:200])
 
 
 def parse_model_service(raw: Raw) -> LumenModelService:
     """Read what routing needs of a LumenModelService, reduced or not; raises ObjectUnreadable."""
+    _refuse_left_out("LumenModelService", raw)
     try:
         parsed = parse_object(_routing_part(raw))
     except (ManifestError, AttributeError, TypeError, KeyError) as error:
@@ -129,6 +131,7 @@ def keep_slice(raw: Raw) -> Raw:
 
 def parse_slice(raw: Raw) -> Slice:
     """Read an EndpointSlice; raises ObjectUnreadable."""
+    _refuse_left_out("EndpointSlice", raw)
     try:
         read = _Slice.model_validate(raw)
     except ValidationError as error:
@@ -148,6 +151,11 @@ def parse_slice(raw: Raw) -> Slice:
             if endpoint.addresses
         ),
     )
+
+
+def _refuse_left_out(kind: str, raw: Raw) -> None:
+    if why := why_left_out(raw):
+        raise ObjectUnreadable(f"{kind} {_name_of(raw)}: {why}")
 
 
 def _routing_part(raw: Raw) -> Raw:

@@ -114,8 +114,7 @@ class RoutesFromCluster:
             await asyncio.sleep(max(GATHER_S, REST_PER_WORK * worked_s))
 
     def _build(self) -> Routes:
-        self._metrics.routes_built()
-        return routes_of_cluster(
-            self._read_service.read(self._services.objects),
-            self._read_slice.read(self._slices.objects),
-        )
+        services = self._read_service.read(self._services.objects)
+        slices = self._read_slice.read(self._slices.objects)
+        self._metrics.routes_built(self._read_service.unusable + self._read_slice.unusable)
+        return routes_of_cluster(services, slices)

@@ -91,10 +91,16 @@ class Metrics:
             "How often the routes were built anew from the cluster's objects.",
             registry=registry,
         )
+        self._unusable = Gauge(
+            "lumen_router_objects_unusable",
+            "Objects of the cluster that cannot be read and are left out of the routes.",
+            registry=registry,
+        )
 
-    def routes_built(self) -> None:
-        """Count one building of the routes."""
+    def routes_built(self, unusable: int) -> None:
+        """Count one building of the routes, and say how many objects it had to leave out."""
         self._routes_built.inc()
+        self._unusable.set(unusable)
 
     def watch(self, now: Now) -> None:
         """Read those figures whenever metrics are asked for."""

@@ -43,15 +43,14 @@ class Mirror:
             self.changed()
 
     def apply(self, event: Event) -> None:
-        """Take over one report."""
+        """Take over one report of what `keep` returned."""
         name = _name(event.object)
         if event.type is EventType.DELETED:
             if self.objects.pop(name, None) is not None:
                 self.changed()
             return
-        kept = self.keep(event.object)
-        if self.objects.get(name) != kept:
-            self.objects[name] = kept
+        if self.objects.get(name) != event.object:
+            self.objects[name] = event.object
             self.changed()
 
 
@@ -61,6 +60,11 @@ class ParseOnce(Generic[ParsedT]):
     def __init__(self, parse: Callable[[Raw], ParsedT]) -> None:
         self._parse = parse
         self._parsed: dict[str, tuple[Raw, ParsedT | None]] = {}
+
+    @property
+    def unusable(self) -> int:
+        """How many objects of the last reading were left out."""
+        return sum(parsed is None for _, parsed in self._parsed.values())
 
     def read(self, objects: Mapping[str, Raw]) -> Iterable[ParsedT]:
         """Return every readable object, parsed, in order of name."""

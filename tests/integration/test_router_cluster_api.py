@@ -236,6 +236,51 @@ async def test_a_list_that_makes_no_sense_is_as_if_the_server_were_away(tmp_path
             await listed(api, SERVICES)
 
 
+async def test_a_page_that_is_too_large_is_asked_for_object_by_object(tmp_path):
+    large = a_model_service("large", metadata={"annotations": {"a": "\x01" * 1_000_000}})
+
+    async def answer(request: web.Request) -> web.Response:
+        start = int(request.query.get("continue", 0))
+        end = min(start + int(request.query["limit"]), 4)
+        metadata = {"resourceVersion": "7"} | ({"continue": str(end)} if end < 4 else {})
+        return web.json_response({"metadata": metadata, "items": [large] * (end - start)})
+
+    async with a_cluster(tmp_path, answer) as (server, api):
+        pages = await listed(api, SERVICES)
+
+    assert [item["metadata"]["name"] for page in pages for item in page.items] == ["large"] * 4
+    assert server.asked[1].query["limit"] == "1"
+
+
+async def test_an_object_that_is_nested_deeply_hides_no_other(tmp_path):
+    odd = '{"metadata":{"name":"odd"},"spec":' + '{"a":' * 2_000 + "1" + "}" * 2_000 + "}"
+    clip = json.dumps(a_model_service())
+
+    async def answer(_: web.Request) -> web.Response:
+        text = f'{{"metadata":{{"resourceVersion":"7"}},"items":[{clip},{odd},{clip}]}}'
+        return web.Response(text=text, content_type="application/json")
+
+    line = f'{{"type":"ADDED","object":{odd}}}'.encode()
+    async with a_cluster(tmp_path, answer, streams(line, report("ADDED", a_model_service()))) as (
+        _,
+        api,
+    ):
+        (page,) = await listed(api, SERVICES)
+        events = await watched(api)
+
+    assert [item["metadata"]["name"] for item in page.items] == ["clip", "odd", "clip"]
+    assert [event.object["metadata"]["name"] for event in events[1:]] == ["odd", "clip"]
+
+
+async def test_a_report_of_the_largest_object_does_not_end_the_watch(tmp_path):
+    large = a_model_service("large", metadata={"annotations": {"a": "\x01" * 1_500_000}})
+    lines = report("ADDED", large), report("ADDED", a_model_service())
+    async with a_cluster(tmp_path, None, streams(*lines)) as (_, api):
+        events = await watched(api)
+
+    assert [event.object["metadata"]["name"] for event in events[1:]] == ["large", "clip"]
+
+
 async def test_a_server_that_never_answers_is_away(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster_api, "ANSWER_S", 0.05)
 

@@ -75,11 +75,3 @@ async def test_a_server_that_is_not_there_is_away():
     async with a_connection("http://127.0.0.1:9") as connection:
         with pytest.raises(errors.ServerAway, match="GET /x"):
             await connection.call(Request("GET", "/x"))
-
-
-async def test_the_watches_get_the_same_server_and_token(api_server):
-    url, _, _ = api_server
-    async with a_connection(url) as connection:
-        found = await connection.credentials()
-
-    assert (found.server, found.scheme, found.token) == (url, "Bearer", "secret")

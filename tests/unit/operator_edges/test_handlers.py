@@ -2,8 +2,8 @@ import pytest
 
 from lumen_cluster.objects import Event, EventType
 from lumen_operator.cache import Cache
-from lumen_operator.handlers import Feed, Followed, watching_settings
-from lumen_operator.kinds import DEPLOYMENTS, FOLLOWED_KINDS, Key
+from lumen_operator.handlers import Feed, Followed
+from lumen_operator.kinds import DEPLOYMENTS, WATCHED_KINDS, Key
 from lumen_operator.metrics import Metrics
 
 CLIP = Key("service", "team", "clip")
@@ -19,12 +19,10 @@ class World:
     def __init__(self):
         self.cache = Cache()
         self.keys = []
-        self.relisted = []
         self.feed = Feed(self.cache, self.keys.append, Metrics())
-        self.feed.on_relist(self.relisted.append)
 
     def hears(self, type_, raw, kind=DEPLOYMENTS):
-        self.feed.heard(kind, type_, raw)
+        self.feed.heard(kind, Event(EventType(type_), raw))
 
 
 @pytest.fixture
@@ -37,7 +35,6 @@ async def test_an_event_is_kept_and_its_service_is_added(world):
 
     assert world.cache.get(DEPLOYMENTS, "team", "clip-stable")["metadata"]["uid"] == "u1"
     assert world.keys == [CLIP]
-    assert world.feed.arrived.is_set()
 
 
 async def test_the_echo_of_a_write_is_no_work(world):
@@ -55,25 +52,6 @@ async def test_a_deletion_is_kept_and_its_service_is_added(world):
     assert world.keys == [CLIP, CLIP]
 
 
-async def test_a_listing_of_what_was_known_is_a_relist_and_the_first_one_is_none(world):
-    world.hears(None, a_child())
-    assert world.relisted == []
-    world.hears(None, a_child(version="2"))
-
-    assert world.relisted == [DEPLOYMENTS]
-
-
-async def test_kopf_only_watches():
-    settings = watching_settings()
-
-    assert settings.scanning.disabled
-    assert settings.peering.standalone
-    assert not settings.posting.enabled
-    assert settings.watching.inactivity_timeout == 70
-    first = iter(settings.networking.error_backoffs)
-    assert [next(first) for _ in range(100)][-1] == 10
-
-
 async def test_a_list_says_what_is_there_and_what_is_not_in_it_is_gone(world):
     followed = Followed(DEPLOYMENTS, world.feed)
     world.hears("ADDED", a_child("clip-old", version="3"))
@@ -86,7 +64,6 @@ async def test_a_list_says_what_is_there_and_what_is_not_in_it_is_gone(world):
     assert names == {"clip-stable", "clip-written-since"}
     assert world.cache.get(DEPLOYMENTS, "team", "clip-stable")["kind"] == "Deployment"
     assert world.keys == [CLIP, CLIP]
-    assert world.relisted == []
 
 
 async def test_a_report_of_a_follower_is_heard(world):
@@ -99,7 +76,7 @@ async def test_a_report_of_a_follower_is_heard(world):
 
 
 async def test_what_is_followed_is_known_once_every_kind_was_listed(world):
-    *others, last = FOLLOWED_KINDS
+    *others, last = WATCHED_KINDS
     for kind in others:
         Followed(kind, world.feed).replace([], "1")
     assert not world.feed.followed.is_set()

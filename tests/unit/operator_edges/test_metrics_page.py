@@ -29,7 +29,6 @@ async def test_the_page_names_every_metric_and_no_other():
             election=found,
             liveness=liveness.Liveness(bool),
             metrics=metrics,
-            regain_signals=lambda: None,
             reach=Nobody,
         )
     )
