@@ -179,7 +179,7 @@ def version_of(raw: Raw) -> Version:
 def number_of(version: object) -> int:
     """Return a resourceVersion as a number: they count up; anything else counts as zero."""
     text = str(version)
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 32 else 0
 
 
 def _newer(raw: Raw, before: Raw) -> bool:
@@ -210,7 +210,8 @@ def trimmed(kind: Kind, raw: Raw) -> Raw:
     kept = {**raw, "metadata": _metadata(kind, raw.get("metadata") or {})}
     spec = raw_objects.mapping(raw, "spec")
     if kind == NODES:
-        kept["status"] = {k: v for k, v in (raw.get("status") or {}).items() if k != "images"}
+        status = raw_objects.mapping(raw, "status")
+        kept["status"] = {k: v for k, v in status.items() if k != "images"}
     elif kind == PODS and spec:
         kept["spec"] = _pod_spec(spec)
     elif kind == REPLICA_SETS and spec:

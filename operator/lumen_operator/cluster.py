@@ -12,13 +12,15 @@ from lumen_cluster.objects import Resource
 from lumen_manifest.names import FIELD_MANAGER, SERVICE_LABEL
 from lumen_operator.cache import Name, Version, name_of, version_of
 from lumen_operator.connection import APPLY_PATCH, JSON, JSON_PATCH, Request
-from lumen_operator.errors import Absent, Clash
+from lumen_operator.errors import Absent, Clash, TooLarge
 from lumen_operator.kinds import OBSERVED_KINDS, WATCHED_KINDS, Kind, Ref, kind_of
 
 Raw = Mapping[str, Any]
 
 LIST_S = 60.0
 CHUNK = 500
+"""Fewer where somebody's metadata is large: annotations alone may be 256 KiB."""
+
 NO_VERSION = "1"
 """No object has this version. An apply with it makes a new one, and clashes with any that is
 there: the API server compares versions of what exists only."""
@@ -138,13 +140,19 @@ class Cluster:
             query["labelSelector"] = resource.selector
         while True:
             request = Request("GET", resource.path, query, accept=METADATA_ONLY, deadline_s=LIST_S)
-            page = await self._caller.ask(request)
+            try:
+                page = await self._caller.ask(request)
+            except TooLarge:
+                if query["limit"] == "1":
+                    raise
+                query = {**query, "limit": str(max(1, int(query["limit"]) // 10))}
+                continue
             for item in page.get("items") or ():
                 found[name_of(item)] = version_of(item)
             position = (page.get("metadata") or {}).get("continue")
             if not position:
                 return found
-            query["continue"] = position
+            query = {**query, "limit": str(CHUNK), "continue": position}
 
 
 def watched(kind: Kind, namespace: str) -> Resource:

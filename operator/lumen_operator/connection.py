@@ -15,11 +15,11 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from lumen_cluster.json_bodies import read_json
-from lumen_operator.errors import Answer, ServerAway, classify
+from lumen_operator.errors import Answer, ServerAway, TooLarge, classify
 
 CALL_S = 15.0
 USER_AGENT = "lumen-operator"
-BODY_MAX_BYTES = 64 * 1024 * 1024
+BODY_MAX_BYTES = 16 * 1024 * 1024
 
 JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
@@ -103,4 +103,11 @@ class Connection:
             body=request.body,
             _request_timeout=aiohttp.ClientTimeout(total=request.deadline_s),
         )
-        return Answer(found.status, await found.read(), found.headers)
+        parts, size = list[bytes](), 0
+        async for part in found.response.content.iter_any():
+            size += len(part)
+            if size > BODY_MAX_BYTES:
+                found.response.close()
+                raise TooLarge(f"{request}: the answer is larger than {BODY_MAX_BYTES >> 20} MiB")
+            parts.append(part)
+        return Answer(found.status, b"".join(parts), found.headers)

@@ -5,7 +5,8 @@ ApiError                  the API server did not do what it was asked to
 ├── Refused               it will not do this, however often it is asked (400, 403, 404, 422 ...)
 │   ├── Absent            the object is not there (404)
 │   ├── Forbidden         a permission is missing (401, 403)
-│   └── Clash             the object is another one than expected (409)
+│   ├── Clash             the object is another one than expected (409)
+│   └── TooLarge          the answer is larger than what is read at once
 └── Passing               asking again later may help
     ├── BeingDeleted      the object has to be gone first
     ├── Throttled         too many requests (429)
@@ -78,6 +79,10 @@ class Absent(Refused):
     """The object is not there."""
 
     reason = ErrorReason.ABSENT
+
+
+class TooLarge(Refused):
+    """The answer is larger than what is read at once: ask for less."""
 
 
 class Forbidden(Refused):

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
+from lumen_cluster.kept import ODD
 from lumen_cluster.list_watch import ClusterReader, Follower
 from lumen_cluster.metrics import WatchMetrics
 from lumen_cluster.objects import Event, EventType, Raw
@@ -16,6 +19,8 @@ from lumen_operator.affected import affected
 from lumen_operator.cache import Cache, Change, Name, name_of, number_of, trimmed, uid_of
 from lumen_operator.cluster import watched
 from lumen_operator.kinds import WATCHED_KINDS, Key, Kind
+
+log = structlog.get_logger(__name__)
 
 
 class Counting(Protocol):
@@ -63,9 +68,16 @@ class Feed:
         self._changed(kind, self._cache.drop(kind, name, uid))
 
     def _changed(self, kind: Kind, change: Change | None) -> None:
-        if change is not None:
-            for key in affected(self._cache, kind, change.before, change.after):
-                self._add(key)
+        if change is None:
+            return
+        try:
+            keys = affected(self._cache, kind, change.before, change.after)
+        except ODD:
+            # It is kept, and looked at with its service at the next resync; the watch goes on.
+            log.exception("an object cannot be read", kind=kind.kind)
+            return
+        for key in keys:
+            self._add(key)
 
 
 @dataclass(frozen=True, slots=True)

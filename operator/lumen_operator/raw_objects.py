@@ -4,7 +4,6 @@ A strange object never raises and a strange field counts as absent. Besides `con
 door to the API server, nothing else of this package looks into plain dictionaries.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -84,7 +83,7 @@ def read_replica_set(raw: Raw) -> ReplicaSetView:
         name=text(metadata, "name"),
         owner=text(owners[0], "uid") if owners else "",
         template_hash=text(mapping(metadata, "labels"), HASH_LABEL),
-        rollout=int(rollout) if re.fullmatch(r"[0-9]{1,18}", rollout) else 0,
+        rollout=_counted(rollout),
         revision=text(mapping(mapping(template, "metadata"), "labels"), REVISION_LABEL),
         forbidden=_replica_failure(status),
         forbidden_since=_replica_failure_since(status),
@@ -309,6 +308,15 @@ def _whole(quantities: Raw) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, amount in quantities.items():
         value = str(amount)
-        if value.isascii() and value.isdigit() and len(value) < 16:
+        if _is_count(value):
             found[str(name)] = int(value)
     return found
+
+
+def _counted(value: str) -> int:
+    return int(value) if _is_count(value) else 0
+
+
+def _is_count(value: str) -> bool:
+    """Return whether a text is a whole number of a size that anybody counts to."""
+    return value.isascii() and value.isdigit() and len(value) < 16

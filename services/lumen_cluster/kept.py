@@ -16,6 +16,9 @@ KEPT_MAX_BYTES: Final = 256 * 1024
 """As JSON. A spec has 64 KiB at most; beside it stand a status and the labels."""
 LABELS_MAX: Final = 64
 
+ODD: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading an object of an unexpected shape may raise."""
+
 _LEFT_OUT = "leftOut"
 _IDENTITY = (
     "name",

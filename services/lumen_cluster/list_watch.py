@@ -26,9 +26,6 @@ FRUITFUL_S: Final = 5.0
 REFUSED_S: Final = 2.0
 """A refusal is said once it has lasted so long."""
 
-_ODD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What reading an object of an unexpected shape may raise."""
-
 log = structlog.get_logger(__name__)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from lumen_operator.cluster import Cluster, collection_path, object_path
-from lumen_operator.errors import Absent, Clash, ServerAway
+from lumen_operator.errors import Absent, Clash, ServerAway, TooLarge
 from lumen_operator.kinds import DEPLOYMENTS, NODES, PODS, POOLS, SERVICES, Ref
 
 DEPLOYMENT = {
@@ -135,3 +135,17 @@ async def test_a_listing_whose_place_was_forgotten_begins_anew():
     calls = Calls(a_page("a", position="old"), gone, a_page("a", "b"))
 
     assert len(await Cluster(calls).list_metadata(PODS)) == 2
+
+
+async def test_metadata_that_is_too_large_for_one_answer_is_asked_for_in_smaller_ones():
+    def page(name, go_on=""):
+        metadata = {"name": name, "uid": name, "resourceVersion": "1"}
+        return {"items": [{"metadata": metadata}], "metadata": {"continue": go_on}}
+
+    too_large = TooLarge("the answer is larger")
+    calls = Calls(too_large, too_large, page("a", "here"), page("b"))
+
+    listed = await Cluster(calls).list_metadata(NODES)
+
+    assert {name for _, name in listed} == {"a", "b"}
+    assert [request.query["limit"] for request in calls.made] == ["500", "50", "5", "500"]

@@ -5,7 +5,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from lumen_operator import errors
-from lumen_operator.connection import APPLY_PATCH, Connection, Request
+from lumen_operator.connection import APPLY_PATCH, BODY_MAX_BYTES, Connection, Request
 
 
 @pytest.fixture
@@ -75,3 +75,11 @@ async def test_a_server_that_is_not_there_is_away():
     async with a_connection("http://127.0.0.1:9") as connection:
         with pytest.raises(errors.ServerAway, match="GET /x"):
             await connection.call(Request("GET", "/x"))
+
+
+async def test_an_answer_that_is_too_large_is_not_read_to_its_end(api_server):
+    url, _, answers = api_server
+    answers["/large"] = web.Response(body=b" " * (BODY_MAX_BYTES + 1))
+    async with a_connection(url) as connection:
+        with pytest.raises(errors.TooLarge, match="larger than 16 MiB"):
+            await connection.call(Request("GET", "/large"))

@@ -83,3 +83,20 @@ async def test_what_is_followed_is_known_once_every_kind_was_listed(world):
 
     Followed(last, world.feed).replace([], "1")
     assert world.feed.followed.is_set()
+
+
+@pytest.mark.parametrize("kind", WATCHED_KINDS, ids=lambda kind: kind.plural)
+@pytest.mark.parametrize(
+    "part", [None, 7, "text", [], [[None]], {"conditions": [7], "template": 7, "containers": {}}]
+)
+async def test_no_shape_of_an_object_ends_a_watch(world, kind, part):
+    odd = a_child() | {"spec": part, "status": part, "data": part}
+    odd["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "9" * 5_000}
+    followed = Followed(kind, world.feed)
+
+    for version in ("2", "3"):
+        odd["metadata"]["resourceVersion"] = version
+        followed.apply(Event(EventType.MODIFIED, followed.keep(odd)))
+    followed.replace([followed.keep(odd)], "4")
+
+    assert world.cache.get(kind, "team", "clip-stable") is not None
