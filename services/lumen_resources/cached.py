@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources import lock_file
-from lumen_resources.describe import Subject, describe
+from lumen_resources.describe import Subject, describe, proven_by
 from lumen_resources.digests import bytes_digest, overall
 from lumen_resources.errors import DatasetNotFoundError, FileMissingError, ResourceError
 from lumen_resources.layouts import VerifiedModel, model_folder
@@ -49,10 +49,10 @@ class Cached:
             return None
         used = {path: digests[path] for path in (FILE_NAME, *wanted.paths())}
         seen = {} if thorough else {path: file.seen for path, file in lock.files.items()}
-        verify_files(self._at, used, progress, promise=FROM_LOCK, seen=seen)
+        identities = verify_files(self._at, used, progress, promise=FROM_LOCK, seen=seen)
         progress.begin(Phase.CHECKING)
         subject = self.subject(info, wanted, used, lock.revision, warnings)
-        return describe(subject, self._at, thorough=thorough)
+        return proven_by(describe(subject, self._at, thorough=thorough), subject, identities)
 
     def subject(
         self,
@@ -112,7 +112,7 @@ class Cached:
         check_revision(self.config, itself.sha256[:40], str(self.place))
         wanted = plan_files(info, self.config, local_files(self.place, info))
         digests = {FILE_NAME: itself} | proven(wanted, info, info.digests(), str(self.place))
-        verify_files(inside(self.place), digests, progress, promise=IN_PLACE)
+        identities = verify_files(inside(self.place), digests, progress, promise=IN_PLACE)
         progress.begin(Phase.CHECKING)
         subject = self.subject(info, wanted, digests, itself.sha256[:40], warnings)
-        return describe(subject, self._at, thorough=True)
+        return proven_by(describe(subject, self._at, thorough=True), subject, identities)

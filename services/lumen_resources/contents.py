@@ -98,7 +98,7 @@ def _check_external(graph: Graph, path: str, chosen: ChosenFiles) -> None:
     """Weights kept beside a graph must be among the verified files."""
     folder = path.rpartition("/")[0]
     beside = {f"{folder}/{name}" if folder else name for name in graph.external_files}
-    for unverified in sorted(beside - set(chosen.companions)):
+    for unverified in sorted(beside - set(chosen.external_data)):
         raise _graph(
             path,
             f"keeps weights in {unverified!r}",

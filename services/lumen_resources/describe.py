@@ -25,6 +25,7 @@ from lumen_resources.layouts import (
     Preprocess,
     VerifiedModel,
 )
+from lumen_resources.lock_file import locked_files
 from lumen_resources.model_info import FILE_NAME, FileDigest, ModelInfo
 from lumen_resources.plan import Wanted
 from lumen_resources.traits import context_length_of, embedding_space, preprocess_of
@@ -88,6 +89,12 @@ def describe(subject: Subject, at: At, *, thorough: bool) -> VerifiedModel:
     )
     _compare_pins(subject.config, model)
     return model
+
+
+def proven_by(model: VerifiedModel, subject: Subject, seen: Mapping[str, str]) -> VerifiedModel:
+    """Return the model with what proves each file; `seen` is its stat identity when it was read."""
+    locked = locked_files(subject.digests, seen)
+    return replace(model, proofs={subject.root / path: file for path, file in locked.items()})
 
 
 def _vectors_not_used_as_shipped(label_sets: Iterable[LabelSetFiles]) -> list[str]:

@@ -5,8 +5,9 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from lumen_manifest.regular_files import open_regular
 from lumen_resources.errors import translated
 from lumen_resources.model_info import FileDigest
 
@@ -24,14 +25,20 @@ def digest_of(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> F
 
     `on_bytes` is told the length of every block.
     """
+    with translated(path, "reading"), open_regular(path) as file:
+        return digest_of_open(file, on_bytes)
+
+
+def digest_of_open(file: BinaryIO, on_bytes: Callable[[int], None] = lambda _: None) -> FileDigest:
+    """Do the same with an open, unbuffered file, from where it stands."""
     digest = hashlib.sha256()
     size = 0
-    with translated(path, "reading"), path.open("rb", buffering=0) as file:
-        buffer = memoryview(bytearray(BLOCK_BYTES))
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-            size += count
-            on_bytes(count)
+    buffer = bytearray(BLOCK_BYTES)
+    view = memoryview(buffer)
+    while count := os.readv(file.fileno(), [buffer]):
+        digest.update(view[:count])
+        size += count
+        on_bytes(count)
     return FileDigest(size=size, sha256=digest.hexdigest())
 
 
@@ -52,5 +59,9 @@ def stat_identity(path: Path) -> str:
     Changing the data sets both times, and the inode's cannot be set back.
     """
     with translated(path, "looking at"):
-        stat = os.stat(path)  # noqa: PTH116  # follows links, as reading does
+        return identity(os.stat(path))  # noqa: PTH116  # follows links, as reading does
+
+
+def identity(stat: os.stat_result) -> str:
+    """Return the same of what was asked already."""
     return f"{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}-{stat.st_size}"

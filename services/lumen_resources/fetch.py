@@ -15,7 +15,7 @@ from typing import TypeVar
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources import lock_file, older_caches
 from lumen_resources.cached import Cached
-from lumen_resources.describe import Subject, describe
+from lumen_resources.describe import Subject, describe, proven_by
 from lumen_resources.digests import bytes_digest, stat_identity
 from lumen_resources.errors import (
     ChecksumMismatchError,
@@ -211,7 +211,8 @@ class _Fetch:
         self._move_into_place(complete, snapshot.model_info)
         seen = {path: stat_identity(self._place / path) for path in subject.digests}
         self._cached.keeplock_of(subject, self._source.uri, seen)
-        return describe(subject, lambda path: self._place / path, thorough=False)
+        model = describe(subject, lambda path: self._place / path, thorough=False)
+        return proven_by(model, subject, seen)
 
     def _subject(self, snapshot: Snapshot) -> Subject:
         info, warnings = parse(snapshot.model_info)

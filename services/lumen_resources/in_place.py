@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources import lock_file
-from lumen_resources.describe import Subject, describe
+from lumen_resources.describe import Subject, describe, proven_by
 from lumen_resources.digests import bytes_digest
 from lumen_resources.errors import ChecksumMismatchError, ResourceNotFoundError, translated
 from lumen_resources.layouts import VerifiedModel, folder_name, model_folder
@@ -40,7 +40,7 @@ class InPlace:
         model = describe(subject, at, thorough=True)
         lock_file.write(self._cache, lock_of(subject, self._source.uri, seen, root=self._root))
         progress.begin(Phase.DONE)
-        return model
+        return proven_by(model, subject, seen)
 
     def reopen(self) -> VerifiedModel:
         """Open again; what the lock has seen unchanged is not read again."""
@@ -51,8 +51,8 @@ class InPlace:
             _refuse_change(subject, lock)
             seen = {path: file.seen for path, file in lock.files.items()}
         promised = {p: d for p, d in subject.digests.items() if p != FILE_NAME}
-        verify_files(at, promised, Progress(), promise=IN_PLACE, seen=seen)
-        return describe(subject, at, thorough=lock is None)
+        seen = verify_files(at, promised, Progress(), promise=IN_PLACE, seen=seen)
+        return proven_by(describe(subject, at, thorough=lock is None), subject, seen)
 
     def _subject(self) -> tuple[Subject, At]:
         with translated(self._root, "looking at"):

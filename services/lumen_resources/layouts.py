@@ -5,13 +5,14 @@ and answers which of them make up the model for one runtime and precision.
 """
 
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from lumen_manifest.closed_sets import Precision, Runtime
 from lumen_resources.errors import ConfigError, FileMissingError, RuntimeNotSupportedError
+from lumen_resources.lock_file import LockedFile
 from lumen_resources.model_info import ModelInfo
 
 # What open_clip, transformers and tokenizers may keep beside tokenizer.json.
@@ -39,6 +40,8 @@ RUNTIME_SUFFIXES = {
 }
 # Which files hold a precision that is only a way to compute: bf16 starts from fp32 files.
 FILE_PRECISION = {"bf16": "fp32"}
+# What is added to a graph's name for the file that holds its weights.
+EXTERNAL_DATA = (".data", "_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class Parity:
 class ModelFiles:
     """Absolute paths of one runtime's files.
 
-    `vision` and `text` are the two graphs (onnx, rknn), `weights` the checkpoint (torch).
+    `vision` and `text` are the two graphs (onnx, rknn), `weights` the checkpoint (torch),
+    `external_data` the weights that lie beside the graphs.
     """
 
     vision: Path | None
@@ -84,6 +88,7 @@ class ModelFiles:
     weights: Path | None
     config: Path | None
     tokenizer: Path | None
+    external_data: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class VerifiedModel:
     `root` is the folder the files lie in; `cache` is the model's own folder in the cache, where
     computed label vectors go (for a source that is read in place the two differ).
     `revision` is what the source resolved to, `digest` the SHA-256 over all files in use.
+    `proofs` has every file in use, as it was when it was verified.
     """
 
     name: str
@@ -135,6 +141,7 @@ class VerifiedModel:
     bytes: int = 0
     file_count: int = 0
     warnings: tuple[str, ...] = ()
+    proofs: Mapping[Path, LockedFile] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +154,14 @@ class ChosenFiles:
     config: str | None = None
     tokenizer: str | None = None
     companions: tuple[str, ...] = ()
+    external_data: tuple[str, ...] = ()
 
     def all_files(self) -> tuple[str, ...]:
         """Return every path that is set, without repeats."""
         named = (self.vision, self.text, self.weights, self.config, self.tokenizer)
-        return tuple(dict.fromkeys([p for p in named if p] + list(self.companions)))
+        return tuple(
+            dict.fromkeys([p for p in named if p] + [*self.companions, *self.external_data])
+        )
 
     def under(self, root: Path) -> ModelFiles:
         """Return the same files as absolute paths."""
@@ -160,7 +170,12 @@ class ChosenFiles:
             return None if path is None else root / path
 
         return ModelFiles(
-            at(self.vision), at(self.text), at(self.weights), at(self.config), at(self.tokenizer)
+            vision=at(self.vision),
+            text=at(self.text),
+            weights=at(self.weights),
+            config=at(self.config),
+            tokenizer=at(self.tokenizer),
+            external_data=tuple(root / path for path in self.external_data),
         )
 
 
@@ -244,12 +259,12 @@ def choose(
         raise _missing(absent, runtime, precision, available, suffix)
     vision, text = complete
     apart = sorted(path for path in available if _holds_weights_of(path, complete))
-    return replace(shared, vision=vision, text=text, companions=(*shared.companions, *apart))
+    return replace(shared, vision=vision, text=text, external_data=tuple(apart))
 
 
 def _holds_weights_of(path: str, graphs: tuple[str, str]) -> bool:
     """Whether `path` is an ONNX graph's external data (graphs above 2 GiB keep weights apart)."""
-    return any(path in {f"{graph}.data", f"{graph}_data"} for graph in graphs)
+    return any(path == f"{graph}{ending}" for graph in graphs for ending in EXTERNAL_DATA)
 
 
 def _shared_files(available: Collection[str], runtime: Runtime) -> ChosenFiles:

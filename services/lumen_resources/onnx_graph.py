@@ -2,19 +2,27 @@
 
 Only the few fields of ModelProto that matter are walked (field numbers from onnx.proto); weights
 are skipped, never read, so a 2 GB graph costs as little as a small one.
+Whatever can name a file is walked to its end: a tensor may stand in a node, in a branch of it, in
+a function, in a sparse weight. `tests/unit` compares the table with the one of the onnx package.
 """
 
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 
+from lumen_manifest.regular_files import open_regular
 from lumen_resources.errors import ResourceValidationError, translated
 
 FLOAT, INT32, INT64, FLOAT16 = 1, 6, 7, 10
 TYPE_NAMES = {FLOAT: "float32", INT32: "int32", INT64: "int64", FLOAT16: "float16"}
 MAX_FIELDS = 4_000_000
 MAX_VALUE_BYTES = 64 * 1024
+# Messages within messages that a protobuf parser takes by default.
+MAX_DEPTH = 100
+# Its body is a file that a device's compiler wrote, named in an attribute or held as bytes.
+COMPILED = "EPContext"
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -42,6 +50,39 @@ class Graph:
     external_files: set[str] = field(default_factory=set)
 
 
+class Message(Enum):
+    """The messages of onnx.proto through which a tensor can be reached."""
+
+    MODEL = auto()
+    TRAINING = auto()
+    FUNCTION = auto()
+    GRAPH = auto()
+    NODE = auto()
+    ATTRIBUTE = auto()
+    SPARSE = auto()
+    TENSOR = auto()
+
+
+# By message: in which fields the next ones lie.
+INSIDE: dict[Message, dict[int, Message]] = {
+    Message.MODEL: {7: Message.GRAPH, 20: Message.TRAINING, 25: Message.FUNCTION},
+    Message.TRAINING: {1: Message.GRAPH, 2: Message.GRAPH},
+    Message.FUNCTION: {7: Message.NODE, 11: Message.ATTRIBUTE},
+    Message.GRAPH: {1: Message.NODE, 5: Message.TENSOR, 15: Message.SPARSE},
+    Message.NODE: {5: Message.ATTRIBUTE},
+    Message.ATTRIBUTE: {
+        5: Message.TENSOR,
+        6: Message.GRAPH,
+        10: Message.TENSOR,
+        11: Message.GRAPH,
+        22: Message.SPARSE,
+        23: Message.SPARSE,
+    },
+    Message.SPARSE: {1: Message.TENSOR, 2: Message.TENSOR},
+    Message.TENSOR: {},
+}
+
+
 class _DamagedError(Exception):
     """The bytes are no protobuf, or end too early."""
 
@@ -62,6 +103,9 @@ class _Reader:
                 raise _DamagedError(f"more than {MAX_FIELDS:,} fields")
             key, at = self._varint(at, end)
             number, kind = key >> 3, key & 7
+            if not 0 < key < 1 << 32 or number == 0:
+                # Parsers differ in what they make of such a key.
+                raise _DamagedError(f"a field's key is {key}")
             if kind == _BYTES:
                 length, at = self._varint(at, end)
                 if length > end - at:
@@ -103,13 +147,13 @@ def read_graph(path: Path) -> Graph:
     try:
         with (
             translated(path, "reading"),
-            path.open("rb") as file,
+            open_regular(path) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
             return _walk_model(_Reader(data), len(data))
     except (_DamagedError, ValueError) as error:
         raise ResourceValidationError(
-            f"{path.name} is not an ONNX model: {error}.",
+            f"{path.name} is no ONNX model that can be used: {error}.",
             remedy="Export the model anew; this file was damaged before its digest was recorded.",
             file=str(path),
         ) from error
@@ -124,27 +168,44 @@ def _walk_model(reader: _Reader, size: int) -> Graph:
         if end < 0:
             continue
         if number == 5:
-            weights.add(_walk_tensor(reader, start, end, graph))
+            weights |= {reader.text(s, e) for _, s, e in _only(reader, start, end, 8)}
         elif number == 11:
             graph.inputs.append(_value(reader, start, end))
         elif number == 12:
             graph.outputs.append(_value(reader, start, end))
     # Graphs of the first versions list their weights among the inputs.
     graph.inputs = [value for value in graph.inputs if value.name not in weights]
+    graph.external_files = _files_named(reader, size)
     return graph
 
 
-def _walk_tensor(reader: _Reader, start: int, end: int, graph: Graph) -> str:
-    """Return a weight's name, and note the file that holds it when it lies outside."""
-    name = ""
-    for number, s, e in reader.fields(start, end):
-        if number == 8 and e >= 0:
-            name = reader.text(s, e)
-        elif number == 13 and e >= 0:
-            pair = {n: reader.text(ps, pe) for n, ps, pe in reader.fields(s, e) if pe >= 0}
-            if pair.get(1) == "location":
-                graph.external_files.add(pair.get(2, ""))
-    return name
+def _files_named(reader: _Reader, size: int) -> set[str]:
+    """Return every location that a tensor anywhere in the model names."""
+    named: set[str] = set()
+    left = [(Message.MODEL, 0, size, 1)]
+    while left:
+        message, start, end, depth = left.pop()
+        if depth > MAX_DEPTH:
+            raise _DamagedError(f"it is nested more than {MAX_DEPTH} deep")
+        inside = INSIDE[message]
+        for number, s, e in reader.fields(start, end):
+            if e < 0:
+                continue
+            if number in inside:
+                left.append((inside[number], s, e, depth + 1))
+            elif message is Message.TENSOR and number == 13:
+                named |= _location(reader, s, e)
+            elif message is Message.NODE and number == 4 and reader.text(s, e) == COMPILED:
+                raise _DamagedError(
+                    f"it holds a node {COMPILED}, compiled for one device, which may read files"
+                )
+    return named
+
+
+def _location(reader: _Reader, start: int, end: int) -> set[str]:
+    """Return the file of one StringStringEntryProto: key = 1, value = 2; of several the last."""
+    pair = {n: reader.text(s, e) for n, s, e in reader.fields(start, end) if e >= 0}
+    return {pair.get(2, "")} if pair.get(1) == "location" else set()
 
 
 def _value(reader: _Reader, start: int, end: int) -> Value:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources import prepared_labels
+from lumen_resources.held import ensure_unchanged
 from lumen_resources.label_sets import load_labels, load_matrix
 from lumen_resources.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import Phase
@@ -64,6 +65,7 @@ def compute(model: VerifiedModel, missing: Sequence[Missing], work: Work) -> Non
     with closing(load_backend(settings.backend or config.model.runtime.value)) as backend:
         backend.load(model, backend_settings(config, settings, usable_cores(settings.cpu_limit)))
         _check(model, config, backend, tokenizer)
+        ensure_unchanged(model)
         embedder = Embedder(backend, tokenizer, config.server.max_batch_size)
         for each in missing:
             compute_one(model, each, embedder, work)

@@ -14,6 +14,7 @@ import structlog
 from lumen_manifest.model_service import Family
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_resources.fetch import open_verified
+from lumen_resources.held import ensure_unchanged
 from lumen_resources.layouts import VerifiedModel
 from lumen_serving.attestation import device_mismatch, dimension_mismatch
 from lumen_serving.backends.base import (
@@ -95,6 +96,7 @@ def warm_up(config: ServerConfig, settings: Settings) -> WarmModel:
     with ExitStack() as on_failure:
         on_failure.callback(backend.close)
         warm = _warm(model, backend, config, settings, cores)
+        ensure_unchanged(model)
         on_failure.pop_all()
     give_back_freed()
     return warm

@@ -11,7 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from lumen_manifest.closed_sets import Accelerator, Precision
+from lumen_resources.digests import digest_of
+from lumen_resources.errors import ChecksumMismatchError
 from lumen_resources.fetch import fetch_and_verify
+from lumen_resources.held import ensure_unchanged, only_verified
+from lumen_resources.lock_file import LockedFile
 from lumen_resources.progress import Progress
 from lumen_serving.backends import ort
 from lumen_serving.backends.base import BackendSettings, Modality
@@ -46,7 +50,14 @@ def loaded(model, threads=2, **changes) -> OnnxBackend:
 
 def with_vision(model, path, precision=Precision.FP32):
     files = dataclasses.replace(model.files, vision=path)
-    return dataclasses.replace(model, files=files, precision=precision)
+    return dataclasses.replace(
+        model, files=files, precision=precision, proofs={**model.proofs, path: proof(path)}
+    )
+
+
+def proof(path) -> LockedFile:
+    found = digest_of(path)
+    return LockedFile(size=found.size, sha256=found.sha256)
 
 
 def noise(count: int) -> np.ndarray:
@@ -257,6 +268,104 @@ def test_a_damaged_graph_is_refused_by_name(model, tmp_path):
 
     with pytest.raises(BackendUnavailable, match=r"cannot load vision\.onnx"):
         loaded(with_vision(model, path))
+
+
+def with_outside_weights(model, folder):
+    """The same vision graph, its weights in a file beside it; both are proven."""
+    path = folder / "vision.onnx"
+    onnx.save(
+        onnx.load(model.files.vision),
+        path,
+        save_as_external_data=True,
+        location="vision.onnx.data",
+        size_threshold=0,
+    )
+    data = path.with_name("vision.onnx.data")
+    there = with_vision(model, path)
+    files = dataclasses.replace(there.files, external_data=(data,))
+    return dataclasses.replace(there, files=files, proofs={**there.proofs, data: proof(data)})
+
+
+def test_weights_beside_a_graph_are_loaded_with_it(model, tmp_path):
+    outside = loaded(with_outside_weights(model, tmp_path))
+
+    assert (outside.embed_images(noise(2)) == loaded(model).embed_images(noise(2))).all()
+
+
+def test_weights_that_were_swapped_after_they_were_verified_are_not_loaded(model, tmp_path):
+    swapped = with_outside_weights(model, tmp_path)
+    (weights,) = swapped.files.external_data
+    weights.write_bytes(bytes(weights.stat().st_size))
+
+    with pytest.raises(ChecksumMismatchError, match=r"vision\.onnx\.data is not the file"):
+        loaded(swapped)
+
+
+def test_a_file_that_was_only_touched_is_loaded(model, tmp_path):
+    touched = with_outside_weights(model, tmp_path)
+    touched.files.external_data[0].touch()
+
+    ensure_unchanged(touched)
+    loaded(touched)
+
+
+def test_a_graph_reaches_no_file_beside_it_that_was_not_verified(model, tmp_path):
+    reaching = with_outside_weights(model, tmp_path)
+    files = dataclasses.replace(reaching.files, external_data=())
+
+    with pytest.raises(BackendUnavailable, match=r"cannot load vision\.onnx"):
+        loaded(dataclasses.replace(reaching, files=files))
+
+
+def test_the_folder_that_is_loaded_from_holds_the_verified_files_and_nothing_else(model, tmp_path):
+    there = with_outside_weights(model, tmp_path)
+    (tmp_path / "beside.bin").write_bytes(b"not verified")
+
+    with only_verified(there, (there.files.vision, *there.files.external_data)) as folder:
+        names = sorted(path.name for path in folder.iterdir())
+        contents = [(folder / name).read_bytes() for name in names]
+
+    assert names == ["vision.onnx", "vision.onnx.data"]
+    assert contents == [(tmp_path / name).read_bytes() for name in names]
+    assert not folder.exists()
+
+
+def test_another_file_put_in_its_place_while_it_is_loaded_is_not_what_is_read(model, tmp_path):
+    there = with_outside_weights(model, tmp_path)
+    (data,) = there.files.external_data
+    good, other = data.read_bytes(), tmp_path / "other"
+    other.write_bytes(bytes(len(good)))
+
+    read = []
+
+    def load() -> None:
+        with only_verified(there, (data,)) as folder:
+            other.replace(data)
+            read.append((folder / data.name).read_bytes())
+
+    with pytest.raises(ChecksumMismatchError, match="is not the file that was verified"):
+        load()
+
+    assert read == [good]
+    with pytest.raises(ChecksumMismatchError):
+        ensure_unchanged(there)
+
+
+def test_bytes_that_are_written_while_they_are_loaded_are_found_out(model, tmp_path):
+    there = with_outside_weights(model, tmp_path)
+    (data,) = there.files.external_data
+
+    with (
+        pytest.raises(ChecksumMismatchError, match="is not the file that was verified"),
+        only_verified(there, (data,)),
+        data.open("r+b") as writer,
+    ):
+        writer.write(b"evil")
+
+
+def test_a_file_without_a_proof_is_not_loaded(model):
+    with pytest.raises(ChecksumMismatchError):
+        loaded(dataclasses.replace(model, proofs={}))
 
 
 def test_a_graph_of_another_dimension_is_refused(model):

@@ -24,9 +24,10 @@ from lumen_resources.errors import (
     from_os_error,
 )
 from lumen_resources.model_info import FileDigest
-from lumen_resources.onnx_graph import FLOAT, INT64, Value, read_graph
+from lumen_resources.onnx_graph import FLOAT, INSIDE, INT64, Message, Value, read_graph
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.settings import Settings
+from lumen_wire.varint import varint
 
 
 def every_kind(base: type = ResourceError):
@@ -122,6 +123,174 @@ def test_weights_listed_as_inputs_are_left_out_and_files_beside_are_told(tmp_pat
 
     assert [value.name for value in graph.inputs] == ["x"]
     assert graph.external_files == {"m.onnx.data"}
+
+
+def a_weight(*locations: str) -> TensorProto:
+    """A tensor whose values are said to lie in files."""
+    tensor = TensorProto(name="w", dims=[2], data_type=FLOAT, data_location=TensorProto.EXTERNAL)
+    for location in locations:
+        tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def a_graph(*nodes: onnx.NodeProto, **parts: object) -> onnx.GraphProto:
+    """A graph of no use beyond what it holds."""
+    x, y = (helper.make_tensor_value_info(name, FLOAT, [2]) for name in "xy")
+    return helper.make_graph(
+        nodes or [helper.make_node("Neg", ["x"], ["y"])], "g", [x], [y], **parts
+    )
+
+
+def a_constant(*locations: str) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], ["c"], value=a_weight(*locations))
+
+
+def sparse(**parts: TensorProto) -> onnx.SparseTensorProto:
+    return onnx.SparseTensorProto(dims=[4], **parts)
+
+
+def in_training() -> onnx.ModelProto:
+    model = helper.make_model(a_graph())
+    model.training_info.add().algorithm.CopyFrom(a_graph(a_constant("evil")))
+    return model
+
+
+def in_first_step() -> onnx.ModelProto:
+    model = helper.make_model(a_graph())
+    model.training_info.add().initialization.CopyFrom(a_graph(initializer=[a_weight("evil")]))
+    return model
+
+
+def in_function(**parts: object) -> onnx.ModelProto:
+    function = onnx.FunctionProto(name="f", domain="d", **parts)
+    return helper.make_model(a_graph(), functions=[function])
+
+
+def in_attribute(**value: object) -> onnx.AttributeProto:
+    return onnx.AttributeProto(name="a", **value)
+
+
+PLACES = {
+    "initializer": helper.make_model(a_graph(initializer=[a_weight("evil")])),
+    "constant": helper.make_model(a_graph(a_constant("evil"))),
+    "list of tensors": helper.make_model(
+        a_graph(onnx.NodeProto(attribute=[in_attribute(tensors=[a_weight(), a_weight("evil")])]))
+    ),
+    "branch": helper.make_model(
+        a_graph(helper.make_node("If", ["x"], ["y"], then_branch=a_graph(a_constant("evil"))))
+    ),
+    "loop in a branch": helper.make_model(
+        a_graph(
+            helper.make_node(
+                "If",
+                ["x"],
+                ["y"],
+                else_branch=a_graph(
+                    helper.make_node("Loop", ["x"], ["y"], body=a_graph(a_constant("evil")))
+                ),
+            )
+        )
+    ),
+    "list of graphs": helper.make_model(
+        a_graph(
+            onnx.NodeProto(
+                attribute=[in_attribute(graphs=[a_graph(), a_graph(a_constant("evil"))])]
+            )
+        )
+    ),
+    "function": in_function(node=[a_constant("evil")]),
+    "default of a function": in_function(attribute_proto=[in_attribute(t=a_weight("evil"))]),
+    "sparse values": helper.make_model(
+        a_graph(sparse_initializer=[sparse(values=a_weight("evil"), indices=a_weight())])
+    ),
+    "sparse indices": helper.make_model(
+        a_graph(sparse_initializer=[sparse(values=a_weight(), indices=a_weight("evil"))])
+    ),
+    "sparse attribute": helper.make_model(
+        a_graph(
+            onnx.NodeProto(attribute=[in_attribute(sparse_tensor=sparse(values=a_weight("evil")))])
+        )
+    ),
+    "sparse attributes": helper.make_model(
+        a_graph(
+            onnx.NodeProto(
+                attribute=[in_attribute(sparse_tensors=[sparse(values=a_weight("evil"))])]
+            )
+        )
+    ),
+    "training": in_training(),
+    "first step of training": in_first_step(),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_file_is_found_wherever_in_a_graph_it_is_named(tmp_path, place):
+    (tmp_path / "m.onnx").write_bytes(PLACES[place].SerializeToString())
+
+    assert read_graph(tmp_path / "m.onnx").external_files == {"evil"}
+
+
+def test_of_two_locations_both_are_found(tmp_path):
+    model = helper.make_model(a_graph(a_constant("m.onnx.data", "../evil")))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+
+    assert read_graph(tmp_path / "m.onnx").external_files == {"m.onnx.data", "../evil"}
+
+
+def test_the_messages_that_are_walked_are_all_through_which_a_tensor_can_be_reached():
+    walked = {
+        "ModelProto": Message.MODEL,
+        "TrainingInfoProto": Message.TRAINING,
+        "FunctionProto": Message.FUNCTION,
+        "GraphProto": Message.GRAPH,
+        "NodeProto": Message.NODE,
+        "AttributeProto": Message.ATTRIBUTE,
+        "SparseTensorProto": Message.SPARSE,
+        "TensorProto": Message.TENSOR,
+    }
+    messages = onnx.ModelProto.DESCRIPTOR.file.message_types_by_name
+
+    for name, message in walked.items():
+        expected = {
+            field.number: walked[field.message_type.name]
+            for field in messages[name].fields
+            if field.message_type is not None and field.message_type.name in walked
+        }
+        assert expected == INSIDE[message]
+    # Any other message leads to no tensor, and so to no file.
+    for name in messages.keys() - walked.keys():
+        inner = {f.message_type.name for f in messages[name].fields if f.message_type is not None}
+        assert not inner & walked.keys()
+
+
+def test_a_graph_that_is_nested_without_end_is_refused(tmp_path):
+    def inside(field: int, body: bytes) -> bytes:
+        return varint(field << 3 | 2) + varint(len(body)) + body
+
+    body = b""
+    for _ in range(40):
+        body = inside(1, inside(5, inside(6, body)))
+    (tmp_path / "m.onnx").write_bytes(inside(7, body))
+
+    with pytest.raises(ResourceValidationError, match="nested more than 100 deep"):
+        read_graph(tmp_path / "m.onnx")
+
+
+def test_a_graph_that_was_compiled_for_a_device_is_refused(tmp_path):
+    node = helper.make_node("EPContext", ["x"], ["y"], ep_cache_context="../evil", embed_mode=0)
+    (tmp_path / "m.onnx").write_bytes(helper.make_model(a_graph(node)).SerializeToString())
+
+    with pytest.raises(ResourceValidationError, match="EPContext"):
+        read_graph(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("key", [b"\xba\x80\x80\x80\x80\x01", b"\x02\x00", b"\x00\x00"])
+def test_a_field_that_parsers_read_differently_is_refused(tmp_path, key):
+    content = vision_graph(TinyModel()).SerializeToString()
+    (tmp_path / "m.onnx").write_bytes(content + key)
+
+    with pytest.raises(ResourceValidationError, match="a field's key"):
+        read_graph(tmp_path / "m.onnx")
 
 
 @given(st.binary(max_size=400))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lumen_resources.held import only_verified
 from lumen_resources.layouts import VerifiedModel
 from lumen_serving.backends import ort
 from lumen_serving.backends.base import BackendReport, BackendSettings
@@ -66,7 +67,7 @@ class Tower:
                 f"{path.name} is no tower of this model: one input with a free batch dimension "
                 f"and an output [N, {dim}] are expected.",
                 remedy="Export the model anew.",
-                file=str(path),
+                file=path.name,
             )
         singly = batch == 1 or _scales_over_batch(path)
         return cls(session, takes, gives, Batching.SINGLY if singly else Batching.TOGETHER)
@@ -129,16 +130,16 @@ class OnnxBackend:
         )
         self._normalise = Normaliser.of(model.preprocess)
         rng = np.random.default_rng(0)
-        count, dim = max(_TRIAL_SIZES), model.embedding_dim
+        count = max(_TRIAL_SIZES)
         if model.files.vision is not None:
-            self._vision = Tower.open(model.files.vision, dim, session_settings)
+            self._vision = _tower(model, model.files.vision, session_settings)
             side = model.preprocess.size
             noise = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
             _usable(
                 model.files.vision, lambda tower: tower.prove(self._pixels(noise)), self._vision
             )
         if model.files.text is not None:
-            self._text = Tower.open(model.files.text, dim, session_settings)
+            self._text = _tower(model, model.files.text, session_settings)
             # Low numbers are in every vocabulary; their order makes the texts distinct.
             tokens = rng.integers(1, 200, (count, model.context_length), dtype=np.int64)
             _usable(model.files.text, lambda tower: tower.prove(tokens), self._text)
@@ -193,6 +194,13 @@ class OnnxBackend:
         )
 
 
+def _tower(model: VerifiedModel, graph: Path, settings: ort.SessionSettings) -> Tower:
+    """Load a graph where it can reach its own weights and no other file."""
+    beside = [path for path in model.files.external_data if path.parent == graph.parent]
+    with only_verified(model, (graph, *beside)) as folder:
+        return Tower.open(folder / graph.name, model.embedding_dim, settings)
+
+
 def unit_rows(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """Return float32 rows of length one; zero and non-finite rows stay visibly not finite."""
     wide = vectors.astype(np.float64)
@@ -223,5 +231,5 @@ def _usable(path: Path, trial: Callable[[Tower], None], tower: Tower) -> None:
         raise BackendUnavailable(
             f"{path.name} loads but does not run: {str(error.__cause__)[:300]}",
             remedy="Export the model anew.",
-            file=str(path),
+            file=path.name,
         ) from error

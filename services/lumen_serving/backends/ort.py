@@ -171,12 +171,12 @@ def open_session(graph: Path, settings: SessionSettings) -> Session:
                 f"{graph.name} cannot run on {settings.providers[0]} alone: some of its "
                 "operations would fall back to the CPU.",
                 remedy="Export the model for this device, or use the cpu pool.",
-                file=str(graph),
+                file=graph.name,
             ) from error
         raise BackendUnavailable(
             f"onnxruntime {VERSION} cannot load {graph.name}: {_first_line(error)}.",
             remedy="Export the model anew, or upgrade onnxruntime.",
-            file=str(graph),
+            file=graph.name,
         ) from error
     if settings.providers[0] not in session.providers:
         raise DeviceMismatch(
