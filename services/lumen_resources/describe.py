@@ -1,6 +1,6 @@
 """From verified files to a VerifiedModel: contents are checked here, and pins compared."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lumen_resources.contents import (
 )
 from lumen_resources.digests import overall
 from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
-from lumen_resources.label_checks import NOT_SHIPPED, MatrixCheck, label_set_files
+from lumen_resources.label_checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
 from lumen_resources.label_sets import load_labels
 from lumen_resources.layouts import (
     LabelSetFiles,
@@ -85,7 +85,7 @@ def describe(subject: Subject, at: At, *, thorough: bool) -> VerifiedModel:
         cache=subject.cache,
         bytes=sum(d.size for d in subject.digests.values()),
         file_count=len(subject.digests),
-        warnings=(*subject.warnings, *_vectors_not_used_as_shipped(label_sets)),
+        warnings=(*subject.warnings, *_about(label_sets)),
     )
     _compare_pins(subject.config, model)
     return model
@@ -97,9 +97,13 @@ def proven_by(model: VerifiedModel, subject: Subject, seen: Mapping[str, str]) -
     return replace(model, proofs={subject.root / path: file for path, file in locked.items()})
 
 
-def _vectors_not_used_as_shipped(label_sets: Iterable[LabelSetFiles]) -> list[str]:
-    # That none are shipped is nothing to be warned of: the server computes them and says so.
-    return [f"{s.name}: {s.note}" for s in label_sets if s.note not in {"", NOT_SHIPPED}]
+def _about(label_sets: Iterable[LabelSetFiles]) -> Iterator[str]:
+    """Yield what a user should know of the label sets."""
+    for one in label_sets:
+        # That none are shipped is nothing to be warned of: the server computes them and says so.
+        if one.note not in {"", NOT_SHIPPED}:
+            yield f"{one.name}: {one.note}"
+        yield from (f"{one.name}: {remark}" for remark in one.remarks)
 
 
 def _check_thoroughly(subject: Subject, at: At, dim: int) -> None:
@@ -141,14 +145,9 @@ def _label_sets(subject: Subject, at: At, dim: int, *, thorough: bool) -> list[L
             check = MatrixCheck(at(dataset.embeddings), digest, dim, subject.cache)
             files = check.check(files) if thorough else check.recall(files)
         elif thorough:
-            check_labels(files)
+            files = checked(files, load_labels(files))
         found.append(_in_place(files, subject.root, dataset.labels, dataset.embeddings, at))
     return found
-
-
-def check_labels(files: LabelSetFiles) -> None:
-    """Raise LabelSetError when the labels cannot be read or the filters do not fit them."""
-    load_labels(files).mask(files.include, files.exclude)
 
 
 def _in_place(

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from lumen_manifest.model_spec import LabelSetSpec
 from lumen_resources.contents import rows_to_sample
 from lumen_resources.errors import LabelSetError, translated
-from lumen_resources.label_sets import load_labels, load_matrix, npz_member
+from lumen_resources.label_rows import WrongRowError, are_unit, refuse_wrong_rows
+from lumen_resources.label_sets import Labels, load_labels, load_matrix, npz_member
 from lumen_resources.layouts import LabelSetFiles, folder_name
 from lumen_resources.model_info import FileDigest
 
 NOT_SHIPPED = "No vectors are shipped; they are computed from the labels."
-UNIT_TOLERANCE = 1e-3
 COPY = "shipped.npy"
 COPY_META = "shipped.json"
 COPY_BLOCK_ROWS = 8192
+# Of a larger matrix the other rows are looked at when its search codes are made.
+SAMPLED_ROWS = 4096
 
 
 def label_set_files(spec: LabelSetSpec, labels: Path, digest: FileDigest) -> LabelSetFiles:
@@ -57,7 +59,7 @@ class MatrixCheck:
         Raises LabelSetError.
         """
         labels = load_labels(files)
-        labels.mask(files.include, files.exclude)
+        files = checked(files, labels)
         shape = matrix_shape(self._path)
         if len(labels) not in shape:
             raise LabelSetError(
@@ -70,11 +72,13 @@ class MatrixCheck:
         if self._dim not in shape:
             return self._of_another_dimension(files, shape)
         matrix = load_matrix(self._path, self._dim, len(labels))
-        if self._is_unit(matrix) and matrix.flags.c_contiguous:
-            return replace(files, embeddings=self._path, note="")
-        return replace(
-            files, embeddings=self._copy(files.name, matrix), note="normalised once, in the cache"
-        )
+        try:
+            if _is_unit(matrix) and matrix.flags.c_contiguous:
+                return replace(files, embeddings=self._path, note="")
+            copy = self._copy(files.name, matrix)
+        except WrongRowError as error:
+            raise wrong_row(error, self._path, files, labels) from error
+        return replace(files, embeddings=copy, note="normalised once, in the cache")
 
     def recall(self, files: LabelSetFiles) -> LabelSetFiles:
         """Return what `check` found for the same verified files, without reading labels."""
@@ -94,19 +98,6 @@ class MatrixCheck:
             "computed from the labels.",
         )
 
-    def _is_unit(self, matrix: NDArray[Any]) -> bool:
-        rows = rows_to_sample(matrix.shape[0])
-        sample = np.asarray(matrix[rows], np.float32)
-        lengths = np.linalg.norm(sample, axis=1)
-        bad = [row for row, n in zip(rows, lengths, strict=True) if not np.isfinite(n) or n < 1e-6]
-        if bad:
-            raise LabelSetError(
-                f"{self._path}: row {bad[0]} is zero or not finite.",
-                remedy="Remove `embeddings` from the model info to compute the vectors anew.",
-                file=self._path.name,
-            )
-        return bool(np.all(np.abs(lengths - 1) <= UNIT_TOLERANCE))
-
     def _copy(self, name: str, matrix: NDArray[Any]) -> Path:
         """Write float32 unit rows, block by block, and return the file."""
         place = self._place(name)
@@ -121,7 +112,7 @@ class MatrixCheck:
                 )
                 for start in range(0, len(matrix), COPY_BLOCK_ROWS):
                     block = np.asarray(matrix[start : start + COPY_BLOCK_ROWS], np.float32)
-                    copy[start : start + len(block)] = self._unit(block, start)
+                    copy[start : start + len(block)] = _unit(block, start)
                 copy.flush()
                 (place / COPY_META).unlink(missing_ok=True)
                 temporary.replace(place / COPY)
@@ -130,23 +121,47 @@ class MatrixCheck:
                 temporary.unlink(missing_ok=True)
         return place / COPY
 
-    def _unit(self, block: NDArray[np.float32], start: int) -> NDArray[np.float32]:
-        lengths = np.linalg.norm(block, axis=1, keepdims=True)
-        bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] < 1e-6))
-        if bad.size:
-            raise LabelSetError(
-                f"{self._path}: row {start + int(bad[0])} is zero or not finite.",
-                remedy="Remove `embeddings` from the model info to compute the vectors anew.",
-                file=self._path.name,
-            )
-        unit: NDArray[np.float32] = block / lengths
-        return unit
-
     def _place(self, name: str) -> Path:
         return self._copies / "prepared" / folder_name(name)
 
     def _copy_meta(self) -> dict[str, Any]:
         return {"source_sha256": self._digest.sha256, "dim": self._dim}
+
+
+def checked(files: LabelSetFiles, labels: Labels) -> LabelSetFiles:
+    """Return the set with what is to be said of its labels; LabelSetError if no filter fits."""
+    labels.mask(files.include, files.exclude)
+    return replace(files, remarks=labels.remarks(files.label_format))
+
+
+def wrong_row(
+    error: WrongRowError, matrix: Path, files: LabelSetFiles, labels: Labels
+) -> LabelSetError:
+    """Return the error that names the row by its label, too."""
+    (label,) = labels.at([error.row]).texts(files.label_format)
+    return LabelSetError(
+        f"{matrix}: row {error.row} ({label!r} of {files.name}) is {error.found}.",
+        remedy="Take the matrix from where it was published, or remove `embeddings` from the "
+        "model info to compute the vectors anew.",
+        file=matrix.name,
+    )
+
+
+def _is_unit(matrix: NDArray[Any]) -> bool:
+    """Whether all rows of a small matrix, or the sampled ones of a large one, have length one."""
+    rows = rows_to_sample(matrix.shape[0], SAMPLED_ROWS)
+    lengths = np.linalg.norm(np.asarray(matrix[rows], np.float32), axis=1)
+    good = np.ones(matrix.shape[0], np.float32)
+    good[rows] = lengths
+    refuse_wrong_rows(good)
+    return are_unit(lengths)
+
+
+def _unit(block: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(block, axis=1, keepdims=True)
+    refuse_wrong_rows(lengths[:, 0], start)
+    unit: NDArray[np.float32] = block / lengths
+    return unit
 
 
 def matrix_shape(path: Path) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.closed_sets import LabelFormat
 from lumen_resources.errors import LabelSetError, from_os_error
+from lumen_resources.label_rows import lies_on_its_side
 from lumen_resources.layouts import LabelSetFiles
 from lumen_resources.taxa import TaxonIndex
 
@@ -68,6 +69,29 @@ class Labels:
             return list(self.names)
         write = _WRITERS[LabelFormat(label_format)]
         return [write(*entry) for entry in zip(self.lineages, self.names, strict=True)]
+
+    def at(self, rows: Sequence[int]) -> "Labels":
+        """Return the labels of some rows."""
+        lineages = None if self.lineages is None else [self.lineages[row] for row in rows]
+        return Labels([self.names[row] for row in rows], lineages)
+
+    def remarks(self, label_format: str = LabelFormat.COMMON) -> tuple[str, ...]:
+        """Return what is right and yet surprises: labels that are empty, or written alike."""
+        first: dict[str, int] = {}
+        texts = self.texts(label_format)
+        alike = [row for row, text in enumerate(texts) if first.setdefault(text, row) != row]
+        empty = [row for text, row in first.items() if not text.strip()]
+        said = []
+        if alike:
+            text = texts[alike[0]]
+            said.append(
+                f"{len(alike):,} label{'s are' if len(alike) > 1 else ' is'} written like an "
+                f"earlier one (first {text!r}, rows {first[text]} and {alike[0]}): a picture's "
+                "share is split between them."
+            )
+        if empty:
+            said.append(f"The label of row {min(empty)} is empty.")
+        return tuple(said)
 
     def prompts(self, template: str, label_format: str = LabelFormat.COMMON) -> list[str]:
         """Return the texts to embed: each label put in the place of `{}`."""
@@ -326,7 +350,8 @@ def _unreadable(path: Path, error: Exception) -> LabelSetError:
 def load_matrix(path: Path, dim: int, count: int) -> NDArray[np.float32] | NDArray[np.float16]:
     """Return [count, dim], float32 or float16; an npy is memory-mapped, not read.
 
-    Some published matrices are [dim, count]: those come back as a transposed view.
+    Some published matrices are [dim, count]: those come back as a transposed view. Of a square one
+    the lengths of rows and columns tell.
     Raises LabelSetError when the shape or dtype is another.
     """
     try:
@@ -344,7 +369,7 @@ def load_matrix(path: Path, dim: int, count: int) -> NDArray[np.float32] | NDArr
             remedy="Save it as float32.",
             file=str(path),
         )
-    if matrix.shape == (count, dim):
+    if matrix.shape == (count, dim) and not (count == dim and lies_on_its_side(matrix)):
         return matrix
     if matrix.shape == (dim, count):
         return matrix.T

@@ -97,7 +97,7 @@ class LabelSetFiles:
 
     `embeddings` is an npy file [N, dim] (or an npz with `embeddings`) that passed the checks, or
     None when the vectors must be computed from the labels; `note` then says why.
-    `digest` is the SHA-256 of the labels file.
+    `digest` is the SHA-256 of the labels file, `remarks` what a thorough look found to say.
     """
 
     name: str
@@ -109,6 +109,7 @@ class LabelSetFiles:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     note: str = ""
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

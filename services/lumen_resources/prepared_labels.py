@@ -17,6 +17,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from lumen_resources.errors import LabelSetError, translated
+from lumen_resources.label_rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.label_sets import Labels, load_labels
 from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
 
@@ -100,18 +101,25 @@ class Preparation:
         return self._meta.rows
 
     def append(self, block: NDArray[np.float32]) -> None:
-        """Add rows, float32 [k, dim], finite; they survive a kill once this returns."""
+        """Add rows, float32 [k, dim], finite, not zero; they survive a kill once this returns."""
         if block.ndim != 2 or block.shape[1] != self._meta.dim:
             raise LabelSetError(
                 f"Computed label vectors have shape {block.shape}, dimension {self._meta.dim} "
                 "was expected.",
                 remedy="Correct embedding_dim in model_info.json.",
             )
-        if self.done_rows + len(block) > self._meta.rows or not np.isfinite(block).all():
+        if self.done_rows + len(block) > self._meta.rows:
             raise LabelSetError(
-                f"Computed label vectors from row {self.done_rows} are not finite, or too many.",
-                remedy="Check the model: its parity, and its precision on this device.",
+                f"More than the {self._meta.rows} label vectors were computed that are needed.",
+                remedy="Run the preparation again.",
             )
+        try:
+            refuse_wrong_rows(np.linalg.norm(block, axis=1), self.done_rows)
+        except WrongRowError as error:
+            raise LabelSetError(
+                f"Computed label vectors cannot be used: {error}.",
+                remedy="Check the model: its parity, and its precision on this device.",
+            ) from error
         with translated(self._place / PARTIAL, "writing label vectors"):
             self._file.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
             self._file.flush()

@@ -108,4 +108,5 @@ def facts(warm: WarmModel, record: pb.Capability) -> dict[str, Any]:
             for modality, measured in warm.measured.items()
         },
         "labelBytes": warm.label_bytes,
+        "warnings": list(warm.warnings),
     }

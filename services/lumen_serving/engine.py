@@ -24,6 +24,9 @@ from lumen_wire.errors import WireError
 
 log = structlog.get_logger(__name__)
 
+# Of the squared length: twice that of the length itself.
+_UNIT_TOLERANCE = 2e-3
+
 
 class Scoring(Hashable, Protocol):
     """What is made of a vector beyond itself; equal ones are asked once per batch."""
@@ -198,8 +201,9 @@ class Engine:
                 f"{len(items)} items gave vectors of shape {vectors.shape}, "
                 f"not {(len(items), self._dim)}"
             )
-        if not np.isfinite(vectors).all():
-            raise ValueError("the model gave a vector that is not finite")
+        # Not `>`, which is false of what is no number.
+        if not (np.abs(np.einsum("ij,ij->i", vectors, vectors) - 1) <= _UNIT_TOLERANCE).all():
+            raise ValueError("the model gave a vector that is not finite and of length one")
         return _Batch(items, began_at, model_ms, vectors)
 
     def _report(self, batch: _Batch) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lumen_resources.label_rows import refuse_wrong_rows
+
 BLOCK_ROWS = 4096
 _VERSION = 1
 _SAMPLED_ROWS = 8192
@@ -52,15 +54,19 @@ class Codes:
 _ARRAYS = ("codes", "scales", "lengths", "rests", "centre")
 
 
-def unit_blocks(matrix: NDArray[np.floating]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+def unit_blocks(
+    matrix: NDArray[np.floating], step: int = 1
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield (rows, unit rows float32) block by block; a memory map is never read at once.
 
-    A unit row is wrong by a length of no more than `rounding(D)`.
+    With a `step`, of every so manieth row. A unit row is wrong by a length of no more than
+    `rounding(D)`. Raises WrongRowError for a row that is zero or not finite.
     """
-    for start in range(0, len(matrix), BLOCK_ROWS):
-        block = np.asarray(matrix[start : start + BLOCK_ROWS], np.float32)
-        squares = np.einsum("ij,ij->i", block, block)
-        lengths = np.sqrt(np.maximum(squares, np.finfo(np.float32).tiny))
+    some = matrix[::step]
+    for start in range(0, len(some), BLOCK_ROWS):
+        block = np.asarray(some[start : start + BLOCK_ROWS], np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
+        refuse_wrong_rows(lengths, start * step, step)
         yield slice(start, start + len(block)), block / lengths[:, None]
 
 
@@ -86,10 +92,10 @@ def encode(matrix: NDArray[np.floating]) -> Codes:
 
 def _centre(matrix: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return about the mean row: any is right, so some thousand rows from all over will do."""
-    stride = max(1, len(matrix) // _SAMPLED_ROWS)
-    blocks = unit_blocks(matrix[::stride])
+    step = max(1, len(matrix) // _SAMPLED_ROWS)
+    blocks = unit_blocks(matrix, step)
     total = sum((block.sum(axis=0, dtype=np.float64) for _, block in blocks), np.float64(0))
-    centre: NDArray[np.float32] = np.asarray(total / len(matrix[::stride]), np.float32)
+    centre: NDArray[np.float32] = np.asarray(total / len(matrix[::step]), np.float32)
     return centre
 
 
@@ -146,7 +152,10 @@ def _read(cache: CodeCache, shape: tuple[int, ...]) -> Codes | None:
     found = Codes(**arrays)
     expected = ((dim, rows), (rows,), (rows,), (rows,), (dim,))
     fits = all(getattr(found, n).shape == e for n, e in zip(_ARRAYS, expected, strict=True))
-    return found if fits and found.codes.dtype == np.int8 else None
+    if not fits or found.codes.dtype != np.int8:
+        return None
+    # Codes of rows that were not looked at when they were made.
+    return found if all(np.isfinite(getattr(found, n)).all() for n in _ARRAYS[1:]) else None
 
 
 def _write(cache: CodeCache, codes: Codes) -> None:

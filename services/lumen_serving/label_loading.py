@@ -2,8 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from lumen_resources import prepared_labels
+from lumen_resources.label_checks import wrong_row
+from lumen_resources.label_rows import WrongRowError
 from lumen_resources.label_sets import Labels, load_labels, load_matrix
 from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
 from lumen_serving.errors import LabelsUnusable
@@ -17,7 +21,7 @@ def load_label_sets(model: VerifiedModel, threads: int) -> Iterator[LabelSet]:
 
     Raises:
         LabelsUnusable: vectors are not there, or the manifest's filters leave no label.
-        LabelSetError: the files can't be read.
+        LabelSetError: the files can't be read, or a row is zero or not finite.
 
     """
     for files in model.label_sets:
@@ -35,8 +39,18 @@ def _load(model: VerifiedModel, files: LabelSetFiles, threads: int) -> LabelSet:
             file=str(files.labels),
         )
     matrix = load_matrix(path, model.embedding_dim, len(labels))
-    index = LabelIndex.build(matrix, threads=threads, cache=code_cache(model, files))
+    with rows_named(path, files, labels):
+        index = LabelIndex.build(matrix, threads=threads, cache=code_cache(model, files))
     return LabelSet(files, labels, index, _allowed(files, labels))
+
+
+@contextmanager
+def rows_named(matrix: Path, files: LabelSetFiles, labels: Labels) -> Iterator[None]:
+    """Turn a wrong row that is found while a matrix is indexed into a LabelSetError."""
+    try:
+        yield
+    except WrongRowError as error:
+        raise wrong_row(error, matrix, files, labels) from error
 
 
 def code_cache(model: VerifiedModel, files: LabelSetFiles) -> CodeCache:

@@ -24,7 +24,7 @@ from lumen_serving.backends.base import Backend, load_backend
 from lumen_serving.cores import usable_cores
 from lumen_serving.errors import LabelsUnusable
 from lumen_serving.label_codes import encode_cached
-from lumen_serving.label_loading import code_cache
+from lumen_serving.label_loading import code_cache, rows_named
 from lumen_serving.missing_labels import Missing, Work
 from lumen_serving.parity import check_parity
 from lumen_serving.startup import backend_settings
@@ -139,5 +139,6 @@ def keep_codes(model: VerifiedModel, files: LabelSetFiles) -> None:
     if path is None:
         return
     matrix = load_matrix(path, model.embedding_dim, len(labels))
-    encode_cached(matrix, code_cache(model, files))
+    with rows_named(path, files, labels):
+        encode_cached(matrix, code_cache(model, files))
     log.info("search codes kept", label_set=files.name, rows=len(labels))

@@ -52,7 +52,11 @@ class LabelIndex:
     ) -> "LabelIndex":
         """Index a matrix [N, D], float32 or float16; it stays in use and should be a memory map.
 
-        Rows need not be of unit length, but none may be zero. `cache` keeps what takes seconds.
+        Rows need not be of unit length. `cache` keeps what takes seconds.
+
+        Raises:
+            WrongRowError: a row is zero or not finite.
+
         """
         if len(matrix) < small_rows:
             return cls(matrix, FloatScorer(matrix))

@@ -7,6 +7,7 @@ computes on the other.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from lumen_manifest.model_service import Family
 from lumen_resources.layouts import VerifiedModel
 from lumen_serving.backends.base import Modality
 from lumen_serving.engine import Outcome
-from lumen_serving.errors import BadTensor, BadText, OtherSpace, UnknownService
+from lumen_serving.errors import BackendFailed, BadTensor, BadText, OtherSpace, UnknownService
 from lumen_serving.images import look
 from lumen_serving.pipeline import Pipeline
 from lumen_serving.rankings import Ranking, RankingScoring
@@ -145,6 +146,8 @@ class ModelService:
 
     def _labels(self, scoring: RankingScoring, outcome: Outcome) -> Answer:
         shown = scoring.show(outcome.scored)
+        if not shown.labels or not all(isfinite(value) for _, value in shown.labels):
+            raise BackendFailed("The labels could not be compared with this picture.")
         body = results.labels_v1(shown.labels, self._model.model_id)
         meta = {
             **_stages(outcome),

@@ -4,17 +4,20 @@ Imports the runtime and numpy; nothing that must be there within two seconds of 
 this module.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from lumen_manifest.model_service import Family
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_resources.fetch import open_verified
 from lumen_resources.held import ensure_unchanged
+from lumen_resources.label_rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.layouts import VerifiedModel
 from lumen_serving.attestation import device_mismatch, dimension_mismatch
 from lumen_serving.backends.base import (
@@ -26,10 +29,10 @@ from lumen_serving.backends.base import (
 )
 from lumen_serving.cores import usable_cores
 from lumen_serving.costs import Measured, measure
-from lumen_serving.errors import SettingsInvalid
+from lumen_serving.errors import LabelsUnusable, SettingsInvalid
 from lumen_serving.heap import give_back_freed
 from lumen_serving.label_loading import load_label_sets
-from lumen_serving.label_ranking import LabelRanking
+from lumen_serving.label_ranking import LabelRanking, LabelSet
 from lumen_serving.parity import check_parity
 from lumen_serving.rankings import Ranking
 from lumen_serving.scene_ranking import SceneRanking
@@ -49,6 +52,7 @@ class WarmModel:
 
     `tokenizer` is None when the model has no text tower; `measured` has the towers that it has.
     `parity_cosine` is None when the model ships no golden set, or nothing real computes.
+    `warnings` are sentences for whoever runs the service.
     """
 
     config: ServerConfig
@@ -60,6 +64,7 @@ class WarmModel:
     measured: Mapping[Modality, Measured]
     parity_cosine: float | None
     cores: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def label_bytes(self) -> int:
@@ -109,16 +114,18 @@ def _warm(
     report = _attested(config, model, backend)
     tokenizer = Tokenizer.load(model) if model.files.text is not None else None
     parity = None if report.runtime == FAKE else check_parity(backend, model, tokenizer)
+    sets = {one.name: one for one in load_label_sets(model, cores)}
     return WarmModel(
         config=config,
         model=model,
         backend=backend,
         report=report,
         tokenizer=tokenizer,
-        rankings=_rankings(config, model, backend, tokenizer, cores),
+        rankings=_rankings(config, model, backend, tokenizer, sets),
         measured=measure(backend, model, config.server.max_batch_size),
         parity_cosine=parity,
         cores=cores,
+        warnings=(*model.warnings, *_label_remarks(sets.values())),
     )
 
 
@@ -149,12 +156,30 @@ def _attested(config: ServerConfig, model: VerifiedModel, backend: Backend) -> B
     return report
 
 
+def _refuse_wrong_scenes(scenes: SceneSet, vectors: NDArray[np.float32]) -> None:
+    try:
+        refuse_wrong_rows(np.linalg.norm(vectors, axis=1))
+    except WrongRowError as error:
+        raise LabelsUnusable(
+            f"The vector of the scene {scenes.prompts[error.row]!r} is {error.found}.",
+            remedy="Check the model: its parity, and its precision on this device.",
+        ) from error
+
+
+def _label_remarks(sets: Iterable[LabelSet]) -> tuple[str, ...]:
+    """Return what a user should know of the labels, and log it."""
+    remarks = [(s.name, remark) for s in sets for remark in s.labels.remarks(s.label_format)]
+    for name, remark in remarks:
+        log.warning("label set", label_set=name, message=remark)
+    return tuple(f"{name}: {remark}" for name, remark in remarks)
+
+
 def _rankings(
     config: ServerConfig,
     model: VerifiedModel,
     backend: Backend,
     tokenizer: Tokenizer | None,
-    threads: int,
+    sets: Mapping[str, LabelSet],
 ) -> dict[Kind, Ranking]:
     """Return what pictures can be ranked by: scenes for CLIP, label sets where there are any."""
     rankings: dict[Kind, Ranking] = {}
@@ -162,8 +187,8 @@ def _rankings(
         scenes = SceneSet.from_spec(config.scenes)
         tokens, _ = tokenizer.encode(scenes.prompts)
         vectors = backend.embed_texts(tokens)
+        _refuse_wrong_scenes(scenes, vectors)
         rankings[Kind.SCENE_CLASSIFY] = SceneRanking(scenes, vectors, model.logit_scale)
-    sets = {one.name: one for one in load_label_sets(model, threads)}
     if sets:
         task = task_for(config.family, Kind.CLASSIFY)
         default_k = (task.default_top_k if task else None) or 1

@@ -333,6 +333,31 @@ def test_a_matrix_that_cannot_be_right_is_refused(root, matrix):
     assert refused(root, "tiny-classes").reason == "LabelSetInvalid"
 
 
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+@pytest.mark.parametrize("row", [1, 33, 64])
+def test_one_wrong_row_among_many_is_refused_by_row_and_label(tmp_path, row, value):
+    names = [f"thing {i}" for i in range(65)]
+    root = write_model(tmp_path / "source", TinyModel(label_sets={"tiny-classes": names}))
+    matrix = the_matrix(root)
+    matrix[row] = value
+    matrix_replaced(root, matrix)
+
+    error = refused(root, "tiny-classes")
+
+    assert error.reason == "LabelSetInvalid"
+    assert f"row {row} ('thing {row}' of tiny-classes) is " in error.message
+
+
+def test_labels_that_are_written_alike_are_warned_of(tmp_path):
+    names = ["crane", "hen", "crane", " "]
+    root = write_model(tmp_path / "source", TinyModel(label_sets={"tiny-classes": names}))
+
+    alike, empty = verify(root, "tiny-classes").warnings
+
+    assert alike.startswith("tiny-classes: 1 label is written like an earlier one (first 'crane'")
+    assert empty == "tiny-classes: The label of row 3 is empty."
+
+
 def test_a_filter_that_the_labels_do_not_know_is_refused_when_they_are_verified(tmp_path):
     root = write_model(tmp_path / "source", a_bioclip())
     sets = [{"name": "tiny-species", "include": ["class=Aves"]}]

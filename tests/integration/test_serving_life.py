@@ -344,6 +344,7 @@ def test_status_says_what_computes_and_what_was_measured(config, tmp_path):
     assert status["embeddingSpace"]
     assert status["batches"]["image"]["cap"] >= 1
     assert status["rssBytes"] > 0
+    assert status["warnings"] == []
 
 
 async def announced(service_type, wait_ms):

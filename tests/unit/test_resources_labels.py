@@ -204,6 +204,49 @@ def test_a_matrix_of_other_shape_type_or_length_is_refused(tmp_path):
         load_matrix(path, 4, 3)
 
 
+def turned() -> np.ndarray:
+    """A square matrix whose columns are the unit vectors."""
+    rows = np.random.default_rng(1).normal(size=(8, 8)).astype(np.float32)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).T.copy()
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [(turned(), turned().T), (turned().T, turned().T), (np.eye(8)[::-1], np.eye(8)[::-1])],
+    ids=["columns", "rows", "both"],
+)
+def test_the_labels_of_a_square_matrix_are_told_by_which_vectors_are_unit(
+    tmp_path, matrix, expected
+):
+    np.save(tmp_path / "m.npy", matrix.astype(np.float32))
+
+    assert (load_matrix(tmp_path / "m.npy", 8, 8) == expected.astype(np.float32)).all()
+
+
+def test_labels_that_are_written_alike_or_empty_are_named():
+    labels = Labels(["crane", "hen", "", "crane", "crane"])
+
+    alike, empty = labels.remarks()
+
+    assert alike.startswith(
+        "2 labels are written like an earlier one (first 'crane', rows 0 and 3)"
+    )
+    assert empty == "The label of row 2 is empty."
+    assert Labels(["crane", "hen"]).remarks() == ()
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_computed_vectors_without_a_direction_are_refused_by_row(tmp_path, files, value):
+    block = rows(0, 3)
+    block[1] = value
+
+    with (
+        prepared_labels.begin(a_model(tmp_path), files) as preparation,
+        pytest.raises(LabelSetError, match="row 1 is"),
+    ):
+        preparation.append(block)
+
+
 def test_many_species_are_read_with_less_memory_than_their_json_takes_parsed_at_once():
     ranks = ("Animalia", "Chordata", "Aves")
     content = orjson.dumps(

@@ -21,6 +21,16 @@ POISON = 13
 CAPS = {Modality.IMAGE: 4, Modality.TEXT: 4}
 
 
+def a_vector(number: int) -> list[float]:
+    """A unit vector that carries a number."""
+    share = number / 1000
+    return [share, (1 - share**2) ** 0.5] + [0.0] * (DIM - 2)
+
+
+def carried(vector: np.ndarray) -> int:
+    return round(float(vector[0]) * 1000)
+
+
 @dataclass
 class ABackend:
     """Vectors that carry the number of their item; waits at a gate; fails on the poisoned one."""
@@ -30,6 +40,7 @@ class ABackend:
     begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     batches: list[tuple[str, list[int]]] = field(default_factory=list)
     rows_too_many: int = 0
+    length: float = 1.0
 
     def embed_images(self, images):
         return self._vectors("image", images)
@@ -47,8 +58,8 @@ class ABackend:
         assert self.gate.wait(20)
         if POISON in numbers:
             raise RuntimeError("poisoned")
-        rows = [[number] * DIM for number in numbers] + [[0] * DIM] * self.rows_too_many
-        return np.array(rows, np.float32)
+        rows = [a_vector(number) for number in numbers] + [[0] * DIM] * self.rows_too_many
+        return np.array(rows, np.float32) * self.length
 
 
 class Doubling:
@@ -59,7 +70,7 @@ class Doubling:
 
     def score(self, vectors):
         self.sizes.append(len(vectors))
-        return [float(v[0]) * 2 for v in vectors]
+        return [carried(v) * 2.0 for v in vectors]
 
 
 def an_item(number, modality=Modality.IMAGE, patience_s=60.0, scoring=None):
@@ -77,7 +88,7 @@ def an_engine(backend, metrics=None, heard=None):
 
 async def number_of(item):
     async with asyncio.timeout(20):
-        return int((await item.answer).vector[0])
+        return carried((await item.answer).vector)
 
 
 async def batch_begins(backend):
@@ -138,6 +149,17 @@ async def test_a_poisoned_item_fails_alone_and_the_engine_goes_on():
 
 async def test_a_backend_that_gives_another_number_of_vectors_fails_its_callers():
     backend = ABackend(rows_too_many=1)
+    backend.gate.set()
+    async with an_engine(backend) as engine:
+        item = an_item(3)
+        engine.submit(item)
+        with pytest.raises(BackendFailed):
+            await number_of(item)
+
+
+@pytest.mark.parametrize("length", [0.0, np.nan, 1.01])
+async def test_a_vector_that_has_no_direction_or_another_length_fails_its_caller(length):
+    backend = ABackend(length=length)
     backend.gate.set()
     async with an_engine(backend) as engine:
         item = an_item(3)

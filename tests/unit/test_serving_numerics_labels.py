@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lumen_resources.label_rows import WrongRowError
 from lumen_serving.label_answers import close_cosines, exact_cosines
 from lumen_serving.label_blocks import block_tops, rows_of_blocks
 from lumen_serving.label_codes import CodeCache, encode, encode_cached, rounding
@@ -331,3 +332,27 @@ def test_blocks_hold_every_row_once_and_know_their_largest(count):
     held = [rows_of_blocks(np.array([block]), count) for block in range(len(tops))]
     assert sorted(np.concatenate(held).tolist()) == list(range(count))
     assert [values[rows].max() for rows in held] == tops.tolist()
+
+
+@pytest.mark.parametrize("small_rows", [1, 1 << 20])
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+@pytest.mark.parametrize("row", [0, 63, 4097, 8999])
+def test_every_row_is_looked_at_once_when_a_matrix_is_indexed(small_rows, value, row):
+    matrix = a_matrix("random", 9000, 16, 5)
+    matrix[row] = value
+
+    with pytest.raises(WrongRowError) as caught:
+        LabelIndex.build(matrix, small_rows=small_rows)
+
+    assert caught.value.row == row
+
+
+def test_codes_that_were_kept_of_a_row_that_is_not_finite_are_made_anew(tmp_path):
+    matrix = a_matrix("random", 600, 16, 5)
+    cache = CodeCache(tmp_path, "key")
+    encode_cached(matrix, cache)
+    scales = np.load(tmp_path / "scales.npy")
+    scales[3] = np.nan
+    np.save(tmp_path / "scales.npy", scales)
+
+    assert np.isfinite(encode_cached(matrix, cache).scales).all()

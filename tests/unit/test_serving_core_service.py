@@ -1,0 +1,62 @@
+"""What a service makes of what the engine gave it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lumen_manifest.model_service import Family
+from lumen_serving.engine import Outcome
+from lumen_serving.errors import BackendFailed
+from lumen_serving.rankings import Shown
+from lumen_serving.requests import Request
+from lumen_serving.service import ModelService
+from lumen_wire.meta import RequestMeta
+from lumen_wire.tasks import Kind
+
+
+class APipeline:
+    """Answers at once, without a picture."""
+
+    async def run(self, modality, deadline_at, make, scoring=None):
+        vector = np.array([1, 0], np.float32)
+        return Outcome(vector, None, decode_ms=0, queue_ms=0, model_ms=0, score_ms=0)
+
+
+class ARanking:
+    """Shows what it is told to."""
+
+    resident_bytes = 0
+    facts: dict[str, str] = {}  # noqa: RUF012  # nothing writes to it
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def scoring(self, meta):
+        return self
+
+    def show(self, scored):
+        return Shown(self.labels, {})
+
+
+def a_service(labels) -> ModelService:
+    files = SimpleNamespace(vision="vision.onnx", text=None)
+    model = SimpleNamespace(files=files, embedding_space="s", model_id="m")
+    rankings = {Kind.CLASSIFY: ARanking(labels)}
+    return ModelService(Family.CLIP, model, None, rankings, APipeline())
+
+
+def a_request() -> Request:
+    return Request(Kind.CLASSIFY, b"", "", RequestMeta(), 0.0)
+
+
+async def test_labels_that_were_found_are_the_answer():
+    answer = await a_service([("cat", 0.5)]).answer(a_request())
+
+    assert answer.meta["labels_count"] == "1"
+
+
+@pytest.mark.parametrize("labels", [[], [("cat", float("nan"))], [("cat", 1.0), ("dog", np.inf)]])
+async def test_a_ranking_without_an_answer_is_a_failure_and_not_an_empty_success(labels):
+    with pytest.raises(BackendFailed):
+        await a_service(labels).answer(a_request())
