@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,8 +10,10 @@ import click
 from lumen_cli.output import USAGE, fail
 from lumen_client.address import parse_address
 from lumen_client.errors import ClientError, NotReachable
+from lumen_manifest.regular_files import read_named
 
 DEFAULT_SERVER = "127.0.0.1:50051"
+TOKEN_BYTES_MAX = 64 * 1024
 
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,8 +50,11 @@ def read_token(token_file: str | None) -> str | None:
     """Return the token in the file, or None when none was named."""
     if token_file is None:
         return None
-    with open(token_file, encoding="utf-8") as file:  # noqa: PTH123 - one line, as click hands it
-        return file.read().strip()
+    try:
+        return read_named(Path(token_file), TOKEN_BYTES_MAX).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is no text"
+        fail(f"{token_file} cannot be read: {said}. --token-file names a file with one token.")
 
 
 @contextmanager

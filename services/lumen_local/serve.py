@@ -13,6 +13,7 @@ from lumen_local.machine import choose_pools, gather_machine
 from lumen_local.plans import Planned
 from lumen_local.up import machine_warnings
 from lumen_manifest.environment import services_from_environment
+from lumen_manifest.regular_files import read_named
 from lumen_manifest.render import RenderContext
 from lumen_manifest.server_config import ConfigError
 from lumen_manifest.single_server import services_from_single_server_yaml
@@ -28,8 +29,7 @@ def read_configuration(config: Path | None, env: Mapping[str, str]) -> SingleSer
     if config is None:
         return services_from_environment(env)
     try:
-        with config.open("rb") as file:
-            text = file.read(BYTES_MAX + 1).decode("utf-8", "replace")
+        text = read_named(config, BYTES_MAX).decode("utf-8", "replace")
     except OSError as error:
         raise ConfigError(
             f"{config} cannot be read: {error.strerror}. --config names a YAML file."

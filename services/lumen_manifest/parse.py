@@ -17,6 +17,7 @@ from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.names import GROUP
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.problems import ManifestError, Problem
+from lumen_manifest.regular_files import read_named
 from lumen_manifest.structural import schema_at, structural_schema
 from lumen_manifest.wording import Finding, closest, sentence, shown
 from lumen_manifest.yaml_tree import (
@@ -161,8 +162,7 @@ def _too_deep(document: Mapping[str, Any]) -> Location | None:
 def _text_of(path: Path) -> str:
     file = str(path)
     try:
-        with path.open("rb") as stream:
-            content = stream.read(BYTES_MAX + 1)
+        content = read_named(path, BYTES_MAX)
     except OSError as error:
         said = f"cannot be read: {error.strerror}"
         raise ManifestError((Problem(file, 0, 0, "", said),)) from error

@@ -4,6 +4,7 @@ Rendered into the ConfigMap (key `server.json`), or written by `lumen up`; read 
 containers and the model server from LUMEN_CONFIG.
 """
 
+import codecs
 import json
 import os
 from collections.abc import Mapping
@@ -16,8 +17,16 @@ from lumen_manifest.closed_sets import Accelerator, Family
 from lumen_manifest.field_types import Strict
 from lumen_manifest.model_service import LabelSetSpec, ModelSpec, ScenesSpec, ServerSpec
 from lumen_manifest.names import PIN_ENV
+from lumen_manifest.regular_files import read_named
 
 CONFIG_KEY = "server.json"
+
+# What a ConfigMap holds at most.
+BYTES_MAX = 1 << 20
+
+
+def _text_of(path: Path) -> bytes:
+    return read_named(path, BYTES_MAX).removeprefix(codecs.BOM_UTF8)
 
 
 class ConfigError(ValueError):
@@ -73,7 +82,7 @@ class ServerConfig(BackendOverrides):
 
         """
         try:
-            config = cls.model_validate_json(path.read_bytes(), strict=True)
+            config = cls.model_validate_json(_text_of(path), strict=True)
         except OSError as error:
             raise ConfigError(
                 f"{path} cannot be read: {error.strerror}. LUMEN_CONFIG names this file."

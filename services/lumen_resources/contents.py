@@ -11,8 +11,10 @@ from typing import Any
 import orjson
 from tokenizers import Tokenizer
 
+from lumen_manifest.regular_files import open_regular, read_bounded
 from lumen_resources.errors import ResourceValidationError, TokenizerError, translated
 from lumen_resources.failures import is_failure
+from lumen_resources.json_text import parse_json, utf8
 from lumen_resources.layouts import ChosenFiles, Preprocess
 from lumen_resources.onnx_graph import FLOAT, FLOAT16, INT32, INT64, Graph, Value, read_graph
 
@@ -26,12 +28,13 @@ def read_config(path: Path | None) -> Mapping[str, Any] | None:
     if path is None:
         return None
     with translated(path, "reading"):
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= MAX_JSON_BYTES else b""
+        content = read_bounded(path, MAX_JSON_BYTES)
+    if len(content) > MAX_JSON_BYTES:
+        raise _invalid(path, f"is larger than the {MAX_JSON_BYTES:,} bytes that are read")
     try:
-        document = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise _invalid(path, f"is not JSON ({size:,} bytes): {error}") from error
+        document = parse_json(content)
+    except ValueError as error:
+        raise _invalid(path, f"is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise _invalid(path, "is not a JSON object")
     return document
@@ -40,11 +43,11 @@ def read_config(path: Path | None) -> Mapping[str, Any] | None:
 def load_tokenizer(path: Path) -> Tokenizer:
     """Load tokenizer.json; raises TokenizerError."""
     with translated(path, "reading"):
-        size = path.stat().st_size
-    if size > MAX_TOKENIZER_BYTES:
-        raise _bad_tokenizer(path, f"it has {size:,} bytes")
+        content = read_bounded(path, MAX_TOKENIZER_BYTES)
+    if len(content) > MAX_TOKENIZER_BYTES:
+        raise _bad_tokenizer(path, f"it has more than {MAX_TOKENIZER_BYTES:,} bytes")
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_buffer(utf8(content))
     except BaseException as error:  # the library raises no narrower class, and panics
         if not is_failure(error):
             raise
@@ -108,7 +111,7 @@ def _check_external(graph: Graph, path: str, chosen: ChosenFiles) -> None:
 
 def check_safetensors(path: Path) -> None:
     """Check that a safetensors file's header parses and its length agrees with the tensors."""
-    with translated(path, "reading"), path.open("rb") as file:
+    with translated(path, "reading"), open_regular(path) as file:
         size = path.stat().st_size
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(size - 8, MAX_SAFETENSORS_HEADER_BYTES):
@@ -129,7 +132,7 @@ def check_weights(path: Path) -> None:
     if path.suffix == ".safetensors":
         check_safetensors(path)
         return
-    with translated(path, "reading"), path.open("rb") as file:
+    with translated(path, "reading"), open_regular(path) as file:
         start = file.read(2)
     # torch.save writes a zip; the format before it a pickle (protocol 2 and later: byte 0x80).
     if start != b"PK" and start[:1] != b"\x80":

@@ -10,8 +10,10 @@ import orjson
 from numpy.typing import NDArray
 
 from lumen_manifest.model_spec import LabelSetSpec
+from lumen_manifest.regular_files import read_bounded
 from lumen_resources.contents import rows_to_sample
 from lumen_resources.errors import LabelSetError, translated
+from lumen_resources.json_text import parse_json
 from lumen_resources.label_rows import WrongRowError, are_unit, refuse_wrong_rows
 from lumen_resources.label_sets import Labels, load_labels, load_matrix, npz_member
 from lumen_resources.layouts import LabelSetFiles, folder_name
@@ -21,6 +23,7 @@ NOT_SHIPPED = "No vectors are shipped; they are computed from the labels."
 COPY = "shipped.npy"
 COPY_META = "shipped.json"
 COPY_BLOCK_ROWS = 8192
+MAX_META_BYTES = 64 * 1024
 # Of a larger matrix the other rows are looked at when its search codes are made.
 SAMPLED_ROWS = 4096
 
@@ -192,6 +195,6 @@ def matrix_shape(path: Path) -> tuple[int, int]:
 
 def _read(path: Path) -> object:
     try:
-        return orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
+        return parse_json(read_bounded(path, MAX_META_BYTES))
+    except (OSError, ValueError):
         return None

@@ -12,14 +12,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from lumen_manifest.closed_sets import LabelFormat
+from lumen_manifest.regular_files import open_regular, read_bounded
 from lumen_resources.errors import LabelSetError, from_os_error
+from lumen_resources.json_text import utf8
 from lumen_resources.label_rows import lies_on_its_side
 from lumen_resources.layouts import LabelSetFiles
 from lumen_resources.taxa import TaxonIndex
@@ -183,7 +185,7 @@ def load_labels(files: LabelSetFiles) -> Labels:
     content = _read_bounded(files.labels)
     try:
         return parse_labels(content)
-    except (orjson.JSONDecodeError, _MalformedError) as error:
+    except (ValueError, _MalformedError) as error:
         raise LabelSetError(
             f"{files.labels}: {error}.",
             remedy="Expected: a list of names, an object from index to name, or a list of "
@@ -198,6 +200,7 @@ class _MalformedError(Exception):
 
 def parse_labels(content: bytes) -> Labels:
     """Parse the JSON of a labels file; its formats are those of `load_labels`."""
+    content = utf8(content)
     start = content.lstrip()[:256]
     if re.match(rb"\[\s*\[\s*\[", start):
         return _parse_taxonomy(content)
@@ -296,23 +299,22 @@ def _taxonomy_entries(content: bytes) -> Iterator[Any]:
 
 def _read_bounded(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_LABELS_BYTES:
-            raise LabelSetError(
-                f"{path} is {size:,} bytes; at most {MAX_LABELS_BYTES:,} are read.",
-                remedy="Split the label set.",
-                file=str(path),
-            )
-        return path.read_bytes()
+        content = read_bounded(path, MAX_LABELS_BYTES)
     except OSError as error:
         raise from_os_error(error, path, "reading labels") from error
+    if len(content) > MAX_LABELS_BYTES:
+        raise LabelSetError(
+            f"{path} is larger than the {MAX_LABELS_BYTES:,} bytes that are read.",
+            remedy="Split the label set.",
+            file=str(path),
+        )
+    return content
 
 
 def npz_member(path: Path, names: Sequence[str]) -> NDArray[Any]:
     """Return the first array of these names; pickled ones are refused unread."""
     try:
-        _refuse_zip_bomb(path)
-        with np.load(path, allow_pickle=False) as archive:
+        with open_regular(path) as file, _opened_archive(file) as archive:
             for name in names:
                 if name in archive.files:
                     array: NDArray[Any] = archive[name]
@@ -331,11 +333,14 @@ def npz_member(path: Path, names: Sequence[str]) -> NDArray[Any]:
     )
 
 
-def _refuse_zip_bomb(path: Path) -> None:
-    with zipfile.ZipFile(path) as packed:
+def _opened_archive(file: BinaryIO) -> Any:
+    """Return numpy's view of an npz; raises ValueError for one that unpacks to too much."""
+    with zipfile.ZipFile(file) as packed:
         unpacked = sum(member.file_size for member in packed.infolist())
     if unpacked > MAX_NPZ_BYTES:
         raise ValueError(f"it unpacks to {unpacked:,} bytes; at most {MAX_NPZ_BYTES:,} are read")
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
 
 
 def _unreadable(path: Path, error: Exception) -> LabelSetError:

@@ -25,6 +25,10 @@ TOKENIZER_COMPANIONS = (
     "sentencepiece.bpe.model",
 )
 CONFIGS = ("open_clip_config.json", "config.json")
+PREPROCESSOR = "preprocessor_config.json"
+TOKENIZER = "tokenizer.json"
+# Small files without which a model still loads, and gives other vectors.
+DECISIVE = frozenset({*CONFIGS, PREPROCESSOR, TOKENIZER, *TOKENIZER_COMPANIONS})
 TORCH_WEIGHTS = (
     "model.safetensors",
     "open_clip_model.safetensors",
@@ -275,8 +279,8 @@ def _shared_files(available: Collection[str], runtime: Runtime) -> ChosenFiles:
         places = [f"{folder}{name}" for folder in ("", f"{runtime}/") for name in names]
         return next((path for path in places if path in available), None)
 
-    tokenizer = first(("tokenizer.json",))
-    folder = tokenizer.removesuffix("tokenizer.json") if tokenizer else ""
+    tokenizer = first((TOKENIZER,))
+    folder = tokenizer.removesuffix(TOKENIZER) if tokenizer else ""
     companions = tuple(
         f"{folder}{name}" for name in TOKENIZER_COMPANIONS if f"{folder}{name}" in available
     )

@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from lumen_manifest.regular_files import read_bounded
 from lumen_resources.errors import ResourceValidationError, translated
+from lumen_resources.json_text import parse_json
 from lumen_resources.model_info import FileDigest, RelativePath, Sha256
 
 FILE_NAME = "lumen.lock.json"
+# Some 10,000 files with the longest paths.
+MAX_BYTES = 16 * 1024 * 1024
 
 
 class LockedFile(BaseModel):
@@ -57,9 +61,9 @@ def read(folder: Path) -> Lock | None:
     path = folder / FILE_NAME
     try:
         with translated(path, "reading"):
-            content = path.read_bytes() if path.exists() else None
-        return None if content is None else Lock.model_validate(orjson.loads(content))
-    except (orjson.JSONDecodeError, ValidationError) as error:
+            content = read_bounded(path, MAX_BYTES) if path.exists() else None
+        return None if content is None else Lock.model_validate(parse_json(content))
+    except ValueError as error:
         raise ResourceValidationError(
             f"{path} is damaged: {str(error).splitlines()[0]}.",
             remedy="Remove this file; the model's files are then verified anew and kept.",

@@ -9,10 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from lumen_manifest.regular_files import read_bounded
 from lumen_resources.errors import ModelInfoError, from_os_error
+from lumen_resources.json_text import parse_json
 
 FILE_NAME = "model_info.json"
 MAX_BYTES = 8 * 1024 * 1024
@@ -216,8 +217,8 @@ def parse(
     if len(content) > MAX_BYTES:
         raise _invalid(file, f"is {len(content):,} bytes; at most {MAX_BYTES:,} are read")
     try:
-        document = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
+        document = parse_json(content)
+    except ValueError as error:
         raise _invalid(file, f"is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise _invalid(file, "must be a JSON object")
@@ -241,8 +242,7 @@ def read(path: Path, *, strict: bool = False) -> tuple[ModelInfo, tuple[str, ...
 def read_bytes(path: Path) -> bytes:
     """Return the file's bytes, at most one more than `parse` accepts."""
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return read_bounded(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise ModelInfoError(
             f"{path} is not there; a model's folder says in it what the model is.",

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
+from lumen_manifest.regular_files import read_bounded
 from lumen_resources.errors import ResourceError
+from lumen_resources.json_text import parse_json
 from lumen_resources.label_sets import Labels, load_labels, npz_member
 from lumen_resources.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.prepared_labels import begin, prepared
@@ -69,9 +70,7 @@ def _folders(model_cache: Path) -> Iterator[Path]:
 
 def _meta(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_META_BYTES:
-            return {}
-        document = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
+        document = parse_json(read_bounded(path, MAX_META_BYTES))
+    except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from lumen_manifest.model_spec import LabelSetSpec
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ConfigError, DatasetNotFoundError, ModelInfoError
-from lumen_resources.layouts import ChosenFiles, choose
+from lumen_resources.layouts import DECISIVE, ChosenFiles, choose
 from lumen_resources.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
 
 # Folders of a model in which layouts keep files; nothing else is listed.
@@ -110,7 +110,10 @@ def local_files(root: Path, info: ModelInfo) -> set[str]:
     """Return which files a folder has: in the places that layouts know, and those named."""
     named = (*info.digests(), *(p for r in info.runtimes.values() for p in r.all_files()))
     sets = (p for d in info.datasets.values() for p in (d.labels, d.embeddings) if p)
-    return listed_files(root) | {path for path in (*named, *sets) if (root / path).exists()}
+    there = {path for path in (*named, *sets) if (root / path).exists()}
+    # What decides a vector is missed when it was proven and is gone, not done without.
+    decisive = {path for path in info.digests() if path.rpartition("/")[2] in DECISIVE}
+    return listed_files(root) | there | decisive
 
 
 def listed_files(root: Path) -> set[str]:

@@ -16,6 +16,7 @@ import orjson
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from lumen_manifest.regular_files import read_bounded
 from lumen_resources.errors import LabelSetError, translated
 from lumen_resources.label_rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.label_sets import Labels, load_labels
@@ -25,6 +26,7 @@ MATRIX = "vectors.npy"
 META = "meta.json"
 PARTIAL = "vectors.partial"
 PARTIAL_META = "partial.json"
+MAX_META_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ def _write_meta(path: Path, meta: Meta) -> None:
 def _read_meta(path: Path) -> Meta | None:
     """Return the meta, or None when there is none that can be read: then vectors are computed."""
     try:
-        document = orjson.loads(path.read_bytes())
+        document = orjson.loads(read_bounded(path, MAX_META_BYTES))
         return Meta(**document) if isinstance(document, dict) else None
     except (OSError, TypeError, orjson.JSONDecodeError):
         return None

@@ -12,6 +12,7 @@ import orjson
 from lumen_resources.contents import read_config
 from lumen_resources.digests import digest_of
 from lumen_resources.errors import ModelInfoError, translated
+from lumen_resources.json_text import parse_json
 from lumen_resources.layouts import CONFIGS, RUNTIME_SUFFIXES
 from lumen_resources.lock_file import write_durably
 from lumen_resources.model_info import (
@@ -61,7 +62,7 @@ def _document(folder: Path) -> dict[str, Any]:
         )
     if not (folder / FILE_NAME).exists():
         return _describe_older(folder)
-    document = orjson.loads(_valid(folder))
+    document = parse_json(_valid(folder))
     assert isinstance(document, dict), "parse() accepts objects only"
     return document
 

@@ -79,7 +79,7 @@ def inside(root: Path) -> At:
 
     def at(path: str) -> Path:
         place = root / path
-        if not place.resolve().is_relative_to(real_root):
+        if not _real(place).is_relative_to(real_root):
             raise ModelInfoError(
                 f"{path} leads out of {root} to {place.resolve()}.",
                 remedy="Put the file itself into the model's folder instead of a link.",
@@ -88,3 +88,14 @@ def inside(root: Path) -> At:
         return place
 
     return at
+
+
+def _real(place: Path) -> Path:
+    try:
+        return place.resolve()
+    except RuntimeError as error:
+        raise ModelInfoError(
+            f"{place} is a link that leads back to itself.",
+            remedy="Put the file itself into the model's folder instead of a link.",
+            file=place.name,
+        ) from error

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from lumen_manifest.regular_files import read_bounded
 from lumen_manifest.routes_document import RoutesDocument
 from lumen_manifest.server_config import ConfigError
 from lumen_router.documents import routes_from_document
@@ -75,7 +76,7 @@ class RoutesFile:
                 return now, None, ""
             if status.st_size > FILE_BYTES_MAX:
                 return now, None, f"{status.st_size} bytes, more than {FILE_BYTES_MAX}"
-            return now, self.path.read_bytes(), ""
+            return now, read_bounded(self.path, FILE_BYTES_MAX), ""
         except OSError as error:
             return None, None, error.strerror or type(error).__name__
 

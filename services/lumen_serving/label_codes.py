@@ -14,12 +14,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lumen_manifest.regular_files import read_bounded
 from lumen_resources.label_rows import refuse_wrong_rows
 
 BLOCK_ROWS = 4096
 _VERSION = 1
 _SAMPLED_ROWS = 8192
 _LEVELS = 127
+_META_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def encode_cached(matrix: NDArray[np.floating], cache: CodeCache | None) -> Code
 def _read(cache: CodeCache, shape: tuple[int, ...]) -> Codes | None:
     """Return memory-mapped codes, or None when there are none for this key."""
     try:
-        meta = orjson.loads((cache.folder / "meta.json").read_bytes())
+        meta = orjson.loads(read_bounded(cache.folder / "meta.json", _META_BYTES))
         if meta != _meta(cache, shape):
             return None
         arrays = {

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.closed_sets import Precision
+from lumen_manifest.regular_files import read_bounded
 from lumen_resources.layouts import ParityInput, VerifiedModel
 from lumen_serving.backends.base import Backend
 from lumen_serving.errors import BadImage, ParityFailed
@@ -17,6 +18,8 @@ from lumen_serving.tokens import Tokenizer
 
 TOLERANCE_FP32 = 0.9999
 TOLERANCE_REDUCED = 0.999
+# What a caller may send as well.
+MAX_PICTURE_BYTES = 10 * 1024 * 1024
 
 
 def check_parity(
@@ -71,7 +74,7 @@ def _embed(
 
 def _picture(path: Path, model: VerifiedModel) -> NDArray[np.uint8]:
     try:
-        return decode_rgb(path.read_bytes(), "", model.preprocess)
+        return decode_rgb(read_bounded(path, MAX_PICTURE_BYTES), "", model.preprocess)
     except (OSError, BadImage) as error:
         raise _unreadable(path, str(error)) from error
 

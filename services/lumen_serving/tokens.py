@@ -15,8 +15,11 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
+from lumen_manifest.regular_files import read_bounded
+from lumen_resources.contents import MAX_TOKENIZER_BYTES
 from lumen_resources.errors import TokenizerError
 from lumen_resources.failures import is_failure
+from lumen_resources.json_text import utf8
 from lumen_resources.layouts import VerifiedModel
 from lumen_serving.errors import BadText
 
@@ -113,7 +116,7 @@ def clean(text: str) -> str:
 
 def _read(path: Path) -> tokenizers.Tokenizer:
     try:
-        return tokenizers.Tokenizer.from_file(str(path))
+        return tokenizers.Tokenizer.from_buffer(utf8(read_bounded(path, MAX_TOKENIZER_BYTES)))
     except BaseException as error:  # the Rust library raises the bare class, and panics
         if not is_failure(error):
             raise

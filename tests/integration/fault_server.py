@@ -19,7 +19,7 @@ class FaultServer:
 
     `contents` replaces a file's bytes, `statuses` answers a code (a number of times, -1: always),
     `cut_after` closes the connection after so many bytes of an answer (so many times),
-    `hold_after` sends so many bytes and then waits until `release` is set.
+    `hold_after` sends so many bytes and then waits until `release` is set, `headers` come on top.
     """
 
     def __init__(self, root: Path) -> None:
@@ -30,6 +30,7 @@ class FaultServer:
         self.cut_after: dict[str, tuple[int, int]] = {}
         self.hold_after: dict[str, int] = {}
         self.etags: dict[str, str] = {}
+        self.headers: dict[str, dict[str, str]] = {}
         self.ranges = True
         self.sends_etag = True
         self.release = threading.Event()
@@ -122,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) - start))
         if faults.sends_etag:
             self.send_header("ETag", self._etag(path, body))
+        for name, value in faults.headers.get(path, {}).items():
+            self.send_header(name, value)
         self.end_headers()
         cut = faults.once(faults.cut_after, path)
         self._send(path, body[start:], cut)

@@ -1,7 +1,9 @@
 """What happens to a download when the source, the network or the cache fails."""
 
+import gzip
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import httpx
@@ -291,6 +293,105 @@ def test_a_server_without_ranges_is_read_from_the_start(source, cache):
     source.cut_after[TEXT] = (50_000, 1)
 
     fetch(source.url, cache)
+
+
+def deflated(content: bytes) -> bytes:
+    """What some servers call deflate: without zlib's own header."""
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(content) + packer.flush()
+
+
+def sent_as(source: FaultServer, path: str, encoding: str, content: bytes) -> None:
+    source.contents[path] = content
+    source.headers[path] = {"Content-Encoding": encoding}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("X-GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", deflated),
+        ("identity", bytes),
+    ],
+)
+@pytest.mark.parametrize("path", ["model_info.json", TEXT])
+def test_a_source_that_compresses_all_the_same_is_unpacked(source, cache, path, encoding, pack):
+    content = (source.root / path).read_bytes()
+    sent_as(source, path, encoding, pack(content))
+
+    assert (fetch(source.url, cache).root / path).read_bytes() == content
+
+
+def test_a_compressed_file_that_broke_off_is_fetched_from_its_start(source, cache):
+    content = (source.root / TEXT).read_bytes()
+    sent_as(source, TEXT, "gzip", gzip.compress(content))
+    source.cut_after[TEXT] = (50_000, 1)
+
+    assert (fetch(source.url, cache).root / TEXT).read_bytes() == content
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip"])
+@pytest.mark.parametrize("path", ["model_info.json", TEXT])
+def test_an_encoding_that_is_not_read_is_named(source, cache, path, encoding):
+    sent_as(source, path, encoding, b"packed")
+
+    error = refused(source.url, cache)
+
+    assert error.reason == "SourceUnreachable"
+    assert f"{source.url}/{path} is sent with Content-Encoding {encoding!r}" in error.message
+
+
+def test_what_is_called_gzip_and_is_not_is_named(source, cache):
+    sent_as(source, TEXT, "gzip", (source.root / TEXT).read_bytes())
+
+    assert "is sent with Content-Encoding gzip, and is not" in refused(source.url, cache).message
+
+
+@pytest.mark.parametrize("path", ["model_info.json", TEXT])
+def test_a_file_that_unpacks_without_end_is_refused_within_bounds(source, cache, path):
+    sent_as(source, path, "gzip", gzip.compress(b"[" + bytes(64 * 1024 * 1024)))
+
+    error = refused(source.url, cache)
+
+    assert error.reason in {"ModelInfoInvalid", "ChecksumMismatch"}
+    kept = sum(p.stat().st_size for p in cache.rglob("*") if p.is_file())
+    assert kept < 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize("path", ["model_info.json", TEXT])
+def test_a_login_page_in_place_of_a_file_is_called_that(source, cache, path):
+    source.contents[path] = b"\n<!DOCTYPE html><html>Please log in</html>"
+    source.headers[path] = {"Content-Type": "text/html; charset=utf-8"}
+
+    error = refused(source.url, cache)
+
+    assert error.reason == "SourceUnreachable"
+    assert "answers with a web page instead of the file" in error.message
+    assert "token" in error.remedy
+
+
+def test_a_file_that_is_only_called_a_web_page_is_taken(source, cache):
+    source.headers[TEXT] = {"Content-Type": "text/html"}
+
+    fetch(source.url, cache)
+
+
+def test_a_range_that_was_not_asked_for_is_not_taken(source, cache):
+    assert refused_after_cuts(source, cache)
+    source.headers[TEXT] = {"Content-Range": "bytes 7-9/10"}
+
+    model = fetch(source.url, cache)
+
+    assert (model.root / TEXT).read_bytes() == (source.root / TEXT).read_bytes()
+
+
+def test_a_model_info_with_a_byte_order_mark_is_read(source, cache):
+    content = (source.root / "model_info.json").read_bytes()
+    source.contents["model_info.json"] = b"\xef\xbb\xbf" + content
+
+    assert fetch(source.url, cache).model_id == "tiny-clip"
 
 
 def test_a_damaged_beginning_kept_from_an_earlier_run_is_fetched_anew(source, cache):

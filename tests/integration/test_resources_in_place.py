@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from lumen_cli.resources import command as resources
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ResourceError
 from lumen_resources.fetch import fetch_and_verify, open_verified
+from lumen_resources.label_sets import load_labels
 from lumen_resources.layouts import VerifiedModel
 from lumen_resources.progress import Progress
+from lumen_serving.tokens import Tokenizer
 
 VISION = "onnx/vision.fp32.onnx"
 TEXT = "onnx/text.fp32.onnx"
@@ -356,6 +359,79 @@ def test_labels_that_are_written_alike_are_warned_of(tmp_path):
 
     assert alike.startswith("tiny-classes: 1 label is written like an earlier one (first 'crane'")
     assert empty == "tiny-classes: The label of row 3 is empty."
+
+
+BOM = b"\xef\xbb\xbf"
+JSON_FILES = (
+    "model_info.json",
+    "open_clip_config.json",
+    "tokenizer.json",
+    "labels/tiny-classes.json",
+)
+
+
+@pytest.mark.parametrize("path", JSON_FILES)
+def test_a_byte_order_mark_is_no_part_of_a_json_file(root, path):
+    (root / "open_clip_config.json").write_text("{}")
+    record(root)
+    content = (root / path).read_bytes()
+    (root / path).write_bytes(BOM + content)
+    if path != "model_info.json":
+        record(root)
+
+    model = verify(root, "tiny-classes")
+
+    assert Tokenizer.load(model).encode(["a cat"])
+    assert load_labels(model.label_sets[0]).names[0] == "cat"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("path", JSON_FILES)
+def test_a_json_file_in_another_encoding_is_told_so(root, path, encoding):
+    (root / "open_clip_config.json").write_text("{}")
+    if path == "model_info.json":
+        record(root)
+    (root / path).write_bytes((root / path).read_text().encode(encoding))
+    if path != "model_info.json":
+        record(root)
+
+    assert "UTF-16 or UTF-32" in refused(root, "tiny-classes").message
+
+
+def replaced_by(kind: str, path: Path) -> None:
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(os.path.relpath(path))
+    else:
+        path.symlink_to("/dev/zero")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "socket", "device"])
+@pytest.mark.parametrize("path", ["model_info.json", VISION, "tokenizer.json"])
+def test_what_is_no_file_is_refused_at_once(root, monkeypatch, path, kind):
+    monkeypatch.chdir(root)
+    replaced_by(kind, root / path)
+
+    error = refused(root)
+
+    assert error.reason in {"FileMissing", "FilesInvalid", "ModelInfoInvalid"}
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_in_place_of_the_lock_is_refused_at_once(root):
+    lock = verify(root).cache / "lumen.lock.json"
+    replaced_by("pipe", lock)
+
+    with pytest.raises(ResourceError, match="a named pipe, where a file is expected"):
+        open_verified(a_config(root), root.parent.parent / "cache", root.parent)
 
 
 def test_a_filter_that_the_labels_do_not_know_is_refused_when_they_are_verified(tmp_path):

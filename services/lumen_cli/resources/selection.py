@@ -16,6 +16,7 @@ from lumen_manifest.closed_sets import Family, Precision, Runtime
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.model_spec import LabelSetSpec, ModelSpec, SourceSpec
 from lumen_manifest.parse import ManifestError, parse_files
+from lumen_manifest.regular_files import read_bounded
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_manifest.single_server import is_single_server, services_from_single_server_yaml
 from lumen_manifest.single_server_plan import SingleServer
@@ -145,7 +146,7 @@ def from_files(files: tuple[Path, ...]) -> tuple[Selected, ...]:
 
 def _read(file: Path) -> list[Selected]:
     folder = file.resolve().parent
-    if file.suffix == ".json" and b'"apiVersion"' not in file.read_bytes():
+    if file.suffix == ".json" and b'"apiVersion"' not in _content(file):
         return [Selected(ServerConfig.load(file), folder)]
     older = _older(file)
     if older is not None:
@@ -157,11 +158,20 @@ def _read(file: Path) -> list[Selected]:
     return [Selected(config_of(service), folder) for service in services]
 
 
+def _content(file: Path) -> bytes:
+    """Return what a file holds; what cannot be read is the parser's to explain."""
+    try:
+        return read_bounded(file, BYTES_MAX)
+    except OSError:
+        return b""
+
+
 def _older(file: Path) -> SingleServer | None:
     """Read a single server's YAML; None for anything else, whose faults the parser explains."""
-    if file.stat().st_size > BYTES_MAX:
+    content = _content(file)
+    if len(content) > BYTES_MAX:
         return None
-    text = file.read_text(encoding="utf-8", errors="replace")
+    text = content.decode("utf-8", "replace")
     try:
         document = next(TreeReader(str(file)).documents(text.removeprefix("\ufeff")), None)
     except UnreadableError:

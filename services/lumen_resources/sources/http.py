@@ -12,13 +12,13 @@ from lumen_resources.digests import bytes_digest
 from lumen_resources.errors import (
     ConfigError,
     FileMissingError,
-    ModelInfoError,
     ResourceError,
     ResourceNotFoundError,
     SourceUnavailableError,
     UnauthorizedError,
 )
 from lumen_resources.model_info import FILE_NAME, MAX_BYTES, parse
+from lumen_resources.sources.bodies import blocks, is_encoded
 from lumen_resources.sources.protocol import (
     Part,
     RangeRefusedError,
@@ -60,7 +60,7 @@ class HttpSource:
         """Fetch model_info.json; its SHA-256, as long as a commit, is the revision."""
         with self._answer(FILE_NAME, {}) as response:
             content = bytearray()
-            for block in response.iter_raw():
+            for block in blocks(response, self._base + FILE_NAME):
                 content += block
                 if len(content) > MAX_BYTES:
                     break
@@ -84,7 +84,7 @@ class HttpSource:
                 headers["If-Range"] = validator
         with self._answer(path, headers) as response:
             start, total = _span(response, offset)
-            yield Part(start, total, _validator(response), _blocks(response, self._base + path))
+            yield Part(start, total, _validator(response), blocks(response, self._base + path))
 
     def close(self) -> None:
         """Release connections."""
@@ -158,6 +158,13 @@ def _without_secrets(uri: str) -> str:
 
 def _span(response: httpx.Response, asked: int) -> tuple[int, int | None]:
     """Return at which byte the body starts, and the whole file's size."""
+    if is_encoded(response):
+        # Lengths and ranges are then those of the encoded bytes.
+        if response.status_code == 206:
+            raise RangeRefusedError(
+                f"{response.url} answers a range of encoded bytes.", remedy="Start again."
+            )
+        return 0, None
     if response.status_code == 206:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != asked:
@@ -166,28 +173,23 @@ def _span(response: httpx.Response, asked: int) -> tuple[int, int | None]:
             )
         return asked, None if found[3] == "*" else int(found[3])
     length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdigit() else None
+    return 0, int(length) if _is_number(length) else None
 
 
 def _validator(response: httpx.Response) -> str:
     """Return what If-Range may hold: a strong ETag, else nothing (dates are too coarse)."""
     etag: str = response.headers.get("ETag", "")
-    return "" if etag.startswith("W/") else etag
-
-
-def _blocks(response: httpx.Response, url: str) -> Iterator[bytes]:
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ModelInfoError(
-            f"{url} is sent compressed although it was asked for as it is.",
-            remedy="Switch compression off for this folder on the web server.",
-        )
-    # As they arrive: asked for larger blocks, httpx would drop an unfinished one at a break.
-    yield from response.iter_raw()
+    return "" if etag.startswith("W/") or is_encoded(response) else etag
 
 
 def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    return float(value) if _is_number(value) else None
+
+
+def _is_number(text: str) -> bool:
+    """Whether a header is a number; other alphabets have digits as well."""
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _cause(error: Exception) -> str:
