@@ -28,6 +28,8 @@ from lumen_resources.layouts import (
 from lumen_resources.lock_file import locked_files
 from lumen_resources.model_info import FILE_NAME, FileDigest, ModelInfo
 from lumen_resources.plan import Wanted
+from lumen_resources.tokenizer_settings import FILE_NAMES as TOKENIZER_SETTINGS
+from lumen_resources.tokenizer_settings import check_settings
 from lumen_resources.traits import context_length_of, embedding_space, preprocess_of
 from lumen_resources.verify import At
 
@@ -57,13 +59,16 @@ def describe(subject: Subject, at: At, *, thorough: bool) -> VerifiedModel:
     """
     info, chosen = subject.info, subject.wanted.chosen
     dim = info.embedding_dim or 0
-    config = read_config(at(chosen.config) if chosen.config else None)
-    preprocess = preprocess_of(info, config)
+    config, preprocessor = (
+        read_config(at(path) if path else None) for path in (chosen.config, chosen.preprocessor)
+    )
+    preprocess = preprocess_of(info, config, preprocessor)
     graph_length = None
     if chosen.vision and chosen.vision.endswith(".onnx"):
         graph_length = check_graphs(at, chosen, preprocess, dim)
+    context_length = _context_length(info, config, graph_length)
     if thorough:
-        _check_thoroughly(subject, at, dim)
+        _check_thoroughly(subject, at, dim, context_length)
     label_sets = tuple(_label_sets(subject, at, dim, thorough=thorough))
     model = VerifiedModel(
         name=subject.config.model.name,
@@ -75,7 +80,7 @@ def describe(subject: Subject, at: At, *, thorough: bool) -> VerifiedModel:
         files=chosen.under(subject.root),
         preprocess=preprocess,
         logit_scale=info.lumen.logit_scale,
-        context_length=_context_length(info, config, graph_length),
+        context_length=context_length,
         embedding_dim=dim,
         embedding_space=_space(subject, preprocess, dim),
         revision=subject.revision,
@@ -106,10 +111,14 @@ def _about(label_sets: Iterable[LabelSetFiles]) -> Iterator[str]:
         yield from (f"{one.name}: {remark}" for remark in one.remarks)
 
 
-def _check_thoroughly(subject: Subject, at: At, dim: int) -> None:
+def _check_thoroughly(subject: Subject, at: At, dim: int, context_length: int) -> None:
     chosen = subject.wanted.chosen
     if chosen.tokenizer:
-        load_tokenizer(at(chosen.tokenizer))
+        tokenizer = load_tokenizer(at(chosen.tokenizer))
+        for path in chosen.companions:
+            if path.endswith(TOKENIZER_SETTINGS):
+                said = read_config(at(path)) or {}
+                check_settings(path, said, context_length, tokenizer.token_to_id)
     if chosen.weights:
         check_weights(at(chosen.weights))
     parity = subject.info.lumen.parity

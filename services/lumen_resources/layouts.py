@@ -158,15 +158,23 @@ class ChosenFiles:
     weights: str | None = None
     config: str | None = None
     tokenizer: str | None = None
+    preprocessor: str | None = None
     companions: tuple[str, ...] = ()
     external_data: tuple[str, ...] = ()
 
     def all_files(self) -> tuple[str, ...]:
         """Return every path that is set, without repeats."""
-        named = (self.vision, self.text, self.weights, self.config, self.tokenizer)
-        return tuple(
-            dict.fromkeys([p for p in named if p] + [*self.companions, *self.external_data])
+        named = (
+            self.vision,
+            self.text,
+            self.weights,
+            self.config,
+            self.tokenizer,
+            self.preprocessor,
+            *self.companions,
+            *self.external_data,
         )
+        return tuple(dict.fromkeys(path for path in named if path))
 
     def under(self, root: Path) -> ModelFiles:
         """Return the same files as absolute paths."""
@@ -284,7 +292,12 @@ def _shared_files(available: Collection[str], runtime: Runtime) -> ChosenFiles:
     companions = tuple(
         f"{folder}{name}" for name in TOKENIZER_COMPANIONS if f"{folder}{name}" in available
     )
-    return ChosenFiles(config=first(CONFIGS), tokenizer=tokenizer, companions=companions)
+    return ChosenFiles(
+        config=first(CONFIGS),
+        tokenizer=tokenizer,
+        preprocessor=first((PREPROCESSOR,)),
+        companions=companions,
+    )
 
 
 def _runtime_is_offered(info: ModelInfo, runtime: Runtime) -> None:

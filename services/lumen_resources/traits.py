@@ -11,40 +11,84 @@ from pydantic import ValidationError
 
 from lumen_resources.digests import canonical_json
 from lumen_resources.errors import ModelInfoError
-from lumen_resources.layouts import ChosenFiles, Preprocess
-from lumen_resources.model_info import FileDigest, ModelInfo, PreprocessInfo
+from lumen_resources.layouts import PREPROCESSOR, ChosenFiles, Preprocess
+from lumen_resources.model_info import FILE_NAME, FileDigest, ModelInfo, PreprocessInfo
+from lumen_resources.preprocessor_config import preprocess_info
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 DEFAULT_SIZE = 224
 DEFAULT_CONTEXT_LENGTH = 77
+# Files round means to four digits and more; in a vector that is below the sixth.
+ROUNDED = 1e-4
+_DECIDING = ("size", "resize_mode", "interpolation", "mean", "std")
 
 
-def preprocess_of(info: ModelInfo, config: Mapping[str, Any] | None) -> Preprocess:
+def preprocess_of(
+    info: ModelInfo,
+    config: Mapping[str, Any] | None,
+    preprocessor: Mapping[str, Any] | None = None,
+) -> Preprocess:
     """Return how pictures are prepared.
 
-    What the model info declares comes first, then open_clip's `preprocess_cfg`, then the vision
-    tower's image size, then CLIP's values. Raises ModelInfoError for what nobody here computes.
+    The model info, open_clip's `preprocess_cfg` and transformers' `preprocessor_config.json` may
+    each say a part of it, and must agree where two of them speak of the same. What none says is
+    the vision tower's image size, and else CLIP's value. Raises ModelInfoError where they do not,
+    or for what nobody here computes.
     """
-    declared = info.lumen.preprocess or PreprocessInfo()
-    published = _published(config)
-    size = _first(declared.size, published.size, _image_size(config), DEFAULT_SIZE)
+    declared = _agreed(
+        {
+            "extra_metadata.lumen.preprocess in model_info.json": info.lumen.preprocess
+            or PreprocessInfo(),
+            "preprocess_cfg in open_clip_config.json": _published(config),
+            PREPROCESSOR: preprocess_info(preprocessor),
+        }
+    )
+    size = _first(declared.size, _image_size(config), DEFAULT_SIZE)
     if isinstance(size, tuple):
         if size[0] != size[1]:
             raise _unsupported(f"a picture of {size[0]} x {size[1]} pixels; it must be square")
         size = size[0]
     if not 1 <= size <= 4096:
         raise _unsupported(f"a size of {size} pixels; 1 to 4096 work")
-    std = _first(declared.std, published.std, CLIP_STD)
+    std = _first(declared.std, CLIP_STD)
     if min(std) <= 0:
         raise _unsupported(f"a std of {std}; each must be above 0")
     return Preprocess(
         size=size,
-        resize_mode=_first(declared.resize_mode, published.resize_mode, "shortest"),
-        interpolation=_first(declared.interpolation, published.interpolation, "bicubic"),
-        mean=_first(declared.mean, published.mean, CLIP_MEAN),
+        resize_mode=_first(declared.resize_mode, "shortest"),
+        interpolation=_first(declared.interpolation, "bicubic"),
+        mean=_first(declared.mean, CLIP_MEAN),
         std=std,
     )
+
+
+def _agreed(statements: Mapping[str, PreprocessInfo]) -> PreprocessInfo:
+    """Return what all of them say together; ModelInfoError names two that contradict."""
+    together: dict[str, tuple[str, Any]] = {}
+    for where, said in statements.items():
+        for name in _DECIDING:
+            value = getattr(said, name)
+            if value is None:
+                continue
+            before, other = together.setdefault(name, (where, value))
+            if not _same(value, other):
+                raise ModelInfoError(
+                    f"Two files prepare pictures differently: {before} says {name} {other}, "
+                    f"{where} says {value}.",
+                    remedy="Keep what the checkpoint was trained with, and correct or remove the "
+                    "other.",
+                    file=FILE_NAME,
+                )
+    return PreprocessInfo(**{name: value for name, (_, value) in together.items()})
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values prepare alike: a square may be written as one number or two."""
+    if isinstance(one, str):
+        return bool(one == other)
+    pair = [value if isinstance(value, tuple) else (value, value) for value in (one, other)]
+    return all(abs(a - b) <= ROUNDED for a, b in zip(*pair, strict=True))
 
 
 def context_length_of(
@@ -58,6 +102,14 @@ def context_length_of(
             f"open_clip_config.json: model_cfg.text_cfg.context_length is {length!r}.",
             remedy="It must be an integer from 1 to 8192.",
             file="open_clip_config.json",
+        )
+    positions = _section(config, "text_config").get("max_position_embeddings")
+    if isinstance(positions, int) and length > positions:
+        raise ModelInfoError(
+            f"Texts have {length} tokens, config.json's text tower has {positions} positions.",
+            remedy="Set extra_metadata.lumen.context_length in model_info.json to what the model "
+            "was trained with.",
+            file=FILE_NAME,
         )
     return length
 

@@ -361,6 +361,66 @@ def test_labels_that_are_written_alike_are_warned_of(tmp_path):
     assert empty == "tiny-classes: The label of row 3 is empty."
 
 
+def test_a_preprocessor_config_decides_how_pictures_are_prepared(root):
+    before = verify(root)
+    edit_info(root, preprocess=None)
+    document = {"size": {"height": 32, "width": 32}, "do_center_crop": False, "resample": 2}
+    (root / "preprocessor_config.json").write_text(json.dumps(document))
+    record(root)
+
+    model = verify(root)
+
+    assert (model.preprocess.resize_mode, model.preprocess.interpolation) == ("squash", "bilinear")
+    assert model.embedding_space != before.embedding_space
+    (root / "preprocessor_config.json").unlink()
+    assert refused(root).reason == "FileMissing"
+
+
+def test_a_preprocessor_config_that_contradicts_the_model_info_is_refused(root):
+    (root / "preprocessor_config.json").write_text('{"size": 32, "resample": 2}')
+    record(root)
+
+    error = refused(root)
+
+    assert error.reason == "ModelInfoInvalid"
+    assert "says interpolation bicubic, preprocessor_config.json says bilinear" in error.message
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"do_lower_case": False}, "texts are lowered here"),
+        ({"model_max_length": 16}, "model_max_length 16; texts have 24 tokens here"),
+        ({"pad_token": "cat</w>", "eos_token": "<|endoftext|>"}, "filled up with 0"),
+        ({"pad_token": {"content": "<|startoftext|>"}}, "filled up with 0"),
+    ],
+)
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_settings_of_the_tokenizer_that_are_not_what_is_done_are_refused(
+    root, name, settings, says
+):
+    (root / name).write_text(json.dumps(settings))
+    record(root)
+
+    error = refused(root)
+
+    assert error.reason == "TokenizerInvalid"
+    assert says in error.message
+
+
+def test_settings_of_the_tokenizer_as_clip_models_have_them_are_fine(root):
+    settings = {
+        "do_lower_case": True,
+        "eos_token": {"content": "<|endoftext|>"},
+        "model_max_length": 1000000000000000019884624838656,
+        "pad_token": "<|endoftext|>",
+    }
+    (root / "tokenizer_config.json").write_text(json.dumps(settings))
+    record(root)
+
+    verify(root)
+
+
 BOM = b"\xef\xbb\xbf"
 JSON_FILES = (
     "model_info.json",

@@ -1,0 +1,168 @@
+"""transformers' `preprocessor_config.json`: how a picture is prepared, in our words.
+
+Pure. What it asks for and nobody here computes is refused, never ignored: a vector from another
+preprocessing looks as good and is another one.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lumen_resources.errors import ModelInfoError
+from lumen_resources.layouts import PREPROCESSOR
+from lumen_resources.model_info import PreprocessInfo
+
+# PIL's numbers, as transformers writes them; the two that CLIP models use.
+_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
+_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+# What other processors do to a picture beside the steps below.
+_OTHER_STEPS = (
+    "crop_pct",
+    "max_num_patches",
+    "max_pixels",
+    "min_pixels",
+    "pad_size",
+    "size_divisibility",
+    "size_divisor",
+)
+# Processors that never crop unless told to; the others here are CLIP's, which do.
+_SQUASHING = ("Siglip", "ViT", "ChineseCLIP")
+_KINDS = ("image_processor_type", "feature_extractor_type")
+_OPEN_CLIPS_OWN = ("interpolation", "resize_mode", "mean", "std")
+
+Edge = int | dict[str, int | None]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Document(BaseModel):
+    """The fields of an image processor that decide a vector; absent ones are the class's own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    image_processor_type: str | None = None
+    feature_extractor_type: str | None = None
+    do_resize: bool | None = None
+    size: Edge | None = None
+    resample: int | None = None
+    do_center_crop: bool | None = None
+    crop_size: Edge | None = None
+    do_rescale: bool | None = None
+    rescale_factor: float | None = None
+    do_normalize: bool | None = None
+    image_mean: list[float] | None = Field(default=None, min_length=3, max_length=3)
+    image_std: list[float] | None = Field(default=None, min_length=3, max_length=3)
+    # Pictures are always made RGB first: for one that is, this changes nothing.
+    do_convert_rgb: bool | None = None
+
+
+def preprocess_info(document: Mapping[str, Any] | None) -> PreprocessInfo:
+    """Return what the file says, as far as it does; nothing for a model without one.
+
+    Raises ModelInfoError for what is malformed or not computed here.
+    """
+    if document is None:
+        return PreprocessInfo()
+    if any(key in document for key in _OPEN_CLIPS_OWN):
+        # jina-clip's is open_clip's preprocess_cfg by another name.
+        known = {k: v for k, v in document.items() if k in PreprocessInfo.model_fields}
+        twice = (_Document.model_fields.keys() - {*known, *_KINDS}) & document.keys()
+        if twice:
+            raise _not_computed(f"{min(twice)} beside {', '.join(sorted(known))}")
+        return _validated(PreprocessInfo, known)
+    said = _validated(_Document, dict(document))
+    _refuse_other_steps(said)
+    size, mode = _geometry(said)
+    mean, std = _normalisation(said)
+    values = {
+        "size": size,
+        "resize_mode": mode,
+        "interpolation": _interpolation(said.resample),
+        "mean": mean,
+        "std": std,
+    }
+    return _validated(PreprocessInfo, values)
+
+
+def _refuse_other_steps(said: _Document) -> None:
+    extra = said.model_extra or {}
+    for key, value in extra.items():
+        if (key.startswith("do_") and value) or (key in _OTHER_STEPS and value is not None):
+            raise _not_computed(f"{key} {value!r}")
+    if said.do_resize is False:
+        raise _not_computed("do_resize false: pictures of any size")
+    if said.do_rescale is False:
+        raise _not_computed("do_rescale false: values of 0 to 255")
+    if said.rescale_factor is not None and abs(said.rescale_factor * 255 - 1) > 1e-6:
+        raise _not_computed(f"a rescale_factor of {said.rescale_factor}, not 1/255")
+
+
+def _geometry(said: _Document) -> tuple[int | None, str | None]:
+    """Return the square's edge and how a picture gets there."""
+    kind = said.image_processor_type or said.feature_extractor_type or ""
+    crops = said.do_center_crop
+    if crops is None:
+        crops = not kind.startswith(_SQUASHING)
+    crop = _square("crop_size", said.crop_size) if crops else None
+    if said.size is None:
+        return crop, None
+    shortest = said.size.get("shortest_edge") if isinstance(said.size, dict) else None
+    if isinstance(said.size, int) and crops:
+        shortest = said.size
+    if shortest is None:
+        edge, mode = _square("size", said.size), "squash"
+    else:
+        edge, mode = shortest, "shortest"
+        if isinstance(said.size, dict) and _given(said.size) != {"shortest_edge"}:
+            raise _not_computed(f"size {said.size}")
+        if not crops:
+            raise _not_computed("a shortest_edge without do_center_crop: no square")
+    if crop is not None and crop != edge:
+        raise _not_computed(f"a size of {edge} cropped to {crop}")
+    return edge, mode
+
+
+def _square(name: str, edge: Edge | None) -> int | None:
+    if edge is None or isinstance(edge, int):
+        return edge
+    if _given(edge) == {"shortest_edge"}:
+        return edge["shortest_edge"]
+    if _given(edge) != {"height", "width"} or edge["height"] != edge["width"]:
+        raise _not_computed(f"{name} {edge}; it must be a square")
+    return edge["height"]
+
+
+def _given(edge: Mapping[str, int | None]) -> set[str]:
+    return {key for key, value in edge.items() if value is not None}
+
+
+def _interpolation(resample: int | None) -> str | None:
+    if resample is None or resample in _INTERPOLATIONS:
+        return None if resample is None else _INTERPOLATIONS[resample]
+    name = _FILTERS[resample] if 0 <= resample < len(_FILTERS) else "unknown"
+    raise _not_computed(f"resample {resample} ({name}); 2 (bilinear) and 3 (bicubic) are computed")
+
+
+def _normalisation(said: _Document) -> tuple[Any, Any]:
+    if said.do_normalize is False:
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    mean, std = said.image_mean, said.image_std
+    return mean and tuple(mean), std and tuple(std)
+
+
+def _validated(kind: type[Model], values: dict[str, Any]) -> Model:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _not_computed(f"{where}: {first['msg']}") from error
+
+
+def _not_computed(found: str) -> ModelInfoError:
+    return ModelInfoError(
+        f"{PREPROCESSOR} asks for a preprocessing that is not computed here: {found}.",
+        remedy="Correct the file to what the model was trained with; docs/resources.md says what "
+        "of it is read.",
+        file=PREPROCESSOR,
+    )

@@ -1,0 +1,213 @@
+"""What `preprocessor_config.json` says is done, refused, or found to contradict; never ignored."""
+
+from typing import Any
+
+import pytest
+
+from lumen_resources.errors import ModelInfoError
+from lumen_resources.layouts import Preprocess, choose
+from lumen_resources.model_info import ModelInfo
+from lumen_resources.traits import CLIP_MEAN, CLIP_STD, context_length_of, preprocess_of
+
+HALF = (0.5, 0.5, 0.5)
+CLIP: dict[str, Any] = {
+    "crop_size": {"height": 224, "width": 224},
+    "do_center_crop": True,
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": list(CLIP_MEAN),
+    "image_processor_type": "CLIPImageProcessor",
+    "image_std": list(CLIP_STD),
+    "resample": 3,
+    "rescale_factor": 0.00392156862745098,
+    "size": {"shortest_edge": 224},
+}
+SIGLIP: dict[str, Any] = {
+    "do_convert_rgb": None,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": list(HALF),
+    "image_processor_type": "SiglipImageProcessor",
+    "image_std": list(HALF),
+    "processor_class": "SiglipProcessor",
+    "resample": 2,
+    "rescale_factor": 0.00392156862745098,
+    "size": {"height": 256, "width": 256},
+}
+OLDER = {
+    "crop_size": 336,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": list(CLIP_MEAN),
+    "image_std": list(CLIP_STD),
+    "resample": 3,
+    "size": 336,
+}
+CHINESE = {
+    **CLIP,
+    "image_processor_type": "ChineseCLIPFeatureExtractor",
+    "do_center_crop": False,
+    "size": {"height": 224, "width": 224},
+}
+JINA = {
+    "auto_map": {"AutoImageProcessor": "x"},
+    "fill_color": 0,
+    "image_processor_type": "JinaCLIPImageProcessor",
+    "interpolation": "bicubic",
+    "mean": list(CLIP_MEAN),
+    "resize_mode": "shortest",
+    "size": 512,
+    "std": list(CLIP_STD),
+}
+AS_INFO = {
+    "size": 224,
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+    "mean": list(CLIP_MEAN),
+    "std": list(CLIP_STD),
+}
+
+
+def an_info(**lumen: object) -> ModelInfo:
+    return ModelInfo.model_validate(
+        {
+            "name": "m",
+            "version": "1.0.0",
+            "description": "d",
+            "model_type": "clip",
+            "source": {"format": "custom", "repo_id": "r"},
+            "runtimes": {"onnx": {"available": True}},
+            "embedding_dim": 8,
+            "extra_metadata": {"lumen": lumen},
+        }
+    )
+
+
+def as_info(published: dict[str, Any]) -> dict[str, Any]:
+    """The model info spells a triple out, open_clip need not."""
+    return {k: [v] * 3 if isinstance(v, float) else v for k, v in published.items()}
+
+
+def read(document: dict[str, Any]) -> Preprocess:
+    return preprocess_of(an_info(), None, document)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (CLIP, Preprocess(224, "shortest", "bicubic", CLIP_MEAN, CLIP_STD)),
+        (SIGLIP, Preprocess(256, "squash", "bilinear", HALF, HALF)),
+        (OLDER, Preprocess(336, "shortest", "bicubic", CLIP_MEAN, CLIP_STD)),
+        (CHINESE, Preprocess(224, "squash", "bicubic", CLIP_MEAN, CLIP_STD)),
+        (JINA, Preprocess(512, "shortest", "bicubic", CLIP_MEAN, CLIP_STD)),
+        (
+            {**CLIP, "do_normalize": False},
+            Preprocess(224, "shortest", "bicubic", (0, 0, 0), (1, 1, 1)),
+        ),
+        (
+            {**CLIP, "size": {"height": 224, "width": 224}},
+            Preprocess(224, "squash", "bicubic", CLIP_MEAN, CLIP_STD),
+        ),
+        (
+            {"feature_extractor_type": "ViTFeatureExtractor", "size": 384, "resample": 2},
+            Preprocess(384, "squash", "bilinear", CLIP_MEAN, CLIP_STD),
+        ),
+        (
+            {**CLIP, "size": {"shortest_edge": 224, "longest_edge": None, "height": None}},
+            Preprocess(224, "shortest", "bicubic", CLIP_MEAN, CLIP_STD),
+        ),
+        ({}, Preprocess(224, "shortest", "bicubic", CLIP_MEAN, CLIP_STD)),
+    ],
+)
+def test_what_the_file_says_is_what_is_done(document, expected):
+    assert read(document) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"do_resize": False}, "do_resize"),
+        ({"do_rescale": False}, "do_rescale"),
+        ({"rescale_factor": 1 / 127.5}, "rescale_factor"),
+        ({"size": {"shortest_edge": 256}}, "256 cropped to 224"),
+        ({"size": {"longest_edge": 224}}, "longest_edge"),
+        ({"size": {"shortest_edge": 224, "longest_edge": 448}}, "longest_edge"),
+        ({"size": {"height": 224, "width": 336}}, "square"),
+        ({"size": [224, 224]}, "size"),
+        ({"size": "224"}, "size"),
+        ({"size": {"shortest_edge": 0}, "crop_size": 0}, "size"),
+        ({"size": {"shortest_edge": 99999}, "crop_size": 99999}, "size"),
+        ({"crop_size": {"height": 224, "width": 200}}, "square"),
+        ({"do_center_crop": False}, "do_center_crop"),
+        ({"resample": 0}, "nearest"),
+        ({"resample": 1}, "lanczos"),
+        ({"resample": 5}, "hamming"),
+        ({"resample": 9}, "unknown"),
+        ({"resample": "bicubic"}, "resample"),
+        ({"image_mean": [0.5]}, "image_mean"),
+        ({"image_mean": 0.5}, "image_mean"),
+        ({"image_std": [0, 1, 1]}, "std"),
+        ({"do_pad": True}, "do_pad"),
+        ({"do_grayscale": True}, "do_grayscale"),
+        ({"crop_pct": 0.9}, "crop_pct"),
+        ({"max_num_patches": 256}, "max_num_patches"),
+        ({"do_resize": "yes"}, "do_resize"),
+        ({"interpolation": "bilinear"}, "beside"),
+    ],
+)
+def test_what_is_not_computed_here_is_refused(change, says):
+    with pytest.raises(ModelInfoError, match=says):
+        read({**CLIP, **change})
+
+
+@pytest.mark.parametrize(
+    ("published", "field"),
+    [
+        ({"size": 256}, "size"),
+        ({"interpolation": "bilinear"}, "interpolation"),
+        ({"resize_mode": "squash"}, "resize_mode"),
+        ({"mean": list(HALF)}, "mean"),
+        ({"std": 1.0}, "std"),
+    ],
+)
+def test_files_that_contradict_each_other_are_refused_and_both_named(published, field):
+    beside = {"preprocess_cfg": published}
+    sayings = (
+        lambda: preprocess_of(an_info(), beside, CLIP),
+        lambda: preprocess_of(an_info(preprocess=AS_INFO | as_info(published)), None, CLIP),
+        lambda: preprocess_of(an_info(preprocess=AS_INFO), beside),
+    )
+
+    for saying in sayings:
+        with pytest.raises(ModelInfoError, match=f"differently: .* says {field} .* says "):
+            saying()
+
+
+def test_files_that_agree_are_read_together():
+    rounded = {"mean": [0.4815, 0.4578, 0.4082], "size": [224, 224]}
+
+    assert preprocess_of(an_info(preprocess=AS_INFO), {"preprocess_cfg": rounded}, CLIP) == read(
+        CLIP
+    )
+
+
+def test_the_file_is_part_of_the_model_wherever_its_runtime_keeps_it():
+    graphs = ("onnx/vision.fp32.onnx", "onnx/text.fp32.onnx")
+
+    for place in ("preprocessor_config.json", "onnx/preprocessor_config.json"):
+        chosen = choose((*graphs, place), an_info(), "onnx", "fp32")
+        assert place in chosen.all_files()
+        assert chosen.preprocessor == place
+
+
+def test_a_text_longer_than_the_tower_has_positions_is_refused():
+    config = {"text_config": {"max_position_embeddings": 64}}
+
+    assert context_length_of(an_info(context_length=64), config) == 64
+    with pytest.raises(ModelInfoError, match="64 positions"):
+        context_length_of(an_info(), config)
