@@ -33,7 +33,7 @@ def relative_path(path: str) -> str:
         raise ValueError("must be relative to the model's folder")
     if any(part in {"", ".", ".."} for part in parts):
         raise ValueError("must not contain empty parts, '.' or '..'")
-    if parts[0] in RESERVED:
+    if parts[0].casefold() in RESERVED:
         raise ValueError(f"must not be {parts[0]}, which Lumen writes itself")
     return path
 

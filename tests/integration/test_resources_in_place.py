@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from tiny_models import TinyModel, a_bioclip, write_model
@@ -359,6 +360,39 @@ def test_labels_that_are_written_alike_are_warned_of(tmp_path):
 
     assert alike.startswith("tiny-classes: 1 label is written like an earlier one (first 'crane'")
     assert empty == "tiny-classes: The label of row 3 is empty."
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "weights.bin",
+        "../model_info.json",
+        "../tokenizer.json",
+        "/etc/passwd",
+        "VISION.fp32.onnx.data",
+        "./vision.fp32.onnx.data",
+        "%2e%2e/weights.bin",
+        "lumen.lock.json",
+        "",
+    ],
+)
+def test_weights_of_a_constant_that_are_not_verified_are_refused(root, location):
+    (root / "onnx" / "weights.bin").write_bytes(bytes(8))
+    (root / f"{VISION}.data").write_bytes(bytes(8))
+    weight = onnx.TensorProto(
+        name="w", dims=[2], data_type=1, data_location=onnx.TensorProto.EXTERNAL
+    )
+    weight.external_data.add(key="location", value=f"{Path(VISION).name}.data")
+    weight.external_data.add(key="location", value=location)
+    graph = onnx.load(root / VISION)
+    graph.graph.node.append(onnx.helper.make_node("Constant", [], ["unused"], value=weight))
+    (root / VISION).write_bytes(graph.SerializeToString())
+    record(root)
+
+    error = refused(root)
+
+    assert error.reason == "FilesInvalid"
+    assert "keeps weights in" in error.message
 
 
 def test_a_preprocessor_config_decides_how_pictures_are_prepared(root):

@@ -1,0 +1,84 @@
+"""Which files a server opens, as the kernel sees it: those that were verified and no other."""
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import serving_servers
+import tiny_models
+
+from lumen_resources import lock_file
+from lumen_resources.fetch import fetch_and_verify
+from lumen_resources.progress import Progress
+from lumen_resources.recording import record
+from lumen_serving.settings import Settings
+from lumen_serving.startup import warm_up
+
+IN_OPEN, IN_ISDIR = 0x20, 0x40000000
+_EVENT = struct.Struct("iIII")
+
+
+@contextmanager
+def opened_files(root: Path) -> Iterator[set[str]]:
+    """Yield a set that holds, at the end, every file below `root` that anything opened."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    queue = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    assert queue >= 0
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+    watched = {
+        libc.inotify_add_watch(queue, os.fsencode(folder), IN_OPEN): folder for folder in folders
+    }
+    opened: set[str] = set()
+    try:
+        yield opened
+        opened |= {str(path.relative_to(root)) for path in _events(queue, watched)}
+    finally:
+        os.close(queue)
+
+
+def _events(queue: int, watched: dict[int, Path]) -> Iterator[Path]:
+    while True:
+        try:
+            block = os.read(queue, 1 << 16)
+        except BlockingIOError:
+            return
+        at = 0
+        while at < len(block):
+            watch, mask, _, length = _EVENT.unpack_from(block, at)
+            at += _EVENT.size + length
+            name = os.fsdecode(block[at - length : at].rstrip(b"\0"))
+            if name and not mask & IN_ISDIR:
+                yield watched[watch] / name
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A model with companions of every kind, and beside each a file that nobody vouches for."""
+    root = tiny_models.write_model(tmp_path / "source")
+    (root / "tokenizer_config.json").write_text("{}")
+    (root / "special_tokens_map.json").write_text("{}")
+    (root / "preprocessor_config.json").write_text("{}")
+    (root / "open_clip_config.json").write_text("{}")
+    record(root, Progress())
+    for folder in ("", "onnx", "labels"):
+        for name in ("added_tokens.json", "evil.bin", "evil.onnx.data", "other.json", "README.md"):
+            (root / folder / name).write_bytes(b"not verified")
+    return root
+
+
+def test_a_server_opens_verified_files_and_no_other(root, tmp_path):
+    config = serving_servers.a_config(root, labelSets=[{"name": "tiny-classes"}])
+    model = fetch_and_verify(config, tmp_path / "cache", tmp_path, Progress())
+    locked = lock_file.read(model.cache)
+    settings = Settings.from_environment(
+        {"LUMEN_CACHE_DIR": str(tmp_path / "cache"), "LUMEN_SOURCE_DIR": str(tmp_path)}
+    )
+
+    with opened_files(root) as opened:
+        warm_up(config, settings)
+
+    assert opened == set(locked.files)
