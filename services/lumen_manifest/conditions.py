@@ -160,7 +160,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "Put a token that may read {source} into the Secret of spec.model.source.secretRef.",
         ),
         Reason.SOURCE_UNREACHABLE: Explanation(
-            "The source does not answer.",
+            "The source does not answer, or with something else than the file.",
             "Check network, proxy and NetworkPolicies on the way to {source}, "
             "or name a mirror in spec.model.source.uri. It is tried again by itself.",
         ),
@@ -178,7 +178,8 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "The repository's owner must replace {file}; choose another revision until then.",
         ),
         Reason.MODEL_INFO_INVALID: Explanation(
-            "model_info.json is missing, breaks its rules, or proves no digests.",
+            "model_info.json is missing, breaks its rules, proves no digests, or contradicts "
+            "another file about the preprocessing.",
             "See what is wrong with `lumen resources validate-model-info`; "
             "record missing digests with `lumen resources verify --write`.",
         ),
@@ -187,12 +188,14 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "Choose another runtime, put this one's files there, or install {package}.",
         ),
         Reason.LABEL_SET_INVALID: Explanation(
-            "A label set is missing, or its labels and vectors do not fit together.",
+            "A label set is missing, its labels and vectors do not fit together, or a vector is "
+            "zero or not finite.",
             "Correct spec.labelSets, or compute the vectors anew with "
             "`lumen resources labels --prepare`.",
         ),
         Reason.TOKENIZER_INVALID: Explanation(
-            "The tokenizer cannot be loaded, or does not fit the text model.",
+            "The tokenizer cannot be loaded, does not fit the text model, or its settings ask for "
+            "what is not done here.",
             "The repository's owner must replace {file}; choose another revision until then.",
         ),
         Reason.PERMISSION_DENIED: Explanation(

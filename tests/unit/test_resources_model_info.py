@@ -134,6 +134,7 @@ def test_a_parity_input_is_either_an_image_or_a_text():
     "path",
     [
         *("", "/a", "../a", "a/../b", "a//b", "./a", "a/", "a\\b", "C:/a", "a\0b", "a\nb", "~/a"),
+        *("Lumen.Lock.json", "PREPARED/x"),
         *("lumen.lock.json", ".lumen/x", "prepared/x", "codes/x", "x" * 256, "a/" * 600 + "b"),
     ],
 )
