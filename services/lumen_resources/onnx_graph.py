@@ -18,7 +18,9 @@ from lumen_resources.errors import ResourceValidationError, translated
 FLOAT, INT32, INT64, FLOAT16 = 1, 6, 7, 10
 TYPE_NAMES = {FLOAT: "float32", INT32: "int32", INT64: "int64", FLOAT16: "float16"}
 MAX_FIELDS = 4_000_000
-MAX_VALUE_BYTES = 64 * 1024
+MAX_VALUE_BYTES = 4096
+# Exports name one file, or one a weight.
+MAX_FILES = 10_000
 # Messages within messages that a protobuf parser takes by default.
 MAX_DEPTH = 100
 # Its body is a file that a device's compiler wrote, named in an attribute or held as bytes.
@@ -124,7 +126,7 @@ class _Reader:
 
     def text(self, start: int, end: int) -> str:
         if end - start > MAX_VALUE_BYTES:
-            raise _DamagedError("a name is longer than 64 KiB")
+            raise _DamagedError(f"a name is longer than {MAX_VALUE_BYTES:,} bytes")
         return self._data[start:end].decode("utf-8", "replace")
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
@@ -175,31 +177,31 @@ def _walk_model(reader: _Reader, size: int) -> Graph:
             graph.outputs.append(_value(reader, start, end))
     # Graphs of the first versions list their weights among the inputs.
     graph.inputs = [value for value in graph.inputs if value.name not in weights]
-    graph.external_files = _files_named(reader, size)
+    for name in _files_named(reader, Message.MODEL, 0, size):
+        graph.external_files.add(name)
+        if len(graph.external_files) > MAX_FILES:
+            raise _DamagedError(f"it names more than {MAX_FILES} files")
     return graph
 
 
-def _files_named(reader: _Reader, size: int) -> set[str]:
-    """Return every location that a tensor anywhere in the model names."""
-    named: set[str] = set()
-    left = [(Message.MODEL, 0, size, 1)]
-    while left:
-        message, start, end, depth = left.pop()
-        if depth > MAX_DEPTH:
-            raise _DamagedError(f"it is nested more than {MAX_DEPTH} deep")
-        inside = INSIDE[message]
-        for number, s, e in reader.fields(start, end):
-            if e < 0:
-                continue
-            if number in inside:
-                left.append((inside[number], s, e, depth + 1))
-            elif message is Message.TENSOR and number == 13:
-                named |= _location(reader, s, e)
-            elif message is Message.NODE and number == 4 and reader.text(s, e) == COMPILED:
-                raise _DamagedError(
-                    f"it holds a node {COMPILED}, compiled for one device, which may read files"
-                )
-    return named
+def _files_named(
+    reader: _Reader, message: Message, start: int, end: int, depth: int = 1
+) -> Iterator[str]:
+    """Yield every location that a tensor anywhere in a message names."""
+    if depth > MAX_DEPTH:
+        raise _DamagedError(f"it is nested more than {MAX_DEPTH} deep")
+    inside = INSIDE[message]
+    for number, s, e in reader.fields(start, end):
+        if e < 0:
+            continue
+        if number in inside:
+            yield from _files_named(reader, inside[number], s, e, depth + 1)
+        elif message is Message.TENSOR and number == 13:
+            yield from _location(reader, s, e)
+        elif message is Message.NODE and number == 4 and reader.text(s, e) == COMPILED:
+            raise _DamagedError(
+                f"it holds a node {COMPILED}, compiled for one device, which may read files"
+            )
 
 
 def _location(reader: _Reader, start: int, end: int) -> set[str]:

@@ -1,14 +1,20 @@
 """The proven top k equals brute force in float64, whatever the rows look like."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lumen_resources.errors import LabelSetError
 from lumen_resources.label_rows import WrongRowError
+from lumen_resources.layouts import LabelSetFiles
 from lumen_serving.label_answers import close_cosines, exact_cosines
 from lumen_serving.label_blocks import block_tops, rows_of_blocks
 from lumen_serving.label_codes import CodeCache, encode, encode_cached, rounding
+from lumen_serving.label_loading import load_label_sets
 from lumen_serving.label_scorers import Approximation, FloatScorer, IntegerScorer
 from lumen_serving.labels import LabelIndex
 from lumen_serving.scoring import Groups, group_by_rank, shares, softmax
@@ -356,3 +362,21 @@ def test_codes_that_were_kept_of_a_row_that_is_not_finite_are_made_anew(tmp_path
     np.save(tmp_path / "scales.npy", scales)
 
     assert np.isfinite(encode_cached(matrix, cache).scales).all()
+
+
+def test_a_wrong_row_of_a_large_set_is_refused_by_row_and_label_when_it_is_indexed(tmp_path):
+    names = [f"thing {row}" for row in range(9000)]
+    matrix = a_matrix("random", 9000, 16, 5)
+    matrix[8191] = np.nan
+    (tmp_path / "set.json").write_text(json.dumps(names))
+    np.save(tmp_path / "set.npy", matrix)
+    files = LabelSetFiles(
+        "set", tmp_path / "set.json", tmp_path / "set.npy", "", "a photo of a {}", "common"
+    )
+    model = SimpleNamespace(label_sets=[files], embedding_dim=16, cache=tmp_path, digest="d")
+
+    with pytest.raises(LabelSetError) as caught:
+        list(load_label_sets(model, 1))
+
+    assert caught.value.reason == "LabelSetInvalid"
+    assert "row 8191 ('thing 8191' of set) is not finite" in caught.value.message
