@@ -18,9 +18,9 @@ from lumen_resources.errors import ResourceValidationError, translated
 FLOAT, INT32, INT64, FLOAT16 = 1, 6, 7, 10
 TYPE_NAMES = {FLOAT: "float32", INT32: "int32", INT64: "int64", FLOAT16: "float16"}
 MAX_FIELDS = 4_000_000
-MAX_VALUE_BYTES = 4096
-# Exports name one file, or one a weight.
-MAX_FILES = 10_000
+MAX_VALUE_BYTES = 64 * 1024
+# Exports name one file; more than two are refused later, by name.
+MAX_FILES = 1000
 # Messages within messages that a protobuf parser takes by default.
 MAX_DEPTH = 100
 # Its body is a file that a device's compiler wrote, named in an attribute or held as bytes.
