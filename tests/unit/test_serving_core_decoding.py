@@ -144,12 +144,12 @@ def test_whatever_runs_together_holds_no_more_than_the_memory_and_everything_has
 
 
 class ABackend:
-    """Vectors of ones."""
+    """Vectors of equal components, of unit length."""
 
     slots = 1
 
     def embed_images(self, images):
-        return np.ones((len(images), 4), np.float32)
+        return np.full((len(images), 4), 0.5, np.float32)
 
     embed_texts = embed_images
 

@@ -20,7 +20,7 @@ class APipeline:
 
     async def run(self, modality, deadline_at, make, scoring=None):
         vector = np.array([1, 0], np.float32)
-        return Outcome(vector, None, decode_ms=0, queue_ms=0, model_ms=0, score_ms=0)
+        return Outcome(vector, [], decode_ms=0, queue_ms=0, model_ms=0, score_ms=0)
 
 
 class ARanking:
