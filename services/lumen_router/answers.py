@@ -4,10 +4,9 @@ import grpc
 import grpc.aio
 
 from lumen_router.errors import PodAnswerBroken
+from lumen_router.pods import InferCall
 from lumen_wire import errors as wire
 from lumen_wire.pb import ml_service_pb2 as pb
-
-InferCall = grpc.aio.UnaryStreamCall[bytes, pb.InferResponse]
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 

@@ -6,19 +6,19 @@ another one, within the service's retry budget; while no pod is ready it waits, 
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from lumen_manifest.conditions import Reason
-from lumen_router.answers import InferCall, read_answer
+from lumen_router.answers import read_answer
 from lumen_router.directory import EMBEDDINGS, Directory, ServicePods, Wanted
 from lumen_router.errors import NoReadyPod, SpaceNotServed, TooLate, UnknownTask
 from lumen_router.holding import HOLD_S, HOPELESS, RETRY_AFTER_MS, WaitingRoom, hold_at_most_s
 from lumen_router.metrics import Metrics
-from lumen_router.pods import Pod
+from lumen_router.pods import InferCall, Pod
 from lumen_router.routes import Target
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import ResourceExhausted, Unavailable, WireError
@@ -26,6 +26,9 @@ from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.varint import varint
 
 ATTEMPTS = 3
+# Pods receive 16 MiB in one message, of which ids and meta may need a little.
+WHOLE_BYTES = 15 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 PATIENCE_S = 0.05
 # Field number and wire type (2: bytes of a given length), as protobuf writes them.
 _PAYLOAD_TAG = bytes([pb.InferRequest.PAYLOAD_FIELD_NUMBER << 3 | 2])
@@ -67,7 +70,7 @@ class Forwarder:
         TooLate. Cancelling it cancels the pod's work.
         """
         pods = self._pods_of(call)
-        request = b""
+        messages: list[bytes] = []
         wanted = Wanted(call.target.kind, call.space)
         pods.budget.earn()
         failed: WireError | None = None
@@ -82,10 +85,10 @@ class Forwarder:
                 pod = await self._wait_for_pod(pods, call, wanted, avoided, deadline)
             epoch = pod.epoch
             # Made when a pod is there, so that a call that waits is held once.
-            if not request:
-                request, call.payload = request_of(call), b""
+            if not messages:
+                messages, call.payload = messages_of(call), b""
             try:
-                return await self._attempt(pod, call, request, deadline)
+                return await self._attempt(pod, call, messages, deadline)
             except (Unavailable, ResourceExhausted) as error:
                 failed = error
                 _blame(pod, epoch, error)
@@ -109,7 +112,7 @@ class Forwarder:
         return pods
 
     async def _attempt(
-        self, pod: Pod, call: Call, request: bytes, deadline: Deadline
+        self, pod: Pod, call: Call, messages: Sequence[bytes], deadline: Deadline
     ) -> pb.InferResponse:
         remaining_s = deadline.remaining_s()
         if remaining_s <= 0:
@@ -117,7 +120,7 @@ class Forwarder:
         space = pod.learnt.space if pod.learnt else ""
         pod.call_begins()
         answered = False
-        sent = pod.infer(request, timeout=remaining_s)
+        sent = pod.infer(messages, remaining_s)
         try:
             answer = await read_answer(sent)
             answered = True
@@ -165,15 +168,31 @@ class Forwarder:
         return pod
 
 
-def request_of(call: Call) -> bytes:
-    """Return the request as the pod reads it, with one copy of the payload instead of three."""
+def messages_of(call: Call) -> list[bytes]:
+    """Return the request as the pod reads it, with one copy of the payload instead of three.
+
+    One message up to `WHOLE_BYTES` of payload, above that as many as it takes.
+    """
     head = pb.InferRequest(
         correlation_id=call.correlation_id,
         task=call.target.pod_task,
         payload_mime=call.mime,
         meta=call.meta,
     ).SerializeToString()
-    return b"".join((head, _PAYLOAD_TAG, varint(len(call.payload)), call.payload))
+    if len(call.payload) <= WHOLE_BYTES:
+        return [_message(head, call.payload)]
+    total = -(-len(call.payload) // PART_BYTES)
+    whole = memoryview(call.payload)
+    messages = []
+    for seq in range(total):
+        offset = seq * PART_BYTES
+        place = pb.InferRequest(seq=seq, total=total, offset=offset).SerializeToString()
+        messages.append(_message(head + place, whole[offset : offset + PART_BYTES]))
+    return messages
+
+
+def _message(head: bytes, payload: bytes | memoryview) -> bytes:
+    return b"".join((head, _PAYLOAD_TAG, varint(len(payload)), payload))
 
 
 def _blame(pod: Pod, epoch: int, error: WireError) -> None:

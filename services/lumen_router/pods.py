@@ -7,7 +7,7 @@ since another model may live at the same address.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,10 @@ MESSAGE_BYTES: Final = 64 * 1024 * 1024
 LEARN_TIMEOUT_S: Final = 5.0
 PROBE_FIRST_S: Final = 0.05
 PROBE_LONGEST_S: Final = 5.0
+InferCall = (
+    grpc.aio.UnaryStreamCall[bytes, pb.InferResponse]
+    | grpc.aio.StreamStreamCall[bytes, pb.InferResponse]
+)
 INFER: Final = "/home_native.v1.Inference/Infer"
 STREAM_CAPABILITIES: Final = "/home_native.v1.Inference/StreamCapabilities"
 
@@ -88,8 +92,15 @@ class Pod:
         self._idle = asyncio.Event()
         self._idle.set()
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self.infer: grpc.aio.UnaryStreamMultiCallable[bytes, pb.InferResponse] = (
+        self._infer: grpc.aio.UnaryStreamMultiCallable[bytes, pb.InferResponse] = (
             self._channel.unary_stream(
+                INFER,
+                request_serializer=bytes,
+                response_deserializer=pb.InferResponse.FromString,
+            )
+        )
+        self._infer_parts: grpc.aio.StreamStreamMultiCallable[bytes, pb.InferResponse] = (
+            self._channel.stream_stream(
                 INFER,
                 request_serializer=bytes,
                 response_deserializer=pb.InferResponse.FromString,
@@ -107,6 +118,12 @@ class Pod:
     def ready(self) -> bool:
         """Whether it may get calls now."""
         return self.learnt is not None
+
+    def infer(self, messages: Sequence[bytes], timeout_s: float) -> InferCall:
+        """Send one request, in as many messages as it takes; the call is the caller's to read."""
+        if len(messages) == 1:
+            return self._infer(messages[0], timeout=timeout_s)
+        return self._infer_parts(iter(messages), timeout=timeout_s)
 
     def call_begins(self) -> None:
         """Count a call that is being sent."""

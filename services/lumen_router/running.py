@@ -26,6 +26,8 @@ from lumen_wire.drain import Drain
 from lumen_wire.grpc_server import bind, build_health_server, build_server
 from lumen_wire.health import HealthBoard, Phase
 from lumen_wire.http_status import start_http_status
+from lumen_wire.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
+from lumen_wire.open_streams import OpenStreams
 from lumen_wire.processes import terminate_on_signal
 from lumen_wire.stream import StreamOptions
 
@@ -62,6 +64,7 @@ class Running:
         self._drain = Drain()
         self._room = WaitingRoom(settings.held_calls)
         self._budget = ByteBudget(settings.held_bytes)
+        self._streams = OpenStreams()
         self._news = asyncio.Event()
         self._directory = Directory(self._news.set)
         self._forwarder = Forwarder(self._directory, self._room, self._metrics)
@@ -77,6 +80,9 @@ class Running:
         async with AsyncExitStack() as stack:
             servers = await self._listen(stack)
             await stack.enter_async_context(self._directory)
+            limit_bytes = memory_limit_bytes(self._settings.memory_limit_bytes)
+            guard = MemoryGuard(self._streams, limit_bytes, own_memory())
+            await stack.enter_async_context(guard)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             owned = [tasks.create_task(self._follow_routes()), tasks.create_task(self._be_ready())]
             self.listening.set()
@@ -111,6 +117,7 @@ class Running:
         options = StreamOptions(
             limits=ChunkLimits(budget=self._budget),
             drain=self._drain,
+            streams=self._streams,
             on_rejected=lambda rejected: self._metrics.request_done(
                 "", None, rejected.error.status.name, 0.0
             ),

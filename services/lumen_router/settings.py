@@ -47,6 +47,7 @@ class Settings:
     hold_s: float
     held_calls: int
     held_bytes: int
+    memory_limit_bytes: int
     log_format: str
     log_level: str
 
@@ -64,6 +65,7 @@ class Settings:
             hold_s=_number(env, "LUMEN_HOLD_S", HOLD_S),
             held_calls=int(_number(env, "LUMEN_HELD_CALLS", HELD_CALLS)),
             held_bytes=int(_number(env, "LUMEN_HELD_BYTES", HELD_BYTES)),
+            memory_limit_bytes=int(_number(env, "LUMEN_MEMORY_LIMIT_BYTES", 0.0)),
             log_format=env.get("LUMEN_LOG_FORMAT", "json"),
             log_level=env.get("LUMEN_LOG_LEVEL", "info"),
         )

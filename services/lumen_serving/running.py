@@ -28,6 +28,8 @@ from lumen_wire.grpc_server import PortUnavailable, bind, build_health_server, b
 from lumen_wire.health import HealthBoard
 from lumen_wire.http_status import start_http_status
 from lumen_wire.mdns import Announcer
+from lumen_wire.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
+from lumen_wire.open_streams import OpenStreams
 from lumen_wire.stream import StreamOptions
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class _Running:
         self._board = HealthBoard()
         self._door = Door()
         self._drain = Drain()
+        self._streams = OpenStreams()
         self._grpc_port = 0
 
     async def live(self) -> None:
@@ -116,8 +119,11 @@ class _Running:
         assembly = importlib.import_module("lumen_serving.assembly")
         service = await stack.enter_async_context(assembly.assembled(warm, self._metrics))
         capability = assembly.capability(warm, service.kinds)
-        family, streams = warm.config.family, self._streams(warm.config)
-        self._door.open(Inside(family, service, capability, streams))
+        limit_bytes = memory_limit_bytes(self._settings.memory_limit_bytes)
+        guard = MemoryGuard(self._streams, limit_bytes, own_memory())
+        await stack.enter_async_context(guard)
+        family, options = warm.config.family, self._stream_options(warm.config)
+        self._door.open(Inside(family, service, capability, options))
         self._status.facts = assembly.facts(warm, capability)
         self._status.phase = Phase.SERVING
         self._metrics.ready(True)
@@ -146,13 +152,13 @@ class _Running:
         await server.stop(self._settings.grace_s)
         log.info("stopped")
 
-    def _streams(self, config: "ServerConfig") -> StreamOptions:
+    def _stream_options(self, config: "ServerConfig") -> StreamOptions:
         """Return the bounds of a stream and of what all streams hold together."""
         payload_bytes = config.server.max_payload_mib * _MIB
         budget = ByteBudget(max(_HELD_BYTES, 2 * payload_bytes))
         self._metrics.held_bytes_with(lambda: budget.held_bytes)
         limits = ChunkLimits(max_request_bytes=payload_bytes, budget=budget)
-        return StreamOptions(limits=limits, drain=self._drain)
+        return StreamOptions(limits=limits, drain=self._drain, streams=self._streams)
 
 
 async def _unless(stop: asyncio.Event, work: "asyncio.Future[T]") -> T | None:

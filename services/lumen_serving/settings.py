@@ -16,7 +16,8 @@ class Settings:
     """The environment of one model server.
 
     `backend` overrides the runtime of the configuration (`fake` serves without any model runtime,
-    for trials and tests); `cpu_limit` is None and `log_level` empty when nobody said.
+    for trials and tests); `cpu_limit` is None, `log_level` empty and
+    `memory_limit_bytes` 0 when nobody said.
     """
 
     config_path: Path
@@ -29,6 +30,7 @@ class Settings:
     bind: str
     drain_delay_s: float
     grace_s: float
+    memory_limit_bytes: int
     log_format: str
     log_level: str
     cpu_limit: float | None
@@ -56,6 +58,7 @@ class Settings:
             bind=env.get("LUMEN_BIND", "0.0.0.0"),
             drain_delay_s=_number(env, "LUMEN_DRAIN_DELAY_S", 5.0),
             grace_s=_number(env, "LUMEN_GRACE_S", 25.0),
+            memory_limit_bytes=int(_number(env, "LUMEN_MEMORY_LIMIT_BYTES", 0.0)),
             log_format=env.get("LUMEN_LOG_FORMAT", "json"),
             log_level=env.get("LUMEN_LOG_LEVEL", ""),
             cpu_limit=_number(env, "LUMEN_CPU_LIMIT", 0.0) if cpu_limit else None,

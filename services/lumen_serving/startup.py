@@ -30,7 +30,6 @@ from lumen_serving.backends.base import (
 from lumen_serving.cores import usable_cores
 from lumen_serving.costs import Measured, measure
 from lumen_serving.errors import LabelsUnusable, SettingsInvalid
-from lumen_serving.heap import give_back_freed
 from lumen_serving.label_loading import load_label_sets
 from lumen_serving.label_ranking import LabelRanking, LabelSet
 from lumen_serving.parity import check_parity
@@ -39,6 +38,7 @@ from lumen_serving.scene_ranking import SceneRanking
 from lumen_serving.scenes import SceneSet
 from lumen_serving.settings import Settings
 from lumen_serving.tokens import Tokenizer
+from lumen_wire.heap import give_back_freed
 from lumen_wire.tasks import Kind, task_for
 
 log = structlog.get_logger(__name__)

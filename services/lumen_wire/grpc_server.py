@@ -1,5 +1,9 @@
 """A gRPC server as every deployable runs it: limits, pings, ages, names, reflection, health.
 
+gRPC's Python has no memory quota, so the bounds are these: a message is at most so long, an unread
+stream holds one small window, streams and connections are counted. What is left, messages that
+are under way, `memory_guard` watches.
+
 The event loop is the caller's business; build and run everything on one loop.
 """
 
@@ -10,13 +14,16 @@ from typing import Any, Protocol
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from lumen_wire import health_calls
 from lumen_wire.addresses import host_port
 from lumen_wire.health import HealthBoard
+from lumen_wire.health_calls import HealthCalls
 from lumen_wire.interceptors import CallMetrics, intercept, written
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.small_calls import LONGEST_REQUEST_BYTES, SmallRequests, brief, reflected
+from lumen_wire.splitting import WHOLE_MESSAGE_BYTES
 from lumen_wire.stream import parse_request
 
 _DESCRIPTOR = pb.DESCRIPTOR.services_by_name["Inference"]
@@ -50,33 +57,57 @@ class Servicer(Protocol):
 class ServerOptions:
     """Limits of one server."""
 
-    max_receive_bytes: int = 64 * _MIB
+    max_receive_bytes: int = WHOLE_MESSAGE_BYTES
     max_send_bytes: int = 64 * _MIB
     # Clients ping each 10 s; half of it, since theirs and our clocks and queues differ.
     min_ping_interval_s: float = 5.0
     max_connection_age_s: float = 600.0
-    max_concurrent_streams: int = 4096
+    # Clients keep streams open: an aged connection ends when its last stream does.
+    max_connection_age_grace_s: float | None = None
+    # A router has one connection to a pod, and sends it as many calls as the pod's queue takes.
+    max_concurrent_streams: int = 512
+    max_connections: int = 4096
+    # Who has not said hello by then is no client.
+    handshake_s: float = 10.0
     # A picture comes in one frame instead of a dozen of 16 KiB: 6 % less CPU in the router.
     max_frame_bytes: int = _MIB
 
     def channel_arguments(self) -> list[tuple[str, int]]:
         """Return them as gRPC wants them."""
+        grace_s = self.max_connection_age_grace_s
         return [
             ("grpc.max_receive_message_length", self.max_receive_bytes),
             ("grpc.max_send_message_length", self.max_send_bytes),
             ("grpc.max_concurrent_streams", self.max_concurrent_streams),
+            ("grpc.max_allowed_incoming_connections", self.max_connections),
+            ("grpc.server_handshake_timeout_ms", _ms(self.handshake_s)),
             ("grpc.http2.max_frame_size", self.max_frame_bytes),
+            # Left to itself it invites up to 32 MiB on streams that nobody reads. A message that
+            # is waited for is invited whole in any case.
+            ("grpc.http2.bdp_probe", 0),
+            # 16 KiB of gzip would be 16 MiB here; pictures do not shrink, and no client tries.
+            ("grpc.compression_enabled_algorithms_bitset", 1),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", _ms(self.min_ping_interval_s)),
+            ("grpc.max_connection_age_ms", _ms(self.max_connection_age_s)),
             (
-                "grpc.http2.min_ping_interval_without_data_ms",
-                int(self.min_ping_interval_s * 1000),
+                "grpc.max_connection_age_grace_ms",
+                _FOR_EVER_MS if grace_s is None else _ms(grace_s),
             ),
-            ("grpc.max_connection_age_ms", int(self.max_connection_age_s * 1000)),
-            # Clients keep streams open: an aged connection ends when its last stream does.
-            ("grpc.max_connection_age_grace_ms", _FOR_EVER_MS),
             # Two servers must not share a port in silence.
             ("grpc.so_reuseport", 0),
         ]
+
+
+HEALTH_OPTIONS = ServerOptions(
+    max_receive_bytes=LONGEST_REQUEST_BYTES,
+    max_connection_age_s=300.0,
+    max_connection_age_grace_s=10.0,
+    max_concurrent_streams=16,
+    max_connections=1024,
+    max_frame_bytes=16384,
+)
+"""For a port that only probes ask: nothing there is large or lasts."""
 
 
 class PortUnavailable(Exception):
@@ -91,21 +122,21 @@ def build_server(
 ) -> grpc.aio.Server:
     """Return a server of both service names, reflection and health; no port is bound yet."""
     server = grpc.aio.server(options=(options or ServerOptions()).channel_arguments())
+    requests = SmallRequests()
     handlers = _method_handlers(servicer, metrics)
     for name in (SERVICE, OLD_SERVICE):
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
-    health_pb2_grpc.add_HealthServicer_to_server(board.servicer, server)
     _describe_old_service()
-    health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    names = (SERVICE, OLD_SERVICE, health_name, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    server.add_generic_rpc_handlers(
+        (HealthCalls(board, requests).handlers(), _reflection_handlers(requests))
+    )
     return server
 
 
-def build_health_server(board: HealthBoard, options: ServerOptions | None = None) -> Any:
+def build_health_server(board: HealthBoard, options: ServerOptions = HEALTH_OPTIONS) -> Any:
     """Return a plaintext server of health alone: probes speak neither TLS nor tokens."""
-    server = grpc.aio.server(options=(options or ServerOptions()).channel_arguments())
-    health_pb2_grpc.add_HealthServicer_to_server(board.servicer, server)
+    server = grpc.aio.server(options=options.channel_arguments())
+    server.add_generic_rpc_handlers((HealthCalls(board, SmallRequests()).handlers(),))
     return server
 
 
@@ -138,7 +169,11 @@ def _try_bind(host: str, port: int) -> None:
 def _method_handlers(
     servicer: Servicer, metrics: CallMetrics | None
 ) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
-    empty = empty_pb2.Empty
+    """Return the four calls.
+
+    To gRPC each takes a stream of requests, since then it is this side that decides when to read
+    one; those without input never do, whatever is sent there.
+    """
     streamed = written(servicer.StreamCapabilities)
     return {
         "Infer": grpc.stream_stream_rpc_method_handler(
@@ -146,28 +181,34 @@ def _method_handlers(
             request_deserializer=parse_request,
             response_serializer=pb.InferResponse.SerializeToString,
         ),
-        "GetCapabilities": grpc.unary_unary_rpc_method_handler(
-            intercept("GetCapabilities", servicer.GetCapabilities, metrics),
-            request_deserializer=_nothing,
+        "GetCapabilities": grpc.stream_unary_rpc_method_handler(
+            intercept("GetCapabilities", brief(servicer.GetCapabilities), metrics),
             response_serializer=pb.Capability.SerializeToString,
         ),
-        "StreamCapabilities": grpc.unary_stream_rpc_method_handler(
-            intercept("StreamCapabilities", streamed, metrics),
-            request_deserializer=_nothing,
+        "StreamCapabilities": grpc.stream_stream_rpc_method_handler(
+            intercept("StreamCapabilities", brief(streamed), metrics),
             response_serializer=pb.Capability.SerializeToString,
         ),
-        "Health": grpc.unary_unary_rpc_method_handler(
-            intercept("Health", servicer.Health, metrics),
-            request_deserializer=_nothing,
-            response_serializer=empty.SerializeToString,
+        "Health": grpc.stream_unary_rpc_method_handler(
+            intercept("Health", brief(servicer.Health), metrics),
+            response_serializer=empty_pb2.Empty.SerializeToString,
         ),
     }
 
 
-def _nothing(raw: bytes) -> empty_pb2.Empty:
-    """Return Empty whatever was sent: nobody reads it, so nothing in it can be wrong."""
-    del raw
-    return empty_pb2.Empty()
+def _reflection_handlers(requests: SmallRequests) -> "grpc.GenericRpcHandler":
+    names = (SERVICE, OLD_SERVICE, health_calls.SERVICE, reflection.SERVICE_NAME)
+    info: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+        intercept("ServerReflectionInfo", brief(written(reflected(names, requests)))),
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler(
+        reflection.SERVICE_NAME, {"ServerReflectionInfo": info}
+    )
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 def _describe_old_service() -> None:

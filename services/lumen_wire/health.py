@@ -3,12 +3,14 @@
 "" and `liveness` say that the process lives; `home_native.v1.Inference` says that it serves.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
 from enum import StrEnum
+from typing import TypeAlias
 
 from grpc_health.v1 import health_pb2
-from grpc_health.v1._async import HealthServicer
 
-from lumen_wire.errors import Unavailable
+from lumen_wire.errors import NotFound, Unavailable
 
 OVERALL = ""
 LIVENESS = "liveness"
@@ -16,6 +18,9 @@ INFERENCE = "home_native.v1.Inference"
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+Status: TypeAlias = int
 
 
 class Phase(StrEnum):
@@ -37,18 +42,15 @@ _SENTENCES = {
 class HealthBoard:
     """The one place that knows whether this process serves; both gRPC servers show it.
 
-    Make it before `server.start()`: everything is NOT_SERVING until the first `set_`.
+    Everything is NOT_SERVING until the first `set_`. Only names that are shown are kept: callers
+    may ask for any other, as long and as often as they like.
     """
 
     def __init__(self) -> None:
         self._phase = Phase.STARTING
         self._reason = ""
-        self.servicer = HealthServicer()
-        # The servicer starts with "" SERVING, and without the names it has not heard of.
-        # Its own `set` is a coroutine, but this must hold before any other code runs.
-        statuses = self.servicer._server_status  # type: ignore[attr-defined]  # noqa: SLF001
-        for service in (OVERALL, LIVENESS, INFERENCE):
-            statuses[service] = _NOT_SERVING
+        self._shown: dict[str, Status] = dict.fromkeys((OVERALL, LIVENESS, INFERENCE), _NOT_SERVING)
+        self._changed = asyncio.Event()
 
     @property
     def phase(self) -> Phase:
@@ -57,19 +59,37 @@ class HealthBoard:
 
     async def set_loading(self, reason: str = "") -> None:
         """The process lives and does not serve yet; `reason` is the sentence callers get."""
-        await self._set(Phase.LOADING, reason)
+        self._set(Phase.LOADING, reason)
 
     async def set_serving(self) -> None:
         """Requests are taken."""
-        await self._set(Phase.SERVING, "")
+        self._set(Phase.SERVING, "")
 
     async def show(self, service: str, *, serving: bool) -> None:
         """Show one more name beside the three, such as what a readiness probe asks for."""
-        await self.servicer.set(service, _SERVING if serving else _NOT_SERVING)
+        self._shown[service] = _SERVING if serving else _NOT_SERVING
+        self._tell()
 
     async def set_stopping(self, reason: str = "") -> None:
         """No new requests are wanted; those that still come are the servicer's decision."""
-        await self._set(Phase.STOPPING, reason)
+        self._set(Phase.STOPPING, reason)
+
+    def check(self, service: str) -> health_pb2.HealthCheckResponse:
+        """Return what is shown for a name; raises NotFound when nothing is."""
+        if service not in self._shown:
+            raise NotFound("No such health name is shown here.")
+        return health_pb2.HealthCheckResponse(status=self._shown[service])
+
+    async def watch(self, service: str) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """Yield what is shown for a name, now and whenever it is another, without an end."""
+        before: Status | None = None
+        while True:
+            changed, now = self._changed, self._shown.get(service, _UNKNOWN)
+            if now != before:
+                yield health_pb2.HealthCheckResponse(status=now)
+                before = now
+            else:
+                await changed.wait()
 
     def require_serving(self) -> None:
         """Raise Unavailable with a sentence unless the process serves.
@@ -87,9 +107,13 @@ class HealthBoard:
     def _unavailable(self) -> Unavailable:
         return Unavailable(self._reason or _SENTENCES[self._phase])
 
-    async def _set(self, phase: Phase, reason: str) -> None:
+    def _set(self, phase: Phase, reason: str) -> None:
         self._phase, self._reason = phase, reason
         serving = _SERVING if phase is Phase.SERVING else _NOT_SERVING
-        await self.servicer.set(OVERALL, _SERVING)
-        await self.servicer.set(LIVENESS, _SERVING)
-        await self.servicer.set(INFERENCE, serving)
+        self._shown |= {OVERALL: _SERVING, LIVENESS: _SERVING, INFERENCE: serving}
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake whoever watches; the next change has an event of its own."""
+        self._changed.set()
+        self._changed = asyncio.Event()

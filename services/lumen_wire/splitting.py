@@ -8,6 +8,9 @@ from lumen_wire.pb import ml_service_pb2 as pb
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 RESPONSE_PART_BYTES = 1024 * 1024
 
+# What a server receives in one message; a larger request comes in parts.
+WHOLE_MESSAGE_BYTES = 16 * 1024 * 1024
+
 # What today's SDKs do: whole up to 1 MiB, parts of 256 KiB above.
 REQUEST_WHOLE_BYTES = 1024 * 1024
 REQUEST_PART_BYTES = 256 * 1024

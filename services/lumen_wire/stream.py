@@ -33,6 +33,7 @@ from lumen_wire.errors import (
 )
 from lumen_wire.interceptors import REQUEST_ID_META, settled
 from lumen_wire.meta import ErrorMode
+from lumen_wire.open_streams import OpenStreams
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.splitting import MAX_MESSAGE_BYTES, split_response
 
@@ -61,6 +62,8 @@ class StreamOptions:
     first_request_grace_s: float = 1.0
     # The shared switch that ends idle streams when the process stops.
     drain: Drain | None = None
+    # All streams of the process, which bounds them; None: nobody counts.
+    streams: OpenStreams | None = None
     on_rejected: Callable[[Rejected], None] | None = None
 
 
@@ -93,6 +96,10 @@ class ClientGone(Cancelled):
     """An answer cannot be written any more; what else runs on the stream is cancelled."""
 
 
+class GaveWay(ResourceExhausted):
+    """The stream is ended for want of room, whatever is under way on it."""
+
+
 class _Stream:
     """The state of one stream. Everything runs on one event loop, tasks in one TaskGroup."""
 
@@ -114,6 +121,10 @@ class _Stream:
         self._half_closed = False
         self._ending = False
         self._failure: WireError | None = None
+        self._reading_since: float | None = None
+        self._writing_since: float | None = None
+        self._giving_way = False
+        self.peer = _peer_of(context)
 
     async def serve(self) -> None:
         """Read to the end, answer everything, then return or raise."""
@@ -121,15 +132,20 @@ class _Stream:
         drain = self._options.drain
         if drain is not None:
             drain.add(self._end_when_idle)
+        streams = self._options.streams
+        if streams is not None:
+            streams.enter(self)
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(None) as self._reading:
                         await self._read()
                 self._stop_silence()
-        except* ClientGone as gone:
-            self._failure = ClientGone(str(gone.exceptions[0]))
+        except* (ClientGone, GaveWay) as ended:
+            self._failure = next(e for e in ended.exceptions if isinstance(e, WireError))
         finally:
+            if streams is not None:
+                streams.leave(self)
             age.cancel()
             if self._waiting is not None:
                 self._waiting.cancel()
@@ -148,7 +164,11 @@ class _Stream:
         while True:
             if self._in_flight >= limit:
                 await self._room()
-            message = await self._context.read()
+            self._reading_since = self._loop.time()
+            try:
+                message = await self._context.read()
+            finally:
+                self._reading_since = None
             if message is grpc.aio.EOF:
                 break
             if message is MALFORMED:
@@ -207,6 +227,36 @@ class _Stream:
         if not self._half_closed and not self._reading.expired():
             self._reading.reschedule(self._loop.time())
 
+    # Room for others
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Return since when the client is waited for, to send or to take an answer."""
+        if self._giving_way:
+            return None
+        since = [at for at in (self._reading_since, self._writing_since) if at is not None]
+        return min(since, default=None)
+
+    @property
+    def busy(self) -> bool:
+        """Say whether requests are in flight."""
+        return self._in_flight > 0
+
+    def give_way(self) -> None:
+        """End well where nothing was begun, as an aged stream does; with a status otherwise."""
+        self._giving_way = True
+        if self._requests and not self._in_flight and not self._assembler.open_count:
+            self._stop_reading()
+        else:
+            self._tasks.create_task(self._fail())
+
+    async def _fail(self) -> None:
+        raise GaveWay(
+            "The server is short of memory, and this stream waited longest for its client."
+            " Try again in a moment.",
+            retry_after_ms=1000,
+        )
+
     # Answers
 
     def _accept(self, outcomes: list[Outcome]) -> None:
@@ -260,6 +310,7 @@ class _Stream:
             response.correlation_id = request.correlation_id
         parts = split_response(response, self._options.max_response_bytes)
         async with self._writing:
+            self._writing_since = self._loop.time()
             try:
                 for part in parts:
                     async with asyncio.timeout(self._options.write_wait_s):
@@ -269,6 +320,8 @@ class _Stream:
             except (grpc.aio.InternalError, grpc.aio.UsageError) as error:
                 # gRPC cancels this call too, but the failing write is often heard of first.
                 raise ClientGone("The client left before its answer was written.") from error
+            finally:
+                self._writing_since = None
 
     async def _refuse(
         self, request: Assembled | Rejected, error: WireError, mode: ErrorMode

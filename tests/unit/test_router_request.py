@@ -1,14 +1,19 @@
 """What a pod is sent and what is counted: by quicker ways that must say what plain ones would."""
 
+import random
+
 import pytest
 
 from lumen_manifest.closed_sets import Family
-from lumen_router.forward import Call, request_of
+from lumen_router.forward import WHOLE_BYTES, Call, messages_of
 from lumen_router.metrics import Metrics
 from lumen_router.routes import Service, Target
+from lumen_wire.chunks import Assembler
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.splitting import WHOLE_MESSAGE_BYTES
 from lumen_wire.tasks import Kind
 
+MIB = 1 << 20
 TARGET = Target(Service("clip", Family.CLIP), Kind.IMAGE_EMBED, "clip_image_embed")
 
 
@@ -17,13 +22,32 @@ def test_a_pod_reads_the_request_with_its_payload_as_protobuf_writes_it(size):
     payload = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
     call = Call(TARGET, payload, "image/jpeg", {"vector": "f32le", "é": "ü"}, "id-1")
 
-    assert pb.InferRequest.FromString(request_of(call)) == pb.InferRequest(
+    [message] = messages_of(call)
+
+    assert pb.InferRequest.FromString(message) == pb.InferRequest(
         correlation_id="id-1",
         task="clip_image_embed",
         payload=payload,
         payload_mime="image/jpeg",
         meta={"vector": "f32le", "é": "ü"},
     )
+
+
+@pytest.mark.parametrize("size", [WHOLE_BYTES, WHOLE_BYTES + 1, 16 * MIB, 50 * MIB])
+def test_whatever_the_size_no_message_is_too_large_for_a_pod_and_it_gets_the_whole(size):
+    payload = b"\xff\xd8\xff\xe0" + random.Random(size).randbytes(size - 6) + b"\xff\xd9"
+    call = Call(TARGET, payload, "image/jpeg", {"vector": "f32le"}, "id-1")
+
+    messages = messages_of(call)
+    assembler = Assembler()
+    outcomes = [out for one in messages for out in assembler.push(pb.InferRequest.FromString(one))]
+    outcomes += assembler.half_close()
+
+    assert max(map(len, messages)) < WHOLE_MESSAGE_BYTES
+    [request] = outcomes
+    assert (request.correlation_id, request.task) == ("id-1", "clip_image_embed")
+    assert request.meta == {"vector": "f32le"}
+    assert request.payload == payload
 
 
 def counted(metrics: Metrics) -> list[str]:

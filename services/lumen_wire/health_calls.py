@@ -1,0 +1,85 @@
+"""`grpc.health.v1` over a HealthBoard: few watches, small requests, nothing kept of any name.
+
+grpcio-health-checking's own servicer keeps whatever name a watcher sends, and reads 60 of 10 MiB.
+"""
+
+import asyncio
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from lumen_wire.errors import InvalidArgument, ResourceExhausted
+from lumen_wire.health import HealthBoard
+from lumen_wire.interceptors import intercept
+from lumen_wire.small_calls import SmallRequests, brief
+
+SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+_MOST_WATCHES = 64
+_LONGEST_NAME = 256
+
+
+class HealthCalls:
+    """Check and Watch of one server."""
+
+    def __init__(
+        self, board: HealthBoard, requests: SmallRequests, most_watches: int = _MOST_WATCHES
+    ) -> None:
+        self._board = board
+        self._requests = requests
+        self._most_watches = most_watches
+        self._watches: dict[asyncio.Timeout, None] = {}  # oldest first
+
+    def handlers(self) -> "grpc.GenericRpcHandler":
+        """Return both calls as gRPC wants them."""
+        answer = health_pb2.HealthCheckResponse.SerializeToString
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                # A stream of requests to gRPC: then it is this side that decides when to read.
+                "Check": grpc.stream_unary_rpc_method_handler(
+                    intercept("Check", brief(self._check)), response_serializer=answer
+                ),
+                "Watch": grpc.stream_stream_rpc_method_handler(
+                    intercept("Watch", self._watch), response_serializer=answer
+                ),
+            },
+        )
+
+    async def _check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:
+        del request
+        return self._board.check(await self._name(context))
+
+    async def _watch(self, request: Any, context: Any) -> None:
+        del request
+        name = await self._name(context)
+        self._make_room()
+        try:
+            async with asyncio.timeout(None) as stay:
+                self._watches[stay] = None
+                async for response in self._board.watch(name):
+                    await context.write(response)
+        except TimeoutError as error:
+            raise ResourceExhausted(
+                f"More than {self._most_watches} watch health here; this was the oldest.",
+                retry_after_ms=1000,
+            ) from error
+        finally:
+            self._watches.pop(stay, None)
+
+    def _make_room(self) -> None:
+        if len(self._watches) < self._most_watches:
+            return
+        oldest = next(iter(self._watches))
+        del self._watches[oldest]
+        oldest.reschedule(asyncio.get_running_loop().time())
+
+    async def _name(self, context: Any) -> str:
+        request = await self._requests.read(context, health_pb2.HealthCheckRequest)
+        name = request.service if request is not None else ""
+        if len(name) > _LONGEST_NAME:
+            raise InvalidArgument(
+                f"The name has {len(name)} characters; none is longer than {_LONGEST_NAME}."
+            )
+        return name

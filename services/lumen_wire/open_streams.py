@@ -1,0 +1,73 @@
+"""The Infer streams that are open in a process, and who goes first when there is no room for all.
+
+What a stream costs while its client is silent cannot be counted: gRPC keeps what has come of a
+message to itself. So the bound is on streams, and `memory_guard` looks at the memory itself.
+"""
+
+import heapq
+from collections import Counter
+from typing import Protocol
+
+MOST_STREAMS = 2048
+
+
+class OpenStream(Protocol):
+    """One stream, as its neighbours see it."""
+
+    @property
+    def peer(self) -> str:
+        """Return whose it is: an address without the port."""
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Return since when it waits for its client, None when it does not."""
+
+    @property
+    def busy(self) -> bool:
+        """Say whether requests of it are under way."""
+
+    def give_way(self) -> None:
+        """End soon, so that others have room."""
+
+
+class OpenStreams:
+    """All open streams of a process; used from one event loop only."""
+
+    def __init__(self, most: int = MOST_STREAMS) -> None:
+        self._most = most
+        self._open: set[OpenStream] = set()
+        self._by_peer: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def enter(self, stream: OpenStream) -> None:
+        """Count a stream; where there are too many, the one that has waited longest gives way.
+
+        One peer has at most half of the room; beyond that it is its own streams that go.
+        """
+        if self._by_peer[stream.peer] >= self._most // 2:
+            _end(1, [one for one in self._open if one.peer == stream.peer])
+        elif len(self._open) >= self._most:
+            self.end_waiting(1)
+        self._open.add(stream)
+        self._by_peer[stream.peer] += 1
+
+    def leave(self, stream: OpenStream) -> None:
+        """Forget a stream that has ended."""
+        self._open.discard(stream)
+        self._by_peer[stream.peer] -= 1
+        if not self._by_peer[stream.peer]:
+            del self._by_peer[stream.peer]
+
+    def end_waiting(self, count: int) -> int:
+        """End as many streams as that: idle ones before busy ones, the longest waiting first."""
+        return _end(count, list(self._open))
+
+
+def _end(count: int, streams: list[OpenStream]) -> int:
+    waiting = [(one.busy, since, id(one), one) for one in streams if (since := one.waiting_since)]
+    chosen = heapq.nsmallest(count, waiting)
+    for *_, stream in chosen:
+        stream.give_way()
+    return len(chosen)

@@ -1,0 +1,316 @@
+"""What a hostile client does with connections and streams: one coroutine for each shape.
+
+    python tests/fuzz/stream_attacks.py SHAPE ATTACKERS GRPC_PORT HEALTH_PORT METRICS_PORT
+
+`attack_streams.py` runs this as a process, so that it does not slow the good client, and ends it.
+Each coroutine is one attacker of several; it comes again when it is sent away.
+"""
+
+import asyncio
+import contextlib
+import gzip
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":  # under pytest, tests/conftest.py makes this importable
+    sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+
+from http2_raw import (
+    HEADERS,
+    PING,
+    SETTINGS,
+    RawConnection,
+    frame,
+    grpc_message,
+    header_block,
+)
+
+MIB = 1 << 20
+INFER = "/home_native.v1.Inference/Infer"
+CAPABILITIES = "/home_native.v1.Inference/GetCapabilities"
+CHECK = "/grpc.health.v1.Health/Check"
+WATCH = "/grpc.health.v1.Health/Watch"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+
+@dataclass(frozen=True)
+class Ports:
+    grpc: int
+    health: int
+    metrics: int
+
+
+Attack = Callable[[Ports], Awaitable[None]]
+
+
+async def _half_sent(port: int, path: str, streams: int, size: int) -> None:
+    """Send messages that lack their last byte, and begin anew when they are ended."""
+    connection = await RawConnection.open(port)
+    body = grpc_message(bytes(size - 1), size=size)
+
+    async def one() -> None:
+        while not connection.ended.is_set():
+            stream = connection.begin(path)
+            await connection.send(stream, body)
+            await connection.wait_closed([stream])
+            await asyncio.sleep(0.01)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(streams):
+                tasks.create_task(one())
+    finally:
+        await connection.close()
+
+
+async def half_messages(ports: Ports) -> None:
+    await _half_sent(ports.grpc, INFER, 32, 16 * MIB)
+
+
+async def many_small_halves(ports: Ports) -> None:
+    await _half_sent(ports.grpc, INFER, 128, 300_000)
+
+
+async def half_health_names(ports: Ports) -> None:
+    await _half_sent(ports.grpc, WATCH, 60, 10 * MIB)
+
+
+async def half_empty_calls(ports: Ports) -> None:
+    await _half_sent(ports.grpc, CAPABILITIES, 60, 10 * MIB)
+
+
+async def half_reflection(ports: Ports) -> None:
+    await _half_sent(ports.grpc, REFLECTION, 60, 10 * MIB)
+
+
+async def _named(port: int, path: str, name_bytes: int, streams: int) -> None:
+    """Ask for the health of names nobody has, all at once and for ever."""
+    connection = await RawConnection.open(port)
+    length = b"\x0a" + _varint(name_bytes)
+    try:
+        while not connection.ended.is_set():
+            numbers = [connection.begin(path) for _ in range(streams)]
+            async with asyncio.TaskGroup() as tasks:
+                for number in numbers:
+                    name = f"{number:08}".encode() + b"x" * (name_bytes - 8)
+                    tasks.create_task(connection.send(number, grpc_message(length + name)))
+            await connection.wait_closed(numbers)
+    finally:
+        await connection.close()
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 128:
+        out.append(value % 128 + 128)
+        value //= 128
+    return bytes((*out, value))
+
+
+async def big_health_names(ports: Ports) -> None:
+    await _named(ports.grpc, WATCH, 10 * MIB, 60)
+
+
+async def big_names_at_the_health_port(ports: Ports) -> None:
+    await _named(ports.health, WATCH, 10 * MIB, 16)
+
+
+async def many_watches(ports: Ports) -> None:
+    await _named(ports.grpc, WATCH, 64, 400)
+
+
+async def many_streams(ports: Ports) -> None:
+    """Open streams and say nothing on them."""
+    connection = await RawConnection.open(ports.grpc)
+    try:
+        while not connection.ended.is_set():
+            numbers = [connection.begin(INFER) for _ in range(connection.max_streams)]
+            await connection.wait_closed(numbers)
+    finally:
+        await connection.close()
+
+
+async def rapid_reset(ports: Ports) -> None:
+    connection = await RawConnection.open(ports.grpc)
+    try:
+        while not connection.ended.is_set():
+            for _ in range(100):
+                stream = connection.begin(INFER)
+                connection.cancel(stream)
+            await connection.flush()
+    finally:
+        await connection.close()
+
+
+async def compressed_bombs(ports: Ports) -> None:
+    connection = await RawConnection.open(ports.grpc)
+    bomb = grpc_message(gzip.compress(bytes(15 * MIB)), compressed=True)
+    try:
+        while not connection.ended.is_set():
+            streams = [connection.begin(INFER, ("grpc-encoding", "gzip")) for _ in range(16)]
+            for stream in streams:
+                await connection.send(stream, bomb)
+            await connection.wait_closed(streams)
+    finally:
+        await connection.close()
+
+
+async def slow_readers(ports: Ports) -> None:
+    """Ask for much and take nothing: a window of 0 for every answer."""
+    connection = await RawConnection.open(ports.grpc, window=0)
+    try:
+        while not connection.ended.is_set():
+            streams = [connection.begin(INFER) for _ in range(64)]
+            for stream in streams:
+                for number in range(32):
+                    await connection.send(stream, grpc_message(_text_request(number)))
+            await connection.wait_closed(streams)
+    finally:
+        await connection.close()
+
+
+def _text_request(number: int) -> bytes:
+    task, payload, mime = b"clip_text_embed", b"a cat", b"text/plain"
+    fields = ((1, str(number).encode()), (2, task), (3, payload), (5, mime))
+    return b"".join(bytes((tag << 3 | 2, len(value))) + value for tag, value in fields)
+
+
+async def ping_flood(ports: Ports) -> None:
+    connection = await RawConnection.open(ports.grpc)
+    pings = frame(PING, 0, 0, bytes(8)) + frame(SETTINGS, 0, 0, b"")
+    try:
+        while not connection.ended.is_set():
+            connection.write(pings * 100)
+            await connection.flush()
+    finally:
+        await connection.close()
+
+
+async def endless_headers(ports: Ports) -> None:
+    """Begin a header block and never end it."""
+    connection = await RawConnection.open(ports.grpc)
+    more = header_block(INFER, ("x-more", "x" * 8000))
+    continuation = 9
+    try:
+        connection.write(frame(HEADERS, 0, 1, header_block(INFER)))
+        while not connection.ended.is_set():
+            connection.write(frame(continuation, 0, 1, more))
+            await connection.flush()
+    finally:
+        await connection.close()
+
+
+async def _silent(port: int, count: int, hello: bytes) -> None:
+    """Hold connections, say `hello` and no more; come again when sent away."""
+
+    async def one() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(hello)
+                while await reader.read(65536):
+                    pass
+                writer.close()
+            await asyncio.sleep(0.05)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(count):
+            tasks.create_task(one())
+
+
+async def silent_connections(ports: Ports) -> None:
+    await _silent(ports.grpc, 100, b"")
+
+
+async def idle_connections(ports: Ports) -> None:
+    hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, b"")
+    await _silent(ports.grpc, 100, hello)
+
+
+async def silent_at_the_health_port(ports: Ports) -> None:
+    await _silent(ports.health, 25, b"")
+
+
+async def silent_at_the_pages(ports: Ports) -> None:
+    await _silent(ports.metrics, 25, b"")
+
+
+async def slow_at_the_pages(ports: Ports) -> None:
+    """Send a request a byte at a time, so that no single read takes long."""
+
+    async def one() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", ports.metrics)
+                for byte in b"GET /metrics HTTP/1.1\r\n" + b"x: y\r\n" * 10_000:
+                    writer.write(bytes((byte,)))
+                    await writer.drain()
+                    await asyncio.sleep(0.5)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(4):
+            tasks.create_task(one())
+
+
+async def endless_headers_at_the_pages(ports: Ports) -> None:
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", ports.metrics)
+            writer.write(b"GET /metrics HTTP/1.1\r\n")
+            while not writer.is_closing():
+                writer.write(b"x: " + b"y" * 8000 + b"\r\n")
+                await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+GRPC_SHAPES: dict[str, Attack] = {
+    attack.__name__: attack
+    for attack in (
+        half_messages,
+        many_small_halves,
+        half_health_names,
+        half_empty_calls,
+        half_reflection,
+        big_health_names,
+        big_names_at_the_health_port,
+        many_watches,
+        many_streams,
+        rapid_reset,
+        compressed_bombs,
+        slow_readers,
+        ping_flood,
+        endless_headers,
+        silent_connections,
+        idle_connections,
+        silent_at_the_health_port,
+    )
+}
+PAGE_SHAPES: dict[str, Attack] = {
+    attack.__name__: attack
+    for attack in (silent_at_the_pages, slow_at_the_pages, endless_headers_at_the_pages)
+}
+SHAPES = GRPC_SHAPES | PAGE_SHAPES
+
+
+async def attack(shape: str, ports: Ports, attackers: int) -> None:
+    """Run so many attackers of one shape until cancelled; who is sent away comes again."""
+
+    async def one() -> None:
+        while True:
+            try:
+                await SHAPES[shape](ports)
+            except* OSError:
+                pass
+            await asyncio.sleep(0.05)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(attackers):
+            tasks.create_task(one())
+
+
+if __name__ == "__main__":
+    sys.stdout.write("attacking\n")
+    sys.stdout.flush()
+    asyncio.run(attack(sys.argv[1], Ports(*map(int, sys.argv[3:])), int(sys.argv[2])))
