@@ -108,7 +108,8 @@ class _Stream:
         self._handler = handler
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._account = options.limits.budget.account(*caller_of(context.peer()))
+        caller = caller_of(context.peer())
+        self._account = options.limits.budget.account(*caller)
         self._assembler = Assembler(options.limits, account=self._account)
         self._writing = asyncio.Lock()
         self._changed = asyncio.Event()  # input has come or ended, or a request is done
@@ -124,7 +125,7 @@ class _Stream:
         self._reading_since: float | None = None
         self._writing_since: float | None = None
         self._giving_way = False
-        self.peer = _peer_of(context)
+        self.peer = caller.address
 
     async def serve(self) -> None:
         """Read to the end, answer everything, then return or raise."""
@@ -316,7 +317,7 @@ class _Stream:
                     async with asyncio.timeout(self._options.write_wait_s):
                         await self._context.write(part)
             except TimeoutError as error:
-                raise ClientGone("The client did not read its answers.") from error
+                raise GaveWay("The client did not take its answer in time.") from error
             except (grpc.aio.InternalError, grpc.aio.UsageError) as error:
                 # gRPC cancels this call too, but the failing write is often heard of first.
                 raise ClientGone("The client left before its answer was written.") from error

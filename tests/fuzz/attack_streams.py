@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -64,6 +65,7 @@ class Outcome:
     before_mib: int = 0
     peak_mib: int = 0
     after_mib: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
 
     @property
     def share(self) -> float:
@@ -77,7 +79,7 @@ class Outcome:
         return (
             f"{self.share:6.1%} of {self.calls:3} calls, slowest {self.slowest_s:4.1f} s,"
             f" MiB {self.before_mib:4} before {self.peak_mib:4} at most {self.after_mib:4} after"
-            f"  {'held' if self.held else 'FAILED'}"
+            f"  {'held' if self.held else f'FAILED {dict(self.failures)}'}"
         )
 
 
@@ -151,9 +153,13 @@ async def good_client(target: Target, call: Call, seconds: float, outcome: Outco
 
     async def timed() -> None:
         began = time.monotonic()
-        with contextlib.suppress(grpc.aio.AioRpcError, OSError, AssertionError, ValueError):
+        try:
             await call(target)
             outcome.answered += 1
+        except grpc.aio.AioRpcError as error:
+            outcome.failures[f"{error.code().name}: {error.details()[:60]}"] += 1
+        except (OSError, AssertionError, ValueError) as error:
+            outcome.failures[repr(error)[:80]] += 1
         outcome.slowest_s = max(outcome.slowest_s, time.monotonic() - began)
 
     async with asyncio.TaskGroup() as calls:

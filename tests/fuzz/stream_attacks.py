@@ -162,9 +162,9 @@ async def slow_readers(ports: Ports) -> None:
     connection = await RawConnection.open(ports.grpc, window=0)
     try:
         while not connection.ended.is_set():
-            streams = [connection.begin(INFER) for _ in range(64)]
+            streams = [connection.begin(INFER) for _ in range(16)]
             for stream in streams:
-                for number in range(32):
+                for number in range(8):
                     await connection.send(stream, grpc_message(_text_request(number)))
             await connection.wait_closed(streams)
     finally:
