@@ -109,7 +109,7 @@ class MemoryGuard:
         if excess_bytes <= 0:
             return
         # Each may hold a whole message, and many may hold little.
-        count = max(-(-excess_bytes // WHOLE_MESSAGE_BYTES), len(self._streams) // 8)
+        count = max(-(-excess_bytes // WHOLE_MESSAGE_BYTES), len(self._streams) // 32)
         self._tell(held_bytes, self._streams.end_waiting(count))
 
     def _tell(self, held_bytes: int, ended: int) -> None:

@@ -9,6 +9,8 @@ from collections import Counter
 from typing import Protocol
 
 MOST_STREAMS = 2048
+# Who has to go is looked for among all: not for each stream anew when thousands come at once.
+_AT_ONCE = 32
 
 
 class OpenStream(Protocol):
@@ -42,32 +44,36 @@ class OpenStreams:
         return len(self._open)
 
     def enter(self, stream: OpenStream) -> None:
-        """Count a stream; where there are too many, the one that has waited longest gives way.
+        """Count a stream; where there are too many, those that have waited longest give way.
 
         One peer has at most half of the room; beyond that it is its own streams that go.
         """
         if self._by_peer[stream.peer] >= self._most // 2:
-            _end(1, [one for one in self._open if one.peer == stream.peer])
+            self._end(_AT_ONCE, [one for one in self._open if one.peer == stream.peer])
         elif len(self._open) >= self._most:
-            self.end_waiting(1)
+            self.end_waiting(_AT_ONCE)
         self._open.add(stream)
         self._by_peer[stream.peer] += 1
 
     def leave(self, stream: OpenStream) -> None:
-        """Forget a stream that has ended."""
-        self._open.discard(stream)
+        """Forget a stream that has ended, or was told to."""
+        if stream not in self._open:
+            return
+        self._open.remove(stream)
         self._by_peer[stream.peer] -= 1
         if not self._by_peer[stream.peer]:
             del self._by_peer[stream.peer]
 
     def end_waiting(self, count: int) -> int:
         """End as many streams as that: idle ones before busy ones, the longest waiting first."""
-        return _end(count, list(self._open))
+        return self._end(count, list(self._open))
 
-
-def _end(count: int, streams: list[OpenStream]) -> int:
-    waiting = [(one.busy, since, id(one), one) for one in streams if (since := one.waiting_since)]
-    chosen = heapq.nsmallest(count, waiting)
-    for *_, stream in chosen:
-        stream.give_way()
-    return len(chosen)
+    def _end(self, count: int, streams: list[OpenStream]) -> int:
+        waiting = [
+            (one.busy, since, id(one), one) for one in streams if (since := one.waiting_since)
+        ]
+        chosen = [stream for *_, stream in heapq.nsmallest(count, waiting)]
+        for stream in chosen:
+            self.leave(stream)
+            stream.give_way()
+        return len(chosen)

@@ -124,7 +124,6 @@ class _Stream:
         self._failure: WireError | None = None
         self._reading_since: float | None = None
         self._writing_since: float | None = None
-        self._giving_way = False
         self.peer = caller.address
 
     async def serve(self) -> None:
@@ -233,8 +232,6 @@ class _Stream:
     @property
     def waiting_since(self) -> float | None:
         """Return since when the client is waited for, to send or to take an answer."""
-        if self._giving_way:
-            return None
         since = [at for at in (self._reading_since, self._writing_since) if at is not None]
         return min(since, default=None)
 
@@ -245,7 +242,6 @@ class _Stream:
 
     def give_way(self) -> None:
         """End well where nothing was begun, as an aged stream does; with a status otherwise."""
-        self._giving_way = True
         if self._requests and not self._in_flight and not self._assembler.open_count:
             self._stop_reading()
         else:

@@ -129,9 +129,9 @@ def test_a_request_has_its_time_in_all_however_often_a_byte_comes():
     with (
         start_http_status("127.0.0.1", 0, ROUTES, Bounds(whole_s=0.3)) as status,
         connected(status) as slow,
+        pytest.raises(ConnectionError),
     ):
-        with pytest.raises(ConnectionError):
-            send_bytes_for_ever(slow)
+        send_bytes_for_ever(slow)
 
 
 def test_a_reader_that_takes_nothing_gives_way_too():
