@@ -31,6 +31,7 @@ _BUILDERS = Path(__file__).parent / "integration"
 tiny_models = _importable("tiny_models", _BUILDERS / "tiny_models.py")
 _importable("serving_servers", _BUILDERS / "serving_servers.py")
 _importable("http2_pings", _BUILDERS / "http2_pings.py")
+_importable("http2_raw", _BUILDERS / "http2_raw.py")
 _importable("wire_servers", _BUILDERS / "wire_servers.py")
 _importable("wire_messages", Path(__file__).parent / "unit" / "wire_messages.py")
 _importable("cluster_objects", Path(__file__).parent / "unit" / "cluster_objects.py")

@@ -24,13 +24,7 @@ from lumen_wire import logs, processes
 from lumen_wire.budget import ByteBudget
 from lumen_wire.chunks import ChunkLimits
 from lumen_wire.drain import Drain
-from lumen_wire.grpc_server import (
-    PortUnavailable,
-    ServerOptions,
-    bind,
-    build_health_server,
-    build_server,
-)
+from lumen_wire.grpc_server import PortUnavailable, bind, build_health_server, build_server
 from lumen_wire.health import HealthBoard
 from lumen_wire.http_status import start_http_status
 from lumen_wire.mdns import Announcer
@@ -49,8 +43,6 @@ T = TypeVar("T")
 
 _MIB = 1 << 20
 _HELD_BYTES = 256 * _MIB
-# A router has one connection to a pod, and a stream on it for each call.
-_SERVER = ServerOptions(max_concurrent_streams=256)
 
 
 def run(settings: Settings) -> None:
@@ -98,7 +90,7 @@ class _Running:
         told = self._settings
         routes = {"/metrics": self._metrics.page, "/status": self._status.page}
         servicer = InferenceServicer(self._door, self._board, self._metrics)
-        server = build_server(servicer, self._board, _SERVER, self._metrics)
+        server = build_server(servicer, self._board, metrics=self._metrics)
         health = build_health_server(self._board)
         try:
             self._grpc_port = bind(server, told.bind, told.grpc_port)

@@ -64,6 +64,8 @@ class ServerOptions:
     max_connection_age_s: float = 600.0
     # Clients keep streams open: an aged connection ends when its last stream does.
     max_connection_age_grace_s: float | None = None
+    # A router has one connection to a pod, and a stream on it for each call: twice what any batch
+    # takes. More of them wait with the client, and 16 hostile ones leave room for a good one.
     max_concurrent_streams: int = 128
     max_connections: int = 4096
     # Calls that Python has not yet taken up. gRPC refuses some above the first and all above the
@@ -142,7 +144,9 @@ def build_server(
 def build_health_server(board: HealthBoard, options: ServerOptions = HEALTH_OPTIONS) -> Any:
     """Return a plaintext server of health alone: probes speak neither TLS nor tokens."""
     server = grpc.aio.server(options=options.channel_arguments())
-    server.add_generic_rpc_handlers((HealthCalls(board, SmallRequests()).handlers(),))
+    # A whole request is 4 KiB here: there may be many.
+    requests = SmallRequests(most=1024)
+    server.add_generic_rpc_handlers((HealthCalls(board, requests).handlers(),))
     return server
 
 

@@ -8,7 +8,7 @@ import heapq
 from collections import Counter
 from typing import Protocol
 
-MOST_STREAMS = 2048
+MOST_STREAMS = 4096
 # Who has to go is looked for among all: not for each stream anew when thousands come at once.
 _AT_ONCE = 32
 

@@ -19,6 +19,7 @@ from lumen_wire.interceptors import Call
 
 LONGEST_REQUEST_BYTES = 4096
 CALL_S = 30.0
+_PAUSE_S = 2.0
 
 _Request = TypeVar("_Request", bound=Message)
 
@@ -37,7 +38,10 @@ class SmallRequests:
         Raises InvalidArgument when it is too long or no such message, ResourceExhausted when it
         took too long to come.
         """
-        self._make_room()
+        if len(self._waiting) >= self._most:
+            # Who is ended comes again at once: without this, they would do nothing else here.
+            await asyncio.sleep(_PAUSE_S)
+            self._make_room()
         try:
             async with asyncio.timeout(self._wait_s) as patience:
                 self._waiting[patience] = None

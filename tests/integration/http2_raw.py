@@ -13,7 +13,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 ACK = END_STREAM = 1
 END_HEADERS = 4
-_INITIAL_WINDOW, _MAX_STREAMS, _MAX_FRAME = 4, 3, 5
+_TABLE, _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME = 1, 3, 4, 5
 _DEFAULT_WINDOW = 65535
 _CANCEL = 8
 
@@ -71,6 +71,8 @@ class RawConnection:
         # Streams that the server has ended, by trailers or by a reset.
         self.closed: set[int] = set()
         self.received: dict[int, bytes] = {}
+        # What each stream was invited to send, in all.
+        self.invited: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -80,7 +82,8 @@ class RawConnection:
         `window` is how much of each answer this side takes before it has read some of it.
         """
         self = cls(*await asyncio.open_connection("127.0.0.1", port))
-        settings = struct.pack(">HI", _INITIAL_WINDOW, window)
+        # No table of headers: then every status can be read where it comes.
+        settings = struct.pack(">HIHI", _TABLE, 0, _INITIAL_WINDOW, window)
         self._writer.write(PREFACE + frame(SETTINGS, 0, 0, settings))
         self._task = asyncio.create_task(self._listen())
         both = [asyncio.create_task(one.wait()) for one in (self.settled, self.ended)]
@@ -99,7 +102,7 @@ class RawConnection:
     def begin(self, path: str, *more: tuple[str, str]) -> int:
         """Open a stream and return its number."""
         stream, self._next = self._next, self._next + 2
-        self._windows[stream] = self._initial
+        self._windows[stream] = self.invited[stream] = self._initial
         self.write(frame(HEADERS, END_HEADERS, stream, header_block(path, *more)))
         return stream
 
@@ -166,7 +169,9 @@ class RawConnection:
         elif kind == PING and not flags & ACK:
             self.write(frame(PING, ACK, 0, body))
         elif kind == WINDOW_UPDATE:
-            self._windows[stream] = self._windows.get(stream, 0) + int.from_bytes(body, "big")
+            more = int.from_bytes(body, "big")
+            self._windows[stream] = self._windows.get(stream, 0) + more
+            self.invited[stream] = self.invited.get(stream, 0) + more
         elif kind == DATA:
             self.received[stream] = self.received.get(stream, b"") + body
             if body:
