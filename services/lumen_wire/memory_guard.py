@@ -17,10 +17,10 @@ from lumen_wire.heap import give_back_freed
 from lumen_wire.open_streams import OpenStreams
 from lumen_wire.splitting import WHOLE_MESSAGE_BYTES
 
-_EVERY_S = 0.025
+_EVERY_S = 0.01
 # Of what the limit leaves above the process at rest, so much may be used. The rest is for what
 # comes while this loop is kept busy, by those very messages: 0.7 s and 140 MiB were seen.
-_SHARE = 0.6
+_SHARE = 0.5
 _TOLD_EVERY_S = 60.0
 _CGROUP_FILES = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -114,7 +114,7 @@ class MemoryGuard:
         self._tell(held_bytes, self._streams.end_waiting(count))
 
     def _tell(self, held_bytes: int, ended: int) -> None:
-        """Say so, but not forty times a second for as long as it goes on."""
+        """Say so, but not at every look for as long as it goes on."""
         now = asyncio.get_running_loop().time()
         if now < self._quiet_until or not ended:
             return
