@@ -16,9 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from structlog.contextvars import bind_contextvars
 
-from lumen_wire.budget import Account
 from lumen_wire.callers import caller_of
-from lumen_wire.charges import REQUEST_OVERHEAD_BYTES
 from lumen_wire.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
 from lumen_wire.deadline import DEFAULT_S, Deadline
 from lumen_wire.drain import Drain
@@ -32,6 +30,7 @@ from lumen_wire.errors import (
     to_inband_meta,
 )
 from lumen_wire.interceptors import REQUEST_ID_META, settled
+from lumen_wire.kept_answers import kept_instead
 from lumen_wire.meta import ErrorMode
 from lumen_wire.open_streams import OpenStreams
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -285,7 +284,7 @@ class _Stream:
         deadline = Deadline.from_context(self._context, self._options.default_deadline_s)
         answer = await settled(_called(self._handler, request, deadline), _FAILED)
         if isinstance(answer, pb.InferResponse | WireError):
-            await self._say(request, _kept_instead(self._account, request, answer))
+            await self._say(request, kept_instead(self._account, request, answer))
             return
         try:
             while (response := await settled(_next(answer, deadline), _FAILED)) is not None:
@@ -349,30 +348,6 @@ class _Stream:
 
     def _alone(self) -> bool:
         return self._in_flight == 1 and not self._assembler.open_count and self._failure is None
-
-
-def _kept_instead(
-    account: Account, request: Assembled, answer: pb.InferResponse | WireError
-) -> pb.InferResponse | WireError:
-    """Let an answer take its request's place in the account; return what is to be said.
-
-    While it waits to be written nobody needs the payload. An answer that exceeds the caller's
-    share is not kept either.
-    """
-    request.payload = b""
-    change = least = REQUEST_OVERHEAD_BYTES - request.held_bytes
-    if isinstance(answer, pb.InferResponse):
-        change += answer.ByteSize()
-    if change > 0 and not account.try_take(change):
-        change = least
-        answer = ResourceExhausted(
-            "This client has not read its earlier answers yet; read them, then ask again.",
-            retry_after_ms=1000,
-        )
-    if change < 0:
-        account.give_back(-change)
-    request.held_bytes += change
-    return answer
 
 
 def _malformed() -> Rejected:
