@@ -154,15 +154,13 @@ def _is_unit(matrix: NDArray[Any]) -> bool:
     """Whether all rows of a small matrix, or the sampled ones of a large one, have length one."""
     rows = rows_to_sample(matrix.shape[0], SAMPLED_ROWS)
     lengths = np.linalg.norm(np.asarray(matrix[rows], np.float32), axis=1)
-    good = np.ones(matrix.shape[0], np.float32)
-    good[rows] = lengths
-    refuse_wrong_rows(good)
+    refuse_wrong_rows(lengths, rows)
     return are_unit(lengths)
 
 
 def _unit(block: NDArray[np.float32], start: int) -> NDArray[np.float32]:
     lengths = np.linalg.norm(block, axis=1, keepdims=True)
-    refuse_wrong_rows(lengths[:, 0], start)
+    refuse_wrong_rows(lengths[:, 0], range(start, start + len(block)))
     unit: NDArray[np.float32] = block / lengths
     return unit
 

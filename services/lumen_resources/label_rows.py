@@ -1,9 +1,11 @@
 """What makes a row of label vectors useless: every one is looked at once, when it is put to use.
 
 A row that is not finite has no cosine, one of zeros no direction; either would make a ranking
-empty or wrong and say nothing. A row of another length than one is not wrong: it is normalised.
+empty or wrong and say nothing. Vectors that were never normalised are, once; a row of another
+length among unit rows was normalised like them, and then damaged.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 # Below, the length says more about rounding than about a direction.
 SHORTEST = 1e-6
 UNIT_TOLERANCE = 1e-3
+# So few among unit rows are damage; more are vectors that nobody normalised.
+STRAYS = 0.1
 
 
 class WrongRowError(ValueError):
@@ -23,16 +27,32 @@ class WrongRowError(ValueError):
         self.found = found
 
 
-def refuse_wrong_rows(lengths: NDArray[np.floating], first: int = 0, step: int = 1) -> None:
-    """Raise WrongRowError for the first length of [N] that is zero or not finite.
+def refuse_wrong_rows(
+    lengths: NDArray[np.floating], rows: Sequence[int] | NDArray[np.integer] | None = None
+) -> None:
+    """Raise WrongRowError for the first length of [N] that is zero, not finite, or a stray.
 
-    The lengths are those of rows `first`, `first + step`, and so on.
+    The lengths are those of `rows`, which are 0 to N - 1 unless said otherwise.
     """
     good = (lengths >= SHORTEST) & (lengths < np.inf)
-    if not good.all():
-        at = int(np.argmin(good))
-        found = "zero" if lengths[at] < SHORTEST else "not finite"
-        raise WrongRowError(first + at * step, found)
+    if good.all():
+        unit = _is_unit(lengths)
+        if unit.all() or np.mean(~unit) > STRAYS:
+            return
+        good = unit
+    at = int(np.argmin(good))
+    raise WrongRowError(at if rows is None else int(rows[at]), _found(float(lengths[at])))
+
+
+def _found(length: float) -> str:
+    if not length < np.inf:
+        return "not finite"
+    return "zero" if length < SHORTEST else f"of length {length:.3f} among unit vectors"
+
+
+def _is_unit(lengths: NDArray[np.floating]) -> NDArray[np.bool_]:
+    unit: NDArray[np.bool_] = np.abs(lengths - 1) <= UNIT_TOLERANCE
+    return unit
 
 
 def lies_on_its_side(square: NDArray[Any]) -> bool:
@@ -47,4 +67,4 @@ def lies_on_its_side(square: NDArray[Any]) -> bool:
 
 def are_unit(lengths: NDArray[np.floating]) -> bool:
     """Whether rows need no normalising."""
-    return bool(np.all(np.abs(lengths - 1) <= UNIT_TOLERANCE))
+    return bool(_is_unit(lengths).all())

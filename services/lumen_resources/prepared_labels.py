@@ -116,7 +116,8 @@ class Preparation:
                 remedy="Run the preparation again.",
             )
         try:
-            refuse_wrong_rows(np.linalg.norm(block, axis=1), self.done_rows)
+            lengths = np.linalg.norm(block, axis=1)
+            refuse_wrong_rows(lengths, range(self.done_rows, self.done_rows + len(block)))
         except WrongRowError as error:
             raise LabelSetError(
                 f"Computed label vectors cannot be used: {error}.",

@@ -62,13 +62,13 @@ def unit_blocks(
     """Yield (rows, unit rows float32) block by block; a memory map is never read at once.
 
     With a `step`, of every so manieth row. A unit row is wrong by a length of no more than
-    `rounding(D)`. Raises WrongRowError for a row that is zero or not finite.
+    `rounding(D)`. Raises WrongRowError for a row that no query can be compared with.
     """
     some = matrix[::step]
     for start in range(0, len(some), BLOCK_ROWS):
         block = np.asarray(some[start : start + BLOCK_ROWS], np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
-        refuse_wrong_rows(lengths, start * step, step)
+        refuse_wrong_rows(lengths, range(start * step, len(matrix), step))
         yield slice(start, start + len(block)), block / lengths[:, None]
 
 

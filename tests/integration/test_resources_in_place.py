@@ -337,7 +337,7 @@ def test_a_matrix_that_cannot_be_right_is_refused(root, matrix):
     assert refused(root, "tiny-classes").reason == "LabelSetInvalid"
 
 
-@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, 2.0])
 @pytest.mark.parametrize("row", [1, 33, 64])
 def test_one_wrong_row_among_many_is_refused_by_row_and_label(tmp_path, row, value):
     names = [f"thing {i}" for i in range(65)]

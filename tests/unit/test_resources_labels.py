@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lumen_resources import label_sets, older_caches, prepared_labels
 from lumen_resources.errors import LabelSetError
+from lumen_resources.label_rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.label_sets import Labels, load_labels, load_matrix, parse_labels
 from lumen_resources.layouts import LabelSetFiles
 
@@ -433,3 +434,12 @@ def test_rows_found_by_code_are_those_whose_texts_compare_equal_without_case(lin
     assert found.tolist() == [
         any(lineage[at].casefold() == name for at, name in wanted) for lineage in lineages
     ]
+
+
+def test_vectors_that_nobody_normalised_are_no_damage_and_one_stray_among_unit_rows_is():
+    refuse_wrong_rows(np.linspace(0.5, 9, 60))
+
+    lengths = np.ones(60)
+    lengths[41] = 1.5
+    with pytest.raises(WrongRowError, match=r"row 41 is of length 1\.500 among unit"):
+        refuse_wrong_rows(lengths)

@@ -341,7 +341,7 @@ def test_blocks_hold_every_row_once_and_know_their_largest(count):
 
 
 @pytest.mark.parametrize("small_rows", [1, 1 << 20])
-@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, 2.0])
 @pytest.mark.parametrize("row", [0, 63, 4097, 8999])
 def test_every_row_is_looked_at_once_when_a_matrix_is_indexed(small_rows, value, row):
     matrix = a_matrix("random", 9000, 16, 5)
