@@ -111,8 +111,11 @@ SERVICES ?= 1000,5000
 ROUNDS ?= 2
 
 .PHONY: fuzz
-fuzz: setup  ## send 100,000 damaged requests and pictures to a running server
+fuzz: setup  ## send 100,000 damaged requests to a server, and attack router and server in every known shape
 	$(BIN)/python tests/fuzz/fuzz_server.py --cases 100000
+	$(BIN)/python tests/fuzz/attack_pictures.py
+	$(BIN)/python tests/fuzz/attack_streams.py
+	$(BIN)/python tests/fuzz/attack_budgets.py
 
 .PHONY: demo-train
 demo-train: VENV := .venv-train

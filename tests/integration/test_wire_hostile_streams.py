@@ -228,8 +228,18 @@ async def test_what_is_under_way_on_a_stream_that_gives_way_is_cancelled():
         assert "Try again" in await call.details()
 
 
+class Counted(OpenStreams):
+    """Counts who has come, whether they are still here or not."""
+
+    entered = 0
+
+    def enter(self, stream):
+        super().enter(stream)
+        self.entered += 1
+
+
 async def test_with_every_place_taken_a_new_stream_is_answered():
-    streams = OpenStreams(8)
+    streams = Counted(8)
     async with (
         a_script_server(a_script(streams)) as (_, stub, port),
         a_raw_connection(port) as connection,
@@ -237,6 +247,7 @@ async def test_with_every_place_taken_a_new_stream_is_answered():
     ):
         for _ in range(20):
             connection.begin(INFERENCE + "Infer")
+        await until(lambda: streams.entered == 20)
         good = [await answers(stub, [a_text()]) for _ in range(3)]
 
         assert [one.result for [one] in good] == [b"5"] * 3
