@@ -1,124 +1,140 @@
-"""A cap on bytes that many streams share, and who may hold how much of it.
+"""A cap on what many callers share, and who may hold how much of it.
 
-Whatever a request makes the process keep is charged here: while its parts arrive, while it waits
-or is worked on, and while its answer is written. Nobody's share is fixed. A caller's address may
-hold twice what is left to all, a connection twice what is left to its address, and a stream twice
-what is left to its connection. So one stream alone comes to half of the limit, one address alone
-to two thirds, and beside sixteen that take what they can get, a newcomer still finds 2 % of the
+Whatever a request makes the process keep is charged here in bytes: while its parts arrive, while
+it waits or is worked on, and while its answer is written. Places in a queue are shared by the same
+rule. Nobody's share is fixed. A caller's address may hold twice what is left to all, a connection
+twice what is left to its address, those whom it tells of (`callers`) likewise, and an account twice
+what is left to its caller. So one stream alone comes to half of the limit, one address alone to
+two thirds, and beside sixteen that take what they can get, a newcomer still finds 2 % of the
 limit: 5 MiB of 256.
 """
 
-from collections.abc import Callable
+from itertools import pairwise
+
+from lumen_wire.callers import STRANGER
 
 # How many times what is left anyone may come to hold.
 _GENEROSITY = 2
 
 
-class ByteBudget:
-    """Counts bytes held, never above `limit_bytes`; used from one event loop only."""
+class Budget:
+    """Counts what is held, never above `limit`; used from one event loop or under one lock.
 
-    __slots__ = ("_held_bytes", "_shares", "limit_bytes")
+    `each` is the most that one caller may hold, whatever is left.
+    """
 
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
-        self._held_bytes = 0
-        self._shares: dict[str, _Share] = {}
+    __slots__ = ("_all", "callers", "each", "limit")
+
+    def __init__(self, limit: int, each: int | None = None) -> None:
+        self.limit = limit
+        self.each = limit if each is None else each
+        self.callers = 0
+        """How many addresses, connections and told callers have an account now."""
+        self._all = _Share("")
+
+    @property
+    def held(self) -> int:
+        """Return what is taken and not yet given back."""
+        return self._all.held
+
+    def account(self, *caller: str) -> "Account":
+        """Open an account of a caller, a stranger by default; whoever opens it closes it."""
+        shares = [self._all]
+        for name in caller or STRANGER:
+            share = shares[-1].inside.get(name)
+            if share is None:
+                share = shares[-1].inside[name] = _Share(name)
+                self.callers += 1
+            share.accounts += 1
+            shares.append(share)
+        return Account(self, shares)
+
+
+class ByteBudget(Budget):
+    """A budget of bytes."""
+
+    __slots__ = ()
 
     @property
     def held_bytes(self) -> int:
-        """Return what is taken and not yet given back."""
-        return self._held_bytes
+        """Return how many bytes are taken and not yet given back."""
+        return self.held
 
-    @property
-    def callers(self) -> int:
-        """Return how many addresses and connections have an account now."""
-        return len(self._shares)
 
-    def try_take(self, count: int) -> bool:
-        """Take `count` bytes, or say False and take nothing when that exceeds the limit."""
-        if self._held_bytes + count > self.limit_bytes:
-            return False
-        self._held_bytes += count
-        return True
-
-    def give_back(self, count: int) -> None:
-        """Return `count` bytes taken before."""
-        self._held_bytes -= count
-        assert self._held_bytes >= 0, "more bytes given back than taken"
-
-    def account(self, address: str = "", connection: str = "") -> "Account":
-        """Open the account of one stream; whoever opens it closes it."""
-        return Account(self, self._share(f"{address} "), self._share(f"{address} {connection}."))
-
-    def _share(self, key: str) -> "_Share":
-        share = self._shares.get(key)
-        if share is None:
-            share = self._shares[key] = _Share(lambda: self._shares.pop(key))
-        share.accounts += 1
-        return share
+def places(each: int) -> Budget:
+    """Return places in a queue: `each` for one caller, and by its share of twice as many."""
+    # Of twice as many, a caller alone comes to more than half.
+    return Budget(2 * each, each)
 
 
 class _Share:
-    """What the streams of an address, or of a connection, hold together."""
+    """What the accounts of all, of an address, or of a name within another's, hold together."""
 
-    __slots__ = ("_forget", "accounts", "held_bytes")
+    __slots__ = ("accounts", "held", "inside", "name")
 
-    def __init__(self, forget: Callable[[], object]) -> None:
-        self._forget = forget
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.accounts = 0
-        self.held_bytes = 0
-
-    def leave(self) -> None:
-        """Count an account less; the last one takes the share with it."""
-        self.accounts -= 1
-        if not self.accounts:
-            self._forget()
+        self.held = 0
+        self.inside: dict[str, _Share] = {}
 
 
 class Account:
-    """What one stream holds, within the shares of its address and of its connection."""
+    """What one stream or request holds, within the shares of its caller."""
 
-    __slots__ = ("_address", "_budget", "_connection", "held_bytes")
+    __slots__ = ("_budget", "_shares", "held")
 
-    def __init__(self, budget: ByteBudget, address: _Share, connection: _Share) -> None:
+    def __init__(self, budget: Budget, shares: list[_Share]) -> None:
         self._budget = budget
-        self._address = address
-        self._connection = connection
-        self.held_bytes = 0
+        self._shares = shares
+        self.held = 0
 
     @property
-    def room_bytes(self) -> int:
+    def room(self) -> int:
         """Return how much more may be taken at once; below zero: something should go first."""
-        budget = self._budget
-        free = budget.limit_bytes - budget.held_bytes
-        address = _GENEROSITY * free - self._address.held_bytes
-        connection = _GENEROSITY * address - self._connection.held_bytes
-        return min(free, address, connection, _GENEROSITY * connection - self.held_bytes)
+        left = self._budget.limit - self._budget.held
+        room = min(left, self._budget.each - self._shares[-1].held)
+        for share in self._shares[1:]:
+            left = _GENEROSITY * left - share.held
+            room = min(room, left)
+        return min(room, _GENEROSITY * left - self.held)
+
+    @property
+    def ahead(self) -> int:
+        """Return how much of what is held would go before one more of this account.
+
+        What its own caller holds goes first; beyond that everybody takes turns, one at a time.
+        """
+        ahead = self._shares[-1].held
+        for own, outer in pairwise(reversed(self._shares)):
+            turns = ahead + 1
+            ahead += sum(
+                min(other.held, turns) for other in outer.inside.values() if other is not own
+            )
+        return ahead
 
     def try_take(self, count: int) -> bool:
-        """Take `count` bytes, or say False and take nothing when that exceeds a share."""
-        if count > self.room_bytes:
+        """Take `count`, or say False and take nothing when that exceeds a share."""
+        if count > self.room:
             return False
         self._change(count)
         return True
 
     def give_back(self, count: int) -> None:
-        """Return `count` bytes taken before."""
-        assert count <= self.held_bytes, "more bytes given back than taken"
+        """Return `count` of what was taken before."""
+        assert count <= self.held, "more given back than taken"
         self._change(-count)
 
     def close(self) -> None:
-        """Give back what is still held; the stream is gone."""
-        self._change(-self.held_bytes)
-        self._address.leave()
-        self._connection.leave()
+        """Give back what is still held; the stream or request is gone."""
+        self._change(-self.held)
+        for share, outer in pairwise(reversed(self._shares)):
+            share.accounts -= 1
+            if not share.accounts:
+                del outer.inside[share.name]
+                self._budget.callers -= 1
 
     def _change(self, count: int) -> None:
-        if count > 0:
-            taken = self._budget.try_take(count)
-            assert taken, "room_bytes is never above what is free"
-        else:
-            self._budget.give_back(-count)
-        self._address.held_bytes += count
-        self._connection.held_bytes += count
-        self.held_bytes += count
+        for share in self._shares:
+            share.held += count
+        self.held += count

@@ -361,7 +361,7 @@ class Assembler:
         if not self._account.try_take(count):
             raise ResourceExhausted(
                 f"The server holds {self._limits.budget.held_bytes // _MIB} MiB already, of this"
-                f" stream {self._account.held_bytes // _MIB} MiB, which is its share;"
+                f" stream {self._account.held // _MIB} MiB, which is its share;"
                 " try again in a moment.",
                 retry_after_ms=1000,
             )

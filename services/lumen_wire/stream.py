@@ -16,7 +16,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from structlog.contextvars import bind_contextvars
 
-from lumen_wire.callers import caller_of
+from lumen_wire.budget import Account
+from lumen_wire.callers import Caller, caller_of
 from lumen_wire.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
 from lumen_wire.deadline import DEFAULT_S, Deadline
 from lumen_wire.drain import Drain
@@ -79,16 +80,22 @@ def parse_request(raw: bytes) -> object:
 
 
 async def serve_stream(
-    context: Any, handler: Handler, options: StreamOptions | None = None
+    context: Any,
+    handler: Handler,
+    options: StreamOptions | None = None,
+    caller: Caller | None = None,
 ) -> None:
     """Serve one Infer stream to its end.
 
     `handler` gets a whole request and its deadline, and returns one response, or an iterator of
     responses whose last is final. What it raises becomes the answer. Ids are filled in here.
     Raises the WireError with which the stream is to end; the interceptor makes a status of it.
-    A cancelled call cancels every handler of the stream.
+    A cancelled call cancels every handler of the stream. What it holds is charged to `caller`, by
+    default to its peer.
     """
-    await _Stream(context, handler, options or StreamOptions()).serve()
+    options = options or StreamOptions()
+    account = options.limits.budget.account(*(caller or caller_of(context.peer())))
+    await _Stream(context, handler, options, account).serve()
 
 
 class ClientGone(Cancelled):
@@ -102,13 +109,14 @@ class GaveWay(ResourceExhausted):
 class _Stream:
     """The state of one stream. Everything runs on one event loop, tasks in one TaskGroup."""
 
-    def __init__(self, context: Any, handler: Handler, options: StreamOptions) -> None:
+    def __init__(
+        self, context: Any, handler: Handler, options: StreamOptions, account: Account
+    ) -> None:
         self._context = context
         self._handler = handler
         self._options = options
         self._loop = asyncio.get_running_loop()
-        caller = caller_of(context.peer())
-        self._account = options.limits.budget.account(*caller)
+        self._account = account
         self._assembler = Assembler(options.limits, account=self._account)
         self._writing = asyncio.Lock()
         self._changed = asyncio.Event()  # input has come or ended, or a request is done
@@ -123,7 +131,7 @@ class _Stream:
         self._failure: WireError | None = None
         self._reading_since: float | None = None
         self._writing_since: float | None = None
-        self.peer = caller.address
+        self.peer = caller_of(context.peer())[0]
 
     async def serve(self) -> None:
         """Read to the end, answer everything, then return or raise."""

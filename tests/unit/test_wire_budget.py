@@ -1,12 +1,14 @@
 """Who may hold how much of the bytes that all streams share."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wire_messages import MIB, a_budget
 
-from lumen_wire.budget import Account, ByteBudget
-from lumen_wire.callers import caller_of
+from lumen_wire.budget import Account, ByteBudget, places
+from lumen_wire.callers import caller_of, metadata_of, told_caller_of
 
 LIMIT = 256 * MIB
 STEP = 64 * 1024
@@ -16,7 +18,7 @@ def filled(account: Account) -> int:
     """Take until nothing more is given; return what is held then."""
     while account.try_take(STEP):
         pass
-    return account.held_bytes
+    return account.held
 
 
 def flooded(budget: ByteBudget, callers: list[tuple[str, str]]) -> None:
@@ -30,7 +32,7 @@ def test_one_stream_alone_comes_to_half_and_the_largest_request_fits():
     budget = a_budget(LIMIT)
     account = budget.account("ipv4:10.0.0.1", "1")
 
-    assert account.room_bytes == LIMIT
+    assert account.room == LIMIT
     assert filled(account) == pytest.approx(8 / 15 * LIMIT, abs=2 * STEP)
 
 
@@ -38,7 +40,7 @@ def test_one_address_on_many_connections_leaves_a_third_to_any_other():
     budget = a_budget(LIMIT)
     flooded(budget, [("ipv4:10.0.0.1", str(port)) for port in range(400)])
 
-    assert budget.account("ipv4:10.0.0.2", "1").room_bytes >= LIMIT / 3 - STEP
+    assert budget.account("ipv4:10.0.0.2", "1").room >= LIMIT / 3 - STEP
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_beside_sixteen_that_take_all_they_get_a_newcomer_gets_its_share(callers
 
     newcomer = budget.account(callers[0][0] if callers[0][0] == "proxy" else "10.0.1.1", "good")
 
-    assert newcomer.room_bytes > 4 * MIB
+    assert newcomer.room > 4 * MIB
 
 
 def test_an_account_that_closes_leaves_nothing_and_nobody_behind():
@@ -91,10 +93,10 @@ def test_whatever_is_taken_and_given_back_the_sums_agree_and_no_bound_breaks(ste
         if verb == "take":
             account.try_take(count)
         elif verb == "give":
-            account.give_back(min(count, account.held_bytes))
+            account.give_back(min(count, account.held))
         else:
             accounts.pop(index).close()
-        assert budget.held_bytes == sum(a.held_bytes for a in accounts.values())
+        assert budget.held_bytes == sum(a.held for a in accounts.values())
         assert 0 <= budget.held_bytes <= MIB
     for account in accounts.values():
         account.close()
@@ -116,3 +118,57 @@ def test_whatever_is_taken_and_given_back_the_sums_agree_and_no_bound_breaks(ste
 )
 def test_a_caller_is_an_address_and_a_connection_of_it(peer, caller):
     assert caller_of(peer) == caller
+
+
+@pytest.mark.parametrize("each", [1, 2, 3, 6, 512])
+@pytest.mark.parametrize("names", [2, 4])
+def test_one_caller_alone_gets_every_place_that_is_meant_for_one(each, names):
+    account = places(each).account(*"abcd"[:names])
+    while account.try_take(1):
+        pass
+
+    assert account.held == each
+
+
+@pytest.mark.parametrize(
+    ("held", "ahead"),
+    [
+        ([], 0),
+        ([("a", "1")] * 5, 5),
+        ([("a", "2")] * 5, 1),
+        ([("b", "1")] * 5, 1),
+        ([("a", "1"), *[("a", "2")] * 9, *[("b", "1")] * 9], 1 + 2 + 4),
+        ([("b", str(port)) for port in range(9)], 1),
+        ([(address, "1") for address in "bcdef"], 5),
+    ],
+)
+def test_ahead_of_a_newcomer_are_its_own_and_as_many_turns_of_the_others(held, ahead):
+    budget = places(100)
+    for caller in held:
+        assert budget.account(*caller).try_take(1)
+
+    assert budget.account("a", "1").ahead == ahead
+
+
+PEER = "ipv4:10.0.0.7:4711"
+
+
+def test_what_a_router_tells_divides_callers_as_they_are_and_names_nobody():
+    told = [
+        told_caller_of(PEER, metadata_of((address, connection)))
+        for address, connection in [("ipv4:10.1.1.1", "1"), ("ipv4:10.1.1.1", "2"), ("b", "1")]
+    ]
+
+    assert [caller[:2] for caller in told] == [caller_of(PEER)] * 3
+    assert sorted(Counter(caller[2] for caller in told).values()) == [1, 2]
+    assert len({caller[3] for caller in told}) == 3
+    assert not any("10.1.1.1" in name for caller in told for name in caller)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", ".", "a", ".b", "a" * 33 + ".b", "a." + "b" * 33, b"a.b"],
+)
+def test_what_is_no_name_tells_of_nobody(said):
+    assert told_caller_of(PEER, [("lumen-caller", said)]) == caller_of(PEER)
+    assert told_caller_of(PEER, None) == caller_of(PEER)

@@ -108,14 +108,15 @@ def test_the_budget_is_shared_by_streams_and_refuses_what_exceeds_it():
 
 def test_the_budget_gets_back_what_an_assembler_held():
     budget = a_budget(MIB)
-    assembler = an_assembler(budget=budget)
+    account = budget.account()
+    assembler = Assembler(ChunkLimits(budget=budget), Clock(), account)
     picture = a_jpeg(900)
     [request] = push_all(assembler, parts_of(picture, 300))
     push_all(assembler, parts_of(a_jpeg(900), 300, correlation_id="left open")[:2])
 
     assert request.held_bytes > len(picture)
     assembler.close()
-    budget.give_back(request.held_bytes)
+    account.give_back(request.held_bytes)
     assert budget.held_bytes == 0
 
 
