@@ -53,7 +53,11 @@ class ServerSpec(Strict):
         description="The largest batch; the server measures which size up to it is best.",
     )
     max_queue: int = Field(
-        default=512, ge=1, le=100_000, description="Items that may wait; more are refused at once."
+        default=512,
+        ge=1,
+        le=100_000,
+        description="Items of one caller that may wait; more are refused at once."
+        " Callers share twice as many, so that a newcomer finds a place.",
     )
     max_payload_mib: int = Field(
         default=50,

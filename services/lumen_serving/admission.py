@@ -1,8 +1,10 @@
 """Whether a request may come in: by count, and by whether it would be in time.
 
 Bytes are the third bound, and the wire's: it counts payload while it arrives, with the budget
-that all streams share. Asked before anything is decoded. A refusal is immediate and says when to
-come back; nothing that is admitted waits longer than its deadline allows, as far as can be told.
+that all streams share. Places are shared by the same rule, and callers take turns in the line, so
+whoever has little in flight finds a place and waits for little. Asked before anything is decoded.
+A refusal is immediate and says when to come back; nothing that is admitted waits longer than its
+deadline allows, as far as can be told.
 """
 
 import math
@@ -16,6 +18,8 @@ from lumen_serving.backends.base import Modality
 from lumen_serving.costs import Measured
 from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.metrics import Metrics
+from lumen_wire.budget import Account, places
+from lumen_wire.callers import STRANGER, Caller
 
 # Both averages follow what happens now, so that a node that became slow refuses in time.
 _WEIGHT = 0.2
@@ -24,7 +28,10 @@ _PACE_BOUNDS = (0.25, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """How many requests may be in flight; `slots` batches and `decoders` payloads run at a time."""
+    """How many requests of one caller may be in flight, and of all callers twice as many.
+
+    `slots` batches and `decoders` payloads run at a time.
+    """
 
     requests: int
     slots: int = 1
@@ -49,6 +56,7 @@ class Admission:
         self._caps = {modality: m.cap for modality, m in measured.items()}
         self._metrics = metrics
         self._pending = dict.fromkeys(measured, 0)
+        self._places = places(limits.requests)
         self._decode_lock = threading.Lock()
         self._decoding = 0
         self._pace = 1.0
@@ -61,7 +69,9 @@ class Admission:
         return sum(self._pending.values())
 
     @contextmanager
-    def admit(self, modality: Modality, deadline_at: float) -> Iterator[None]:
+    def admit(
+        self, modality: Modality, deadline_at: float, caller: Caller = STRANGER
+    ) -> Iterator[None]:
         """Hold a place while the request is answered.
 
         Raises:
@@ -69,13 +79,18 @@ class Admission:
             Overloaded: too many are in flight, or the deadline can't be met; with `retry_after_ms`.
 
         """
-        self._refuse_one_too_many()
-        self._refuse_what_comes_too_late(modality, deadline_at - time.monotonic())
-        self._change(modality, 1)
+        place = self._places.account(*caller)
         try:
-            yield
+            turns = place.ahead
+            self._take_one(place)
+            self._refuse_what_comes_too_late(modality, deadline_at - time.monotonic(), turns)
+            self._change(modality, 1)
+            try:
+                yield
+            finally:
+                self._change(modality, -1)
         finally:
-            self._change(modality, -1)
+            place.close()
 
     def batch_done(self, modality: Modality, size: int, seconds: float) -> None:
         """Learn from a batch how the present compares with the warm-up."""
@@ -98,16 +113,25 @@ class Admission:
             if seconds > 0:
                 self._decode_s += _WEIGHT * (seconds - self._decode_s)
 
-    def predicted_wait_s(self, modality: Modality) -> float:
-        """Return the seconds until a newcomer of that modality would have its answer."""
-        ahead = dict(self._pending)
+    def predicted_wait_s(self, modality: Modality, turns: int | None = None) -> float:
+        """Return the seconds until a newcomer of that modality would have its answer.
+
+        `turns` is how many of those that are in flight have theirs before it, None: all.
+        """
+        share = 1.0 if turns is None else self._share_ahead(turns)
+        ahead = {m: math.ceil(count * share) for m, count in self._pending.items()}
         ahead[modality] += 1
         total_ms = sum(self._work_ms(m, count) for m, count in ahead.items())
         # Batches of several slots overlap, but no batch ends sooner than it takes alone.
         model_s = max(self._work_ms(modality, 1), total_ms / self._limits.slots) / 1000
         # Decoding goes on beside the model; whichever is the longer decides.
-        decode_s = self._decode_s * self._decoding / self._limits.decoders
+        decode_s = self._decode_s * self._decoding * share / self._limits.decoders
         return self._decode_s + max(model_s, decode_s)
+
+    def _share_ahead(self, turns: int) -> float:
+        """Return the part of what is in flight that goes first; what runs now runs to its end."""
+        running = self._limits.slots * max(self._caps.values())
+        return min(1.0, (turns + running) / max(1, self.in_flight))
 
     def _work_ms(self, modality: Modality, count: int) -> float:
         full, rest = divmod(count, self._caps[modality])
@@ -115,20 +139,22 @@ class Admission:
         whole_ms = full * cost.predict_ms(self._caps[modality])
         return self._pace * (whole_ms + (cost.predict_ms(rest) if rest else 0.0))
 
-    def _refuse_one_too_many(self) -> None:
-        if self.in_flight >= self._limits.requests:
+    def _take_one(self, place: Account) -> None:
+        if not place.try_take(1):
             self._metrics.refused("count")
             raise Overloaded(
-                f"{self.in_flight} requests are in flight, which is the most this server takes. "
+                f"{self.in_flight} requests are in flight, and this caller has its share of them. "
                 "Send the request again later.",
                 retry_after_ms=self._one_batch_ms(),
             )
 
-    def _refuse_what_comes_too_late(self, modality: Modality, remaining_s: float) -> None:
+    def _refuse_what_comes_too_late(
+        self, modality: Modality, remaining_s: float, turns: int
+    ) -> None:
         if remaining_s <= 0:
             self._metrics.refused("deadline")
             raise TooLate("The deadline had passed when the request arrived.")
-        wait_s = self.predicted_wait_s(modality)
+        wait_s = self.predicted_wait_s(modality, turns)
         # An idle server always tries: a wrong prediction could heal in no other way.
         if wait_s > remaining_s and self.in_flight > 0:
             self._metrics.refused("wait")

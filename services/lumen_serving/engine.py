@@ -20,6 +20,7 @@ from lumen_serving.backends.base import Backend, Modality
 from lumen_serving.batching import Line
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
 from lumen_serving.metrics import Metrics
+from lumen_wire.callers import STRANGER, Caller
 from lumen_wire.errors import WireError
 
 log = structlog.get_logger(__name__)
@@ -59,6 +60,7 @@ class Item:
     data: NDArray[Any] | None = None
     decode_ms: float = 0.0
     queued_at: float = 0.0
+    caller: Caller = STRANGER
 
     @property
     def abandoned(self) -> bool:

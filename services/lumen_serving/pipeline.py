@@ -9,6 +9,7 @@ from lumen_serving.backends.base import Modality
 from lumen_serving.decoding import Decoders
 from lumen_serving.engine import Engine, Item, Outcome, Scoring
 from lumen_serving.work import Work
+from lumen_wire.callers import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Pipeline:
 
     async def run(
         self,
+        caller: Caller,
         modality: Modality,
         deadline_at: float,
         look: Callable[[], Work],
@@ -35,8 +37,9 @@ class Pipeline:
             WireError: what `look`, its work or the model answered.
 
         """
-        with self.admission.admit(modality, deadline_at):
+        with self.admission.admit(modality, deadline_at, caller):
             answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             self.admission.decode_begins()
-            self.decoders.submit(Item(modality, deadline_at, answer, scoring), look)
+            item = Item(modality, deadline_at, answer, scoring, caller=caller)
+            self.decoders.submit(item, look)
             return await answer

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lumen_wire.callers import STRANGER, Caller
 from lumen_wire.meta import RequestMeta
 from lumen_wire.tasks import Kind
 
@@ -15,6 +16,7 @@ class Request:
     mime: str
     meta: RequestMeta
     deadline_at: float
+    caller: Caller = STRANGER
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class ModelService:
             return row
 
         outcome = await self._pipeline.run(
-            Modality.TEXT, request.deadline_at, lambda: Work(tokenise)
+            request.caller, Modality.TEXT, request.deadline_at, lambda: Work(tokenise)
         )
         answer = self._embedding(request.meta, outcome)
         if truncated:
@@ -98,7 +98,7 @@ class ModelService:
     async def embed_image(self, request: Request) -> Answer:
         """Return the picture's vector."""
         outcome = await self._pipeline.run(
-            Modality.IMAGE, request.deadline_at, lambda: self._look(request)
+            request.caller, Modality.IMAGE, request.deadline_at, lambda: self._look(request)
         )
         return self._embedding(request.meta, outcome)
 
@@ -111,7 +111,7 @@ class ModelService:
             return self._look(request)
 
         outcome = await self._pipeline.run(
-            Modality.IMAGE, request.deadline_at, prepare_and_look, scoring
+            request.caller, Modality.IMAGE, request.deadline_at, prepare_and_look, scoring
         )
         if len(outcome.scored) > _MANY_LABELS:
             # Thousands of names and lineages take some milliseconds, which others need not wait.

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -16,6 +17,7 @@ from google.protobuf.empty_pb2 import Empty
 from lumen_serving.errors import StillLoading, Stopping, UnknownTask
 from lumen_serving.metrics import Metrics
 from lumen_serving.requests import Request
+from lumen_wire.callers import Caller, told_caller_of
 from lumen_wire.chunks import Assembled, Rejected
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import WireError
@@ -86,7 +88,8 @@ class InferenceServicer:
         del request_iterator  # the wire reads by context.read(), which is quicker
         inside = self._door.enter()
         options = replace(inside.streams, on_rejected=self._count_rejected)
-        await serve_stream(context, self._answer, options)
+        caller = told_caller_of(context.peer(), context.invocation_metadata())
+        await serve_stream(context, partial(self._answer, caller), options, caller)
 
     async def GetCapabilities(  # noqa: N802
         self, request: Empty, context: grpc.aio.ServicerContext[Any, Any]
@@ -110,12 +113,14 @@ class InferenceServicer:
         self._board.require_healthy()
         return Empty()
 
-    async def _answer(self, assembled: Assembled, deadline: Deadline) -> pb.InferResponse:
+    async def _answer(
+        self, caller: Caller, assembled: Assembled, deadline: Deadline
+    ) -> pb.InferResponse:
         """Answer one request and count it, whatever comes of it."""
         began_at = time.monotonic()
         kind, code = self._door.kind_of(assembled.task), grpc.StatusCode.INTERNAL
         try:
-            response = await self._infer(kind, assembled, deadline, began_at)
+            response = await self._infer(caller, kind, assembled, deadline)
             code = grpc.StatusCode.OK
         except WireError as error:
             code = error.status
@@ -126,6 +131,7 @@ class InferenceServicer:
             raise
         finally:
             self._count(kind, code, time.monotonic() - began_at)
+        response.meta["lat_ms"] = str(round((time.monotonic() - began_at) * 1000))
         return response
 
     def _count_rejected(self, rejected: Rejected) -> None:
@@ -136,7 +142,7 @@ class InferenceServicer:
         self._metrics.request_done(kind.value if kind else _UNKNOWN, code.name, seconds)
 
     async def _infer(
-        self, kind: Kind | None, assembled: Assembled, deadline: Deadline, began_at: float
+        self, caller: Caller, kind: Kind | None, assembled: Assembled, deadline: Deadline
     ) -> pb.InferResponse:
         service = self._door.enter().service
         if kind is None or kind not in service.kinds:
@@ -148,9 +154,9 @@ class InferenceServicer:
                 mime=normalise_mime(assembled.mime),
                 meta=parse_request_meta(assembled.meta),
                 deadline_at=deadline.at,
+                caller=caller,
             )
         )
-        answer.meta["lat_ms"] = str(round((time.monotonic() - began_at) * 1000))
         return pb.InferResponse(
             correlation_id=assembled.correlation_id,
             is_final=True,

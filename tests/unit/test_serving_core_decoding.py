@@ -18,6 +18,7 @@ from lumen_serving.engine import Engine, Item
 from lumen_serving.errors import BackendFailed, BadImage, Overloaded, Stopping
 from lumen_serving.metrics import Metrics
 from lumen_serving.work import Work
+from lumen_wire.callers import STRANGER
 from lumen_wire.errors import WireError
 
 MIB = 1 << 20
@@ -28,8 +29,8 @@ def lines(workers=2, memory=MEMORY, most_large=100) -> DecodeLines:
     return DecodeLines(workers, memory, most_large)
 
 
-def a_job(peak_mib=1, seconds=0.01, patience_s=60.0) -> Job:
-    item = Item(Modality.IMAGE, time.monotonic() + patience_s, Future())
+def a_job(peak_mib=1, seconds=0.01, patience_s=60.0, caller=STRANGER) -> Job:
+    item = Item(Modality.IMAGE, time.monotonic() + patience_s, Future(), caller=caller)
     return Job(item, lambda: looked_at(peak_mib, seconds))
 
 
@@ -114,6 +115,32 @@ def test_so_many_large_ones_wait_and_those_whose_callers_left_are_not_counted():
     left.item.answer.set_result(None)
 
     assert not begun(line, a_job(seconds=2.0))
+
+
+def test_callers_take_turns_so_that_a_hundred_delay_another_ones_by_one():
+    line = lines()
+    flood = [a_job(caller=("a", "1")) for _ in range(100)]
+    lone = [a_job(caller=("a", "2")), a_job(caller=("b", "1"))]
+    for job in [*flood, *lone]:
+        line.put(job)
+
+    assert [line.take() for _ in range(4)] == [flood[0], lone[1], lone[0], flood[1]]
+
+
+def test_large_ones_take_turns_and_a_flood_of_them_leaves_places_and_time_to_others():
+    line = lines(most_large=50)
+    flood = [a_job(seconds=2.0, patience_s=1e6, caller=("a", "1")) for _ in range(50)]
+    for job in flood:
+        begun(line, job)
+    with pytest.raises(Overloaded):
+        begun(line, a_job(seconds=2.0, patience_s=1e6, caller=("a", "1")))
+    lone = a_job(seconds=2.0, patience_s=5.0, caller=("b", "1"))
+    begun(line, lone)
+    first = line.take()
+    line.end(first)
+
+    assert first is flood[0]
+    assert line.take() is lone
 
 
 @given(st.lists(st.tuples(st.integers(1, 700), st.booleans()), max_size=40), st.integers(1, 8))

@@ -1,8 +1,12 @@
-"""The line in front of the model, replayed with arrivals, departures and deadlines."""
+"""The line in front of the model, replayed with arrivals, departures and deadlines.
+
+One caller alone is served in order of arrival; several take turns.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
 
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -17,6 +21,7 @@ class AnItem:
     number: int
     modality: Modality
     deadline_at: float
+    caller: tuple[str, ...] = ("", "")
     abandoned: bool = False
 
 
@@ -87,6 +92,103 @@ class TheLine(RuleBasedStateMachine):
             return []
         modality = living[0].modality
         return [item for item in living if item.modality is modality][: CAPS[modality]]
+
+
+# Two connections of one address, another address, and two whom a router tells of.
+CALLERS = [
+    ("a", "1"),
+    ("a", "2"),
+    ("b", "1"),
+    ("router", "1", "c", "1"),
+    ("router", "1", "d", "1"),
+]
+
+
+def a_line(waiting):
+    """A line with an item of each (caller, modality, dies); and the items."""
+    line = Line(CAPS)
+    items = [
+        AnItem(number, modality, 0.0 if dies else 9.0, caller)
+        for number, (caller, modality, dies) in enumerate(waiting)
+    ]
+    for item in items:
+        line.put(item)
+    return line, items
+
+
+def batches_of(line):
+    while len(line):
+        yield line.take(now=1.0)
+
+
+some_items = st.lists(
+    st.tuples(st.sampled_from(CALLERS), st.sampled_from(Modality), st.booleans()), max_size=60
+)
+
+
+@given(some_items)
+def test_batches_are_as_full_as_can_be_of_one_modality_and_of_the_living(waiting):
+    line, items = a_line(waiting)
+    left = [item for item in items if item.deadline_at > 1.0]
+
+    for taken in batches_of(line):
+        if taken.batch:
+            (modality,) = {item.modality for item in taken.batch}
+            there = sum(item.modality is modality for item in left)
+            assert len(taken.batch) == min(CAPS[modality], there)
+        assert all(item.deadline_at <= 1.0 for item in taken.dead)
+        left = [item for item in left if item not in taken.batch]
+    assert not left
+
+
+@given(some_items)
+def test_each_callers_items_of_a_modality_leave_in_order_of_arrival(waiting):
+    line, _ = a_line(waiting)
+    left = [item for taken in batches_of(line) for item in taken.batch]
+
+    for caller in CALLERS:
+        for modality in Modality:
+            own = [i.number for i in left if (i.caller, i.modality) == (caller, modality)]
+            assert own == sorted(own)
+
+
+@given(some_items, st.sampled_from(Modality))
+def test_who_has_one_item_waits_for_one_batch_and_one_item_of_each_other(waiting, modality):
+    line, _ = a_line([*waiting, (("newcomer", "1"), modality, False)])
+    before = []
+    for taken in batches_of(line):
+        before.append(taken.batch)
+        if any(item.caller == ("newcomer", "1") for item in taken.batch):
+            break
+
+    # Those of three other addresses have a turn each; a batch in between is of one modality.
+    batches_at_turns = len({address for (address, *_), _, _ in waiting}) + 1
+    assert len(before) <= batches_at_turns
+
+
+def test_callers_of_one_address_and_those_of_whom_a_router_tells_take_turns_too():
+    flood = [(caller, Modality.IMAGE, False) for caller in CALLERS[:1] * 9 + CALLERS[3:4] * 9]
+    line, _ = a_line([*flood, (CALLERS[1], Modality.IMAGE, False)])
+    first = [item.caller for taken in (line.take(1.0), line.take(1.0)) for item in taken.batch]
+
+    assert first == [CALLERS[0], CALLERS[3], CALLERS[1], CALLERS[3], CALLERS[0], CALLERS[3]]
+
+
+def test_a_flood_of_the_other_modality_delays_a_lone_item_by_one_batch():
+    flood = [(("a", "1"), Modality.IMAGE, False)] * 30
+    line, _ = a_line([*flood, (("b", "1"), Modality.TEXT, False)])
+    modalities = [line.take(1.0).batch[0].modality for _ in range(2)]
+
+    assert modalities == [Modality.IMAGE, Modality.TEXT]
+
+
+def test_the_dead_cost_their_caller_no_turn():
+    waiting = [(("a", "1"), Modality.IMAGE, dies) for dies in (True, True, True, False)]
+    line, items = a_line([*waiting, *[(("b", "1"), Modality.IMAGE, False)] * 5])
+    taken = line.take(1.0)
+
+    assert taken.dead == items[:3]
+    assert taken.batch[0] is items[3]
 
 
 TestTheLine = TheLine.TestCase
