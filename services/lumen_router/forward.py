@@ -20,6 +20,7 @@ from lumen_router.holding import HOLD_S, HOPELESS, RETRY_AFTER_MS, WaitingRoom, 
 from lumen_router.metrics import Metrics
 from lumen_router.pods import InferCall, Pod
 from lumen_router.routes import Target
+from lumen_wire.callers import STRANGER, Caller, metadata_of
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import ResourceExhausted, Unavailable, WireError
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -41,8 +42,9 @@ log = structlog.get_logger(__name__)
 class Call:
     """What is to be asked of a service. `space` is empty unless the caller demands one.
 
-    `meta` goes to the pod as it is. `hold_s` bounds the wait for a ready pod. Who forwards it takes
-    the payload out of it, so that it is held once and not twice while the call lasts.
+    `meta` goes to the pod as it is, and under an opaque name who the caller is. `hold_s` bounds the
+    wait for a ready pod. Who forwards it takes the payload out of it, so that it is held once and
+    not twice while the call lasts.
     """
 
     target: Target
@@ -52,6 +54,7 @@ class Call:
     correlation_id: str = ""
     space: str = ""
     hold_s: float = HOLD_S
+    caller: Caller = STRANGER
 
 
 class Forwarder:
@@ -120,7 +123,7 @@ class Forwarder:
         space = pod.learnt.space if pod.learnt else ""
         pod.call_begins()
         answered = False
-        sent = pod.infer(messages, remaining_s)
+        sent = pod.infer(messages, remaining_s, metadata_of(call.caller))
         try:
             answer = await read_answer(sent)
             answered = True
@@ -154,7 +157,7 @@ class Forwarder:
         patience_s = hold_at_most_s(deadline.remaining_s(), call.hold_s)
         started = time.monotonic()
         pod: Pod | None = None
-        with self._room.enter(name), suppress(TimeoutError):
+        with self._room.enter(name, call.caller), suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 while pod is None:
                     await pods.news()

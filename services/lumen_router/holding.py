@@ -5,11 +5,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import FINAL
 from lumen_router.errors import RouterFull
+from lumen_wire.budget import Budget, places
+from lumen_wire.callers import STRANGER, Caller
 
 HELD_CALLS = 4096
 HOLD_S = 30.0
@@ -21,42 +22,47 @@ HOPELESS = FINAL | {Reason.SCALED_TO_ZERO}
 """Reasons that no waiting cures: somebody has to change something first."""
 
 
-@dataclass(slots=True)
 class WaitingRoom:
-    """Calls that wait for a service to have a ready pod, counted per service and in all.
+    """Calls that wait for a service to have a ready pod, counted per service and per caller.
 
-    One service may have three quarters of the places: calls for one that never becomes ready must
-    not keep out those for one that is back in a moment.
+    One caller may have `limit` places, of one service three quarters of them: calls for one that
+    never becomes ready must not keep out those for one that is back in a moment. Callers share
+    twice as many, so that a newcomer finds a place.
     """
 
-    limit: int = HELD_CALLS
-    waiting: int = 0
-    _by_service: dict[str, int] = field(default_factory=dict)
+    def __init__(self, limit: int = HELD_CALLS) -> None:
+        self._limit_of_service = limit - limit // 4
+        self._places = places(limit)
+        self._by_service: dict[str, Budget] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return self._places.held
 
     @property
     def by_service(self) -> Mapping[str, int]:
         """How many calls wait for each service; services that nobody waits for are absent."""
-        return self._by_service
+        return {name: service.held for name, service in self._by_service.copy().items()}
 
     @contextmanager
-    def enter(self, service: str) -> Iterator[None]:
+    def enter(self, service: str, caller: Caller = STRANGER) -> Iterator[None]:
         """Take a place, or raise RouterFull with the time to wait."""
-        here = self._by_service.get(service, 0)
-        if self.waiting >= self.limit or here >= self.limit - self.limit // 4:
-            raise RouterFull(
-                f"{self.waiting} calls already wait for a ready pod, {here} of them for"
-                f" {service}: try again shortly",
-                retry_after_ms=RETRY_AFTER_MS,
-            )
-        self.waiting += 1
-        self._by_service[service] = here + 1
+        of_service = self._by_service.setdefault(service, places(self._limit_of_service))
+        accounts = [budget.account(*caller) for budget in (self._places, of_service)]
         try:
+            if not all(account.try_take(1) for account in accounts):
+                raise RouterFull(
+                    f"{self.waiting} calls already wait for a ready pod, {of_service.held} of them"
+                    f" for {service}, and this caller has its share: try again shortly",
+                    retry_after_ms=RETRY_AFTER_MS,
+                )
             yield
         finally:
-            self.waiting -= 1
-            left = self._by_service.pop(service) - 1
-            if left:
-                self._by_service[service] = left
+            for account in accounts:
+                account.close()
+            if not of_service.callers:
+                self._by_service.pop(service, None)
 
 
 def hold_at_most_s(remaining_s: float, patience_s: float) -> float:

@@ -119,11 +119,17 @@ class Pod:
         """Whether it may get calls now."""
         return self.learnt is not None
 
-    def infer(self, messages: Sequence[bytes], timeout_s: float) -> InferCall:
+    def infer(
+        self,
+        messages: Sequence[bytes],
+        timeout_s: float,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> InferCall:
         """Send one request, in as many messages as it takes; the call is the caller's to read."""
+        told = tuple(metadata)
         if len(messages) == 1:
-            return self._infer(messages[0], timeout=timeout_s)
-        return self._infer_parts(iter(messages), timeout=timeout_s)
+            return self._infer(messages[0], timeout=timeout_s, metadata=told)
+        return self._infer_parts(iter(messages), timeout=timeout_s, metadata=told)
 
     def call_begins(self) -> None:
         """Count a call that is being sent."""

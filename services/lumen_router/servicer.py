@@ -6,6 +6,7 @@ Streams, chunks and error modes are `lumen_wire.stream`'s; retries and holding a
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 import grpc.aio
@@ -18,6 +19,7 @@ from lumen_router.forward import Call, Forwarder
 from lumen_router.metrics import Metrics
 from lumen_router.routes import Routes
 from lumen_router.smart import Picture, SmartClassify, scene_service
+from lumen_wire.callers import Caller, caller_of
 from lumen_wire.chunks import Assembled
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import WireError
@@ -55,7 +57,9 @@ class RouterServicer:
     ) -> None:
         """Answer every request of the stream."""
         del request_iterator  # the wire reads by context.read(), which is quicker
-        await serve_stream(context, self._answer, self._options)
+        # Whom a client tells of is not asked: pods are told of the client itself.
+        caller = caller_of(context.peer())
+        await serve_stream(context, partial(self._answer, caller), self._options, caller)
 
     async def GetCapabilities(  # noqa: N802
         self, request: Empty, context: grpc.aio.ServicerContext[Any, Any]
@@ -81,9 +85,11 @@ class RouterServicer:
             raise NothingReady("no service is ready: try again shortly", retry_after_ms=1000)
         return Empty()
 
-    async def _answer(self, assembled: Assembled, deadline: Deadline) -> pb.InferResponse:
+    async def _answer(
+        self, caller: Caller, assembled: Assembled, deadline: Deadline
+    ) -> pb.InferResponse:
         """Answer one request and count it, whatever comes of it."""
-        counted = _Counted(self._metrics)
+        counted = _Counted(self._metrics, caller)
         with counted:
             routes = self._directory.routes
             if routes is None:
@@ -115,6 +121,7 @@ class RouterServicer:
             assembled.correlation_id,
             asked.embedding_space or "",
             self._hold_s,
+            counted.caller,
         )
         assembled.payload = b""  # the call has it now
         return await self._forwarder.forward(call, deadline)
@@ -131,18 +138,24 @@ class RouterServicer:
         clip = scene_service(routes, asked.service)
         counted.service = clip.name
         picture = Picture(
-            assembled.payload, assembled.mime, assembled.meta, asked, assembled.correlation_id
+            assembled.payload,
+            assembled.mime,
+            assembled.meta,
+            asked,
+            assembled.correlation_id,
+            counted.caller,
         )
         return await self._smart.answer(picture, clip, routes, deadline)
 
 
 class _Counted:
-    """Counts one request when it is over: its service, kind, code and time."""
+    """Counts one request of a caller when it is over: its service, kind, code and time."""
 
-    __slots__ = ("_metrics", "_started", "kind", "seconds", "service")
+    __slots__ = ("_metrics", "_started", "caller", "kind", "seconds", "service")
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, caller: Caller) -> None:
         self._metrics = metrics
+        self.caller = caller
         self._started = time.monotonic()
         self.service = ""
         self.kind: Kind | None = None

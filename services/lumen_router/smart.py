@@ -33,6 +33,7 @@ from lumen_router.forward import Call, Forwarder
 from lumen_router.metrics import Metrics
 from lumen_router.routes import Routes, Service, Target, pod_task
 from lumen_wire import results
+from lumen_wire.callers import STRANGER, Caller
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import InvalidArgument, NotFound, Unavailable, WireError
 from lumen_wire.meta import TOP_K_SPELLINGS, RequestMeta
@@ -60,6 +61,7 @@ class Picture:
     meta: Mapping[str, str]
     asked: RequestMeta
     correlation_id: str = ""
+    caller: Caller = STRANGER
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ def _scene_call(picture: Picture, clip: Service) -> Call:
         meta,
         picture.correlation_id,
         picture.asked.embedding_space or "",
+        caller=picture.caller,
     )
 
 
@@ -169,7 +172,14 @@ def _species_call(picture: Picture, target: Target) -> Call:
     top_k = picture.asked.top_k or SMART_CLASSIFY.default_top_k
     passed = {key: value for key, value in picture.meta.items() if key in _PASSED_ON}
     meta = _without_options(picture.meta) | passed | {"top_k": str(top_k)}
-    return Call(target, picture.payload, picture.mime, meta, picture.correlation_id)
+    return Call(
+        target,
+        picture.payload,
+        picture.mime,
+        meta,
+        picture.correlation_id,
+        caller=picture.caller,
+    )
 
 
 def _without_options(meta: Mapping[str, str]) -> dict[str, str]:

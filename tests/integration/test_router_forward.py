@@ -10,6 +10,7 @@ from router_world import BOUND_S, JPEG, ScriptedPod, a_service, a_world, labels,
 from lumen_wire.chunks import split_request
 from lumen_wire.errors import Unavailable
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.tasks import Kind
 
 
@@ -213,3 +214,29 @@ async def test_eight_requests_of_one_stream_are_answered_one_by_one_and_a_bad_on
     failed = [one for one, answer in answers.items() if answer.HasField("error")]
     assert failed == ["3"]
     assert answers["3"].error.message == "Unknown task: nonsense"
+
+
+async def test_a_pod_is_told_by_opaque_names_whom_each_call_is_for(tmp_path):
+    told = []
+
+    async def remembering(request, context):
+        told.append([v for k, v in context.invocation_metadata() if k == "lumen-caller"])
+        return await pod.answer(request, context)
+
+    async with a_world(tmp_path, pod := ScriptedPod(script=remembering)) as world:
+        await world.routed(a_service(), clip=[pod])
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        address = f"127.0.0.1:{world.running.ports.grpc}"
+        async with grpc.aio.insecure_channel(address, options) as channel:
+            for connection in (world.channel, channel):
+                for metadata in ((), (("lumen-caller", "somebody.else"),)):
+                    call = pb_grpc.InferenceStub(connection).Infer(metadata=metadata)
+                    await call.write(pb.InferRequest(task="clip_text_embed", payload=b"a cat"))
+                    await call.done_writing()
+                    assert (await call.read()).is_final
+
+    ((first,), (forged,), (second,), _) = told
+    assert first == forged
+    assert first.partition(".")[0] == second.partition(".")[0]
+    assert first != second
+    assert "127.0.0.1" not in first

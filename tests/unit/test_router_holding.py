@@ -1,5 +1,8 @@
 """How many calls wait for a pod, and for how long."""
 
+import itertools
+from contextlib import ExitStack
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +30,38 @@ def test_waiting_calls_are_counted_per_service_and_forgotten():
         assert dict(room.by_service) == {"clip": 1}
 
     assert (room.waiting, dict(room.by_service)) == (0, {})
+
+
+def test_one_caller_has_its_limit_and_three_quarters_of_it_for_one_service():
+    room = WaitingRoom(limit=8)
+    with ExitStack() as places:
+        for _ in range(6):
+            places.enter_context(room.enter("clip"))
+        with pytest.raises(RouterFull):
+            places.enter_context(room.enter("clip"))
+        for _ in range(2):
+            places.enter_context(room.enter("siglip"))
+        with pytest.raises(RouterFull):
+            places.enter_context(room.enter("siglip"))
+
+        assert dict(room.by_service) == {"clip": 6, "siglip": 2}
+    assert (room.waiting, dict(room.by_service)) == (0, {})
+
+
+@pytest.mark.parametrize("address", ["10.0.0.{}", "proxy"])
+def test_callers_who_fill_the_room_for_a_service_leave_a_place_in_it_to_a_newcomer(address):
+    room, refused = WaitingRoom(), 0
+    turns = itertools.cycle((address.format(n), str(n)) for n in range(16))
+    with ExitStack() as places:
+        while refused < 16:
+            try:
+                places.enter_context(room.enter("clip", next(turns)))
+                refused = 0
+            except RouterFull:
+                refused += 1
+        places.enter_context(room.enter("clip", (address.format(99), "99")))
+
+        assert 3072 < room.waiting <= 6144
 
 
 @given(st.floats(0.001, 1000), st.floats(0, 1000))
