@@ -157,6 +157,28 @@ async def flood_filters(infer: Any, number: int, heard: Heard) -> None:
             await read_all(call, heard)
 
 
+async def flood(infer: Any, number: int, heard: Heard) -> None:
+    """Keep 32 good requests in flight, each on a stream of its own, with the longest answers."""
+
+    async def one_after_the_other() -> None:
+        for turn in range(10_000):
+            request = pb.InferRequest(
+                correlation_id=f"{number}-{turn}",
+                task="bioclip_classify",
+                payload=PICTURE,
+                payload_mime="image/jpeg",
+                meta={"topk": "4096", "error_mode": "inband"},
+            )
+            async with a_call(infer, heard, reads=False) as call:
+                await call.write(request.SerializeToString())
+                await call.done_writing()
+                await read_all(call, heard)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(32):
+            tasks.create_task(one_after_the_other())
+
+
 @contextlib.asynccontextmanager
 async def a_call(infer: Any, heard: Heard, *, reads: bool = True) -> AsyncIterator[Any]:
     """Open a stream; what it says is counted, unless nobody `reads`."""
@@ -241,12 +263,33 @@ async def ask(infer: Any, task: str) -> str:
 @contextlib.contextmanager
 def a_router(folder: Path) -> Iterator[Target]:
     """Start a router with one CLIP pod that answers, and a SigLIP service that has none."""
-    pod_port, grpc_port, health_port, metrics_port = free_ports(4)
-    routes = folder / "routes.json"
+    (pod_port,) = free_ports(1)
     document = {
         "services": [router_world.a_service(), router_world.a_service("siglip", "siglip")],
         "endpoints": {"clip": [{"address": f"127.0.0.1:{pod_port}", "ready": True}]},
     }
+    pod = [sys.executable, router_world.__file__, str(pod_port), "clip", "0.02"]
+    with a_process(pod, {}), a_router_of(folder, document) as (address, process):
+        yield Target(address, process, ROUTER_LIMIT_BYTES, "clip_image_embed")
+
+
+@contextlib.contextmanager
+def a_router_before_a_server(folder: Path) -> Iterator[Target]:
+    """Start a router with one BioCLIP pod, a model server of the fake backend."""
+    with a_model_server(folder) as server:
+        document = {
+            "services": [router_world.a_service("bioclip", "bioclip")],
+            "endpoints": {"bioclip": [{"address": server.address, "ready": True}]},
+        }
+        with a_router_of(folder, document) as (address, process):
+            yield Target(address, process, ROUTER_LIMIT_BYTES, server.good_task)
+
+
+@contextlib.contextmanager
+def a_router_of(folder: Path, document: Any) -> Iterator[tuple[str, psutil.Process]]:
+    """Start a router of these routes."""
+    grpc_port, health_port, metrics_port = free_ports(3)
+    routes = folder / "routes.json"
     routes.write_bytes(orjson.dumps(document))
     told = {
         "LUMEN_ROUTES_FILE": str(routes),
@@ -257,16 +300,19 @@ def a_router(folder: Path) -> Iterator[Target]:
         "LUMEN_LOG_LEVEL": "error",
         "LUMEN_PARENT_PID": str(os.getpid()),
     }
-    pod = [sys.executable, router_world.__file__, str(pod_port), "clip", "0.02"]
-    with contextlib.ExitStack() as stack:
-        for command in (pod, [sys.executable, "-m", "lumen_router"]):
-            process = subprocess.Popen(
-                command, env={**os.environ, **told}, stdout=subprocess.DEVNULL
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-        address = f"127.0.0.1:{grpc_port}"
-        yield Target(address, psutil.Process(process.pid), ROUTER_LIMIT_BYTES, "clip_image_embed")
+    with a_process([sys.executable, "-m", "lumen_router"], told) as process:
+        yield f"127.0.0.1:{grpc_port}", psutil.Process(process.pid)
+
+
+@contextlib.contextmanager
+def a_process(command: list[str], told: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process for as long as it is needed."""
+    process = subprocess.Popen(command, env={**os.environ, **told}, stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager
@@ -288,6 +334,8 @@ def a_model_server(folder: Path) -> Iterator[Target]:
 SHAPES = {
     "router: parts renewed": (a_router, renew_parts),
     "router: held calls with fat meta": (a_router, hold_fat_calls),
+    "router: valid requests in flood": (a_router_before_a_server, flood),
+    "server: valid requests in flood": (a_model_server, flood),
     "server: parts renewed": (a_model_server, renew_parts),
     "server: answers never read": (a_model_server, read_nothing),
     "server: filters of a thousand branches": (a_model_server, flood_filters),
