@@ -63,7 +63,7 @@ class Metrics:
         )
         self._predicted = Gauge(
             "lumen_predicted_wait_seconds",
-            "How long a request that arrived now would take.",
+            "How long a request would take that waits for all that is in flight.",
             registry=registry,
         )
         self._batch_size = Histogram(
