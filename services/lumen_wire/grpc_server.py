@@ -22,9 +22,9 @@ from lumen_wire.health import HealthBoard
 from lumen_wire.health_calls import HealthCalls
 from lumen_wire.interceptors import CallMetrics, intercept, written
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.reading import read_request
 from lumen_wire.small_calls import LONGEST_REQUEST_BYTES, SmallRequests, brief, reflected
 from lumen_wire.splitting import WHOLE_MESSAGE_BYTES
-from lumen_wire.stream import parse_request
 
 _DESCRIPTOR = pb.DESCRIPTOR.services_by_name["Inference"]
 SERVICE = _DESCRIPTOR.full_name
@@ -188,7 +188,7 @@ def _method_handlers(
     return {
         "Infer": grpc.stream_stream_rpc_method_handler(
             intercept("Infer", servicer.Infer, metrics),
-            request_deserializer=parse_request,
+            request_deserializer=read_request,
             response_serializer=pb.InferResponse.SerializeToString,
         ),
         "GetCapabilities": grpc.stream_unary_rpc_method_handler(

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
 from structlog.contextvars import bind_contextvars
 
 from lumen_wire.budget import Account
@@ -21,10 +20,10 @@ from lumen_wire.callers import Caller, caller_of
 from lumen_wire.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
 from lumen_wire.deadline import DEFAULT_S, Deadline
 from lumen_wire.drain import Drain
+from lumen_wire.envelope import LONGEST_NAME
 from lumen_wire.errors import (
     Cancelled,
     DeadlineExceeded,
-    InvalidArgument,
     ResourceExhausted,
     WireError,
     to_inband,
@@ -35,6 +34,7 @@ from lumen_wire.kept_answers import kept_instead
 from lumen_wire.meta import ErrorMode
 from lumen_wire.open_streams import OpenStreams
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.reading import Unreadable
 from lumen_wire.splitting import MAX_MESSAGE_BYTES, split_response
 
 Answer = AsyncIterator[pb.InferResponse] | Awaitable[pb.InferResponse]
@@ -65,18 +65,6 @@ class StreamOptions:
     # All streams of the process, which bounds them; None: nobody counts.
     streams: OpenStreams | None = None
     on_rejected: Callable[[Rejected], None] | None = None
-
-
-MALFORMED = object()
-"""What stands for a message that is no InferRequest; the stream itself is unharmed by it."""
-
-
-def parse_request(raw: bytes) -> object:
-    """Return the InferRequest, or MALFORMED: gRPC would end the stream with a fault of ours."""
-    try:
-        return pb.InferRequest.FromString(raw)
-    except DecodeError:
-        return MALFORMED
 
 
 async def serve_stream(
@@ -178,8 +166,8 @@ class _Stream:
                 self._reading_since = None
             if message is grpc.aio.EOF:
                 break
-            if message is MALFORMED:
-                self._accept([_malformed()])
+            if isinstance(message, Unreadable):
+                self._accept([_rejected(message)])
                 continue
             self._accept(self._assembler.push(message))
             self._watch_silence()
@@ -358,8 +346,9 @@ class _Stream:
         return self._in_flight == 1 and not self._assembler.open_count and self._failure is None
 
 
-def _malformed() -> Rejected:
-    return Rejected("", "", InvalidArgument("A message of this stream is not an InferRequest."))
+def _rejected(message: Unreadable) -> Rejected:
+    names = (message.correlation_id[:LONGEST_NAME], message.task[:LONGEST_NAME])
+    return Rejected(*names, message.error)
 
 
 async def _called(
