@@ -4,11 +4,13 @@ grpcio-health-checking's own servicer keeps whatever name a watcher sends, and r
 """
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
 
+from lumen_wire.callers import caller_of
 from lumen_wire.errors import InvalidArgument, ResourceExhausted
 from lumen_wire.health import HealthBoard
 from lumen_wire.interceptors import intercept
@@ -16,20 +18,19 @@ from lumen_wire.small_calls import SmallRequests, brief
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
-_MOST_WATCHES = 64
+# Clients whose balancer asks for health hold one for each channel, and take its end for a failure.
+_MOST_WATCHES = 512
+_MOST_OF_ONE_PEER = 64
 _LONGEST_NAME = 256
 
 
 class HealthCalls:
     """Check and Watch of one server."""
 
-    def __init__(
-        self, board: HealthBoard, requests: SmallRequests, most_watches: int = _MOST_WATCHES
-    ) -> None:
+    def __init__(self, board: HealthBoard, requests: SmallRequests) -> None:
         self._board = board
         self._requests = requests
-        self._most_watches = most_watches
-        self._watches: dict[asyncio.Timeout, None] = {}  # oldest first
+        self._watches: dict[asyncio.Timeout, str] = {}  # to the peer; oldest first
 
     def handlers(self) -> "grpc.GenericRpcHandler":
         """Return both calls as gRPC wants them."""
@@ -54,24 +55,30 @@ class HealthCalls:
     async def _watch(self, request: Any, context: Any) -> None:
         del request
         name = await self._name(context)
-        self._make_room()
+        peer = caller_of(context.peer()).address
+        self._make_room(peer)
         try:
             async with asyncio.timeout(None) as stay:
-                self._watches[stay] = None
+                self._watches[stay] = peer
                 async for response in self._board.watch(name):
                     await context.write(response)
         except TimeoutError as error:
             raise ResourceExhausted(
-                f"More than {self._most_watches} watch health here; this was the oldest.",
+                f"Too many watch health here (at most {_MOST_OF_ONE_PEER} of one address);"
+                " this was the oldest.",
                 retry_after_ms=1000,
             ) from error
         finally:
             self._watches.pop(stay, None)
 
-    def _make_room(self) -> None:
-        if len(self._watches) < self._most_watches:
-            return
-        oldest = next(iter(self._watches))
+    def _make_room(self, peer: str) -> None:
+        """End the oldest of a peer that has its share, or of the peer that has most."""
+        held = Counter(self._watches.values())
+        if held[peer] < _MOST_OF_ONE_PEER:
+            if len(self._watches) < _MOST_WATCHES:
+                return
+            peer = held.most_common(1)[0][0]
+        oldest = next(watch for watch, whose in self._watches.items() if whose == peer)
         del self._watches[oldest]
         oldest.reschedule(asyncio.get_running_loop().time())
 

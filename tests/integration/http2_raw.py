@@ -76,12 +76,15 @@ class RawConnection:
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, port: int, window: int = _DEFAULT_WINDOW) -> Self:
-        """Connect, say hello, and wait for the server's settings.
+    async def open(
+        cls, port: int, window: int = _DEFAULT_WINDOW, source: str = "127.0.0.1"
+    ) -> Self:
+        """Connect from the address `source`, say hello, and wait for the server's settings.
 
         `window` is how much of each answer this side takes before it has read some of it.
         """
-        self = cls(*await asyncio.open_connection("127.0.0.1", port))
+        streams = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+        self = cls(*streams)
         # No table of headers: then every status can be read where it comes.
         settings = struct.pack(">HIHI", _TABLE, 0, _INITIAL_WINDOW, window)
         self._writer.write(PREFACE + frame(SETTINGS, 0, 0, settings))

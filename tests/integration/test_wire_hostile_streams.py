@@ -116,6 +116,23 @@ async def test_of_too_many_watches_the_oldest_gives_way():
             watch.cancel()
 
 
+async def test_watches_of_one_address_never_end_those_of_another():
+    name = grpc_message(health_pb2.HealthCheckRequest(service="x").SerializeToString())
+    async with a_script_server(Script()) as (channel, _, port), asyncio.timeout(WAIT_S):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        connection = await RawConnection.open(port, source="127.0.0.2")
+        streams = [connection.begin(HEALTH + "Watch") for _ in range(100)]
+        for stream in streams:
+            await connection.send(stream, name, end=True)
+        # It is their own eldest that give way.
+        await connection.wait_closed(streams[:36])
+
+        assert not watch.done()
+        watch.cancel()
+        await connection.close()
+
+
 async def test_the_health_port_takes_no_message_that_is_no_probe():
     server = build_health_server(board := HealthBoard())
     port = bind(server, "127.0.0.1", 0)
