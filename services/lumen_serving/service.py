@@ -81,10 +81,12 @@ class ModelService:
         def tokenise() -> NDArray[np.int64]:
             nonlocal truncated
             text = _text(request.payload)
-            if request.meta.prompt_template:
-                text = PROMPT.format(text)
-            tokens, (truncated,) = tokenizer.encode([text])
-            row: NDArray[np.int64] = tokens[0]
+            texts = [text, PROMPT.format(text)] if request.meta.prompt_template else [text]
+            tokens, cut = tokenizer.encode(texts)
+            if tokenizer.is_empty(tokens[0]):
+                raise BadText("The text is empty. Send some words as UTF-8.")
+            truncated = cut[-1]
+            row: NDArray[np.int64] = tokens[-1]
             return row
 
         outcome = await self._pipeline.run(
@@ -171,12 +173,9 @@ def _check_text_mime(mime: str) -> None:
 
 def _text(payload: bytes) -> str:
     try:
-        text = payload.decode()
+        return payload.decode()
     except UnicodeDecodeError as error:
         raise BadText(f"The text is no UTF-8: byte {error.start} does not belong there.") from error
-    if not text.strip():
-        raise BadText("The text is empty. Send some words as UTF-8.")
-    return text
 
 
 def _stages(outcome: Outcome) -> dict[str, str]:

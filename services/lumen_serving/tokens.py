@@ -85,6 +85,10 @@ class Tokenizer:
             truncated.append(len(ids) > room or len(text) > MAX_CHARS)
         return rows, tuple(truncated)
 
+    def is_empty(self, row: NDArray[np.int64]) -> bool:
+        """Whether nothing was left of a text: it was white space, or what nobody sees."""
+        return bool(row[1] == self._end)
+
     def _ids(self, cleaned: str) -> list[int]:
         try:
             ids: list[int] = self._core.encode(cleaned, add_special_tokens=False).ids

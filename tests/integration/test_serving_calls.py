@@ -173,6 +173,15 @@ def test_text_is_embedded_as_given_and_in_the_template_on_request(server):
     assert wrapped.result == cat.result != plain.result
 
 
+@pytest.mark.parametrize("prompt", ["raw", "template"])
+@pytest.mark.parametrize("text", ["", " \n", "\0", "\ufeff", "&nbsp;", "&#x20;\x1b[31m"])
+def test_a_text_of_which_nothing_is_left_is_no_text(server, text, prompt):
+    error = refused(server, "embed", text.encode(), "text/plain", prompt=prompt)
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "The text is empty" in error.details()
+
+
 def test_a_text_beyond_the_context_is_cut_and_says_so(server):
     long = infer_one(server, "embed", b"cat dog " * 200)
 
