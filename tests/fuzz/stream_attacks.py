@@ -177,6 +177,24 @@ def _text_request(number: int) -> bytes:
     return b"".join(bytes((tag << 3 | 2, len(value))) + value for tag, value in fields)
 
 
+async def many_fields(ports: Ports) -> None:
+    """Send messages of a million tiny entries of meta, which are costly to read."""
+    connection = await RawConnection.open(ports.grpc)
+    message = grpc_message(
+        b"".join(
+            b"\x22\x05\x0a\x03" + bytes((key >> 14 & 127, key >> 7 & 127, key & 127))
+            for key in range(1_000_000)
+        )
+    )
+    try:
+        while not connection.ended.is_set():
+            stream = connection.begin(INFER)
+            await connection.send(stream, message, end=True)
+            await connection.wait_closed([stream])
+    finally:
+        await connection.close()
+
+
 async def ping_flood(ports: Ports) -> None:
     connection = await RawConnection.open(ports.grpc)
     pings = frame(PING, 0, 0, bytes(8)) + frame(SETTINGS, 0, 0, b"")
@@ -280,6 +298,7 @@ GRPC_SHAPES: dict[str, Attack] = {
         rapid_reset,
         compressed_bombs,
         slow_readers,
+        many_fields,
         ping_flood,
         endless_headers,
         silent_connections,
