@@ -8,6 +8,7 @@ Each coroutine is one attacker of several; it comes again when it is sent away.
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import sys
 from collections.abc import Awaitable, Callable
@@ -177,19 +178,23 @@ def _text_request(number: int) -> bytes:
     return b"".join(bytes((tag << 3 | 2, len(value))) + value for tag, value in fields)
 
 
-async def many_fields(ports: Ports) -> None:
-    """Send messages of a million tiny entries of meta, which are costly to read."""
-    connection = await RawConnection.open(ports.grpc)
-    message = grpc_message(
+@functools.cache
+def _message_of_many_fields() -> bytes:
+    return grpc_message(
         b"".join(
             b"\x22\x05\x0a\x03" + bytes((key >> 14 & 127, key >> 7 & 127, key & 127))
             for key in range(1_000_000)
         )
     )
+
+
+async def many_fields(ports: Ports) -> None:
+    """Send messages of a million tiny entries of meta, which are costly to read."""
+    connection = await RawConnection.open(ports.grpc)
     try:
         while not connection.ended.is_set():
             stream = connection.begin(INFER)
-            await connection.send(stream, message, end=True)
+            await connection.send(stream, _message_of_many_fields(), end=True)
             await connection.wait_closed([stream])
     finally:
         await connection.close()
