@@ -102,6 +102,16 @@ async def test_a_long_health_name_is_refused_and_an_unknown_one_is_not_kept():
     assert set(script.board._shown) == {"", "liveness", "home_native.v1.Inference"}
 
 
+async def test_a_message_of_thousands_of_fields_fails_alone_and_by_its_name():
+    meta = {str(key): "" for key in range(5000)}
+    async with a_script_server(Script()) as (_, stub, _):
+        requests = [a_text(correlation_id="fat", meta=meta), a_text(correlation_id="good")]
+        by_name = {answer.correlation_id: answer for answer in await answers(stub, requests)}
+
+    assert "fields" in by_name["fat"].error.message
+    assert not by_name["good"].HasField("error")
+
+
 async def test_of_too_many_watches_the_oldest_gives_way():
     async with a_script_server(Script()) as (channel, _, _), asyncio.timeout(WAIT_S):
         stub = health_pb2_grpc.HealthStub(channel)
