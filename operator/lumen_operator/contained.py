@@ -7,7 +7,7 @@ so those are compared by value. Fields that we applied once and render no more a
 """
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from typing import Any
 
 Path = tuple[str, ...]
@@ -126,5 +126,5 @@ def _amount(quantity: str) -> Decimal | None:
     factor = _SUFFIXES.get(quantity[len(number) :])
     try:
         return Decimal(number) * factor if factor is not None else None
-    except InvalidOperation:
+    except DecimalException:  # no number, or one beyond what anybody counts to
         return None

@@ -178,7 +178,7 @@ RANK_FILTER = Pattern(
     "(ranks: kingdom, phylum, class, order, family, genus, species)",
 )
 QUANTITY = Pattern(
-    r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+    r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$",
     "write an amount such as 2, 500m or 8Gi",
 )
 ENV_NAME = Pattern(

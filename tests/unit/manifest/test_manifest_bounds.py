@@ -185,6 +185,13 @@ def test_a_value_of_a_wrong_type_is_a_problem_with_a_place(field, wild):
     assert problem.startswith("spec.podTemplate") or "JSON" in problem
 
 
+@pytest.mark.parametrize("amount", ["1e999999999", "1E-100", "1e+1000000"])
+def test_an_amount_beyond_all_numbers_is_a_problem_with_a_place(amount):
+    problem = problem_with(a_service(resources={"limits": {"cpu": amount}}))
+
+    assert problem.startswith("spec.resources.limits")
+
+
 def test_a_spec_of_many_long_values_is_too_large_as_a_whole():
     env = [{"name": f"E{number}", "value": "x" * 4096} for number in range(20)]
 

@@ -65,7 +65,9 @@ def test_quantities_are_compared_by_value():
     assert contained(deployment(), stored)
 
 
-@pytest.mark.parametrize("other", ["2", "1001m", "1k", "", "one", "--1", None])
+@pytest.mark.parametrize(
+    "other", ["2", "1001m", "1k", "", "one", "--1", None, "1e999999999", "1e-999999999", "9" * 32]
+)
 def test_another_quantity_is_a_difference(other):
     stored = deployment()
     server_of(stored)["resources"]["limits"]["cpu"] = other
@@ -79,6 +81,11 @@ def test_another_quantity_is_a_difference(other):
 )
 def test_every_way_to_write_a_quantity_is_understood(one, other):
     assert contained({"limits": {"memory": one}}, {"limits": {"memory": other}})
+
+
+@pytest.mark.parametrize("beyond", ["1e999999999", "1e1000000", "1e-999999999", "1e9999999999999"])
+def test_an_amount_beyond_all_numbers_is_another_one(beyond):
+    assert not contained({"limits": {"memory": beyond}}, {"limits": {"memory": "1Gi"}})
 
 
 def test_every_single_leaf_that_drifts_is_seen():
