@@ -35,6 +35,9 @@ def affected(snapshot: Snapshot, kind: Kind, before: Raw | None, after: Raw | No
     for raw in (before, after):
         if raw is not None:
             found.update(_of_object(snapshot, kind, raw))
+    if kind == SERVICES and _claim(before) != _claim(after):
+        for raw in (before, after):
+            found.update(_rivals(snapshot, raw))
     if kind == NODES:
         found.update(_of_node(snapshot, before, after))
     if kind == PODS and _pod_facts(before) != _pod_facts(after):
@@ -69,7 +72,6 @@ def _of_object(snapshot: Snapshot, kind: Kind, raw: Raw) -> Iterator[Key]:
     namespace, name = name_of(raw)
     if kind == SERVICES:
         yield Key("service", namespace, name)
-        yield from _rivals(snapshot, namespace, raw)
     elif kind == POOLS:
         yield Key("pool", "", name)
         yield from _of_pool(snapshot, name)
@@ -79,12 +81,21 @@ def _of_object(snapshot: Snapshot, kind: Kind, raw: Raw) -> Iterator[Key]:
         yield Key("service", namespace, service)
 
 
-def _rivals(snapshot: Snapshot, namespace: str, raw: Raw) -> Iterator[Key]:
+def _claim(raw: Raw | None) -> object:
+    """Return what the others read of a service that wants to be its family's default."""
+    spec, metadata = raw_objects.mapping(raw, "spec"), raw_objects.mapping(raw, "metadata")
+    if spec.get("default") is not True:
+        return None
+    words = (raw_objects.text(metadata, key) for key in ("creationTimestamp", "deletionTimestamp"))
+    return (raw_objects.text(spec, "family"), *words)
+
+
+def _rivals(snapshot: Snapshot, raw: Raw | None) -> Iterator[Key]:
     """Name the other services that want to be the same family's default."""
     spec = raw_objects.mapping(raw, "spec")
-    if spec.get("default") is not True:
+    if raw is None or spec.get("default") is not True:
         return
-    for other in snapshot.all(SERVICES, namespace):
+    for other in snapshot.all(SERVICES, name_of(raw)[0]):
         theirs = raw_objects.mapping(other, "spec")
         if theirs.get("default") is True and theirs.get("family") == spec.get("family"):
             yield Key("service", *name_of(other))

@@ -22,12 +22,12 @@ from lumen_operator.election import Election, Fenced
 from lumen_operator.errors import LeaseLost
 from lumen_operator.handlers import Feed, followers
 from lumen_operator.kinds import POOLS, SERVICES, Key
-from lumen_operator.liveness import Liveness, queue_too_old
+from lumen_operator.liveness import Liveness, queue_stands_still
 from lumen_operator.metrics import Condition, Metrics
 from lumen_operator.pods import PodReports, Reach
 from lumen_operator.reconcile import Reconciler
 from lumen_operator.settings import Settings
-from lumen_operator.workqueue import Workqueue
+from lumen_operator.workqueue import Backoff, Workqueue
 
 LEASE_LOST = 3
 REST_S = 1.0
@@ -60,7 +60,12 @@ class Leading:
         self._cluster = Cluster(
             Fenced(outside.connection, outside.election.leads), settings.watch_namespace
         )
-        self._queue: Workqueue[Key] = Workqueue(self._reconcile, outside.metrics, rest_s=REST_S)
+        self._queue: Workqueue[Key] = Workqueue(
+            self._reconcile,
+            outside.metrics,
+            backoff=Backoff(rest_s=REST_S),
+            owner=None if settings.watch_namespace else lambda key: key.namespace,
+        )
         self._reports = PodReports(
             self._queue.add, outside.reach, networks=settings.context.external_networks
         )
@@ -110,7 +115,7 @@ class Leading:
     def _show(self) -> None:
         """Offer what can be seen from outside: health and figures."""
         queue, metrics, liveness = self._queue, self._metrics, self._outside.liveness
-        liveness.require(queue_too_old(queue.oldest_s))
+        liveness.require(queue_stands_still(queue.stands_still_s))
         liveness.require(self._audit.problem)
         metrics.watch("lumen_operator_queue_depth", "Keys that wait.", queue.depth)
         metrics.watch("lumen_operator_queue_failing", "Keys that failed last time.", queue.failing)

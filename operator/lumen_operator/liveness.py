@@ -1,7 +1,7 @@
 """Health of the operator, served before the election: a standby must not be killed.
 
-/healthz fails when a restart would help: the event loop stands still, a key waits too long, or
-the watches differ from the cluster for good. /readyz says that this process leads or stands by.
+/healthz fails when a restart would help: the event loop or the queue stands still, or the watches
+differ from the cluster for good. /readyz says that this process leads or stands by.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from time import monotonic
 from lumen_wire.http_status import HttpStatus, Route, Unwell, start_http_status
 
 STILL_S = 30.0
-OLDEST_S = 300.0
+QUEUE_S = 300.0
 _TEXT = "text/plain"
 
 Problem = Callable[[], str]
@@ -59,12 +59,12 @@ class Liveness:
         return f"the event loop has stood still for {still_s:.0f} s" if still_s > STILL_S else ""
 
 
-def queue_too_old(oldest_s: Callable[[], float]) -> Problem:
-    """Return the check that no key waits, or is worked on, for too long."""
+def queue_stands_still(still_s: Callable[[], float]) -> Problem:
+    """Return the check that no key is worked on for too long, and that waiting ones get on."""
 
     def check() -> str:
-        waited_s = oldest_s()
-        return f"the oldest key has waited for {waited_s:.0f} s" if waited_s > OLDEST_S else ""
+        waited_s = still_s()
+        return f"the queue has stood still for {waited_s:.0f} s" if waited_s > QUEUE_S else ""
 
     return check
 

@@ -3,7 +3,8 @@
 Handlers, the resync, the audit and the pods' reports add keys; `Workqueue.run` hands each to the
 reconcile function. A key that is added while it waits is one piece of work; added while it is
 worked on, it is worked on once more. A failure puts the key back with exponential back-off and
-jitter; nothing here knows what a key means.
+jitter. Owners of keys take turns, and none has every worker: thousands of one namespace's keys, or
+slow ones, delay no other's. Nothing here knows what a key means.
 """
 
 import asyncio
@@ -18,18 +19,26 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from lumen_operator.errors import ApiError
+from lumen_operator.turns import Turns
 
 log = structlog.get_logger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 
 STALE_DATES = 64
+OTHERS_SHARE = 4
+"""Of so many workers, one is never taken by an owner who has the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long a key waits after its n-th failure in a row: doubled each time, within bounds."""
+    """How long a key waits after its n-th failure in a row: doubled each time, within bounds.
 
+    After its work it rests for `rest_s`, so that what changes in quick succession, much of it by
+    our own doing, is one piece of work.
+    """
+
+    rest_s: float = 0.0
     first_s: float = 0.5
     most_s: float = 120.0
     jitter: float = 0.25
@@ -59,18 +68,20 @@ class Workqueue(Generic[K]):
         watcher: Watcher,
         *,
         backoff: Backoff | None = None,
-        rest_s: float = 0.0,
+        owner: Callable[[K], str] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Take the work: it returns in how many seconds the key is due again, or None.
 
-        A key rests for `rest_s` after its work, so that what changes in quick succession, much of
-        it by our own doing, is one piece of work.
+        Without `owner` all keys are one owner's, who may have every worker.
         """
         self._work = work
         self._watcher = watcher
         self._backoff = backoff or Backoff()
         self._clock = clock
+        self._owner = owner
+        self._turns: Turns[K] = Turns(at_once=1, of_one_at_once=1)
+        self._moved_at = clock()
         self._waiting: dict[K, float] = {}
         self._in_work: dict[K, float] = {}
         self._again: set[K] = set()
@@ -78,8 +89,8 @@ class Workqueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._order = itertools.count()
         self._failures: dict[K, int] = {}
-        self._rest_s = rest_s
         self._resting: dict[K, float] = {}
+        self._resting_most = STALE_DATES
         self._changed = asyncio.Event()
 
     def add(self, key: K) -> None:
@@ -91,7 +102,10 @@ class Workqueue(Generic[K]):
             self.add_after(key, rest_s)
         elif key not in self._waiting:
             self._resting.pop(key, None)
+            if not self._waiting:
+                self._moved_at = self._clock()
             self._waiting[key] = self._clock()
+            self._turns.add(self._owner_of(key), self._waiting[key], key)
             self._changed.set()
 
     def add_after(self, key: K, delay_s: float) -> None:
@@ -121,6 +135,15 @@ class Workqueue(Generic[K]):
         since = (*tuple(self._waiting.values()), *tuple(self._in_work.values()))
         return max(0.0, self._clock() - min(since, default=self._clock()))
 
+    def stands_still_s(self) -> float:
+        """Return for how long a key is in work, or keys wait and none was taken up.
+
+        A long line is no reason to begin anew while it gets shorter. Any thread may call it.
+        """
+        now = self._clock()
+        since = (*tuple(self._in_work.values()), *([self._moved_at] if self._waiting else ()))
+        return max(0.0, now - min(since, default=now))
+
     def depth(self) -> int:
         """Return how many keys wait to be worked on now."""
         return len(self._waiting)
@@ -139,27 +162,30 @@ class Workqueue(Generic[K]):
 
     async def run(self, workers: int) -> None:
         """Work until cancelled, on that many keys at a time; work in hand is cancelled too."""
-        slots = asyncio.Semaphore(workers)
+        others = max(1, workers // OTHERS_SHARE) if self._owner is not None else 0
+        self._turns.at_once, self._turns.of_one_at_once = workers, max(1, workers - others)
         async with asyncio.TaskGroup() as group:
             while True:
-                await slots.acquire()
-                key = await self._next()
-                self._in_work[key] = self._clock()
-                group.create_task(self._one(key, slots))
+                owner, key = await self._next()
+                self._moved_at = self._in_work[key] = self._clock()
+                group.create_task(self._one(owner, key))
 
-    async def _next(self) -> K:
+    async def _next(self) -> tuple[str, K]:
         while True:
             self._changed.clear()
             wait_s = self._wake_due()
-            if self._waiting:
-                key = next(iter(self._waiting))
-                del self._waiting[key]
-                return key
+            turn = self._turns.take(self._clock())
+            if turn is not None:
+                del self._waiting[turn[1]]
+                return turn
             try:
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    def _owner_of(self, key: K) -> str:
+        return self._owner(key) if self._owner is not None else ""
 
     def _wake_due(self) -> float | None:
         """Move keys whose time has come; return the seconds until the next one's."""
@@ -175,7 +201,7 @@ class Workqueue(Generic[K]):
                 return at - now
         return None
 
-    async def _one(self, key: K, slots: asyncio.Semaphore) -> None:
+    async def _one(self, owner: str, key: K) -> None:
         start = self._clock()
         try:
             delay_s = await self._work(key)
@@ -187,15 +213,24 @@ class Workqueue(Generic[K]):
             self._watcher.worked(self._clock() - start)
         finally:
             self._in_work.pop(key, None)
-            slots.release()
-        if self._rest_s:
-            self._resting[key] = self._clock() + self._rest_s
+            self._turns.done(owner)
+            self._changed.set()
+        if self._backoff.rest_s:
+            self._rest(key)
         if key in self._again:
             self._again.discard(key)
             if key not in self._failures:  # a failure waits for its back-off
                 self.add(key)
         if delay_s is not None:
             self.add_after(key, delay_s)
+
+    def _rest(self, key: K) -> None:
+        """Let a key rest; those that have rested are forgotten now and then."""
+        now = self._clock()
+        if len(self._resting) >= self._resting_most:
+            self._resting = {each: until for each, until in self._resting.items() if until > now}
+            self._resting_most = 2 * len(self._resting) + STALE_DATES
+        self._resting[key] = now + self._backoff.rest_s
 
     def _failed(self, key: K, error: Exception) -> float:
         """Log a failure once, here, where it stops; return the seconds until the next try."""

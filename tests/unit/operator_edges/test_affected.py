@@ -92,6 +92,34 @@ def test_a_service_concerns_those_that_want_to_be_the_same_default(cache):
     assert gone == {service_key("one"), service_key("two")}
 
 
+def test_what_a_default_service_says_of_itself_concerns_no_rival(cache):
+    for each in ("one", "two"):
+        cache.put(SERVICES, a_service(each, default=True))
+    before, after = (
+        a_service("one", default=True),
+        a_service("one", default=True, reason="Fetching"),
+    )
+
+    assert affected(cache, SERVICES, before, after) == {service_key("one")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": {"default": False, "family": "clip"}},
+        {"spec": {"default": True, "family": "bioclip"}},
+        {"metadata": {"name": "one", "namespace": "team", "deletionTimestamp": "now"}},
+        {"metadata": {"name": "one", "namespace": "team", "creationTimestamp": "later"}},
+    ],
+)
+def test_what_rivals_read_of_a_default_service_concerns_them(cache, change):
+    for each in ("one", "two"):
+        cache.put(SERVICES, a_service(each, default=True))
+    before = a_service("one", default=True)
+
+    assert service_key("two") in affected(cache, SERVICES, before, before | change)
+
+
 def test_a_pool_concerns_the_services_on_it(cache):
     found = affected(cache, POOLS, None, a_pool("cuda"))
 

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 import virtual_time
 
-from lumen_operator.liveness import Liveness, queue_too_old
+from lumen_operator.liveness import Liveness, queue_stands_still
 from lumen_wire.http_status import Unwell
 
 
@@ -36,18 +36,18 @@ def test_a_loop_that_stands_still_is_unwell_and_one_that_turns_is_not():
 def test_every_problem_is_named():
     liveness = Liveness(lambda: True)
     ages = [400.0]
-    liveness.require(queue_too_old(lambda: ages[0]))
+    liveness.require(queue_stands_still(lambda: ages[0]))
     liveness.require(lambda: "the watch of pods differs from the cluster")
     with pytest.raises(Unwell) as unwell:
         liveness.health()
 
     assert str(unwell.value) == (
-        "the oldest key has waited for 400 s; the watch of pods differs from the cluster"
+        "the queue has stood still for 400 s; the watch of pods differs from the cluster"
     )
 
 
 def test_a_queue_that_is_merely_busy_is_healthy():
     liveness = Liveness(lambda: True)
-    liveness.require(queue_too_old(lambda: 250.0))
+    liveness.require(queue_stands_still(lambda: 250.0))
 
     assert liveness.health()

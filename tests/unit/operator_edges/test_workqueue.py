@@ -180,7 +180,7 @@ async def test_an_event_overtakes_the_date_of_a_key(running):
 async def test_a_key_rests_after_its_work_and_what_comes_meanwhile_is_one_piece_of_work(running):
     clock = Clock()
     work = Worker()
-    queue = Workqueue(work, Counts(), rest_s=1.0, clock=clock)
+    queue = Workqueue(work, Counts(), backoff=Backoff(rest_s=1.0), clock=clock)
     queue.add("a")
     running(queue)
     await until(lambda: work.started == ["a"] and queue.idle())
@@ -230,6 +230,72 @@ async def test_the_age_is_that_of_the_oldest_key_whether_it_waits_or_hangs(runni
     assert queue.oldest_s() == 90
 
 
+async def test_a_long_line_does_not_stand_still_while_it_gets_shorter(running):
+    clock, work = Clock(), Worker()
+    gates = work.gates = {number: asyncio.Event() for number in range(5)}
+    queue = Workqueue(work, Counts(), clock=clock)
+    for number in gates:
+        queue.add(number)
+    running(queue, workers=1)
+    for number, gate in gates.items():
+        await until(lambda number=number: number in work.started)
+        clock.now += 200
+        assert queue.stands_still_s() == 200
+        gate.set()
+    await until(queue.idle)
+
+    assert queue.stands_still_s() == 0
+
+
+async def test_keys_that_nobody_takes_up_stand_still():
+    clock = Clock()
+    queue = Workqueue(Worker(), Counts(), clock=clock)
+    clock.now += 1000
+    queue.add("a")
+    assert queue.stands_still_s() == 0
+    clock.now += 400
+
+    assert queue.stands_still_s() == 400
+
+
+def owner_of(key):
+    return key.partition("/")[0]
+
+
+async def test_a_thousand_keys_of_one_owner_come_after_the_first_of_another(running):
+    work = Worker()
+    queue = Workqueue(work, Counts(), owner=owner_of)
+    for number in range(1000):
+        queue.add(f"crowd/{number}")
+    queue.add("quiet/one")
+    running(queue, workers=1)
+    await until(queue.idle)
+
+    assert work.started.index("quiet/one") <= 1
+    assert len(set(work.started)) == 1001
+
+
+async def test_slow_keys_of_one_owner_never_have_every_worker(running):
+    work = Worker()
+    queue = Workqueue(work, Counts(), owner=owner_of)
+    slow = [f"slow/{number}" for number in range(50)]
+    for key in slow:
+        work.gates[key] = asyncio.Event()
+        queue.add(key)
+    running(queue, workers=4)
+    await until(lambda: len(work.started) == 3)
+    queue.add("quiet/one")
+    queue.add("quiet/two")
+    await until(lambda: {"quiet/one", "quiet/two"} <= set(work.started))
+    assert work.most_at_once == 4
+    assert set(work.started) & set(slow) == set(slow[:3])
+
+    for key in slow:
+        work.gates[key].set()
+    await until(queue.idle)
+    assert set(slow) <= set(work.started)
+
+
 async def test_a_date_that_lies_ahead_is_no_age():
     clock = Clock()
     queue = Workqueue(Worker(), Counts(), clock=clock)
@@ -258,6 +324,19 @@ async def test_many_changed_dates_leave_nothing_behind():
         queue.add_after("a", 20_000 - earlier)
 
     assert len(queue._heap) < 200
+
+
+async def test_keys_that_came_and_went_leave_nothing_behind(running):
+    clock, work = Clock(), Worker()
+    queue = Workqueue(work, Counts(), backoff=Backoff(rest_s=1.0), clock=clock)
+    running(queue)
+    for number in range(2_000):
+        queue.add(number)
+        clock.now += 0.5
+        await until(queue.idle)
+
+    assert len(work.started) == 2_000
+    assert len(queue._resting) < 200
 
 
 def test_back_off_doubles_up_to_its_bound_with_jitter_around_it():
