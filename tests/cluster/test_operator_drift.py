@@ -61,6 +61,12 @@ def lab(control_plane, tmp_path_factory):
         yield found
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_made(lab):
+    """What is rendered of every child, before anybody added anything."""
+    return essence(lab)
+
+
 def name_of(lab, wanted):
     """Complete a name that ends in a hash."""
     names = [name for name in lab.children() if name.startswith(wanted)]
@@ -103,15 +109,16 @@ def test_a_changed_field_is_repaired(lab, what):
 
 
 @pytest.mark.parametrize("wanted", DELETED)
-def test_a_deleted_child_is_made_anew(lab, wanted):
+def test_a_deleted_child_is_made_anew(lab, as_made, wanted):
     name = name_of(lab, wanted)
-    before = essence(lab)
     uid = lab.children()[name]["metadata"]["uid"]
     lab.plane.delete(path_of(lab, name))
 
     def made_anew():
         found = lab.children().get(name)
-        return found is not None and found["metadata"]["uid"] != uid and essence(lab) == before
+        if found is None or found["metadata"]["uid"] == uid:
+            return False
+        return essence_of(found) == as_made[name]
 
     lab.wait_until(made_anew, f"{name} is made anew")
 
