@@ -7,13 +7,16 @@ from lumen_manifest.parse import ManifestError, parse_object
 from lumen_manifest.render.controller_revision import KEPT, NOT_A_REVISION
 from lumen_operator.views import RevisionView
 
+NUMBER_MAX = 2**63 - 1
+"""The API server counts no further, and anybody may have written a revision of that number."""
+
 
 def number_of(revisions: Iterable[RevisionView], name: str) -> int:
     """Return the number of a revision that is in use now: the highest of all."""
     stored = tuple(revisions)
     highest = max((each.number for each in stored), default=0)
     newest = any(each.name == name and each.number == highest for each in stored)
-    return highest if newest else highest + 1
+    return highest if newest else min(highest + 1, NUMBER_MAX)
 
 
 def restored(

@@ -3,6 +3,8 @@
 from operator_rollouts import pins_of
 
 from lumen_operator.kinds import CONFIG_MAPS, PODS, REPLICA_SETS, REVISIONS
+from lumen_operator.revisions import number_of
+from lumen_operator.views import RevisionView
 
 
 def test_five_specs_are_kept_and_the_stable_one_always(world):
@@ -27,6 +29,14 @@ def test_a_spec_that_comes_back_is_the_newest_again(world):
     numbers = sorted(each["revision"] for each in world.all(REVISIONS))
     assert numbers == [1, 3, 4]
     assert world.decide(key).apply == ()
+
+
+def test_a_revision_of_the_largest_number_that_somebody_wrote_overflows_nothing():
+    forged = RevisionView("forged", "u9", 2**63 - 1, {})
+    mine = RevisionView("mine", "u1", 2**63 - 1, {})
+
+    assert number_of((forged,), "mine") == 2**63 - 1
+    assert number_of((forged, mine), "mine") == 2**63 - 1
 
 
 def test_settings_go_when_no_pod_and_no_replica_set_uses_them(world):
