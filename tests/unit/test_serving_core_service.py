@@ -18,7 +18,7 @@ from lumen_wire.tasks import Kind
 class APipeline:
     """Answers at once, without a picture."""
 
-    async def run(self, modality, deadline_at, make, scoring=None):
+    async def run(self, caller, modality, deadline_at, look, scoring=None):
         vector = np.array([1, 0], np.float32)
         return Outcome(vector, [], decode_ms=0, queue_ms=0, model_ms=0, score_ms=0)
 
