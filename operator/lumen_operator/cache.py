@@ -23,7 +23,7 @@ from lumen_operator.kinds import (
     WATCHED_KINDS,
     Kind,
 )
-from lumen_operator.raw_objects import ROLLOUT_ANNOTATION
+from lumen_operator.raw_objects import POD_LABELS, ROLLOUT_ANNOTATION
 
 Raw = Mapping[str, Any]
 Name = tuple[str, str]
@@ -204,8 +204,8 @@ def trimmed(kind: Kind, raw: Raw) -> Raw:
     Of our own kinds' metadata, what says which object it is and which state of it.
     Of managedFields, only those of children, and of them what `field_owners` reads: others may
     fight with us, and what we apply no more has to be taken back. Of annotations, the one that
-    counts rollouts. Pods and ReplicaSets are only ever read by `raw_objects`: of a pod's spec,
-    where it runs and what it needs.
+    counts rollouts. Pods and ReplicaSets are only ever read by `raw_objects`: the labels that it
+    reads, and of a pod's spec, where it runs and what it needs.
     """
     kept = {**raw, "metadata": _metadata(kind, raw.get("metadata") or {})}
     spec = raw_objects.mapping(raw, "spec")
@@ -217,7 +217,8 @@ def trimmed(kind: Kind, raw: Raw) -> Raw:
     elif kind == REPLICA_SETS and spec:
         template = raw_objects.mapping(spec, "template")
         pod = _pod_spec(raw_objects.mapping(template, "spec"))
-        kept["spec"] = {**spec, "template": {**template, "spec": pod}}
+        labels = {"labels": _pod_labels(raw_objects.mapping(template, "metadata"))}
+        kept["spec"] = {**spec, "template": {"metadata": labels, "spec": pod}}
     return kept
 
 
@@ -229,10 +230,20 @@ def _metadata(kind: Kind, metadata: Raw) -> Raw:
     if kind in CHILD_KINDS:
         known = kept_owners(owners)
         kept |= {"managedFields": known} if known else {}
+    if kind in {PODS, REPLICA_SETS}:
+        # Whoever makes pods labels them as he likes: 200 KiB on each of thousands.
+        kept |= {"labels": _pod_labels(metadata)} if "labels" in kept else {}
+        first = list(raw_objects.items(metadata, "ownerReferences"))[:1]
+        kept |= {"ownerReferences": first} if first else {}
     notes = kept.pop("annotations", None) or {}
     if ROLLOUT_ANNOTATION in notes:
         kept["annotations"] = {ROLLOUT_ANNOTATION: notes[ROLLOUT_ANNOTATION]}
     return kept
+
+
+def _pod_labels(metadata: Raw) -> Raw:
+    labels = raw_objects.mapping(metadata, "labels")
+    return {name: labels[name] for name in POD_LABELS if name in labels}
 
 
 def _bounded(kind: Kind, raw: Raw) -> Raw:

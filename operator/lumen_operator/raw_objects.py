@@ -31,6 +31,8 @@ from lumen_operator.views import (
 Raw = Mapping[str, Any]
 
 HASH_LABEL = "pod-template-hash"
+POD_LABELS = (SERVICE_LABEL, HASH_LABEL, REVISION_LABEL)
+"""The labels of pods, ReplicaSets and their templates that are read; `cache` keeps no others."""
 ROLLOUT_ANNOTATION = "deployment.kubernetes.io/revision"
 ITEMS_MAX = 1000
 _NOTHING: Raw = {}

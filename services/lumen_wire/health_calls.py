@@ -55,7 +55,7 @@ class HealthCalls:
     async def _watch(self, request: Any, context: Any) -> None:
         del request
         name = await self._name(context)
-        peer = caller_of(context.peer()).address
+        peer = caller_of(context.peer())[0]
         self._make_room(peer)
         try:
             async with asyncio.timeout(None) as stay:
