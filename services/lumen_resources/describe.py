@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lumen_manifest.server_config import ServerConfig
+from lumen_resources.arrays import UnreadableArrayError, map_npy
 from lumen_resources.contents import (
     check_graphs,
     check_weights,
@@ -129,13 +130,13 @@ def _check_thoroughly(subject: Subject, at: At, dim: int, context_length: int) -
 def _check_parity(path: Path, expected: tuple[int, int]) -> None:
     try:
         with translated(path, "reading"):
-            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+            vectors = map_npy(path)
         fits = vectors.shape == expected and vectors.dtype == np.float32
         found = f"{vectors.dtype} {vectors.shape}"
         if fits and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
             fits, found = False, "rows that are not unit length"
-    except (ValueError, EOFError) as error:
-        fits, found = False, str(error)
+    except UnreadableArrayError as error:
+        fits, found = False, f"no array: {error}"
     if not fits:
         raise ResourceValidationError(
             f"{path.name} (the parity set) has {found}; float32 {expected}, unit rows, "

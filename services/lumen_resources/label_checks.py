@@ -15,7 +15,7 @@ from lumen_resources.contents import rows_to_sample
 from lumen_resources.errors import LabelSetError, translated
 from lumen_resources.json_text import parse_json
 from lumen_resources.label_rows import WrongRowError, are_unit, refuse_wrong_rows
-from lumen_resources.label_sets import Labels, load_labels, load_matrix, npz_member
+from lumen_resources.label_sets import Labels, load_labels, load_matrix, stored_matrix
 from lumen_resources.layouts import LabelSetFiles, folder_name
 from lumen_resources.model_info import FileDigest
 
@@ -170,18 +170,7 @@ def matrix_shape(path: Path) -> tuple[int, int]:
 
     The file's length is checked against the header, the data is not read.
     """
-    if path.suffix == ".npz":
-        shape = npz_member(path, ("embeddings", "vecs")).shape
-    else:
-        try:
-            with translated(path, "reading"):
-                shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-        except (ValueError, EOFError) as error:
-            raise LabelSetError(
-                f"{path} is not a matrix: {error}.",
-                remedy="Write it with numpy.save, without Python objects (pickles are never read).",
-                file=path.name,
-            ) from error
+    shape = stored_matrix(path).shape
     if len(shape) != 2 or 0 in shape:
         raise LabelSetError(
             f"{path} has shape {shape}; [labels, dimension] is expected.",

@@ -7,19 +7,20 @@ it computes vectors that were not shipped (see `prepared_labels`).
 import gc
 import hashlib
 import re
-import zipfile
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from lumen_manifest.closed_sets import LabelFormat
-from lumen_manifest.regular_files import open_regular, read_bounded
+from lumen_manifest.regular_files import read_bounded
+from lumen_resources.arrays import UnreadableArrayError, map_npy, read_npz
 from lumen_resources.errors import LabelSetError, from_os_error
 from lumen_resources.json_text import utf8
 from lumen_resources.label_rows import lies_on_its_side
@@ -27,8 +28,9 @@ from lumen_resources.layouts import LabelSetFiles
 from lumen_resources.taxa import TaxonIndex
 
 MAX_LABELS_BYTES = 512 * 1024 * 1024
-MAX_NPZ_BYTES = 4 * 1024**3
 MAX_LABELS = 2_000_000
+# A thousand of them make an answer, and one stands in a warning.
+MAX_LABEL_CHARACTERS = 2000
 UNKNOWN = "*"
 BLOCK_BYTES = 1024 * 1024
 # Where one `[[lineage], name]` entry ends and the next begins.
@@ -180,11 +182,10 @@ def load_labels(files: LabelSetFiles) -> Labels:
     450,000 entries take about a second and no more memory than they then occupy, plus the file.
     Raises LabelSetError.
     """
-    if files.labels.suffix == ".npz":
-        return Labels([str(name) for name in npz_member(files.labels, ("labels", "names"))])
-    content = _read_bounded(files.labels)
     try:
-        return parse_labels(content)
+        if files.labels.suffix == ".npz":
+            return Labels(_bounded(_texts(npz_member(files.labels, ("labels", "names")))))
+        return parse_labels(_read_bounded(files.labels))
     except (ValueError, _MalformedError) as error:
         raise LabelSetError(
             f"{files.labels}: {error}.",
@@ -206,10 +207,22 @@ def parse_labels(content: bytes) -> Labels:
         return _parse_taxonomy(content)
     document = orjson.loads(content)
     if isinstance(document, dict):
-        document = _in_index_order(document.get("id2label", document))
+        document = document.get("id2label", document)
+    if isinstance(document, dict):
+        document = _in_index_order(document)
     if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
         raise _MalformedError("is neither a list of names nor an id2label object")
     return Labels(_bounded(document))
+
+
+def _texts(array: NDArray[Any]) -> list[str]:
+    """Return an npz's names; as bytes, numbers or rows of a table they would read as Python."""
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise _MalformedError(f"has names of {array.dtype} {list(array.shape)}, not texts [N]")
+    codes = array.astype(array.dtype.newbyteorder("=")).view(np.uint32) if array.size else array
+    if array.size and (np.any(codes >> 11 == 0xD800 >> 11) or np.any(codes > sys.maxunicode)):
+        raise _MalformedError("has names that are not Unicode")
+    return [str(name) for name in array]
 
 
 def _in_index_order(document: dict[str, Any]) -> list[Any]:
@@ -223,13 +236,19 @@ def _in_index_order(document: dict[str, Any]) -> list[Any]:
     return [rows[row] for row in range(len(rows))]
 
 
-Item = TypeVar("Item")
-
-
-def _bounded(items: list[Item]) -> list[Item]:
+def _bounded(items: list[str]) -> list[str]:
     if not 1 <= len(items) <= MAX_LABELS:
         raise _MalformedError(f"has {len(items):,} labels; 1 to {MAX_LABELS:,} are accepted")
+    _refuse_long(items)
     return items
+
+
+def _refuse_long(texts: Iterable[str]) -> None:
+    longest = max(map(len, texts), default=0)
+    if longest > MAX_LABEL_CHARACTERS:
+        raise _MalformedError(
+            f"has a label of {longest:,} characters; at most {MAX_LABEL_CHARACTERS:,} are accepted"
+        )
 
 
 def _parse_taxonomy(content: bytes) -> Labels:
@@ -267,6 +286,7 @@ def _taxonomy(content: bytes) -> Labels:
         lineages.append(lineage)
     if not all(type(text) is str for text in once.values()):
         raise _MalformedError("has ranks or names that are no texts")
+    _refuse_long(once.values())
     return Labels(_bounded(names), lineages)
 
 
@@ -312,42 +332,32 @@ def _read_bounded(path: Path) -> bytes:
 
 
 def npz_member(path: Path, names: Sequence[str]) -> NDArray[Any]:
-    """Return the first array of these names; pickled ones are refused unread."""
+    """Return the first array of these names; raises LabelSetError."""
     try:
-        with open_regular(path) as file, _opened_archive(file) as archive:
-            for name in names:
-                if name in archive.files:
-                    array: NDArray[Any] = archive[name]
-                    return array
-            found = ", ".join(archive.files) or "nothing"
+        return read_npz(path, names)
     except OSError as error:
-        if error.errno is not None:
-            raise from_os_error(error, path, "reading") from error
+        raise from_os_error(error, path, "reading") from error
+    except UnreadableArrayError as error:
         raise _unreadable(path, error) from error
-    except (ValueError, zipfile.BadZipFile, KeyError) as error:
-        raise _unreadable(path, error) from error
-    raise LabelSetError(
-        f"{path} has no array {' or '.join(names)}; it holds: {found}.",
-        remedy="Write it with numpy.savez(path, labels=..., embeddings=...).",
-        file=str(path),
-    )
 
 
-def _opened_archive(file: BinaryIO) -> Any:
-    """Return numpy's view of an npz; raises ValueError for one that unpacks to too much."""
-    with zipfile.ZipFile(file) as packed:
-        unpacked = sum(member.file_size for member in packed.infolist())
-    if unpacked > MAX_NPZ_BYTES:
-        raise ValueError(f"it unpacks to {unpacked:,} bytes; at most {MAX_NPZ_BYTES:,} are read")
-    file.seek(0)
-    return np.load(file, allow_pickle=False)
+def stored_matrix(path: Path) -> NDArray[Any]:
+    """Return a file's matrix as it lies there, an npy memory-mapped; raises LabelSetError."""
+    if path.suffix == ".npz":
+        return npz_member(path, ("embeddings", "vecs"))
+    try:
+        return map_npy(path)
+    except OSError as error:
+        raise from_os_error(error, path, "reading") from error
+    except UnreadableArrayError as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> LabelSetError:
     return LabelSetError(
         f"{path} cannot be read: {error}.",
-        remedy="Write it anew with numpy.save or numpy.savez, without Python objects (pickles "
-        "are never read).",
+        remedy="Write it anew with numpy.save, or numpy.savez(path, labels=..., embeddings=...), "
+        "without Python objects (pickles are never read).",
         file=str(path),
     )
 
@@ -359,15 +369,7 @@ def load_matrix(path: Path, dim: int, count: int) -> NDArray[np.float32] | NDArr
     the lengths of rows and columns tell.
     Raises LabelSetError when the shape or dtype is another.
     """
-    try:
-        if path.suffix == ".npz":
-            matrix = npz_member(path, ("embeddings", "vecs"))
-        else:
-            matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise from_os_error(error, path, "reading") from error
-    except (ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
+    matrix = stored_matrix(path)
     if matrix.dtype not in (np.float32, np.float16):
         raise LabelSetError(
             f"{path} is {matrix.dtype}; float32 or float16 is expected.",

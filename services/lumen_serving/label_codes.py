@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from lumen_manifest.regular_files import read_bounded
+from lumen_resources.arrays import map_npy
 from lumen_resources.label_rows import refuse_wrong_rows
 
 BLOCK_ROWS = 4096
@@ -144,11 +145,8 @@ def _read(cache: CodeCache, shape: tuple[int, ...]) -> Codes | None:
         meta = orjson.loads(read_bounded(cache.folder / "meta.json", _META_BYTES))
         if meta != _meta(cache, shape):
             return None
-        arrays = {
-            name: np.load(cache.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in _ARRAYS
-        }
-    except (OSError, ValueError, EOFError):
+        arrays = {name: map_npy(cache.folder / f"{name}.npy") for name in _ARRAYS}
+    except (OSError, ValueError):
         return None
     rows, dim = shape
     found = Codes(**arrays)

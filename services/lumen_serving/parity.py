@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.closed_sets import Precision
 from lumen_manifest.regular_files import read_bounded
+from lumen_resources.arrays import UnreadableArrayError, map_npy
 from lumen_resources.layouts import ParityInput, VerifiedModel
 from lumen_serving.backends.base import Backend
 from lumen_serving.errors import BadImage, ParityFailed
@@ -81,8 +82,8 @@ def _picture(path: Path, model: VerifiedModel) -> NDArray[np.uint8]:
 
 def _vectors(path: Path, count: int, dim: int) -> NDArray[np.float64]:
     try:
-        stored = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        stored = map_npy(path)
+    except (OSError, UnreadableArrayError) as error:
         raise _unreadable(path, str(error)) from error
     if stored.shape != (count, dim) or not np.issubdtype(stored.dtype, np.floating):
         raise _unreadable(path, f"it is {stored.dtype} {list(stored.shape)}, not [{count}, {dim}]")
