@@ -418,3 +418,30 @@ def test_both_towers_are_measured(model):
 
     assert set(measured) == set(Modality)
     assert all(1 <= one.cap <= 16 and one.curve.predict_ms(1) > 0 for one in measured.values())
+
+
+def test_what_a_graph_calls_its_nodes_reaches_no_terminal(tmp_path, capfd):
+    forged = '\x1b]0;title\x07\n{"event": "forged"}\n'
+    huge = numpy_helper.from_array(np.array([10**6, 10**6], np.int64), f"{forged}size")
+    unused = numpy_helper.from_array(np.zeros(1, np.float32), f"{forged}unused")
+    graph = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", [huge.name], ["ones"], name=f"{forged}node"),
+            helper.make_node("ReduceSum", ["ones"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["items", "sum"], ["out"]),
+        ],
+        forged,
+        [helper.make_tensor_value_info("items", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["N", 4])],
+        initializer=[huge, unused],
+    )
+    path = tmp_path / "vision.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+
+    session = ort.open_session(path, ort.SessionSettings(threads=1))
+    with pytest.raises(ort.RunFailed) as failed:
+        session.run(["out"], {"items": np.zeros((1, 4), np.float32)})
+
+    assert "title" in str(failed.value.__cause__)
+    assert tuple(capfd.readouterr()) == ("", "")

@@ -26,6 +26,9 @@ _PROVIDERS: Mapping[Accelerator, tuple[tuple[str, ...], str]] = {
         "onnxruntime-migraphx or onnxruntime-rocm",
     ),
 }
+# A session writes the names that a graph gives its nodes to stderr as they are, escape sequences and
+# lines among them. What fails is raised as well; what the providers say of the machine stays.
+_SILENT = 4
 _ERRORS: tuple[type[Exception], ...] = (
     state.EPFail,
     state.EngineError,
@@ -101,6 +104,7 @@ class Session:
     ) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.graph_optimization_level = level
+        options.log_severity_level = _SILENT
         options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = settings.inter_op_threads
         # Threads that spin between batches take the cores from the decode threads.
