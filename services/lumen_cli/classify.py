@@ -1,8 +1,9 @@
 """`lumen classify`: pictures in, the cascade's answers out."""
 
 import asyncio
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from lumen_cli.output import (
 )
 from lumen_cli.server_option import failures_explained, read_token, server_options
 from lumen_client import AsyncClient, Classification, ClientError, NotReachable
+from lumen_manifest.regular_files import read_named
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif"}
 IN_FLIGHT = 8
+MAX_EXPECT_BYTES = 16 * 1024 * 1024
 BY_SPECIES = "bioclip_classification"
 
 
@@ -168,11 +171,10 @@ def _row(one: Answered) -> dict[str, Any]:
     if answer is None:
         return {"picture": str(one.picture), "labels": [], "error": one.error}
     best = answer.labels[0] if answer.labels else None
-    scene_share = answer.meta.get("scene_score", "")
     return {
         "picture": str(one.picture),
         "scene": answer.meta.get("scene", best.label if best else ""),
-        "scene_share": round(float(scene_share), 4) if scene_share else None,
+        "scene_share": _number(answer.meta.get("scene_score"), 4),
         "answer": best.label if best else "",
         "share": round(best.score, 4) if best else None,
         "source": answer.source,
@@ -183,9 +185,18 @@ def _row(one: Answered) -> dict[str, Any]:
             for label in answer.labels
         ],
         # The server's own time; with several calls in flight the round trip says little.
-        "ms": float(answer.meta.get("lat_ms") or round(one.milliseconds, 1)),
+        "ms": _number(answer.meta.get("lat_ms"), 3) or round(one.milliseconds, 1),
         "error": "",
     }
+
+
+def _number(text: str | None, digits: int) -> float | None:
+    """Return what a server wrote as a number; None when it wrote none."""
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return None
+    return round(number, digits) if math.isfinite(number) else None
 
 
 def _table_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -205,14 +216,24 @@ def _table_row(row: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def _read_expected(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Return what a file expects of each picture."""
+    try:
+        document = orjson.loads(read_named(path, MAX_EXPECT_BYTES))
+    except OSError as error:
+        fail(f"{path} cannot be read: {error.strerror}", USAGE)
+    except orjson.JSONDecodeError as error:
+        fail(f"{path}: {error}", USAGE)
+    if not isinstance(document, dict) or not all(isinstance(v, dict) for v in document.values()):
+        fail(f"{path} must be an object like {{'robin.png': {{'label': 'robin'}}}}", USAGE)
+    return document
+
+
 def _surprises(answered: list[Answered], expect: Path | None) -> list[str]:
     """Return a line for each picture whose answer differs from what the file expects."""
     if expect is None:
         return []
-    try:
-        expected = orjson.loads(expect.read_bytes())
-    except orjson.JSONDecodeError as error:
-        fail(f"{expect}: {error}", USAGE)
+    expected = _read_expected(expect)
     lines = []
     for one in answered:
         name = one.picture.name

@@ -5,6 +5,7 @@ Each command lives in a module of its own that exports `command`.
 
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -106,6 +107,8 @@ def resources() -> None:
 
 
 def _run(arguments: list[str]) -> None:
+    # gRPC logs what it cannot parse, with a traceback; the same is raised, and said in a sentence.
+    logging.getLogger("grpc").addHandler(logging.NullHandler())
     # A terminal of another encoding gets the escapes of what it cannot show, not a traceback.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -6,15 +6,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from lumen_client.address import parse_address
-from lumen_client.answers import Classification, Label, ServiceCapabilities
-from lumen_client.connection import Answer, CallOptions, Connection, Tls
+from lumen_client.answers import Classification, ServiceCapabilities
+from lumen_client.connection import CallOptions, Connection, Tls
 from lumen_client.content import Payload, read_payload
 from lumen_client.errors import ClientError, ContentError, ItemError
-from lumen_wire import results
+from lumen_client.reading import read_classification, read_vector, stacked
 from lumen_wire.pb import ml_service_pb2 as pb
 
 Contents = Iterable[Any] | AsyncIterable[Any]
@@ -110,7 +109,7 @@ class AsyncClient:
             raise min(failed, key=_index)
         if not rows:
             return np.empty((0, 0), np.float32)
-        return np.stack([rows[index] for index in range(count)])
+        return stacked([rows[index] for index in range(count)])
 
     async def classify(
         self,
@@ -168,7 +167,7 @@ class AsyncClient:
         task = "embed" if payload.is_text else "image_embed"
         meta = _meta(service, None, parameters) | {"vector": "f32le"}
         answer = await self._connection.infer(_request(task, payload, meta))
-        return np.frombuffer(answer.result, "<f4").astype(np.float32)
+        return read_vector(answer)
 
     async def _classify(
         self,
@@ -182,7 +181,7 @@ class AsyncClient:
         if payload.is_text:
             raise ContentError(f"{str(image)[:80]!r} is no picture: there is no such file")
         meta = _meta(service, top_k, parameters)
-        return _classification(await self._connection.infer(_request(task, payload, meta)))
+        return read_classification(await self._connection.infer(_request(task, payload, meta)))
 
 
 def _index(failure: BaseException) -> int:
@@ -210,20 +209,16 @@ def _meta(
 
 
 def _request(task: str, payload: Payload, meta: dict[str, str]) -> pb.InferRequest:
-    return pb.InferRequest(
-        correlation_id="1", task=task, payload=payload.data, payload_mime=payload.mime, meta=meta
-    )
-
-
-def _classification(answer: Answer) -> Classification:
-    parsed = results.parse_labels(answer.result)
-    lineages = orjson.loads(answer.meta.get("lineage") or b"[]")
-    lineages += [()] * (len(parsed.labels) - len(lineages))
-    labels = tuple(
-        Label(one.label, one.score, tuple(lineage or ()))
-        for one, lineage in zip(parsed.labels, lineages, strict=False)
-    )
-    return Classification(labels, parsed.model_id, answer.meta.get("source", ""), answer.meta)
+    try:
+        return pb.InferRequest(
+            correlation_id="1",
+            task=task,
+            payload=payload.data,
+            payload_mime=payload.mime,
+            meta=meta,
+        )
+    except ValueError as error:
+        raise ContentError("a service, a parameter or a mime is no Unicode text") from error
 
 
 def _capabilities(record: pb.Capability) -> ServiceCapabilities:

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 from google.protobuf import empty_pb2
@@ -19,6 +20,8 @@ from lumen_client.errors import NotReachable, ServerError
 from lumen_wire import chunks, errors
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
+
+Message = TypeVar("Message")
 
 _MESSAGE_BYTES = 64 * 1024 * 1024
 _FIRST_BACKOFF_S = 0.1
@@ -98,9 +101,11 @@ class Connection:
             metadata=self._metadata,
         )
         try:
-            return [record async for record in call]
+            return [_parsed(record) async for record in call]
         except grpc.aio.AioRpcError as error:
             raise self._translated(errors.from_rpc_error(error)) from error
+        except errors.Internal as error:
+            raise self._translated(error) from error
 
     async def health(self) -> None:
         """Return when the server says that it serves; raise its reason otherwise."""
@@ -120,7 +125,7 @@ class Connection:
         parts: list[pb.InferResponse] = []
         try:
             async for response in call:
-                if response.HasField("error"):
+                if _parsed(response).HasField("error"):
                     raise errors.from_inband(response.error, response.meta)
                 parts.append(response)
                 if response.is_final:
@@ -145,6 +150,13 @@ class Connection:
                 code, f"{self._address.target} does not answer. Is Lumen running there?"
             )
         return ServerError(code, error.message, retry_after_ms=error.retry_after_ms)
+
+
+def _parsed(message: Message | None) -> Message:
+    """Return a message; gRPC gives None for bytes that are none of its kind."""
+    if message is None:
+        raise errors.Internal("the server sent bytes that are no answer")
+    return message
 
 
 def _nobody_listens(error: errors.WireError) -> bool:

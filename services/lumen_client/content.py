@@ -5,7 +5,6 @@ Nothing is decided by a suffix alone; `Text` and `Image` say it explicitly.
 """
 
 import base64
-import binascii
 import importlib
 import io
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from PIL import Image as PilImage
 from PIL import ImageOps
 
 from lumen_client.errors import ContentError
+from lumen_manifest.regular_files import read_named
 
 MAX_PAYLOAD_BYTES = 50 * 1024 * 1024
 # The longest file name that any common system takes; a longer string is a text for certain.
@@ -93,7 +93,14 @@ def _read_string(text: str) -> Payload:
                 return _read_path(path)
         except OSError:
             pass  # too long a name for this system: a text
-    return Payload(text.encode(), "text/plain")
+    return _read_text(text)
+
+
+def _read_text(text: str) -> Payload:
+    try:
+        return Payload(text.encode(), "text/plain")
+    except UnicodeEncodeError as error:
+        raise ContentError(f"{text[:80]!r} is no Unicode text, and no file has its name") from error
 
 
 def _read_data_uri(uri: str) -> Payload:
@@ -101,21 +108,24 @@ def _read_data_uri(uri: str) -> Payload:
     if not comma:
         raise ContentError("the data URI has no comma before its data")
     mime = head.removeprefix("data:").split(";")[0] or "text/plain"
-    if not head.endswith(";base64"):
-        return Payload(unquote_to_bytes(body), mime)
     try:
+        if not head.endswith(";base64"):
+            return Payload(unquote_to_bytes(body), mime)
         return Payload(base64.b64decode(body, validate=True), mime)
-    except binascii.Error as error:
+    except UnicodeEncodeError as error:
+        raise ContentError("the data URI is no Unicode text") from error
+    except ValueError as error:
         raise ContentError(f"the data URI's base64 is broken: {error}") from error
 
 
 def _read_path(path: Path) -> Payload:
     try:
-        if path.stat().st_size > MAX_PAYLOAD_BYTES:
-            raise ContentError(f"{path} is larger than the 50 MiB that a server takes")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ContentError(f"{path} cannot be read: {error.strerror}") from error
+        data = read_named(path, MAX_PAYLOAD_BYTES)
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise ContentError(f"{path} cannot be read: {said}") from error
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise ContentError(f"{path} is larger than the 50 MiB that a server takes")
     return _read_bytes(data)
 
 
@@ -134,7 +144,10 @@ def _from_heic(data: bytes) -> Payload:
             "(JPEG, PNG, WebP and AVIF work as they are)"
         ) from error
     pillow_heif.register_heif_opener()
-    return _read_pil(ImageOps.exif_transpose(PilImage.open(io.BytesIO(data))))
+    try:
+        return _read_pil(ImageOps.exif_transpose(PilImage.open(io.BytesIO(data))))
+    except (OSError, ValueError, PilImage.DecompressionBombError) as error:
+        raise ContentError(f"the HEIC picture cannot be read: {error}") from error
 
 
 def _read_image(image: Image) -> Payload:
@@ -162,7 +175,7 @@ def _read_array(array: np.ndarray[Any, Any]) -> Payload:
 
 
 _READERS: tuple[tuple[type, Callable[[Any], Payload]], ...] = (
-    (Text, lambda content: Payload(content.text.encode(), "text/plain")),
+    (Text, lambda content: _read_text(content.text)),
     (Image, _read_image),
     (str, _read_string),
     (Path, _read_path),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import click
 import pytest
@@ -10,6 +11,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from lumen_cli import output
+from lumen_cli.bench import _read_picture
+from lumen_cli.classify import _read_expected
 from lumen_cli.main import LazyGroup, cli
 from lumen_cli.output import progress_bar, say, write_json, write_rows
 
@@ -98,3 +101,23 @@ def test_what_click_says_of_a_command_is_text():
 
     with pytest.raises(click.UsageError, match=r"\\x1b\[2J"):
         cli.main(["\x1b[2J"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("content", [b"[1]", b'{"a.png": 5}', b"\xff", b"{"])
+def test_expectations_that_are_none_are_refused_with_a_sentence(tmp_path, capsys, content):
+    path = tmp_path / "expected.json"
+    path.write_bytes(content)
+
+    with pytest.raises(SystemExit):
+        _read_expected(path)
+    assert "expected.json" in capsys.readouterr().err
+
+
+def test_a_pipe_for_expectations_or_a_picture_is_refused_and_not_waited_for(tmp_path, capsys):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    for read in (_read_expected, _read_picture):
+        with pytest.raises(SystemExit):
+            read(path)
+        assert "a named pipe" in capsys.readouterr().err

@@ -2,6 +2,9 @@
 
 import base64
 import io
+import os
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,3 +90,32 @@ def test_a_file_above_the_limit_is_refused_before_it_is_read(tmp_path):
 def test_heic_without_its_reader_says_what_to_install():
     with pytest.raises(ContentError, match="pip install pillow-heif"):
         read_payload(b"\0\0\0\x18ftypheic" + b"\0" * 20)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "device"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, kind):
+    path = tmp_path / "x.png"
+    holder = socket.socket(socket.AF_UNIX)
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "socket":
+            holder.bind(str(path))
+        case "folder":
+            path.mkdir()
+        case "device":
+            path = Path("/dev/zero")
+
+    with holder, pytest.raises(ContentError, match="cannot be read"):
+        read_payload(path)
+
+
+def test_a_path_with_a_zero_byte_is_refused():
+    with pytest.raises(ContentError):
+        read_payload(Path("a\0b"))
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "data:,\udce9", "data:image/png;base64,é"])
+def test_a_text_that_cannot_be_encoded_is_refused(text):
+    with pytest.raises(ContentError):
+        read_payload(text)

@@ -18,7 +18,10 @@ from lumen_cli.bench.load import OK, Load, Run, Sample, probe, run_load
 from lumen_cli.bench.report import Report, summarise
 from lumen_cli.output import FAILED, USAGE, Format, fail, say, write_json, write_rows
 from lumen_cli.server_option import read_token
+from lumen_manifest.regular_files import read_named
 from lumen_wire.pb import ml_service_pb2 as pb
+
+MAX_PICTURE_BYTES = 50 * 1024 * 1024
 
 
 @click.command("bench")
@@ -120,9 +123,9 @@ def _payloads(
     images: tuple[Path, ...], texts: tuple[str, ...], size: str
 ) -> list[tuple[bytes, str]]:
     if texts:
-        return [(text.encode(), "text/plain") for text in texts]
+        return [(text.encode("utf-8", "replace"), "text/plain") for text in texts]
     if images:
-        return [(path.read_bytes(), "") for path in images]
+        return [(_read_picture(path), "") for path in images]
     try:
         width, height = (int(side) for side in size.split("x"))
     except ValueError:
@@ -130,6 +133,16 @@ def _payloads(
     if not (1 <= width <= 8192 and 1 <= height <= 8192):
         fail(f"--size: {size} is out of range; a side may be 1 to 8192", USAGE)
     return [(drawn_jpeg(width, height), "image/jpeg")]
+
+
+def _read_picture(path: Path) -> bytes:
+    try:
+        picture = read_named(path, MAX_PICTURE_BYTES)
+    except OSError as error:
+        fail(f"--image: {path} cannot be read: {error.strerror}", USAGE)
+    if len(picture) > MAX_PICTURE_BYTES:
+        fail(f"--image: {path} has more than {MAX_PICTURE_BYTES:,} bytes", USAGE)
+    return picture
 
 
 def drawn_jpeg(width: int, height: int, seed: int = 0) -> bytes:
@@ -160,12 +173,15 @@ def _meta(service: str | None, pairs: tuple[str, ...]) -> dict[str, str]:
 def _requests(
     task: str, payloads: list[tuple[bytes, str]], meta: dict[str, str]
 ) -> tuple[bytes, ...]:
-    return tuple(
-        pb.InferRequest(
-            correlation_id="bench", task=task, payload=data, payload_mime=mime, meta=meta
-        ).SerializeToString()
-        for data, mime in payloads
-    )
+    try:
+        return tuple(
+            pb.InferRequest(
+                correlation_id="bench", task=task, payload=data, payload_mime=mime, meta=meta
+            ).SerializeToString()
+            for data, mime in payloads
+        )
+    except ValueError:
+        fail("--task, --service and --meta must be Unicode texts", USAGE)
 
 
 def _authorization(token_file: str | None) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
+from lumen_wire import errors
 from lumen_wire.pb import ml_service_pb2 as pb
 
 # Bytes in, bytes out: no serialiser is named.
@@ -234,8 +236,12 @@ class _Sender:
             if raw is grpc.aio.EOF:
                 code = await call.code()
                 return code.name if code is not grpc.StatusCode.OK else "NO_ANSWER"
-            answer = pb.InferResponse.FromString(cast("bytes", raw))
+            try:
+                answer = pb.InferResponse.FromString(cast("bytes", raw))
+            except DecodeError:
+                return "NO_ANSWER"
             if answer.HasField("error"):
-                return answer.error.detail.split(":")[0] or pb.ErrorCode.Name(answer.error.code)
+                # One of gRPC's names, whatever a server writes there: codes are counted and shown.
+                return errors.from_inband(answer.error, answer.meta).status.name
             if answer.is_final:
                 return OK

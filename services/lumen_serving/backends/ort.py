@@ -26,8 +26,8 @@ _PROVIDERS: Mapping[Accelerator, tuple[tuple[str, ...], str]] = {
         "onnxruntime-migraphx or onnxruntime-rocm",
     ),
 }
-# A session writes the names that a graph gives its nodes to stderr as they are, escape sequences and
-# lines among them. What fails is raised as well; what the providers say of the machine stays.
+# A session writes the names that a graph gives its nodes to stderr as they are, escape sequences
+# and lines among them. What fails is raised as well; what providers say of the machine stays.
 _SILENT = 4
 _ERRORS: tuple[type[Exception], ...] = (
     state.EPFail,

@@ -1,0 +1,124 @@
+"""Whoever answers may be anybody: what may a client make of an answer that makes no sense?"""
+
+import grpc
+import grpc.aio
+import numpy as np
+import orjson
+import pytest
+
+from lumen_cli.bench.load import Load, probe
+from lumen_cli.classify import Answered, _row
+from lumen_client import AsyncClient, Classification, ClientError, ServerError
+from lumen_client.answers import Label
+from lumen_client.connection import Answer
+from lumen_client.reading import read_classification, read_vector, stacked
+from lumen_wire.pb import ml_service_pb2 as pb
+
+LABELS = b'{"labels":[{"label":"robin","score":0.5}],"model_id":"m"}'
+SENSELESS = {
+    "no JSON": (b"{", {}),
+    "no object": (b"[1]", {}),
+    "no number": (b'{"labels":[{"label":"a","score":"x"}],"model_id":"m"}', {}),
+    "no lineages": (LABELS, {"lineage": "[["}),
+    "a number of lineages": (LABELS, {"lineage": "5"}),
+    "a number for a lineage": (LABELS, {"lineage": "[5]"}),
+}
+
+
+@pytest.mark.parametrize(("result", "meta"), SENSELESS.values(), ids=SENSELESS.keys())
+def test_labels_that_are_none_are_the_servers_error(result, meta):
+    with pytest.raises(ServerError, match="cannot be read"):
+        read_classification(Answer(result, "", meta))
+
+
+def test_a_lineage_is_of_texts_whatever_was_sent():
+    answer = read_classification(Answer(LABELS, "", {"lineage": "[[1, null]]"}))
+
+    assert answer.labels == (Label("robin", 0.5, ("1", "None")),)
+
+
+def test_vectors_that_are_none_are_the_servers_error():
+    with pytest.raises(ServerError):
+        read_vector(Answer(b"abc", "", {}))
+    with pytest.raises(ServerError):
+        stacked([np.zeros(2, np.float32), np.zeros(3, np.float32)])
+
+
+@pytest.mark.parametrize("said", ["", "x", "\x1b[31m", "nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_none_leaves_its_column_empty(said, tmp_path):
+    answer = Classification((), "m", "", {"scene_score": said, "lat_ms": said})
+
+    row = _row(Answered(tmp_path, answer, "", 12.0))
+
+    assert (row["scene_share"], row["ms"]) == (None, 12.0)
+
+
+class AnswersWith(grpc.GenericRpcHandler):
+    """A server that answers every call with the same bytes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def service(self, details):
+        async def handle(requests, context):
+            async for _ in requests:
+                yield self._answer
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+
+async def a_port_that_answers(server, answer: bytes) -> int:
+    server.add_generic_rpc_handlers((AnswersWith(answer),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return port
+
+
+async def test_bytes_that_are_no_answer_are_the_servers_error():
+    server = grpc.aio.server()
+    port = await a_port_that_answers(server, b"\xff\xff\xff")
+    try:
+        async with AsyncClient(f"grpc://127.0.0.1:{port}", retries=0) as client:
+            with pytest.raises(ClientError, match="no answer"):
+                await client.encode(["a boat"])
+            with pytest.raises(ClientError):
+                await client.capabilities()
+    finally:
+        await server.stop(0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"\xff\xff\xff", "NO_ANSWER"),
+        (pb.InferResponse(error=pb.Error(detail="\x1b[2J" * 1000)).SerializeToString(), "INTERNAL"),
+        (b"\x1a\x03\x08\xe7\x07", None),
+    ],
+)
+async def test_the_load_generator_counts_codes_of_its_own_alone(answer, code):
+    server = grpc.aio.server()
+    port = await a_port_that_answers(server, answer)
+    load = Load(f"127.0.0.1:{port}", (pb.InferRequest().SerializeToString(),), timeout_s=10)
+    try:
+        sample = await probe(load)
+    finally:
+        await server.stop(0)
+
+    known = {"OK", "NO_ANSWER", *grpc.StatusCode.__members__}
+    assert sample.code in ({code} if code else known)
+
+
+async def test_what_is_no_unicode_text_is_said_so_before_it_is_sent():
+    async with AsyncClient("grpc://127.0.0.1:1") as client:
+        with pytest.raises(ClientError, match="no Unicode text"):
+            await client.encode(["caf\udce9"])
+        with pytest.raises(ClientError, match="no Unicode text"):
+            await client.encode(["a boat"], parameters={"rank": "\udcff"})
+
+
+def test_an_answer_of_one_kind_is_read_as_before():
+    answer = read_classification(Answer(LABELS, "", {"source": "clip"}))
+
+    assert answer.labels == (Label("robin", 0.5),)
+    assert answer.source == "clip"
+    assert orjson.loads(LABELS)["model_id"] == answer.model_id
