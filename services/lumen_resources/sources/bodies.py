@@ -14,6 +14,8 @@ from lumen_resources.errors import SourceUnavailableError
 
 # What comes out of one block at most, before whoever counts the file's bytes sees it.
 _UNPACKED_BYTES = 1024 * 1024
+# What may arrive without unpacking to anything: a body of nothing would never end.
+_SILENT_BYTES = 1024 * 1024
 # zlib finds out by itself whether a header is gzip's or its own; some send `deflate` without one.
 _EITHER_HEADER, _NO_HEADER = 47, -15
 _UNPACKED = {"gzip", "x-gzip", "deflate"}
@@ -51,21 +53,39 @@ def _unpacked(packed: Iterator[bytes], url: str, encoding: str) -> Iterator[byte
             "it is.",
             remedy="Switch compression off for this folder on the web server or proxy.",
         )
-    unpacker = None
+    unpacker, silent = None, 0
     try:
         for block in filter(None, packed):
             if unpacker is None:
                 bare = encoding == "deflate" and block[0] & 0x0F != 8
                 unpacker = zlib.decompressobj(_NO_HEADER if bare else _EITHER_HEADER)
-            left = block
-            while left and not unpacker.eof:
-                yield unpacker.decompress(left, _UNPACKED_BYTES)
-                left = unpacker.unconsumed_tail
+            left, silent = block, silent + len(block)
+            while left := _next_member(left) if unpacker.eof else left:
+                if unpacker.eof:
+                    unpacker = zlib.decompressobj(_EITHER_HEADER)
+                content = unpacker.decompress(left, _UNPACKED_BYTES)
+                yield content
+                silent = 0 if content else silent
+                left = unpacker.unconsumed_tail or unpacker.unused_data
+            if silent > _SILENT_BYTES:
+                raise _not_packed_so(url, encoding, f"{silent:,} bytes unpack to nothing")
     except zlib.error as error:
-        raise SourceUnavailableError(
-            f"{url} is sent with Content-Encoding {encoding}, and is not: {error}.",
-            remedy="Switch compression off for this folder on the web server or proxy.",
-        ) from error
+        raise _not_packed_so(url, encoding, str(error)) from error
+
+
+def _not_packed_so(url: str, encoding: str, found: str) -> SourceUnavailableError:
+    return SourceUnavailableError(
+        f"{url} is sent with Content-Encoding {encoding}, and is not: {found}.",
+        remedy="Switch compression off for this folder on the web server or proxy.",
+    )
+
+
+def _next_member(left: bytes) -> bytes:
+    """Return where the next of several gzip files begins: together they are one, by its standard.
+
+    Zeros may pad the end.
+    """
+    return left.lstrip(b"\0")
 
 
 def _refuse_page(response: httpx.Response, block: bytes, url: str) -> None:

@@ -110,7 +110,7 @@ class HttpSource:
         status = response.status_code
         if status == 200 or (status == 206 and ranged):
             return
-        url = str(response.url.copy_with(query=None))
+        url = _shown(response.url)
         if status in {401, 403}:
             raise self._unauthorized(url, status)
         if status in {404, 410}:
@@ -156,20 +156,26 @@ def _without_secrets(uri: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
 
+def _shown(url: httpx.URL) -> str:
+    """Return an address without what a redirect may have put into it: signatures, a password."""
+    return str(url.copy_with(query=None, username="", password=""))
+
+
 def _span(response: httpx.Response, asked: int) -> tuple[int, int | None]:
     """Return at which byte the body starts, and the whole file's size."""
     if is_encoded(response):
         # Lengths and ranges are then those of the encoded bytes.
         if response.status_code == 206:
             raise RangeRefusedError(
-                f"{response.url} answers a range of encoded bytes.", remedy="Start again."
+                f"{_shown(response.url)} answers a range of encoded bytes.", remedy="Start again."
             )
         return 0, None
     if response.status_code == 206:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != asked:
             raise RangeRefusedError(
-                f"{response.url} answers another range than {asked}-.", remedy="Start again."
+                f"{_shown(response.url)} answers another range than {asked}-.",
+                remedy="Start again.",
             )
         return asked, None if found[3] == "*" else int(found[3])
     length = response.headers.get("Content-Length", "")

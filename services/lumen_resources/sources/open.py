@@ -1,5 +1,6 @@
 """From a URI to a source: which schemes work, and how their paths are read."""
 
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -40,11 +41,16 @@ def open_source(uri: str, source_dir: Path, access: SourceAccess) -> FolderSourc
     known = (
         f"{parts.scheme}:// is not available in this version"
         if parts.scheme in LATER
-        else (f"{uri!r} names no known kind of source")
+        else f"{_shown(uri)!r} names no known kind of source"
     )
     raise UnsupportedSourceError(
         f"spec.model.source.uri: {known}.", remedy=f"Use one of those that work: {WORKING}."
     )
+
+
+def _shown(uri: str) -> str:
+    """Return a URI without what stands before an @ in it, which may be a password."""
+    return re.sub(r"//[^/]*@", "//", uri)
 
 
 def _file_path(uri: str, source_dir: Path) -> Path:
