@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumen_resources import lock_file
-from lumen_resources.errors import ResourceError
+from lumen_resources.errors import ResourceError, translated
 from lumen_resources.model_info import FILE_NAME, ModelInfo, read
 
 MAX_MODELS = 10_000
@@ -46,7 +46,9 @@ def look_at(folder: Path) -> Listed:
     try:
         lock = lock_file.read(folder)
         place = Path(lock.root) if lock and lock.root else folder
-        info = read(place / FILE_NAME)[0] if (place / FILE_NAME).exists() else None
+        with translated(place, "looking at"):
+            has_info = (place / FILE_NAME).exists()
+        info = read(place / FILE_NAME)[0] if has_info else None
     except ResourceError as error:
         problem = error.message
     if not problem and lock is None:

@@ -18,6 +18,9 @@ from lumen_resources.json_text import parse_json
 FILE_NAME = "model_info.json"
 MAX_BYTES = 8 * 1024 * 1024
 MAX_FILES = 10_000
+# Unknown keys are dropped with a warning each: of a newer version's there are a few.
+MAX_UNKNOWN = 1000
+SHOWN_CHARACTERS = 200
 # What Lumen itself writes into a model's folder (locks, computed vectors): no source may.
 RESERVED = ("lumen.lock.json", ".lumen", "prepared", "codes")
 
@@ -39,6 +42,7 @@ def relative_path(path: str) -> str:
 
 
 RelativePath = Annotated[str, AfterValidator(relative_path)]
+Files = Annotated[tuple[RelativePath, ...], Field(max_length=MAX_FILES)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -73,7 +77,7 @@ class RuntimeInfo(_Section):
     """One runtime's files: a list, or a list per device."""
 
     available: bool
-    files: tuple[RelativePath, ...] | dict[str, tuple[RelativePath, ...]] = ()
+    files: Files | Annotated[dict[str, Files], Field(max_length=64)] = ()
     devices: tuple[str, ...] = ()
     requirements: Requirements | None = None
 
@@ -198,7 +202,8 @@ class ModelInfo(_Section):
 
 
 def _at(location: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in location) or "the document"
+    where = ".".join(str(part)[:SHOWN_CHARACTERS] for part in location)
+    return where or "the document"
 
 
 def _without(document: Any, location: Sequence[int | str]) -> None:
@@ -228,6 +233,8 @@ def parse(
         unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
         if strict or len(unknown) < error.error_count():
             raise _invalid(file, _describe(error, strict=strict)) from error
+        if len(unknown) > MAX_UNKNOWN:
+            raise _invalid(file, f"has {len(unknown):,} unknown keys") from error
     for location in unknown:
         _without(document, location)
     warnings = tuple(f"{file}: unknown key {_at(location)} is ignored" for location in unknown)

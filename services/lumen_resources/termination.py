@@ -4,11 +4,10 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lumen_manifest.conditions import Reason
 from lumen_resources.errors import ResourceError
 from lumen_resources.layouts import VerifiedModel
+from lumen_wire.printable import printable_json
 
 # The kubelet cuts a termination message here.
 MAX_BYTES = 4096
@@ -51,4 +50,5 @@ def write(path: Path, line: bytes) -> None:
 
 
 def _line(document: dict[str, Any]) -> bytes:
-    return orjson.dumps(document) + b"\n"
+    # A path may hold bytes that are no text; of the JSON writers here this one takes them.
+    return f"{printable_json(document)}\n".encode()

@@ -2,11 +2,13 @@
 
 import json
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_resources.errors import ModelInfoError
+from lumen_resources.listing import list_cache
 from lumen_resources.model_info import MAX_BYTES, ModelInfo, parse, relative_path
 
 A_DIGEST = "ab" * 32
@@ -164,3 +166,40 @@ def test_a_document_that_is_too_large_is_refused_unparsed():
 def test_no_bytes_make_it_fail_otherwise(content):
     with pytest.raises(ModelInfoError):
         parse(content)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        {f"key{i}": 1 for i in range(1001)},
+        {"runtimes": {"onnx": {"available": True, "files": ["a"] * 10_001}}},
+        {"runtimes": {"onnx": {"available": True, "files": {f"d{i}": [] for i in range(65)}}}},
+    ],
+    ids=["unknown keys", "files", "devices"],
+)
+def test_a_flood_of_entries_is_refused_and_not_warned_of_one_by_one(flood):
+    content = orjson.dumps({**a_document(), **flood})
+
+    with pytest.raises(ModelInfoError) as refused:
+        parse(content)
+    assert len(str(refused.value)) < 3000
+
+
+def test_a_key_without_end_is_cut_in_its_warning():
+    content = orjson.dumps({**a_document(), "k" * 1_000_000: 1})
+
+    (warning,) = parse(content)[1]
+    assert len(warning) < 300
+
+
+def test_a_lock_that_points_at_no_place_is_a_problem_of_its_folder_alone(tmp_path):
+    for name, root in (("bad", "a" * 100_000), ("good", None)):
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True)
+        lock = {"source": "s", "revision": "r", "root": root, "digest": "0" * 64, "files": {}}
+        (folder / "lumen.lock.json").write_bytes(orjson.dumps(lock))
+
+    bad, good = list_cache(tmp_path)
+
+    assert "File name too long" in bad.problem
+    assert (good.name, good.problem) == ("good", "")
