@@ -28,15 +28,17 @@ def success_line(model: VerifiedModel) -> bytes:
 
 
 def failure_line(error: ResourceError) -> bytes:
-    """Return reason, message, remedy and file, the longest of them cut when need be."""
-    document = {
-        "reason": str(error.reason),
-        "message": error.message,
-        "remedy": error.remedy,
-        "file": error.file,
-    }
+    """Return reason, message, remedy and file."""
+    return last_words(str(error.reason), error.message, error.remedy, error.file)
+
+
+def last_words(reason: str, message: str, remedy: str, file: str) -> bytes:
+    """Return the line of a failure, the longest of its texts cut when need be."""
+    document = {"reason": reason, "message": message, "remedy": remedy, "file": file}
     while len(line := _line(document)) > MAX_BYTES:
-        longest = max(("message", "remedy", "file"), key=lambda key: len(document[key].encode()))
+        longest = max(
+            ("message", "remedy", "file"), key=lambda key: len(printable_json(document[key]))
+        )
         over = len(line) - MAX_BYTES
         keep = max(0, len(document[longest]) - over - 3)
         document[longest] = f"{document[longest][:keep]}..." if keep else ""

@@ -4,10 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-import orjson
 import structlog
 
 from lumen_resources.errors import ResourceError
+from lumen_resources.termination import last_words
 from lumen_serving import running
 from lumen_serving.errors import SettingsInvalid, StartError
 from lumen_serving.settings import Settings
@@ -48,13 +48,13 @@ def _configure_logs(settings: Settings) -> None:
 def _last_words(failure: StartError | ResourceError, termination_log: Path) -> None:
     """Say in the log and to the kubelet why there is no server."""
     words = {
-        "reason": failure.reason,
+        "reason": str(failure.reason),
         "message": failure.message,
         "remedy": failure.remedy,
         "file": failure.file,
     }
     log.error("the server did not start", **words, exc_info=failure.__cause__)
     try:
-        termination_log.write_bytes(orjson.dumps(words) + b"\n")
+        termination_log.write_bytes(last_words(**words))
     except OSError as error:
         log.warning("the termination log cannot be written", error=str(error))
