@@ -2,18 +2,21 @@
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lumen_manifest.conditions import Reason
 from lumen_resources.errors import ResourceError
-from lumen_resources.layouts import VerifiedModel
 from lumen_wire.printable import printable_json
+
+if TYPE_CHECKING:
+    # A server imports this before its port is open, and layouts loads pydantic.
+    from lumen_resources.layouts import VerifiedModel
 
 # The kubelet cuts a termination message here.
 MAX_BYTES = 4096
 
 
-def success_line(model: VerifiedModel) -> bytes:
+def success_line(model: "VerifiedModel") -> bytes:
     """Return what the operator records of the first verified pod."""
     return _line(
         {

@@ -172,7 +172,9 @@ def _run_tests(
     pytest_arguments: list[str],
     environment: dict[str, str],
 ) -> int:
-    command = [sys.executable, "-m", "pytest", str(_E2E), "--timeout=900", *pytest_arguments]
+    # One story: installed, used, disturbed, uninstalled; not in random order.
+    ordered = ["-p", "no:randomly", "--timeout=900", *pytest_arguments]
+    command = [sys.executable, "-m", "pytest", str(_E2E), *ordered]
     if given.shell:
         say("kubectl and helm reach the cluster from this shell; it ends with the shell.")
         command = [os.environ.get("SHELL", "/bin/bash")]
