@@ -16,41 +16,15 @@ import grpc.aio
 import structlog
 
 from lumen_manifest.closed_sets import Family
+from lumen_router.lanes import InferCall, Lanes
 from lumen_wire import tasks
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.tasks import Kind
 
-MESSAGE_BYTES: Final = 64 * 1024 * 1024
 LEARN_TIMEOUT_S: Final = 5.0
 PROBE_FIRST_S: Final = 0.05
 PROBE_LONGEST_S: Final = 5.0
-InferCall = (
-    grpc.aio.UnaryStreamCall[bytes, pb.InferResponse]
-    | grpc.aio.StreamStreamCall[bytes, pb.InferResponse]
-)
-INFER: Final = "/home_native.v1.Inference/Infer"
 STREAM_CAPABILITIES: Final = "/home_native.v1.Inference/StreamCapabilities"
-
-CHANNEL_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
-    # Two pods must never share a connection, and a removed pod's must not linger.
-    ("grpc.use_local_subchannel_pool", 1),
-    # A paused node is noticed within 20 s, and a machine that stands still for some seconds keeps
-    # its connections; servers permit a ping each 10 s.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # What bounds the answer to a ping; by itself it is a minute, whatever keepalive says.
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    # A pod that restarts takes traffic again within a second.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Retries are the router's own: they go to another pod.
-    ("grpc.enable_retries", 0),
-)
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +49,7 @@ class Learnt:
 
 
 class Pod:
-    """One pod behind one channel. `tell` is called whenever it becomes ready or stops being so."""
+    """One pod behind its connections. `tell` is called when it becomes ready or stops being so."""
 
     def __init__(self, address: str, family: Family, tell: Callable[[], None]) -> None:
         self.address = address
@@ -91,21 +65,8 @@ class Pod:
         self._ejected = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._infer: grpc.aio.UnaryStreamMultiCallable[bytes, pb.InferResponse] = (
-            self._channel.unary_stream(
-                INFER,
-                request_serializer=bytes,
-                response_deserializer=pb.InferResponse.FromString,
-            )
-        )
-        self._infer_parts: grpc.aio.StreamStreamMultiCallable[bytes, pb.InferResponse] = (
-            self._channel.stream_stream(
-                INFER,
-                request_serializer=bytes,
-                response_deserializer=pb.InferResponse.FromString,
-            )
-        )
+        self._lanes = Lanes(address)
+        self._channel = self._lanes.first.channel
         self._capabilities: grpc.aio.UnaryStreamMultiCallable[bytes, pb.Capability] = (
             self._channel.unary_stream(
                 STREAM_CAPABILITIES,
@@ -126,10 +87,7 @@ class Pod:
         metadata: Sequence[tuple[str, str]] = (),
     ) -> InferCall:
         """Send one request, in as many messages as it takes; the call is the caller's to read."""
-        told = tuple(metadata)
-        if len(messages) == 1:
-            return self._infer(messages[0], timeout=timeout_s, metadata=told)
-        return self._infer_parts(iter(messages), timeout=timeout_s, metadata=told)
+        return self._lanes.choose().infer(messages, timeout_s, metadata)
 
     def call_begins(self) -> None:
         """Count a call that is being sent."""
@@ -196,7 +154,7 @@ class Pod:
         except TimeoutError:
             log.warning("pod closed with calls in flight", pod=self.address, n=self.outstanding)
         finally:
-            await self._channel.close(None)
+            await self._lanes.close()
 
     async def _ask(self) -> Learnt | None:
         """Return what the pod says, None when it says nothing; raises AioRpcError."""
