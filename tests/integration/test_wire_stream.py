@@ -300,11 +300,15 @@ async def test_beyond_the_byte_budget_a_request_is_resource_exhausted_and_the_re
 
 async def test_what_a_client_does_not_read_is_charged_to_it_and_bounded():
     budget = a_budget(64 * MIB)
-    script = Script(StreamOptions(limits=ChunkLimits(budget=budget)))
+    rejected: list[object] = []
+    options = StreamOptions(limits=ChunkLimits(budget=budget), on_rejected=rejected.append)
+    script = Script(options)
     async with a_script_server(script) as (channel, _, _), asyncio.timeout(WAIT_S):
         call = channel.stream_stream("/home_native.v1.Inference/Infer")()
         for index in range(40):
             await call.write(a_text("large", correlation_id=f"{index}").SerializeToString())
+        # All have come before any is read: each answer that is read makes room for another.
+        await until(lambda: script.begun._value + len(rejected) == 40)
         await until(lambda: budget.held_bytes > 30 * MIB and script.running == 0)
 
         assert budget.held_bytes < 48 * MIB
