@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lumen_cluster.kept import left_out, reason_to_leave_out
+from lumen_cluster.kept import identity, left_out, reason_to_leave_out
 from lumen_manifest.names import SERVICE_LABEL
 from lumen_operator import packing, raw_objects
 from lumen_operator.field_owners import kept_owners
@@ -29,15 +29,6 @@ Raw = Mapping[str, Any]
 Name = tuple[str, str]
 """Namespace and name; the namespace of a cluster-scoped object is empty."""
 
-_OWN_METADATA = (
-    "name",
-    "namespace",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-)
 _PACKED = frozenset({SERVICES, REPLICA_SETS, *CHILD_KINDS})
 """Of the other kinds, every object is read at once for what stands deep in it."""
 _VOLUMES = frozenset({"configMap", "persistentVolumeClaim"})
@@ -224,7 +215,7 @@ def trimmed(kind: Kind, raw: Raw) -> Raw:
 
 def _metadata(kind: Kind, metadata: Raw) -> Raw:
     if kind in OWN_KINDS:
-        return {key: metadata[key] for key in _OWN_METADATA if key in metadata}
+        return identity(metadata)
     kept = dict(metadata)
     owners = kept.pop("managedFields", None) or ()
     if kind in CHILD_KINDS:

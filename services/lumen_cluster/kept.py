@@ -42,6 +42,11 @@ def reason_to_leave_out(kept: Raw) -> str:
     return ""
 
 
+def identity(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of an object's metadata what says which object it is and which state of it."""
+    return {key: metadata[key] for key in _IDENTITY if key in metadata}
+
+
 def left_out(raw: Raw, why: str) -> Raw:
     """Return what stands for an object that is left out: whose it is, and why."""
     known = raw.get("metadata")
@@ -51,7 +56,7 @@ def left_out(raw: Raw, why: str) -> Raw:
     return {
         **{key: raw[key] for key in ("apiVersion", "kind") if key in raw},
         "metadata": {
-            **{key: metadata[key] for key in _IDENTITY if key in metadata},
+            **identity(metadata),
             **({"labels": few} if few else {}),
         },
         _LEFT_OUT: why,

@@ -1,6 +1,10 @@
 """What is wrong with a manifest, and where; the lines that a person reads."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 SHOWN_AT_MOST = 50
 
@@ -40,3 +44,10 @@ class ManifestError(ValueError):
         if more > 0:
             lines.append(f"... and {more} more problems")
         return "\n".join(lines)
+
+
+def first_problem(error: "ValidationError", whole: str = "") -> str:
+    """Return `field: what is wrong` of the first thing; `whole` names what has no field."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    return f"{where}: {first['msg']}"

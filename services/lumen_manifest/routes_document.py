@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from lumen_manifest.field_types import EXTERNAL_ADDRESS, Strict
 from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.problems import first_problem
 from lumen_manifest.server_config import ConfigError
 
 
@@ -37,9 +38,8 @@ class RoutesDocument(Strict):
         try:
             return cls.model_validate_json(document, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the document"
-            raise ConfigError(f"not a routes document: {where}: {first['msg']}") from error
+            said = first_problem(error, "the document")
+            raise ConfigError(f"not a routes document: {said}") from error
 
     def to_json(self) -> str:
         """Write the file's text."""

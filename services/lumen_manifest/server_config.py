@@ -17,6 +17,7 @@ from lumen_manifest.closed_sets import Accelerator, Family
 from lumen_manifest.field_types import Strict
 from lumen_manifest.model_service import LabelSetSpec, ModelSpec, ScenesSpec, ServerSpec
 from lumen_manifest.names import PIN_ENV
+from lumen_manifest.problems import first_problem
 from lumen_manifest.regular_files import read_named
 
 CONFIG_KEY = "server.json"
@@ -88,11 +89,8 @@ class ServerConfig(BackendOverrides):
                 f"{path} cannot be read: {error.strerror}. LUMEN_CONFIG names this file."
             ) from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the document"
-            raise ConfigError(
-                f"{path} is not a server configuration: {where}: {first['msg']}"
-            ) from (error)
+            said = first_problem(error, "the document")
+            raise ConfigError(f"{path} is not a server configuration: {said}") from error
 
         pins = {
             f"pinned_{key}": environment[name]

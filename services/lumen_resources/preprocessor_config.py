@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lumen_manifest.problems import first_problem
 from lumen_resources.errors import ModelInfoError
 from lumen_resources.layouts import PREPROCESSOR
 from lumen_resources.model_info import PreprocessInfo
@@ -154,9 +155,7 @@ def _validated(kind: type[Model], values: dict[str, Any]) -> Model:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _not_computed(f"{where}: {first['msg']}") from error
+        raise _not_computed(first_problem(error)) from error
 
 
 def _not_computed(found: str) -> ModelInfoError:

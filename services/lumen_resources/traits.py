@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lumen_manifest.problems import first_problem
 from lumen_resources.digests import canonical_json
 from lumen_resources.errors import ModelInfoError
 from lumen_resources.layouts import PREPROCESSOR, ChosenFiles, Preprocess
@@ -185,9 +186,7 @@ def _published(config: Mapping[str, Any] | None) -> PreprocessInfo:
     try:
         return PreprocessInfo.model_validate(known)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _unsupported(f"preprocess_cfg.{where}: {first['msg']}") from error
+        raise _unsupported(f"preprocess_cfg.{first_problem(error)}") from error
 
 
 def _unsupported(found: str) -> ModelInfoError:

@@ -16,6 +16,7 @@ from lumen_manifest.closed_sets import Family, Precision, Runtime
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.model_spec import LabelSetSpec, ModelSpec, SourceSpec
 from lumen_manifest.parse import ManifestError, parse_files
+from lumen_manifest.problems import first_problem
 from lumen_manifest.regular_files import read_bounded
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_manifest.single_server import is_single_server, services_from_single_server_yaml
@@ -128,8 +129,7 @@ def _from_options(
             label_sets=tuple(LabelSetSpec(name=label) for label in labels),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        fail(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}", USAGE)
+        fail(first_problem(error), USAGE)
     return Selected(config, Path.cwd())
 
 
