@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from lumen_cluster.objects import Resource
 from lumen_manifest.names import FIELD_MANAGER, SERVICE_LABEL
-from lumen_operator.cache import Name, Version, name_of, version_of
 from lumen_operator.connection import APPLY_PATCH, JSON, JSON_PATCH, Request
 from lumen_operator.errors import Absent, Clash, TooLarge
 from lumen_operator.kinds import OBSERVED_KINDS, WATCHED_KINDS, Kind, Ref, kind_of
+from lumen_operator.observe.store import Name, Version, name_of, version_of
 
 Raw = Mapping[str, Any]
 

@@ -12,11 +12,10 @@ from typing import Any
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import Manifest
-from lumen_operator import raw_objects
 from lumen_operator.checks import ADVISORY, BLOCKING, first_of
-from lumen_operator.comparison import Comparison, Memory
-from lumen_operator.external import elsewhere, external_status, pages_to_ask
-from lumen_operator.findings import Finding
+from lumen_operator.children.comparison import Comparison, Memory
+from lumen_operator.children.plan import OperatorContext, to_delete, wanted
+from lumen_operator.diagnose.finding import Finding
 from lumen_operator.kinds import Ref
 from lumen_operator.looking import (
     SOONEST_S,
@@ -25,15 +24,16 @@ from lumen_operator.looking import (
     foreign_again_in_s,
     pods_to_ask,
 )
-from lumen_operator.networks import ExternalNetworks
-from lumen_operator.observe import Observed, ObservedPool
-from lumen_operator.plan import OperatorContext, to_delete, wanted
-from lumen_operator.pool_status import pool_counts, pool_statements
-from lumen_operator.rollout import plan_rollout
-from lumen_operator.status import blocked_status, service_status
-from lumen_operator.target import Rollout
-from lumen_operator.transitions import EventNote, conditions_of, events_of
-from lumen_operator.views import PodAddress
+from lumen_operator.observe import decode
+from lumen_operator.observe.gather import Observed, ObservedPool
+from lumen_operator.observe.views import PodAddress
+from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.rollout.plan import plan_rollout
+from lumen_operator.rollout.target import Rollout
+from lumen_operator.status.external import elsewhere, external_status, pages_to_ask
+from lumen_operator.status.pool import pool_counts, pool_statements
+from lumen_operator.status.service import blocked_status, service_status
+from lumen_operator.status.transitions import EventNote, conditions_of, events_of
 
 __all__ = [
     "Decision",
@@ -99,7 +99,7 @@ def decide_foreign(observed: Observed, found: Finding) -> Decision:
 
 def decide_pool(observed: ObservedPool, now: datetime) -> Decision:
     """Decide about a pool: its status."""
-    generation = raw_objects.number(raw_objects.mapping(observed.raw, "metadata"), "generation")
+    generation = decode.number(decode.mapping(observed.raw, "metadata"), "generation")
     before = observed.status.conditions
     conditions = conditions_of(pool_statements(observed), before, generation, now)
     status = pool_counts(observed).model_copy(

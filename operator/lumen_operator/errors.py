@@ -21,7 +21,7 @@ from enum import StrEnum
 
 import orjson
 
-from lumen_operator.findings import Finding
+from lumen_operator.diagnose.finding import Finding
 
 MESSAGE_MAX = 500
 RETRY_AFTER_MAX_S = 60.0

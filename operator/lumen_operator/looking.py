@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.names import SERVER_CONTAINER
-from lumen_operator import raw_objects
-from lumen_operator.attested import attestation_from
-from lumen_operator.observe import Observed
-from lumen_operator.pod_findings import Case, stalled_since
-from lumen_operator.progress import progressed_at
-from lumen_operator.target import Rollout
-from lumen_operator.views import PodAddress
+from lumen_operator.diagnose.pods import Case, stalled_since
+from lumen_operator.observe import decode
+from lumen_operator.observe.gather import Observed
+from lumen_operator.observe.views import PodAddress
+from lumen_operator.rollout.progress import progressed_at
+from lumen_operator.rollout.target import Rollout
+from lumen_operator.status.attested import attestation_from
 
 SOONEST_S = 1.0
 FOREIGN_S = (2.0, 30.0)
@@ -34,7 +34,7 @@ def conflict_told_at(observed: Observed) -> datetime | None:
     """Return since when the status says FieldConflict; None while it does not."""
     for each in observed.status.conditions:
         if each.type is ConditionType.ACCEPTED and each.reason == Reason.FIELD_CONFLICT:
-            return raw_objects.parse_time(each.last_transition_time) or observed.now
+            return decode.parse_time(each.last_transition_time) or observed.now
     return None
 
 

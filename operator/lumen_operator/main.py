@@ -10,7 +10,7 @@ import sys
 import structlog
 
 from lumen_operator.errors import SettingsError
-from lumen_operator.pods import Reach, by_their_addresses
+from lumen_operator.polling.status_poller import Reach, by_their_addresses
 from lumen_operator.running import Running
 from lumen_operator.settings import Settings
 from lumen_wire import logs, processes

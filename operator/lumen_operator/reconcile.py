@@ -14,11 +14,10 @@ from typing import Any
 
 import structlog
 
-from lumen_operator.cache import Cache
-from lumen_operator.child_writes import ChildWrites
+from lumen_operator.child_writer import ChildWrites
+from lumen_operator.children.comparison import Memory
 from lumen_operator.clock import Clock
 from lumen_operator.cluster import Cluster
-from lumen_operator.comparison import Memory
 from lumen_operator.decide import (
     Decision,
     decide_default_pools,
@@ -27,12 +26,13 @@ from lumen_operator.decide import (
     decide_service,
 )
 from lumen_operator.errors import ApiError, ForeignChild, Refused
-from lumen_operator.events import Note, Refusal, event_about, namespace_of_events
 from lumen_operator.kinds import EVENTS, POOLS, SERVICES, Key, Kind
 from lumen_operator.metrics import Metrics
-from lumen_operator.observe import gather_pool, gather_service
-from lumen_operator.pods import PodReports
+from lumen_operator.observe.gather import gather_pool, gather_service
+from lumen_operator.observe.store import Cache
+from lumen_operator.polling.status_poller import PodReports
 from lumen_operator.settings import Settings
+from lumen_operator.status.events import Note, Refusal, event_about, namespace_of_events
 
 Raw = Mapping[str, Any]
 

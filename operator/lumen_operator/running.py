@@ -10,12 +10,12 @@ import structlog
 from lumen_cluster.cluster_api import ClusterApi, find_server
 from lumen_cluster.errors import NoServer
 from lumen_operator.connection import USER_AGENT, Connection
+from lumen_operator.controller import Leading, Outside
 from lumen_operator.election import Election, LeaseName
 from lumen_operator.errors import SettingsError
-from lumen_operator.leading import Leading, Outside
 from lumen_operator.liveness import Liveness, serve
 from lumen_operator.metrics import Metrics
-from lumen_operator.pods import Reach, by_their_addresses
+from lumen_operator.polling.status_poller import Reach, by_their_addresses
 from lumen_operator.settings import Settings
 from lumen_wire.http_status import start_http_status
 

@@ -15,7 +15,7 @@ from lumen_manifest.parse import ManifestError, parse_object
 from lumen_manifest.render.context import Images
 from lumen_operator.decide import OperatorContext
 from lumen_operator.errors import SettingsError
-from lumen_operator.networks import ExternalNetworks
+from lumen_operator.polling.networks import ExternalNetworks
 
 WORKERS_MAX = 256
 DAY_S = 86400.0

@@ -19,7 +19,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from lumen_operator.errors import ApiError
-from lumen_operator.turns import Turns
+from lumen_operator.polling.turns import Turns
 
 log = structlog.get_logger(__name__)
 

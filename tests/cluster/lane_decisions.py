@@ -11,11 +11,11 @@ from typing import Any
 from decisions_by_hand import APPLY, HEADERS
 from lane_sight import Seen
 
+from lumen_operator.children.plan import render_children, wanted
 from lumen_operator.decide import decide_pool, decide_service
 from lumen_operator.kinds import Key, Kind, kind_of
-from lumen_operator.observe import gather_pool, gather_service
-from lumen_operator.plan import render_children, wanted
-from lumen_operator.rollout import plan_rollout
+from lumen_operator.observe.gather import gather_pool, gather_service
+from lumen_operator.rollout.plan import plan_rollout
 
 Raw = Mapping[str, Any]
 

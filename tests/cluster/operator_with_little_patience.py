@@ -10,8 +10,8 @@ from functools import partial
 
 import aiohttp
 
-from lumen_operator import audit
 from lumen_operator.main import main
+from lumen_operator.observe import audit
 
 if __name__ == "__main__":
     audit.LASTING_S = 10.0

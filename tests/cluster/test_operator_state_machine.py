@@ -35,7 +35,7 @@ from operator_lab import ACCOUNT, BESIDE_PODS, GROUP, Operator, grant
 from ports import reserved_ports
 
 from lumen_operator.decide import OperatorContext
-from lumen_operator.networks import ExternalNetworks
+from lumen_operator.polling.networks import ExternalNetworks
 
 LANES = int(os.environ.get("LUMEN_STATE_MACHINE_LANES", "12"))
 EXAMPLES = int(os.environ.get("LUMEN_STATE_MACHINE_EXAMPLES", str(LANES)))

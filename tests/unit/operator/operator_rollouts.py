@@ -5,8 +5,8 @@ from dataclasses import replace
 from operator_world import OTHER_SPACE, SPACE, World, ended_badly, ended_well, verified
 
 from lumen_operator.kinds import CONFIG_MAPS, PODS, Key
-from lumen_operator.observe import external_uid
-from lumen_operator.views import PodReport
+from lumen_operator.observe.gather import external_uid
+from lumen_operator.observe.views import PodReport
 
 BAD = {"resources": {"limits": {"memory": "1Mi"}}}
 NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."

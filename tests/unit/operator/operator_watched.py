@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from operator_cluster import CRASHING_BATCH, FOREIGN_SPACE, GOOD_BATCHES, SAME_SPACE, Cluster
 
 from lumen_manifest.names import FIELD_MANAGER
-from lumen_operator.cache import Cache, uid_of
-from lumen_operator.comparison import Memory
-from lumen_operator.contained import merge_keys
+from lumen_operator.children.comparison import Memory
+from lumen_operator.children.subset import merge_keys
 from lumen_operator.decide import Decision, decide_pool, decide_service
 from lumen_operator.kinds import (
     CHILD_KINDS,
@@ -31,7 +30,8 @@ from lumen_operator.kinds import (
     Kind,
     kind_of,
 )
-from lumen_operator.observe import Observed, gather_pool, gather_service
+from lumen_operator.observe.gather import Observed, gather_pool, gather_service
+from lumen_operator.observe.store import Cache, uid_of
 
 Raw = dict[str, Any]
 Path = tuple[str | int, ...]

@@ -28,9 +28,9 @@ from lumen_operator.kinds import (
     Kind,
     kind_of,
 )
-from lumen_operator.observe import Observed, gather_service
-from lumen_operator.raw_objects import mapping
-from lumen_operator.views import PodReport
+from lumen_operator.observe.decode import mapping
+from lumen_operator.observe.gather import Observed, gather_service
+from lumen_operator.observe.views import PodReport
 
 NAMESPACE = "photos"
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)

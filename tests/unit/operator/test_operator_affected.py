@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_watched import WatchedCluster, lives
 
-from lumen_operator.affected import affected
+from lumen_operator.observe.mapping import affected
 
 
 @given(devices=st.none() | st.integers(0, 2), happens=lives)

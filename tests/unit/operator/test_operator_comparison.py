@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_watched import UP, Step, WatchedCluster, lives
 
-from lumen_operator.comparison import Memory
+from lumen_operator.children.comparison import Memory
+from lumen_operator.children.plan import wanted
 from lumen_operator.kinds import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES
-from lumen_operator.plan import wanted
-from lumen_operator.raw_objects import same_but_for_status
-from lumen_operator.rollout import plan_rollout
+from lumen_operator.observe.decode import same_but_for_status
+from lumen_operator.rollout.plan import plan_rollout
 
 
 @given(devices=st.none() | st.integers(0, 2), happens=lives)

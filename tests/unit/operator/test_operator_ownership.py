@@ -4,9 +4,9 @@ import copy
 
 import pytest
 
-from lumen_operator.cache import trimmed
+from lumen_operator.children.ownership import stranger_of, taken_by_other
 from lumen_operator.kinds import NETWORK_POLICIES
-from lumen_operator.ownership import stranger_of, taken_by_other
+from lumen_operator.observe.store import trimmed
 
 US = {
     "apiVersion": "lumen.dev/v1alpha1",

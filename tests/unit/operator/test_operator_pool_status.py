@@ -7,7 +7,7 @@ from lumen_manifest.default_pools import default_pools
 from lumen_manifest.parse import parse_object
 from lumen_operator.decide import Decision, decide_default_pools, decide_pool
 from lumen_operator.kinds import PODS, POOLS, Key
-from lumen_operator.observe import gather_pool
+from lumen_operator.observe.gather import gather_pool
 
 
 def decided(world: World, name: str = "cuda") -> Decision:

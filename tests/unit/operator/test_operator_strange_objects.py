@@ -11,9 +11,9 @@ from operator_world import World, ended_badly, ended_well, failure, running, ver
 
 from lumen_operator.decide import decide_pool, decide_service
 from lumen_operator.kinds import Key
-from lumen_operator.observe import gather_pool, gather_service
-from lumen_operator.raw_objects import ROLLOUT_ANNOTATION, read_replica_set
-from lumen_operator.views import PodReport
+from lumen_operator.observe.decode import ROLLOUT_ANNOTATION, read_replica_set
+from lumen_operator.observe.gather import gather_pool, gather_service
+from lumen_operator.observe.views import PodReport
 
 strange = st.one_of(
     st.none(),

@@ -1,12 +1,12 @@
 """A reconciler over an API server in small: what is asked of it, and what it keeps."""
 
-from lumen_operator.cache import Cache, name_of
 from lumen_operator.cluster import Cluster, object_path
 from lumen_operator.connection import APPLY_PATCH
 from lumen_operator.errors import Absent, Clash, Refused
 from lumen_operator.kinds import POOLS, SERVICES, Key
 from lumen_operator.metrics import Metrics
-from lumen_operator.pods import PodReports, by_their_addresses
+from lumen_operator.observe.store import Cache, name_of
+from lumen_operator.polling.status_poller import PodReports, by_their_addresses
 from lumen_operator.reconcile import Reconciler
 from lumen_operator.settings import Settings
 

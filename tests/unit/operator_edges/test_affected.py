@@ -1,7 +1,5 @@
 import pytest
 
-from lumen_operator.affected import affected
-from lumen_operator.cache import Cache
 from lumen_operator.kinds import (
     CHILD_KINDS,
     CLAIMS,
@@ -19,6 +17,8 @@ from lumen_operator.kinds import (
     Key,
     Kind,
 )
+from lumen_operator.observe.mapping import affected
+from lumen_operator.observe.store import Cache
 
 CPU = Key("pool", "", "cpu")
 GPU = Key("pool", "", "cuda")

@@ -7,11 +7,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from lumen_operator import asking
-from lumen_operator.asking import Answer, Asker, read_status, session_over
-from lumen_operator.networks import ExternalNetworks
-from lumen_operator.resolving import look_up
-from lumen_operator.views import PodAddress
+from lumen_operator.observe.views import PodAddress
+from lumen_operator.polling import asker as asking
+from lumen_operator.polling.asker import Answer, Asker, read_status, session_over
+from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.polling.resolver import look_up
 
 LOOPBACK = ExternalNetworks.parse(["127.0.0.0/8", "::1/128"])
 PAGE = {"phase": "serving"}

@@ -3,10 +3,10 @@ import asyncio
 import pytest
 import virtual_time
 
-from lumen_operator.audit import Audit
-from lumen_operator.cache import Cache, version_of
 from lumen_operator.errors import ServerAway
 from lumen_operator.kinds import PODS, SERVICES, WATCHED_KINDS
+from lumen_operator.observe.audit import Audit
+from lumen_operator.observe.store import Cache, version_of
 
 
 def an_object(name, uid="", version="1"):

@@ -1,9 +1,9 @@
 import pytest
 
 from lumen_manifest.names import PIN_ENV
-from lumen_operator import raw_objects
-from lumen_operator.cache import Cache, Change, Version, trimmed, version_of
 from lumen_operator.kinds import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, SERVICES
+from lumen_operator.observe import decode
+from lumen_operator.observe.store import Cache, Change, Version, trimmed, version_of
 
 
 def an_object(name, namespace="team", service="", uid="u1", version="1", **rest):
@@ -148,7 +148,7 @@ def test_of_a_pods_spec_what_is_read_is_kept_and_the_rest_is_not(kind):
     }
     whole = spec if kind is PODS else {"replicas": 2, "template": {"spec": spec}}
     raw = an_object("clip", spec=whole)
-    read = raw_objects.read_pod if kind is PODS else raw_objects.read_replica_set
+    read = decode.read_pod if kind is PODS else decode.read_replica_set
 
     kept = trimmed(kind, raw)
 

@@ -5,8 +5,7 @@ import copy
 import pytest
 from reconciled import World
 
-from lumen_operator.cache import name_of
-from lumen_operator.child_writes import ChildWrites
+from lumen_operator.child_writer import ChildWrites
 from lumen_operator.cluster import object_path
 from lumen_operator.connection import APPLY_PATCH
 from lumen_operator.errors import BeingDeleted, Clash, Refused
@@ -22,6 +21,7 @@ from lumen_operator.kinds import (
     SERVICES,
     kind_of,
 )
+from lumen_operator.observe.store import name_of
 
 SCALED = {"autoscaling": {"maxReplicas": 3}}
 POLICY = "/apis/networking.k8s.io/v1/namespaces/team/networkpolicies/clip-lumen"

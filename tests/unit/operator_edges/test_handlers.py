@@ -1,10 +1,10 @@
 import pytest
 
 from lumen_cluster.objects import Event, EventType
-from lumen_operator.cache import Cache
-from lumen_operator.handlers import Feed, Followed
 from lumen_operator.kinds import DEPLOYMENTS, WATCHED_KINDS, Key
 from lumen_operator.metrics import Metrics
+from lumen_operator.observe.event_handler import Feed, Followed
+from lumen_operator.observe.store import Cache
 
 CLIP = Key("service", "team", "clip")
 

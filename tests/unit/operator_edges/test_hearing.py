@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_operator.asking import Answer
-from lumen_operator.hearing import AT_MOST_EVERY_S, Asked, Hearing
 from lumen_operator.kinds import Key
-from lumen_operator.views import PodAddress
+from lumen_operator.observe.views import PodAddress
+from lumen_operator.polling.asker import Answer
+from lumen_operator.polling.hearing import AT_MOST_EVERY_S, Asked, Hearing
 
 EVERY_S = 5.0
 MINUTE_S = 60.0

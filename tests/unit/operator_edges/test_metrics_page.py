@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from lumen_operator import election, liveness
+from lumen_operator.controller import Leading, Outside
 from lumen_operator.kinds import DEPLOYMENTS
-from lumen_operator.leading import Leading, Outside
 from lumen_operator.metrics import Metrics
 from lumen_operator.settings import Settings
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lumen_operator import packing, parse
-from lumen_operator.affected import affected
-from lumen_operator.cache import Cache
 from lumen_operator.kinds import DEPLOYMENTS, SERVICES, Key
+from lumen_operator.observe import packing, parse
+from lumen_operator.observe.mapping import affected
+from lumen_operator.observe.store import Cache
 
 
 def a_service(name="clip", values=2_000, **spec):

@@ -5,11 +5,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from lumen_operator.asking import ANSWER_MAX_BYTES, read_status
 from lumen_operator.kinds import Key
-from lumen_operator.networks import ExternalNetworks
-from lumen_operator.pods import PodReports, by_their_addresses
-from lumen_operator.views import PodAddress
+from lumen_operator.observe.views import PodAddress
+from lumen_operator.polling.asker import ANSWER_MAX_BYTES, read_status
+from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.polling.status_poller import PodReports, by_their_addresses
 
 KEY = Key("service", "team", "clip")
 

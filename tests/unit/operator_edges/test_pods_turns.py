@@ -6,9 +6,14 @@ from collections import Counter
 from virtual_time import clock, run
 
 from lumen_operator.kinds import Key
-from lumen_operator.networks import ExternalNetworks
-from lumen_operator.pods import AT_ONCE, OF_ONE_NAMESPACE, PodReports, by_their_addresses
-from lumen_operator.views import PodAddress
+from lumen_operator.observe.views import PodAddress
+from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.polling.status_poller import (
+    AT_ONCE,
+    OF_ONE_NAMESPACE,
+    PodReports,
+    by_their_addresses,
+)
 
 SLOW_S = 50.0
 

@@ -2,7 +2,7 @@ import orjson
 import pytest
 
 from lumen_operator.errors import SettingsError
-from lumen_operator.networks import ExternalNetworks
+from lumen_operator.polling.networks import ExternalNetworks
 from lumen_operator.settings import Settings
 
 

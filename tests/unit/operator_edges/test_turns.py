@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_operator.turns import Turns
+from lumen_operator.polling.turns import Turns
 
 
 def test_a_thousand_slow_pages_keep_another_owner_from_nothing():

@@ -1,0 +1,103 @@
+"""Children written to the cluster: only ever the object that was meant, and only where it is ours.
+
+A child that the watches do not show is applied as a new one: the API server makes it or says that
+its name is taken, and nothing can come in between. Only then it is asked what is there. A child
+that they show is applied to by its uid, so that a successor of its name is noticed.
+"""
+
+from collections.abc import Iterable, Mapping
+from time import monotonic
+from typing import Any
+
+from lumen_operator.children.ownership import taken_by_other
+from lumen_operator.cluster import KIND_OF_PLURAL, Cluster
+from lumen_operator.errors import BeingDeleted, ForeignChild, Refused
+from lumen_operator.kinds import Ref, kind_of
+from lumen_operator.metrics import Metrics
+from lumen_operator.observe import decode
+from lumen_operator.observe.store import Cache, name_of, uid_of, version_of
+
+Raw = Mapping[str, Any]
+
+NAME_TAKEN, NOT_THE_ONE = 409, 422
+"""How the API server says that an object is not the one that an apply meant."""
+
+
+class ChildWrites:
+    """Applies and deletes children; what is stored goes into the cache at once."""
+
+    def __init__(self, cluster: Cluster, cache: Cache, metrics: Metrics) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._metrics = metrics
+
+    async def look(self, manifests: Iterable[Raw]) -> None:
+        """Look for those that the watches do not show.
+
+        Raises:
+            ForeignChild: one of them is there, and is somebody else's.
+            ApiError: the API server cannot be asked.
+
+        """
+        for manifest in manifests:
+            if self._cache.get(kind_of(manifest), *name_of(manifest)) is None:
+                await self._read(manifest)
+
+    async def apply(self, manifest: Raw) -> None:
+        """Make one child as rendered.
+
+        Raises:
+            ForeignChild: the object of its name is somebody else's; it stays as it is.
+            ApiError: it was refused, or did not succeed in time.
+
+        """
+        known = self._cache.get(kind_of(manifest), *name_of(manifest))
+        uid = uid_of(_ours(manifest, known)) if known is not None else ""
+        try:
+            await self._apply(manifest, uid)
+        except Refused as error:
+            if error.status not in ({NAME_TAKEN, NOT_THE_ONE} if uid else {NAME_TAKEN}):
+                raise
+            live = await self._read(manifest)
+            found = uid_of(live) if live is not None else ""
+            if found == uid:
+                raise
+            if uid:
+                self._cache.drop(kind_of(manifest), name_of(manifest), uid)
+            await self._apply(manifest, found)
+
+    async def delete(self, ref: Ref) -> None:
+        """Delete one child, unless it is gone or is another object by now.
+
+        Raises:
+            ApiError: it was refused, or did not succeed in time.
+
+        """
+        start = monotonic()
+        await self._cluster.delete(ref)
+        self._metrics.wrote(KIND_OF_PLURAL[ref.plural], "delete", monotonic() - start)
+
+    async def _apply(self, manifest: Raw, uid: str) -> None:
+        kind, start = kind_of(manifest), monotonic()
+        before = self._cache.get(kind, *name_of(manifest))
+        stored = await self._cluster.apply(manifest, uid)
+        self._metrics.wrote(kind, "apply", monotonic() - start)
+        if before is not None and version_of(before) == version_of(stored):
+            self._metrics.wrote_in_vain(kind)
+        self._cache.put(kind, stored)
+
+    async def _read(self, manifest: Raw) -> Raw | None:
+        """Return our child as it is stored now, whatever its labels; None while there is none."""
+        live = await self._cluster.read(kind_of(manifest), *name_of(manifest))
+        if live is None:
+            return None
+        if decode.mapping(_ours(manifest, live), "metadata").get("deletionTimestamp"):
+            raise BeingDeleted(f"{manifest['kind']} {name_of(manifest)[1]} is being deleted")
+        return live
+
+
+def _ours(manifest: Raw, there: Raw) -> Raw:
+    foreign = taken_by_other(manifest, there)
+    if foreign is not None:
+        raise ForeignChild(foreign)
+    return there

@@ -1,0 +1,175 @@
+"""What to render and what to delete: the children of a service, from what is decided. Pure."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.names import PINS_INFIX
+from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.render.children import render
+from lumen_manifest.render.config_map import pins_config_map, pins_name_of
+from lumen_manifest.render.context import Images, Manifest, Pinned, RenderContext, Rendering
+from lumen_manifest.render.controller_revision import controller_revision
+from lumen_operator.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref
+from lumen_operator.observe import decode
+from lumen_operator.observe.gather import Child, Observed
+from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.rollout.pins import pinned_for
+from lumen_operator.rollout.revisions import number_of, outdated, restored
+from lumen_operator.rollout.target import Rollout
+
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorContext:
+    """What the operator's settings say about every service."""
+
+    images: Images = field(default_factory=Images)
+    operator_namespace: str = "lumen"
+    monitoring_namespace: str = "monitoring"
+    source_env: Mapping[str, str] = field(default_factory=dict)
+    external_networks: ExternalNetworks = field(default_factory=ExternalNetworks)
+    drain_delay_s: int = 5
+    grace_s: int = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """All that the children are rendered from: equal ones give equal manifests.
+
+    `service` is the spec as it is now, `number` that of its revision. `target` runs on `pool`; it
+    is another service than `service` while an earlier revision runs. `found` is then what the first
+    pod of the spec's own revision found.
+    """
+
+    service: LumenModelService | None
+    number: int
+    target: LumenModelService
+    pool: LumenNodePool
+    context: RenderContext
+    found: Pinned | None
+
+
+def wanted(observed: Observed, rollout: Rollout, context: OperatorContext) -> Wanted:
+    """Gather what the children of a service are rendered from."""
+    service, target = observed.service, rollout.target
+    earlier = service is not None and target.revision != rollout.current
+    return Wanted(
+        service=service,
+        number=number_of(observed.revisions, rollout.current),
+        target=target.service,
+        pool=target.pool,
+        context=_render_context(rollout, context),
+        found=pinned_for(observed, service) if service is not None and earlier else None,
+    )
+
+
+def render_children(wanted: Wanted) -> tuple[Manifest, ...]:
+    """Render every child, in the order in which to apply."""
+    children = render(wanted.target, wanted.pool, context=wanted.context)
+    return (*_of_the_spec(wanted), *children.all)
+
+
+def to_delete(
+    observed: Observed,
+    rendered: Collection[Child],
+    applied: Collection[Manifest],
+    rollout: Rollout | None,
+) -> tuple[Ref, ...]:
+    """Return our own children that nothing needs any more.
+
+    `rendered` names those that there shall be, `applied` has those of them that are not as they
+    should be. `rollout` is None when the service runs elsewhere: then nothing is needed.
+    """
+    kept = _names_in_use(observed, rollout) if rollout is not None else frozenset()
+    waits = rollout is not None and not _is_settled(observed, applied)
+    return tuple(
+        Ref(plural, observed.key.namespace, name, decode.text(metadata, "uid"))
+        for plural, name, metadata in _own(observed)
+        if (plural, name) not in rendered
+        and name not in kept
+        and not (waits and plural == CONFIG_MAPS.plural)
+    )
+
+
+def _render_context(rollout: Rollout, context: OperatorContext) -> RenderContext:
+    return RenderContext(
+        images=context.images,
+        pinned=rollout.pinned,
+        surge=rollout.surge,
+        missing=rollout.missing,
+        replicas=rollout.replicas,
+        revision=rollout.target.revision,
+        source_env=context.source_env,
+        operator_namespace=context.operator_namespace,
+        monitoring_namespace=context.monitoring_namespace,
+        drain_delay_s=context.drain_delay_s,
+        grace_s=context.grace_s,
+    )
+
+
+def _of_the_spec(wanted: Wanted) -> Iterator[Manifest]:
+    """Render what belongs to the spec as it is now, whichever revision runs.
+
+    That is its revision, and what its first pod found if that pod has to go: the embedding space
+    that it would bring is known by it.
+    """
+    service = wanted.service
+    if service is None:
+        return
+    yield controller_revision(service, wanted.number)
+    pins = pins_config_map(Rendering(service, wanted.pool, RenderContext(pinned=wanted.found)))
+    if pins is not None and pins["metadata"]["name"] != pins_name_of(wanted.target):
+        yield pins
+
+
+def _own(observed: Observed) -> Iterator[tuple[str, str, Raw]]:
+    """Yield kind, name and metadata of the children that this service controls."""
+    uid = decode.text(decode.mapping(observed.raw, "metadata"), "uid")
+    for (plural, name), stored in sorted(observed.children.items(), key=lambda each: each[0]):
+        metadata = decode.mapping(stored, "metadata")
+        owners = decode.items(metadata, "ownerReferences")
+        controlled = any(
+            decode.text(owner, "uid") == uid and owner.get("controller") is True for owner in owners
+        )
+        if controlled and not metadata.get("deletionTimestamp"):
+            yield plural, name, metadata
+
+
+def _is_settled(observed: Observed, applied: Collection[Manifest]) -> bool:
+    """Return whether the ReplicaSets that are observed are all that the Deployment asks for.
+
+    Before, one may be in the making that needs a ConfigMap which nobody seems to use.
+    """
+    deployment = observed.deployment
+    if deployment is None or deployment.observed_generation < deployment.generation:
+        return False
+    return not any(DEPLOYMENTS.describes(each) for each in applied)
+
+
+def _names_in_use(observed: Observed, rollout: Rollout) -> frozenset[str]:
+    """Return the ConfigMaps and revisions that pods, ReplicaSets or a way back still need."""
+    needed = {rollout.current, rollout.target.revision, rollout.stable}
+    old = {each.name for each in outdated(observed.revisions, needed)}
+    return frozenset(
+        {
+            *(each.name for each in observed.revisions if each.name not in old),
+            *(name for user in observed.pods for name in user.config_maps),
+            *(name for user in observed.replica_sets for name in user.config_maps),
+            *_pins_in_use(observed, rollout),
+        }
+    )
+
+
+def _pins_in_use(observed: Observed, rollout: Rollout) -> Iterator[str]:
+    """Name the pins of the stable revision: going back must find the very same files."""
+    service = observed.service
+    if service is None or not any(PINS_INFIX in name for _, name in observed.children):
+        return
+    yield pins_name_of(service)
+    if rollout.stable and rollout.stable != rollout.current:
+        stable = restored(service, observed.revisions, rollout.stable)
+        if stable is not None:
+            yield pins_name_of(stable)

@@ -1,0 +1,141 @@
+"""What the process that holds the Lease does: watch, fill the cache, audit, ask pods, reconcile.
+
+All of it ends together, and the process with it: when the Lease is lost, when a watch cannot go
+on, or when it is cancelled. The next process begins from what it observes.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from lumen_cluster.list_watch import ClusterReader, Follower
+from lumen_operator.cluster import Cluster
+from lumen_operator.connection import Connection
+from lumen_operator.election import Election, Fenced
+from lumen_operator.errors import LeaseLost
+from lumen_operator.kinds import POOLS, SERVICES, Key
+from lumen_operator.liveness import Liveness, queue_stands_still
+from lumen_operator.metrics import Condition, Metrics
+from lumen_operator.observe import decode
+from lumen_operator.observe.audit import Audit
+from lumen_operator.observe.event_handler import Feed, followers
+from lumen_operator.observe.store import Cache
+from lumen_operator.polling.status_poller import PodReports, Reach
+from lumen_operator.reconcile import Reconciler
+from lumen_operator.settings import Settings
+from lumen_operator.workqueue import Backoff, Workqueue
+
+LEASE_LOST = 3
+REST_S = 1.0
+"""A rollout changes a service's objects many times in a second; its status says so once."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What leading needs of the process around it."""
+
+    settings: Settings
+    connection: Connection
+    reader: ClusterReader
+    election: Election
+    liveness: Liveness
+    metrics: Metrics
+    reach: Reach
+
+
+class Leading:
+    """The work of the one operator that leads."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+        self._settings = settings = outside.settings
+        self._metrics = outside.metrics
+        self._cache = Cache()
+        self._cluster = Cluster(
+            Fenced(outside.connection, outside.election.leads), settings.watch_namespace
+        )
+        self._queue: Workqueue[Key] = Workqueue(
+            self._reconcile,
+            outside.metrics,
+            backoff=Backoff(rest_s=REST_S),
+            owner=None if settings.watch_namespace else lambda key: key.namespace,
+        )
+        self._reports = PodReports(
+            self._queue.add, outside.reach, networks=settings.context.external_networks
+        )
+        self._feed = Feed(self._cache, self._queue.add, outside.metrics)
+        self._audit = Audit(
+            self._cluster, self._cache, self._feed.gone, outside.metrics, settings.audit_s
+        )
+        self._reconciler = Reconciler(
+            settings, self._cache, self._cluster, self._reports, outside.metrics
+        )
+        self._show()
+
+    async def live(self) -> None:
+        """Lead, as soon as the Lease is ours, until cancelled; the process ends when it is lost."""
+        await self._outside.election.acquire()
+        self._metrics.leads(True)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hold())
+            for follower in self._followers():
+                group.create_task(follower.run())
+            await self._feed.followed.wait()
+            log.info("working", objects=sum(size for _, size in self._cache.sizes()))
+            for pool in self._settings.pools:
+                self._queue.add(Key("pool", "", pool.name))
+            group.create_task(self._queue.run(self._settings.workers))
+            group.create_task(self._audit.run())
+            group.create_task(self._reports.run())
+
+    async def _reconcile(self, key: Key) -> float | None:
+        again_s = await self._reconciler.service_or_pool(key)
+        if again_s is None:
+            self._queue.forget(key)
+        return again_s
+
+    async def _hold(self) -> None:
+        """Hold the Lease; the process ends at once when it is lost, whatever else hangs."""
+        try:
+            await self._outside.election.hold()
+        except LeaseLost as error:
+            log.error("the Lease is lost", why=str(error))  # noqa: TRY400 - no fault of ours
+            os._exit(LEASE_LOST)
+
+    def _followers(self) -> Iterable[Follower]:
+        outside, metrics = self._outside, self._metrics.watches
+        return followers(outside.reader, self._feed, metrics, self._settings.watch_namespace)
+
+    def _show(self) -> None:
+        """Offer what can be seen from outside: health and figures."""
+        queue, metrics, liveness = self._queue, self._metrics, self._outside.liveness
+        liveness.require(queue_stands_still(queue.stands_still_s))
+        liveness.require(self._audit.problem)
+        metrics.watch("lumen_operator_queue_depth", "Keys that wait.", queue.depth)
+        metrics.watch("lumen_operator_queue_failing", "Keys that failed last time.", queue.failing)
+        metrics.watch(
+            "lumen_operator_queue_oldest_seconds", "How long the oldest waits.", queue.oldest_s
+        )
+        metrics.watch(
+            "lumen_operator_clock_set_timestamp_seconds",
+            "When the clock was last seen to be set.",
+            self._reconciler.clock.set_at_s,
+        )
+        metrics.count_conditions(self._conditions)
+
+    def _conditions(self) -> Mapping[Condition, int]:
+        """Count the conditions of all services and pools; called in the server's thread."""
+        found: Counter[Condition] = Counter()
+        for kind in (SERVICES, POOLS):
+            for raw in self._cache.all(kind):
+                status = decode.mapping(raw, "status")
+                for each in decode.items(status, "conditions"):
+                    words = (decode.text(each, name) for name in ("type", "status", "reason"))
+                    found[(kind.kind, *words)] += 1  # type: ignore[index]
+        return found

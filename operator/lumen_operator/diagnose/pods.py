@@ -1,0 +1,213 @@
+"""What holds a pod that does not serve: from its status, its last words and its status page.
+
+One finding for each pod, about the first of its steps that is not done: a node, the images, the
+files, the label vectors, the server.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lumen_manifest.conditions import OUTCOMES, READY_NEEDS, ConditionType, Reason
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.names import CACHE_DIR, PREPARE_CONTAINER, RESOURCES_CONTAINER
+from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.pod_reports import Failure, named_failure, parse_termination, progress_of
+from lumen_operator.diagnose.finding import Finding, condition_of, find
+from lumen_operator.diagnose.scheduling import refused_by_node, volume_not_bound, why_unscheduled
+from lumen_operator.observe.gather import Observed
+from lumen_operator.observe.views import ContainerView, Ended, PodView
+
+IMAGE_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+START_REASONS = frozenset(
+    {"CreateContainerError", "CreateContainerConfigError", "RunContainerError", "StartError"}
+)
+RETRIED = 2
+"""A failure that cannot be helped by trying again is believed after so many tries more."""
+
+AVAILABLE, RESOURCES = ConditionType.AVAILABLE, ConditionType.RESOURCES_READY
+DEVICE = ConditionType.DEVICE_READY
+_DRIVER_WORDS = ("driver", "cuda>=", "libcuda", "insufficient for cuda", "rocm version")
+_CACHE_WORDS = ("emptydir", "ephemeral", "disk", "volume")
+_SIGKILL = 137
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a pod is judged by: `progressed_at` is the last progress of any pod's fetching."""
+
+    observed: Observed
+    service: LumenModelService
+    pool: LumenNodePool
+    progressed_at: datetime | None
+    now: datetime
+
+
+def finding_of(case: Case, pod: PodView) -> Finding | None:
+    """Return what holds a pod; None when it serves, ends, or is over without saying why."""
+    if pod.over:
+        return _why_over(case, pod)
+    if pod.serves or pod.terminating:
+        return None
+    if pod.unschedulable:
+        return why_unscheduled(case.observed, case.service, case.pool, pod)
+    for container in pod.containers:
+        if container.init and container.succeeded:
+            continue
+        found = _why_not_done(case, pod, container)
+        if found is not None:
+            return found
+    return volume_not_bound(case.observed, pod) or _not_yet(case, pod)
+
+
+def _why_over(case: Case, pod: PodView) -> Finding | None:
+    """Name an eviction for the cache and a device lost; all else is the cluster's own business."""
+    text = pod.message.lower()
+    if pod.reason != "Evicted" or not any(word in text for word in _CACHE_WORDS):
+        return refused_by_node(case.pool, pod)
+    cache = case.service.spec.cache or case.pool.spec.cache
+    said = f"Pod {pod.name} was evicted: {pod.message}"
+    return find(RESOURCES, Reason.CACHE_EVICTED, said, needed=cache.size_limit)
+
+
+def _why_not_done(case: Case, pod: PodView, container: ContainerView) -> Finding | None:
+    if container.waiting in IMAGE_REASONS:
+        said = f"{container.waiting}: {container.waiting_message or container.name}"
+        return find(AVAILABLE, Reason.IMAGE_PULL_FAILED, said)
+    if container.waiting in START_REASONS:
+        return _cannot_start(case, pod, container, container.waiting_message)
+    failed = container.last_failure
+    if failed is None and container.waiting == "CrashLoopBackOff":
+        failed = container.ended_before  # a server that ends well has ended all the same
+    if failed is not None and not (container.running and _works_again(case, pod, container)):
+        return _why_failed(case, pod, container, failed)
+    return _at_work(case, pod, container) if container.running else None
+
+
+def _works_again(case: Case, pod: PodView, container: ContainerView) -> bool:
+    """Return whether a new attempt got further: until then the last failure stands."""
+    report = case.observed.reports.get(pod.uid)
+    if not container.init or report is None or report.container != container.name:
+        return False
+    progress = progress_of(report.document)
+    newer = container.started_at is None or report.at >= container.started_at
+    return newer and progress.rate_bytes_per_s > 0
+
+
+def _why_failed(case: Case, pod: PodView, container: ContainerView, run: Ended) -> Finding:
+    """Name a failure by its own words, else by how the process ended."""
+    if run.reason == "OOMKilled":
+        said = f"Container {container.name} of pod {pod.name} needed more memory than its limit."
+        return find(AVAILABLE, Reason.OUT_OF_MEMORY, said)
+    named = named_failure(parse_termination(run.message.encode()))
+    if named is not None and (found := _in_its_words(case, pod, container, named)) is not None:
+        return found
+    if run.reason in START_REASONS or run.reason == "ContainerCannotRun":
+        return _cannot_start(case, pod, container, run.message)
+    return _unnamed(case, pod, container, run)
+
+
+def _in_its_words(
+    case: Case, pod: PodView, container: ContainerView, named: Failure
+) -> Finding | None:
+    """Take over what a process named; None for a word that is no failure of a pod."""
+    condition = condition_of(named.reason, at=RESOURCES if container.init else AVAILABLE)
+    reason = named.reason
+    if reason is Reason.UNKNOWN and condition is AVAILABLE:
+        reason = Reason.SERVER_CRASHED  # the server knew no better word for it
+    if condition not in READY_NEEDS or reason not in OUTCOMES[condition].otherwise:
+        return None
+    return find(
+        condition,
+        reason,
+        named.message,
+        remedy=named.remedy or reason.remedy(**_facts(case, pod, named)),
+        final=named.final and container.restarts >= RETRIED,
+    )
+
+
+def _facts(case: Case, pod: PodView, named: Failure) -> dict[str, str]:
+    """Gather what a reason's own remedy asks for, where the process gave none."""
+    model = case.service.spec.model
+    return {
+        "file": named.file or "the file",
+        "path": named.file or CACHE_DIR,
+        "source": model.source.uri or f"{model.name}'s repository",
+        "package": f"the package of {model.runtime}",
+        "missing": "space on the cache's volume",
+        "node": pod.node or "the node",
+        "service": case.service.name,
+    }
+
+
+def _unnamed(case: Case, pod: PodView, container: ContainerView, run: Ended) -> Finding:
+    lines = run.message.strip().splitlines()
+    last = f" Its last line: {lines[-1][:1024]}" if lines else ""
+    how = f"exit code {run.exit_code}" + (" (killed)" if run.exit_code == _SIGKILL else "")
+    times = f", {container.restarts} restarts" if container.restarts else ""
+    said = f"Container {container.name} of pod {pod.name} ended with {how}{times}.{last}"
+    if container.init:
+        log = f"kubectl logs -n {pod.namespace} {pod.name} -c {container.name} --previous"
+        return find(RESOURCES, Reason.UNKNOWN, said, remedy=f"Read its log: {log}", final=False)
+    return find(AVAILABLE, Reason.SERVER_CRASHED, said, service=case.service.name)
+
+
+def _cannot_start(case: Case, pod: PodView, container: ContainerView, message: str) -> Finding:
+    """Tell a driver that is too old from everything else that a runtime refuses."""
+    if case.pool.spec.device is not None and any(w in message.lower() for w in _DRIVER_WORDS):
+        return find(DEVICE, Reason.DRIVER_MISMATCH, message, node=pod.node or "the node")
+    said = f"Container {container.name} of pod {pod.name} cannot start: {message}"
+    return find(AVAILABLE, Reason.NO_REPLICA_READY, said, service=case.service.name)
+
+
+def _at_work(case: Case, pod: PodView, container: ContainerView) -> Finding:
+    if container.name in {RESOURCES_CONTAINER, PREPARE_CONTAINER}:
+        return _stalled(case, pod, container) or _fetching(case, pod, container)
+    said = f"Pod {pod.name} loads the model."
+    return find(AVAILABLE, Reason.NO_REPLICA_READY, said, service=case.service.name)
+
+
+def _fetching(case: Case, pod: PodView, container: ContainerView) -> Finding:
+    reason = Reason.FETCHING if container.name == RESOURCES_CONTAINER else Reason.PREPARING
+    report = case.observed.reports.get(pod.uid)
+    if report is None or report.container != container.name:
+        return find(RESOURCES, reason)
+    # The figures are in status.files.progress: here they would make a transition of each.
+    phase = progress_of(report.document).phase
+    waits = "another pod fetches into the same cache" if phase == "Waiting" else ""
+    return find(RESOURCES, reason, f"{reason.meaning[:-1]}: {waits}." if waits else "")
+
+
+def _stalled(case: Case, pod: PodView, container: ContainerView) -> Finding | None:
+    """Say that nothing moves: only a status page can, a pod without one is not accused."""
+    since = stalled_since(case, pod, container)
+    limit_s = case.service.spec.rollout.stall_seconds
+    if since is None or case.now - since < timedelta(seconds=limit_s):
+        return None
+    progress = progress_of(case.observed.reports[pod.uid].document)
+    at = f" at {progress.file}" if progress.file else ""
+    said = f"Nothing has moved for {limit_s} s{at} ({progress.phase or container.name})."
+    return find(RESOURCES, Reason.STALLED, said)
+
+
+def stalled_since(case: Case, pod: PodView, container: ContainerView) -> datetime | None:
+    """Return when a working container last got further; None when nobody can know."""
+    report = case.observed.reports.get(pod.uid)
+    if report is None or report.container != container.name:
+        return None
+    return case.observed.counted_from_last((container.started_at, case.progressed_at))
+
+
+def _not_yet(case: Case, pod: PodView) -> Finding:
+    what = "is starting" if pod.scheduled else "waits for the scheduler"
+    said = f"Pod {pod.name} {what}."
+    return find(AVAILABLE, Reason.NO_REPLICA_READY, said, service=case.service.name)

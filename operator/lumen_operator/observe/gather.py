@@ -1,0 +1,377 @@
+"""What is known about one service or one pool at this moment: gathered, never asked for.
+
+`gather_service` and `gather_pool` read what the watches delivered (`Snapshot`, which `cache`
+implements) and what pods said of themselves. Everything after them is pure.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.names import PINS_INFIX, attached_name, variant_name
+from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
+from lumen_operator.kinds import (
+    CHILD_KINDS,
+    CLAIMS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    HPAS,
+    NODES,
+    OBSERVED_KINDS,
+    PODS,
+    POOLS,
+    REPLICA_SETS,
+    REVISIONS,
+    SERVICES,
+    Key,
+    Kind,
+)
+from lumen_operator.observe import decode, parse
+from lumen_operator.observe.views import (
+    AutoscalerView,
+    ClaimView,
+    DeploymentView,
+    NodeView,
+    PodReport,
+    PodView,
+    ReplicaSetView,
+    RevisionView,
+)
+
+Raw = Mapping[str, Any]
+Child = tuple[str, str]
+"""Plural and name of an object that a service's manifests are compared with."""
+
+
+class Snapshot(Protocol):
+    """What the watches delivered, answered from memory."""
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Raw | None:
+        """Return one object; the namespace of a cluster-scoped one is empty."""
+
+    def of_service(self, kind: Kind, namespace: str, service: str) -> tuple[Raw, ...]:
+        """Return the objects whose label lumen.dev/service names the service."""
+
+    def all(self, kind: Kind, namespace: str | None = None) -> tuple[Raw, ...]:
+        """Return every object of a kind, of one namespace or of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A service whose pods hold devices of a pool."""
+
+    namespace: str
+    service: str
+    devices: int
+    pool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PinView:
+    """A recorded pin: what the first verified pod of a model found.
+
+    `model` is the digest of spec.model; a pin without `digest` knows the commit only.
+    """
+
+    name: str
+    model: str
+    revision: str
+    digest: str
+    embedding_space: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything that decisions about one service are made from.
+
+    `service` is None when the spec cannot be used, `problem` then says why. `raw` is the object as
+    stored, `status` the last one that was written. `children` are the plain objects, by plural and
+    name, that rendering is compared with. `pools` has the pools that the spec and the stable
+    revision name. `nodes` and `holders` are those of these pools; they are gathered only while a
+    pod is missing or waits. `pods` are all of the service, the oldest first. `clock_set_at` is what
+    the clock that tells `now` said when it was set, None while nobody saw that.
+    """
+
+    key: Key
+    raw: Raw
+    now: datetime
+    service: LumenModelService | None = None
+    problem: str = ""
+    status: ModelServiceStatus = field(default_factory=ModelServiceStatus)
+    pools: Mapping[str, LumenNodePool] = field(default_factory=dict)
+    children: Mapping[Child, Raw] = field(default_factory=dict)
+    deployment: DeploymentView | None = None
+    replica_sets: tuple[ReplicaSetView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    reports: Mapping[str, PodReport] = field(default_factory=dict)
+    nodes: tuple[NodeView, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    claims: Mapping[str, ClaimView] = field(default_factory=dict)
+    revisions: tuple[RevisionView, ...] = ()
+    pins: Mapping[str, PinView] = field(default_factory=dict)
+    autoscaler: AutoscalerView | None = None
+    older_default: str = ""
+    clock_set_at: datetime | None = None
+
+    def counted_from(self, moment: datetime) -> datetime:
+        """Return from when the time that has passed since a moment counts.
+
+        How long before the clock was set a moment was, nobody knows: it counts from then on. A
+        moment that is still to come, since the clock was set back, only makes patient.
+        """
+        return moment if self.clock_set_at is None else max(moment, self.clock_set_at)
+
+    def counted_from_last(self, moments: Iterable[datetime | None]) -> datetime | None:
+        """Return from when the time since the last of some moments counts; None without any."""
+        last = decode.latest(iter(moments))
+        return self.counted_from(last) if last is not None else None
+
+    def nodes_of(self, pool: LumenNodePool) -> tuple[NodeView, ...]:
+        """Return the nodes of one of the pools."""
+        selector = pool.spec.node_selector.items()
+        return tuple(node for node in self.nodes if selector <= node.labels.items())
+
+    def holders_of(self, pool: LumenNodePool) -> tuple[Holder, ...]:
+        """Return who holds devices of one of the pools."""
+        return tuple(holder for holder in self.holders if holder.pool == pool.name)
+
+    @property
+    def generation(self) -> int:
+        """The generation of the spec."""
+        return decode.number(decode.mapping(self.raw, "metadata"), "generation")
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPool:
+    """Everything that decisions about one pool are made from.
+
+    `holders_known` is false where pods of one namespace are watched only: two operators that count
+    devices, each its own namespace's, would overwrite each other for ever.
+    """
+
+    key: Key
+    raw: Raw
+    pool: LumenNodePool | None = None
+    problem: str = ""
+    status: NodePoolStatus = field(default_factory=NodePoolStatus)
+    nodes: tuple[NodeView, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    holders_known: bool = True
+
+
+def gather_service(
+    snapshot: Snapshot, reports: Mapping[str, PodReport], key: Key, now: datetime
+) -> Observed | None:
+    """Gather what is known of a service; None when it is gone, or about to be."""
+    raw = snapshot.get(SERVICES, key.namespace, key.name)
+    if raw is None or decode.mapping(raw, "metadata").get("deletionTimestamp"):
+        return None
+    service, problem = parse.service(raw)
+    status = parse.service_status(raw)
+    mine = _Children.of(snapshot, key)
+    pods = _pods(mine, now)
+    if service is None:
+        return Observed(key, raw, now, problem=problem, status=status, pods=pods)
+    revisions = tuple(decode.read_revision(each) for each in mine.of_kind(REVISIONS))
+    pools = _pools(snapshot, service, status, revisions)
+    deployment = _deployment(mine, key)
+    stuck = any(pod.unschedulable for pod in pods) or not (deployment is None or deployment.surges)
+    waits = stuck or sum(pod.serves for pod in pods) < service.spec.replicas
+    nodes = _nodes(snapshot, pools.values()) if waits else ()
+    return Observed(
+        key=key,
+        raw=raw,
+        now=now,
+        service=service,
+        status=status,
+        pools=pools,
+        children=mine.children(),
+        deployment=deployment,
+        replica_sets=tuple(decode.read_replica_set(r) for r in mine.of_kind(REPLICA_SETS)),
+        pods=pods,
+        reports={uid: reports[uid] for uid in _uids(key, service, pods) if uid in reports},
+        nodes=nodes,
+        holders=_holders(snapshot, pools.values(), nodes) if stuck else (),
+        claims=_claims(snapshot, key.namespace, pods),
+        revisions=revisions,
+        pins=_pins(mine),
+        autoscaler=_autoscaler(mine, key),
+        older_default=_older_default(snapshot, raw, service),
+    )
+
+
+def gather_pool(snapshot: Snapshot, key: Key) -> ObservedPool | None:
+    """Gather what is known of a pool; None when it is gone, or about to be."""
+    raw = snapshot.get(POOLS, "", key.name)
+    if raw is None or decode.mapping(raw, "metadata").get("deletionTimestamp"):
+        return None
+    pool, problem = parse.pool(raw)
+    status = parse.pool_status(raw)
+    if pool is None:
+        return ObservedPool(key, raw, problem=problem, status=status)
+    nodes = _nodes(snapshot, (pool,))
+    return ObservedPool(
+        key, raw, pool, status=status, nodes=nodes, holders=_holders(snapshot, (pool,), nodes)
+    )
+
+
+def external_uid(key: Key, address: str) -> str:
+    """Name the server of an external service where a pod's uid is asked for.
+
+    What was said at another address is another server's word.
+    """
+    return f"external/{key.namespace}/{key.name}/{address}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Children:
+    """The objects that carry a service's label, by kind."""
+
+    found: Mapping[Kind, tuple[Raw, ...]]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, key: Key) -> "_Children":
+        return cls(
+            {kind: snapshot.of_service(kind, key.namespace, key.name) for kind in OBSERVED_KINDS}
+        )
+
+    def of_kind(self, kind: Kind) -> tuple[Raw, ...]:
+        return self.found[kind]
+
+    def named(self, kind: Kind, name: str) -> Raw | None:
+        """Return the one of that name; others may carry the label too."""
+        return next((each for each in self.found[kind] if _name(each) == name), None)
+
+    def children(self) -> dict[Child, Raw]:
+        """Return the objects that rendering is compared with."""
+        return {
+            (kind.plural, _name(each)): each for kind in CHILD_KINDS for each in self.found[kind]
+        }
+
+
+def _uids(key: Key, service: LumenModelService, pods: Iterable[PodView]) -> Iterator[str]:
+    if service.spec.external is not None:
+        yield external_uid(key, service.spec.external)
+    yield from (pod.uid for pod in pods)
+
+
+def _pods(mine: _Children, now: datetime) -> tuple[PodView, ...]:
+    """Read the pods of ReplicaSets, the oldest first; others that carry the label are not ours."""
+    found = (decode.read_pod(each) for each in mine.of_kind(PODS))
+    ours = (pod for pod in found if pod.template_hash)
+    return tuple(sorted(ours, key=lambda pod: (pod.created_at or now, pod.name)))
+
+
+def _deployment(mine: _Children, key: Key) -> DeploymentView | None:
+    raw = mine.named(DEPLOYMENTS, variant_name(key.name))
+    return decode.read_deployment(raw) if raw is not None else None
+
+
+def _autoscaler(mine: _Children, key: Key) -> AutoscalerView | None:
+    raw = mine.named(HPAS, attached_name(key.name))
+    return decode.read_autoscaler(raw) if raw is not None else None
+
+
+def _pools(
+    snapshot: Snapshot,
+    service: LumenModelService,
+    status: ModelServiceStatus,
+    revisions: Iterable[RevisionView],
+) -> dict[str, LumenNodePool]:
+    names = {service.spec.pool or ""}
+    names |= {
+        decode.text(each.spec, "pool") for each in revisions if each.name == status.stable_revision
+    }
+    found: dict[str, LumenNodePool] = {}
+    for name in sorted(names - {""}):
+        raw = snapshot.get(POOLS, "", name)
+        pool = parse.pool(raw)[0] if raw is not None else None
+        if pool is not None:
+            found[name] = pool
+    return found
+
+
+def _nodes(snapshot: Snapshot, pools: Iterable[LumenNodePool]) -> tuple[NodeView, ...]:
+    """Read the nodes of any of the pools."""
+    selectors = [pool.spec.node_selector.items() for pool in pools]
+    return tuple(
+        decode.read_node(raw)
+        for raw in snapshot.all(NODES)
+        if any(selector <= _labels(raw).items() for selector in selectors)
+    )
+
+
+def _holders(
+    snapshot: Snapshot, pools: Iterable[LumenNodePool], nodes: Iterable[NodeView]
+) -> tuple[Holder, ...]:
+    """Count the devices of each pool's nodes that pods of services hold, most first."""
+    labels = {node.name: node.labels for node in nodes}
+    wanted = [(pool, pool.spec.device.resource) for pool in pools if pool.spec.device is not None]
+    held: Counter[tuple[str, str, str]] = Counter()
+    for raw in snapshot.all(PODS) if wanted else ():
+        node = labels.get(decode.text(decode.mapping(raw, "spec"), "nodeName"))
+        if node is None:
+            continue
+        pod = decode.read_pod(raw)
+        for pool, resource in wanted:
+            here = pool.spec.node_selector.items() <= node.items()
+            if here and pod.service and not pod.over and resource in pod.requests:
+                held[pool.name, pod.namespace, pod.service] += pod.requests[resource]
+    return tuple(
+        Holder(namespace, service, devices, pool)
+        for (pool, namespace, service), devices in sorted(held.items(), key=lambda x: (-x[1], x[0]))
+    )
+
+
+def _claims(snapshot: Snapshot, namespace: str, pods: Iterable[PodView]) -> dict[str, ClaimView]:
+    names = {claim for pod in pods if not pod.serves for claim in pod.claims}
+    found = {name: snapshot.get(CLAIMS, namespace, name) for name in sorted(names)}
+    return {name: decode.read_claim(raw) for name, raw in found.items() if raw is not None}
+
+
+def _pins(mine: _Children) -> dict[str, PinView]:
+    found: dict[str, PinView] = {}
+    for raw in mine.of_kind(CONFIG_MAPS):
+        name = _name(raw)
+        data = decode.mapping(raw, "data")
+        if PINS_INFIX in name and "revision" in data:
+            found[name] = PinView(
+                name=name,
+                model=decode.text(data, "model"),
+                revision=decode.text(data, "revision"),
+                digest=decode.text(data, "digest"),
+                embedding_space=decode.text(data, "embeddingSpace"),
+            )
+    return found
+
+
+def _older_default(snapshot: Snapshot, mine: Raw, service: LumenModelService) -> str:
+    """Return the older service that is the family's default too; of equal age, by name."""
+    if not service.spec.default:
+        return ""
+    age = _age(mine)
+    older = [
+        _age(raw)
+        for raw in snapshot.all(SERVICES, service.metadata.namespace)
+        if decode.mapping(raw, "spec").get("default") is True
+        and decode.text(decode.mapping(raw, "spec"), "family") == service.spec.family
+        and not decode.mapping(raw, "metadata").get("deletionTimestamp")
+        and _age(raw) < age
+    ]
+    return min(older)[1] if older else ""
+
+
+def _name(raw: Raw) -> str:
+    return decode.text(decode.mapping(raw, "metadata"), "name")
+
+
+def _labels(raw: Raw) -> Raw:
+    return decode.mapping(decode.mapping(raw, "metadata"), "labels")
+
+
+def _age(raw: Raw) -> tuple[str, str]:
+    metadata = decode.mapping(raw, "metadata")
+    return decode.text(metadata, "creationTimestamp"), decode.text(metadata, "name")

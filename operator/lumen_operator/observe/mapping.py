@@ -1,0 +1,155 @@
+"""Which services and pools a change may concern: pure, from the object before and after.
+
+It may name too many, never too few: a reconcile that finds nothing to do costs a millisecond. What
+controllers count and kubelets report all day long, and no decision reads, concerns nobody.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from lumen_operator.kinds import (
+    CHILD_KINDS,
+    CLAIMS,
+    DEPLOYMENTS,
+    HPAS,
+    NODES,
+    PODS,
+    POOLS,
+    REPLICA_SETS,
+    SERVICES,
+    Key,
+    Kind,
+)
+from lumen_operator.observe import decode
+from lumen_operator.observe.gather import Snapshot
+from lumen_operator.observe.store import name_of, service_of
+
+Raw = Mapping[str, Any]
+
+
+def affected(snapshot: Snapshot, kind: Kind, before: Raw | None, after: Raw | None) -> set[Key]:
+    """Return the keys whose decision may change; None stands for an object that is not there."""
+    found: set[Key] = set()
+    if before is not None and after is not None and _reads_alike(kind, before, after):
+        return found
+    for raw in (before, after):
+        if raw is not None:
+            found.update(_of_object(snapshot, kind, raw))
+    if kind == SERVICES and _claim(before) != _claim(after):
+        for raw in (before, after):
+            found.update(_rivals(snapshot, raw))
+    if kind == NODES:
+        found.update(_of_node(snapshot, before, after))
+    if kind == PODS and _pod_facts(before) != _pod_facts(after):
+        found.update(tuple(_pools_of(snapshot, found)))
+    return found
+
+
+_READ: Mapping[Kind, Callable[[Raw], object]] = {
+    DEPLOYMENTS: decode.read_deployment,
+    HPAS: decode.read_autoscaler,
+    REPLICA_SETS: decode.read_replica_set,
+    NODES: decode.read_node,
+    CLAIMS: decode.read_claim,
+}
+"""What decisions read of an object besides what is compared with a manifest."""
+
+
+def _reads_alike(kind: Kind, before: Raw, after: Raw) -> bool:
+    """Return whether decisions read the same of both states of an object.
+
+    Pods, services and pools are not looked at: next to every change of theirs is read.
+    """
+    read = _READ.get(kind)
+    if read is not None and read(before) != read(after):
+        return False
+    if kind in CHILD_KINDS:
+        return decode.same_but_for_status(before, after)
+    return read is not None and service_of(before) == service_of(after)
+
+
+def _of_object(snapshot: Snapshot, kind: Kind, raw: Raw) -> Iterator[Key]:
+    namespace, name = name_of(raw)
+    if kind == SERVICES:
+        yield Key("service", namespace, name)
+    elif kind == POOLS:
+        yield Key("pool", "", name)
+        yield from _of_pool(snapshot, name)
+    elif kind == CLAIMS:
+        yield from _unready(snapshot, namespace)
+    elif service := service_of(raw):
+        yield Key("service", namespace, service)
+
+
+def _claim(raw: Raw | None) -> object:
+    """Return what the others read of a service that wants to be its family's default."""
+    spec, metadata = decode.mapping(raw, "spec"), decode.mapping(raw, "metadata")
+    if spec.get("default") is not True:
+        return None
+    words = (decode.text(metadata, key) for key in ("creationTimestamp", "deletionTimestamp"))
+    return (decode.text(spec, "family"), *words)
+
+
+def _rivals(snapshot: Snapshot, raw: Raw | None) -> Iterator[Key]:
+    """Name the other services that want to be the same family's default."""
+    spec = decode.mapping(raw, "spec")
+    if raw is None or spec.get("default") is not True:
+        return
+    for other in snapshot.all(SERVICES, name_of(raw)[0]):
+        theirs = decode.mapping(other, "spec")
+        if theirs.get("default") is True and theirs.get("family") == spec.get("family"):
+            yield Key("service", *name_of(other))
+
+
+def _of_pool(snapshot: Snapshot, pool: str) -> Iterator[Key]:
+    for raw in snapshot.all(SERVICES):
+        if _pool_of(raw) == pool:
+            yield Key("service", *name_of(raw))
+
+
+def _unready(snapshot: Snapshot, namespace: str | None, pools: set[str] | None = None) -> set[Key]:
+    """Name the services that wait for something, of a namespace or of pools."""
+    return {
+        Key("service", *name_of(raw))
+        for raw in snapshot.all(SERVICES, namespace)
+        if decode.text(decode.mapping(raw, "status"), "reason")
+        and (pools is None or _pool_of(raw) in pools)
+    }
+
+
+def _of_node(snapshot: Snapshot, before: Raw | None, after: Raw | None) -> Iterator[Key]:
+    """Name the pools that select the node, or did, and their services that wait."""
+    labels = [_labels(raw).items() for raw in (before, after) if raw is not None]
+    pools = set()
+    for raw in snapshot.all(POOLS):
+        selector = decode.mapping(decode.mapping(raw, "spec"), "nodeSelector").items()
+        if any(selector <= each for each in labels):
+            pools.add(name_of(raw)[1])
+            yield Key("pool", "", name_of(raw)[1])
+    yield from _unready(snapshot, None, pools)
+
+
+def _pools_of(snapshot: Snapshot, keys: set[Key]) -> Iterator[Key]:
+    for key in keys:
+        raw = snapshot.get(SERVICES, key.namespace, key.name)
+        if raw is not None and (pool := _pool_of(raw)):
+            yield Key("pool", "", pool)
+
+
+def _pool_of(raw: Raw) -> str:
+    return decode.text(decode.mapping(raw, "spec"), "pool")
+
+
+def _labels(raw: Raw) -> Raw:
+    return decode.mapping(decode.mapping(raw, "metadata"), "labels")
+
+
+def _pod_facts(raw: Raw | None) -> object:
+    """Return what a pool's count of devices reads of a pod."""
+    if raw is None:
+        return None
+    status = decode.mapping(raw, "status")
+    return decode.mapping(raw, "spec").get("nodeName"), status.get("phase") in {
+        "Succeeded",
+        "Failed",
+    }

@@ -1,0 +1,1 @@
+"""Which revision runs, and how its pods replace the others. Pure."""

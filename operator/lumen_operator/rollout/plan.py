@@ -1,0 +1,191 @@
+"""Which revision runs, and how pods are replaced: pure, from what is observed.
+
+The revision of the spec runs, unless it failed and the stable one can be had again, or its vectors
+would be of another embedding space and nobody allowed that.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from lumen_manifest.conditions import ConditionType, Reason
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.render.controller_revision import revision_name
+from lumen_operator.diagnose.finding import Finding, find, worst
+from lumen_operator.diagnose.pods import Case, finding_of
+from lumen_operator.observe.gather import Observed
+from lumen_operator.rollout.generations import generations, newest_replica_set, staying
+from lumen_operator.rollout.pins import pinned_for
+from lumen_operator.rollout.progress import last_progress, progress_status, progressed_at
+from lumen_operator.rollout.revisions import restored
+from lumen_operator.rollout.surge import with_steps
+from lumen_operator.rollout.target import Rollout, Target
+
+PROGRESSING = ConditionType.PROGRESSING
+
+
+def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNodePool) -> Rollout:
+    """Decide which revision runs and how its pods replace the others."""
+    current = Target(service, pool, revision_name(service))
+    stable = _stable_target(observed, current)
+    found = _look_at(observed, current, observed.status.stable_revision)
+    if _other_space(observed, current, stable):
+        return with_steps(observed, _held_back(observed, found, stable))
+    if found.stable != current.revision and _is_proven(observed, found):
+        return with_steps(observed, _look_at(observed, current, current.revision))
+    if stable is None:
+        return with_steps(observed, found)
+    rejected = observed.status.rejected_revision == current.revision
+    goes_back = service.spec.rollout.auto_rollback and (rejected or found.failed is not None)
+    if not goes_back:
+        return with_steps(observed, found)
+    went = replace(
+        _look_at(observed, stable, stable.revision),
+        current=current.revision,
+        rejected=current.revision,
+        back=_rolled_back(observed, current.revision, found.failed),
+    )
+    return with_steps(observed, went)
+
+
+def _look_at(observed: Observed, target: Target, stable: str) -> Rollout:
+    """Describe the rollout of a target, as far as it is; `stable` names the revision to keep."""
+    pods = generations(observed, target.revision)
+    progress = progress_status(observed)
+    case = Case(observed, target.service, target.pool, progressed_at(progress), observed.now)
+    findings = tuple(
+        finding
+        for pod in (*pods.evicted, *pods.fresh)
+        if (finding := finding_of(case, pod)) is not None
+    )
+    found = Rollout(
+        target=target,
+        current=target.revision,
+        stable=stable,
+        pods=pods,
+        findings=findings,
+        progress=progress,
+        pinned=pinned_for(observed, target.service),
+    )
+    if not _runs(observed, found):
+        return found
+    since = last_progress(observed, pods, progress)
+    until = since + _deadline(target) if since is not None and _applied(observed, target) else None
+    return replace(found, runs=True, until=until, failed=_failure(observed, found, until))
+
+
+def _runs(observed: Observed, found: Rollout) -> bool:
+    """Return whether pods are being replaced, or the revision has never been Ready."""
+    if found.target.service.spec.replicas == 0 and not staying(found.pods.old):
+        return False
+    if not _applied(observed, found.target) or staying(found.pods.old):
+        return True
+    return found.target.revision != found.stable
+
+
+def _applied(observed: Observed, target: Target) -> bool:
+    return observed.deployment is not None and observed.deployment.revision == target.revision
+
+
+def _is_proven(observed: Observed, found: Rollout) -> bool:
+    """Return whether the revision is the one to return to: every pod that has a node serves.
+
+    A pod for which there is no node says nothing about the revision. Of the very first one a single
+    pod that serves is enough, since any way back beats none.
+    """
+    deployment, fresh = observed.deployment, staying(found.pods.fresh)
+    if deployment is None or not _applied(observed, found.target):
+        return False
+    if not any(pod.serves for pod in fresh):
+        return False
+    if not found.stable:
+        return True
+    seen = deployment.observed_generation >= deployment.generation
+    alone = seen and not staying(found.pods.old)
+    return alone and all(pod.serves or pod.unschedulable for pod in fresh)
+
+
+def _failure(observed: Observed, found: Rollout, until: datetime | None) -> Finding | None:
+    """Return why a rollout is given up on; None while it may still succeed."""
+    main = worst(found.findings)
+    if until is not None and observed.now >= until:
+        limit_s = found.target.service.spec.rollout.progress_deadline_seconds
+        said = f"Revision {found.target.revision} got no further for {limit_s} s."
+        forbidden = forbidden_pods(observed)
+        why = main.said if main is not None else forbidden
+        return find(PROGRESSING, Reason.ROLLOUT_STALLED, f"{said} {why}".strip())
+    final = next((each for each in found.findings if each.final), None)
+    if final is None or any(pod.serves for pod in found.pods.fresh):
+        return None
+    said = f"Revision {found.target.revision} failed: {final.reason}. {final.said}"
+    return find(PROGRESSING, Reason.ROLLOUT_STALLED, said)
+
+
+def forbidden_pods(observed: Observed) -> str:
+    """Return why pods cannot be created, empty when they can."""
+    newest = newest_replica_set(observed)
+    said = newest.forbidden if newest is not None else ""
+    return said or (observed.deployment.forbidden if observed.deployment is not None else "")
+
+
+def _stable_target(observed: Observed, current: Target) -> Target | None:
+    """Return the stable revision as a target, if it is another one and can still run."""
+    name = observed.status.stable_revision
+    if not name or name == current.revision:
+        return None
+    service = restored(current.service, observed.revisions, name)
+    pool = observed.pools.get(service.spec.pool or "") if service is not None else None
+    if service is None or pool is None or service.spec.model.runtime not in pool.spec.runtimes:
+        return None
+    return Target(service, pool, name)
+
+
+def _other_space(observed: Observed, current: Target, stable: Target | None) -> bool:
+    """Return whether the current revision would change the vectors' meaning without leave."""
+    name = observed.status.stable_revision
+    if current.service.spec.rollout.allow_reindex or name in {"", current.revision}:
+        return False
+    before = pinned_for(observed, stable.service) if stable is not None else None
+    after = pinned_for(observed, current.service)
+    known = (
+        before.embedding_space if before is not None else ""
+    ) or observed.status.embedding_space
+    new = after.embedding_space if after is not None else ""
+    return bool(known and new and known != new)
+
+
+def _held_back(observed: Observed, found: Rollout, stable: Target | None) -> Rollout:
+    """Let the stable revision serve on; without one the new one runs, and embeds for nobody."""
+    remedy = (
+        "To switch, set rollout.allowReindex: true and compute every stored vector anew; "
+        "to stay, name the earlier model again."
+    )
+    said = (
+        "The new revision's vectors are of another embedding space than those of "
+        f"{observed.status.stable_revision}: stored vectors could not be compared with new ones."
+    )
+    if stable is None:
+        why = find(PROGRESSING, Reason.ROLLOUT_STALLED, said, remedy=remedy)
+        return replace(found, failed=why, until=None)
+    said = f"{said} {observed.status.stable_revision} serves on."
+    why = find(PROGRESSING, Reason.ROLLED_BACK, said, remedy=remedy)
+    return replace(_look_at(observed, stable, stable.revision), current=found.current, back=why)
+
+
+def _rolled_back(observed: Observed, revision: str, failed: Finding | None) -> Finding:
+    """Say why; once the failed pods are gone, the condition alone remembers it."""
+    before = next((c for c in observed.status.conditions if c.type is PROGRESSING), None)
+    if failed is None and before is not None and before.reason == Reason.ROLLED_BACK:
+        return Finding(PROGRESSING, Reason.ROLLED_BACK, before.message)
+    said = failed.said if failed is not None else f"Revision {revision} was rejected before."
+    return find(
+        PROGRESSING,
+        Reason.ROLLED_BACK,
+        f"{said} {observed.status.stable_revision} serves again.",
+        remedy=f"{Reason.ROLLED_BACK.remedy()} "
+        "To try it again unchanged, set rollout.autoRollback: false.",
+    )
+
+
+def _deadline(target: Target) -> timedelta:
+    return timedelta(seconds=target.service.spec.rollout.progress_deadline_seconds)
