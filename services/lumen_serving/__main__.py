@@ -8,9 +8,9 @@ def main() -> None:
     # Each side imports what it needs itself: a server must open its port quickly, and a `prepare`
     # with nothing to do must not load a runtime.
     if sys.argv[1:] == ["prepare"]:
-        from lumen_serving import prepare  # noqa: PLC0415
+        from lumen_serving.prepare import command
 
-        prepare.main()
+        command.main()
     elif not sys.argv[1:]:
         from lumen_serving import main as serving  # noqa: PLC0415
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from grpc.aio import Server
 
     from lumen_manifest.server_config import ServerConfig
-    from lumen_serving.startup import WarmModel
+    from lumen_serving.startup.load import WarmModel
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class _Running:
 
     def _load(self) -> "WarmModel":
         """Import the libraries, read the configuration and load the model; in a thread."""
-        startup = importlib.import_module("lumen_serving.startup")
+        startup = importlib.import_module("lumen_serving.startup.load")
         config: ServerConfig = startup.load_config(self._settings.config_path)
         if not self._settings.log_level:
             logs.configure(self._settings.log_format, config.server.log_level)
@@ -116,7 +116,7 @@ class _Running:
 
     async def _open_service(self, stack: AsyncExitStack, warm: "WarmModel") -> Announcer:
         """Let requests in and say so everywhere."""
-        assembly = importlib.import_module("lumen_serving.assembly")
+        assembly = importlib.import_module("lumen_serving.startup.assembly")
         service = await stack.enter_async_context(assembly.assembled(warm, self._metrics))
         capability = assembly.capability(warm, service.kinds)
         limit_bytes = memory_limit_bytes(self._settings.memory_limit_bytes)

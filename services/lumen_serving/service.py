@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from lumen_manifest.model_service import Family
 from lumen_resources.layouts import VerifiedModel
 from lumen_serving.backends.base import Modality
-from lumen_serving.engine import Outcome
+from lumen_serving.classify.protocol import Ranking, RankingScoring
 from lumen_serving.errors import BackendFailed, BadTensor, BadText, OtherSpace, UnknownService
-from lumen_serving.images import look
-from lumen_serving.pipeline import Pipeline
-from lumen_serving.rankings import Ranking, RankingScoring
+from lumen_serving.inference.engine import Outcome
+from lumen_serving.inference.pipeline import Pipeline
+from lumen_serving.media.images import look
+from lumen_serving.media.text import Tokenizer
+from lumen_serving.media.work import Work
 from lumen_serving.requests import Answer, Request
-from lumen_serving.tokens import Tokenizer
-from lumen_serving.work import Work
 from lumen_wire import results
 from lumen_wire.meta import RequestMeta, VectorFormat, check_namespace, quoted
 from lumen_wire.tasks import Kind

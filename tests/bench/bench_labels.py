@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from lumen_serving.labels import LabelIndex
+from lumen_serving.label_index.index import LabelIndex
 
 GOALS = {"single": 0.35, "per query of a batch": 0.05}
 MIB = 2**20

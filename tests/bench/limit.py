@@ -19,7 +19,7 @@ from lumen_cli.bench import drawn_jpeg
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.fetch import open_verified
 from lumen_serving.backends.base import BackendSettings, load_backend
-from lumen_serving.images import decode_rgb
+from lumen_serving.media.images import decode_rgb
 
 
 class Pipeline:

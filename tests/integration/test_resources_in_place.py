@@ -19,7 +19,7 @@ from lumen_resources.fetch import fetch_and_verify, open_verified
 from lumen_resources.label_sets import load_labels
 from lumen_resources.layouts import VerifiedModel
 from lumen_resources.progress import Progress
-from lumen_serving.tokens import Tokenizer
+from lumen_serving.media.text import Tokenizer
 
 VISION = "onnx/vision.fp32.onnx"
 TEXT = "onnx/text.fp32.onnx"

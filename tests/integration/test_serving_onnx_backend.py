@@ -17,14 +17,14 @@ from lumen_resources.fetch import fetch_and_verify
 from lumen_resources.held import ensure_unchanged, only_verified
 from lumen_resources.lock_file import LockedFile
 from lumen_resources.progress import Progress
-from lumen_serving.backends import ort
+from lumen_serving import ort
 from lumen_serving.backends.base import BackendSettings, Modality
 from lumen_serving.backends.onnx import Batching, OnnxBackend, unit_rows
-from lumen_serving.costs import measure
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, ParityFailed
-from lumen_serving.images import decode_rgb
-from lumen_serving.parity import check_parity
-from lumen_serving.tokens import Tokenizer
+from lumen_serving.inference.costs import measure
+from lumen_serving.media.images import decode_rgb
+from lumen_serving.media.text import Tokenizer
+from lumen_serving.startup.parity import check_parity
 
 SPEC = tiny_models.TinyModel()
 SIZES = (1, 2, 3, 5, 8, 13)

@@ -16,7 +16,7 @@ from lumen_resources.fetch import fetch_and_verify
 from lumen_resources.progress import Progress
 from lumen_resources.recording import record
 from lumen_serving.settings import Settings
-from lumen_serving.startup import warm_up
+from lumen_serving.startup.load import warm_up
 
 IN_OPEN, IN_ISDIR = 0x20, 0x40000000
 _EVENT = struct.Struct("iIII")

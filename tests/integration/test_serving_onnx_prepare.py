@@ -76,7 +76,7 @@ def test_with_nothing_to_do_no_runtime_is_loaded(tmp_path):
     code, output = finished(start(tmp_path, PYTHONPROFILEIMPORTTIME="1"))
 
     assert code == 0, output
-    assert "lumen_serving.prepare" in output
+    assert "lumen_serving.prepare.command" in output
     assert "onnxruntime" not in output
     assert last_words(tmp_path)["reason"] == "Verified"
 

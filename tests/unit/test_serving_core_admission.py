@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_serving.admission import Admission, AdmissionLimits
 from lumen_serving.backends.base import Modality
-from lumen_serving.costs import CostCurve, Measured
 from lumen_serving.errors import Overloaded, TooLate
+from lumen_serving.inference.admission import Admission, AdmissionLimits
+from lumen_serving.inference.costs import CostCurve, Measured
 from lumen_serving.metrics import Metrics
 from lumen_wire.callers import STRANGER
 

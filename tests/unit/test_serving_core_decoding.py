@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
 from lumen_serving.backends.base import BackendReport, Modality
-from lumen_serving.decode_lines import DecodeLines, Job
-from lumen_serving.decoding import Decoders
-from lumen_serving.engine import Engine, Item
 from lumen_serving.errors import BackendFailed, BadImage, Overloaded, Stopping
+from lumen_serving.inference.decode_lines import DecodeLines, Job
+from lumen_serving.inference.decoding import Decoders
+from lumen_serving.inference.engine import Engine, Item
+from lumen_serving.media.work import Work
 from lumen_serving.metrics import Metrics
-from lumen_serving.work import Work
 from lumen_wire.callers import STRANGER
 from lumen_wire.errors import WireError
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lumen_serving.backends.base import BackendReport, Modality
-from lumen_serving.engine import Engine, Item
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
+from lumen_serving.inference.engine import Engine, Item
 from lumen_serving.metrics import Metrics
 from lumen_wire.errors import WireError
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from lumen_serving.backends.base import Modality
-from lumen_serving.batching import Line
+from lumen_serving.inference.queue import Line
 
 CAPS = {Modality.IMAGE: 3, Modality.TEXT: 2}
 

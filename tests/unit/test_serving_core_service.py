@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lumen_manifest.model_service import Family
-from lumen_serving.engine import Outcome
+from lumen_serving.classify.protocol import Shown
 from lumen_serving.errors import BackendFailed
-from lumen_serving.rankings import Shown
+from lumen_serving.inference.engine import Outcome
 from lumen_serving.requests import Request
 from lumen_serving.service import ModelService
 from lumen_wire.meta import RequestMeta

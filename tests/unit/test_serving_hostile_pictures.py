@@ -13,9 +13,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lumen_resources.layouts import Preprocess
-from lumen_serving import images
-from lumen_serving.containers import av1, avif
 from lumen_serving.errors import BadImage
+from lumen_serving.media import images
+from lumen_serving.media.containers import av1, avif
 
 
 def a_preprocess(size=32) -> Preprocess:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_serving.costs import CostCurve, Sample, chosen_cap, fitted, measure_batches
+from lumen_serving.inference.costs import CostCurve, Sample, chosen_cap, fitted, measure_batches
 
 times = st.floats(0.01, 5000)
 

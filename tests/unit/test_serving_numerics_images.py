@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lumen_resources.layouts import Preprocess
-from lumen_serving import images
 from lumen_serving.errors import BadImage
-from lumen_serving.preprocess import Normaliser, crop_offset, resized_size
+from lumen_serving.media import images
+from lumen_serving.media.preprocess import Normaliser, crop_offset, resized_size
 
 
 def a_preprocess(size=32, mode="shortest", interpolation="bicubic") -> Preprocess:

@@ -4,7 +4,7 @@ import pytest
 
 from lumen_manifest.closed_sets import ScenePreset
 from lumen_manifest.model_spec import ScenesSpec
-from lumen_serving.scenes import SceneSet, display_label
+from lumen_serving.classify.scenes import SceneSet, display_label
 
 
 def test_the_default_preset_shows_short_labels_and_routes_the_animal():

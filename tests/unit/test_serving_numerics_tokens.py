@@ -12,9 +12,9 @@ from tokenizers import Tokenizer as Core
 from lumen_resources import contents
 from lumen_resources.errors import TokenizerError
 from lumen_resources.failures import is_failure
-from lumen_serving import tokens
 from lumen_serving.errors import BadText
-from lumen_serving.tokens import MAX_CHARS, Tokenizer, clean
+from lumen_serving.media import text as tokens
+from lumen_serving.media.text import MAX_CHARS, Tokenizer, clean
 
 CONTEXT = 12
 

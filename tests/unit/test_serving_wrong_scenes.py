@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from lumen_serving.classify.scenes import SceneSet
 from lumen_serving.errors import LabelsUnusable
-from lumen_serving.scenes import SceneSet
-from lumen_serving.startup import _refuse_wrong_scenes
+from lumen_serving.startup.load import _refuse_wrong_scenes
 
 
 @pytest.mark.parametrize(("value", "found"), [(np.nan, "not finite"), (0.0, "zero")])

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from lumen_resources.held import only_verified
 from lumen_resources.layouts import VerifiedModel
-from lumen_serving.backends import ort
+from lumen_serving import ort
 from lumen_serving.backends.base import BackendReport, BackendSettings
 from lumen_serving.errors import BackendUnavailable
-from lumen_serving.preprocess import Normaliser
+from lumen_serving.media.preprocess import Normaliser
 
 # The batch sizes of the trial, and how long it may take on a large model.
 _TRIAL_SIZES = (2, 3, 8)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lumen_serving.engine import Scoring
+from lumen_serving.inference.engine import Scoring
 from lumen_wire.meta import RequestMeta
 
 

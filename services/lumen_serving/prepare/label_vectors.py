@@ -19,16 +19,16 @@ from lumen_resources.held import ensure_unchanged
 from lumen_resources.label_sets import load_labels, load_matrix
 from lumen_resources.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import Phase
-from lumen_serving.attestation import device_mismatch, dimension_mismatch
 from lumen_serving.backends.base import Backend, load_backend
-from lumen_serving.cores import usable_cores
+from lumen_serving.classify.label_loading import code_cache, rows_named
 from lumen_serving.errors import LabelsUnusable
-from lumen_serving.label_codes import encode_cached
-from lumen_serving.label_loading import code_cache, rows_named
-from lumen_serving.missing_labels import Missing, Work
-from lumen_serving.parity import check_parity
-from lumen_serving.startup import backend_settings
-from lumen_serving.tokens import Tokenizer
+from lumen_serving.label_index.codes import encode_cached
+from lumen_serving.media.text import Tokenizer
+from lumen_serving.prepare.missing_labels import Missing, Work
+from lumen_serving.startup.attestation import device_mismatch, dimension_mismatch
+from lumen_serving.startup.cores import usable_cores
+from lumen_serving.startup.load import backend_settings
+from lumen_serving.startup.parity import check_parity
 
 # Each append waits for the disk: rows are collected for about as long as may be lost.
 APPEND_EVERY_S = 2.0

@@ -17,8 +17,8 @@ import structlog
 from numpy.typing import NDArray
 
 from lumen_serving.backends.base import Backend, Modality
-from lumen_serving.batching import Line
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
+from lumen_serving.inference.queue import Line
 from lumen_serving.metrics import Metrics
 from lumen_wire.callers import STRANGER, Caller
 from lumen_wire.errors import WireError

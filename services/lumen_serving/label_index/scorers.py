@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_serving.backends import ort
-from lumen_serving.integer_graph import CODES, QUERY, SCALES, SCORES, integer_product
-from lumen_serving.label_codes import Codes, rounding, unit_blocks
+from lumen_serving import ort
+from lumen_serving.label_index.codes import Codes, rounding, unit_blocks
+from lumen_serving.label_index.onnx_matmul import CODES, QUERY, SCALES, SCORES, integer_product
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

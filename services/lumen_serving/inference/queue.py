@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from lumen_serving.backends.base import Modality
-from lumen_serving.turns import Turns
+from lumen_serving.inference.turns import Turns
 from lumen_wire.callers import Caller
 
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from lumen_resources.label_sets import Labels, Lineage
 from lumen_resources.layouts import LabelSetFiles
+from lumen_serving.classify.protocol import Shown
 from lumen_serving.errors import BadQuery, UnknownLabelSet
-from lumen_serving.label_answers import GroupHit, Hit
-from lumen_serving.labels import LabelIndex
-from lumen_serving.rankings import Shown
-from lumen_serving.scoring import Groups, group_by_rank
+from lumen_serving.label_index.index import LabelIndex
+from lumen_serving.label_index.label_answers import GroupHit, Hit
+from lumen_serving.label_index.scoring import Groups, group_by_rank
 from lumen_wire.meta import Include, LabelFormat, Rank, RequestMeta, Score, clamp, quoted
 
 # The longest answer: every label of it is scored exactly and written as JSON.

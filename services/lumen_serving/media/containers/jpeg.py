@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_serving.containers import exif
-from lumen_serving.containers.still import damaged, too_many_parts
 from lumen_serving.errors import BadImage
+from lumen_serving.media.containers import exif
+from lumen_serving.media.containers.still import damaged, too_many_parts
 
 _SOI = b"\xff\xd8"
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lumen_serving.engine import Item
 from lumen_serving.errors import Overloaded
-from lumen_serving.turns import Turns
-from lumen_serving.work import Work
+from lumen_serving.inference.engine import Item
+from lumen_serving.inference.turns import Turns
+from lumen_serving.media.work import Work
 from lumen_wire.budget import Account, places
 
 

@@ -14,8 +14,8 @@ from lumen_resources.arrays import UnreadableArrayError, map_npy
 from lumen_resources.layouts import ParityInput, VerifiedModel
 from lumen_serving.backends.base import Backend
 from lumen_serving.errors import BadImage, ParityFailed
-from lumen_serving.images import decode_rgb
-from lumen_serving.tokens import Tokenizer
+from lumen_serving.media.images import decode_rgb
+from lumen_serving.media.text import Tokenizer
 
 TOLERANCE_FP32 = 0.9999
 TOLERANCE_REDUCED = 0.999

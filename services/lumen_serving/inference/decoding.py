@@ -11,11 +11,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from lumen_serving.decode_lines import DecodeLines, Job
-from lumen_serving.engine import Engine, Item
 from lumen_serving.errors import BackendFailed, Overloaded, Stopping, TooLate
+from lumen_serving.inference.decode_lines import DecodeLines, Job
+from lumen_serving.inference.engine import Engine, Item
+from lumen_serving.media.work import Work
 from lumen_serving.metrics import Metrics
-from lumen_serving.work import Work
 from lumen_wire.errors import WireError
 
 

@@ -3,8 +3,8 @@
 import struct
 from collections.abc import Iterator
 
-from lumen_serving.containers import exif
-from lumen_serving.containers.still import Still, animated, damaged, too_many_parts
+from lumen_serving.media.containers import exif
+from lumen_serving.media.containers.still import Still, animated, damaged, too_many_parts
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_BYTES = 13

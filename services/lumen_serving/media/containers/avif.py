@@ -8,8 +8,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lumen_serving.containers import av1, exif
-from lumen_serving.containers.still import MIB, Still, animated, damaged, too_many_parts
+from lumen_serving.media.containers import av1, exif
+from lumen_serving.media.containers.still import MIB, Still, animated, damaged, too_many_parts
 
 Span = tuple[int, int]
 

@@ -19,7 +19,6 @@ from lumen_resources.fetch import open_verified
 from lumen_resources.held import ensure_unchanged
 from lumen_resources.label_rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.layouts import VerifiedModel
-from lumen_serving.attestation import device_mismatch, dimension_mismatch
 from lumen_serving.backends.base import (
     Backend,
     BackendReport,
@@ -27,17 +26,18 @@ from lumen_serving.backends.base import (
     Modality,
     load_backend,
 )
-from lumen_serving.cores import usable_cores
-from lumen_serving.costs import Measured, measure
+from lumen_serving.classify.label_loading import load_label_sets
+from lumen_serving.classify.label_ranking import LabelRanking, LabelSet
+from lumen_serving.classify.protocol import Ranking
+from lumen_serving.classify.scene_ranking import SceneRanking
+from lumen_serving.classify.scenes import SceneSet
 from lumen_serving.errors import LabelsUnusable, SettingsInvalid
-from lumen_serving.label_loading import load_label_sets
-from lumen_serving.label_ranking import LabelRanking, LabelSet
-from lumen_serving.parity import check_parity
-from lumen_serving.rankings import Ranking
-from lumen_serving.scene_ranking import SceneRanking
-from lumen_serving.scenes import SceneSet
+from lumen_serving.inference.costs import Measured, measure
+from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import Settings
-from lumen_serving.tokens import Tokenizer
+from lumen_serving.startup.attestation import device_mismatch, dimension_mismatch
+from lumen_serving.startup.cores import usable_cores
+from lumen_serving.startup.parity import check_parity
 from lumen_wire.heap import give_back_freed
 from lumen_wire.tasks import Kind, task_for
 

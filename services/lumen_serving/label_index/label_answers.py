@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_serving.label_blocks import largest
-from lumen_serving.label_codes import rounding
-from lumen_serving.label_scorers import Approximation, Doubles, Floats
-from lumen_serving.scoring import Groups
+from lumen_serving.label_index.codes import rounding
+from lumen_serving.label_index.label_blocks import largest
+from lumen_serving.label_index.scorers import Approximation, Doubles, Floats
+from lumen_serving.label_index.scoring import Groups
 
 # Rows at a time in the sum of all, so that they stay in the cache over its steps.
 _PIECE = 1 << 16

@@ -25,13 +25,13 @@ from PIL import (
 )
 
 from lumen_resources.layouts import Preprocess
-from lumen_serving.containers import avif, exif, jpeg, png, webp
-from lumen_serving.containers.jpeg import Jpeg
-from lumen_serving.containers.sniffing import checked_format
-from lumen_serving.containers.still import MIB, Still, animated, damaged
 from lumen_serving.errors import BadImage
-from lumen_serving.preprocess import Decoded, model_square
-from lumen_serving.work import Work
+from lumen_serving.media.containers import avif, exif, jpeg, png, webp
+from lumen_serving.media.containers.jpeg import Jpeg
+from lumen_serving.media.containers.sniffing import checked_format
+from lumen_serving.media.containers.still import MIB, Still, animated, damaged
+from lumen_serving.media.preprocess import Decoded, model_square
+from lumen_serving.media.work import Work
 
 # The largest JPEG of a phone has 200 megapixels, and costs its fraction of them.
 MAX_JPEG_PIXELS = 256_000_000

@@ -25,7 +25,7 @@ from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.signals import StopRequest
 from lumen_serving.errors import SettingsInvalid, StartError
-from lumen_serving.missing_labels import Work, find_missing
+from lumen_serving.prepare.missing_labels import Work, find_missing
 from lumen_serving.settings import Settings
 from lumen_wire import http_status, logs, processes
 
@@ -92,7 +92,7 @@ def _prepare(settings: Settings, stop: StopRequest) -> VerifiedModel:
         uncoded = [files for files in model.label_sets if _lacks_codes(model, files)]
         if missing or uncoded:
             # The runtime is loaded by this module: most starts have nothing to compute.
-            vectors = importlib.import_module("lumen_serving.label_vectors")
+            vectors = importlib.import_module("lumen_serving.prepare.label_vectors")
             if missing:
                 work = Work(config, settings, progress, stop)
                 vectors.compute(model, missing, work)

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lumen_serving.admission import Admission, AdmissionLimits
-from lumen_serving.decode_lines import DecodeLines
-from lumen_serving.decoding import Decoders
-from lumen_serving.engine import Engine
+from lumen_serving.inference.admission import Admission, AdmissionLimits
+from lumen_serving.inference.decode_lines import DecodeLines
+from lumen_serving.inference.decoding import Decoders
+from lumen_serving.inference.engine import Engine
+from lumen_serving.inference.pipeline import Pipeline
 from lumen_serving.metrics import Metrics
-from lumen_serving.pipeline import Pipeline
 from lumen_serving.service import ModelService
-from lumen_serving.startup import WarmModel
+from lumen_serving.startup.load import WarmModel
 from lumen_wire import capabilities
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.tasks import Kind, names_for

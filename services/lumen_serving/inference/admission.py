@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lumen_serving.backends.base import Modality
-from lumen_serving.costs import Measured
 from lumen_serving.errors import Overloaded, TooLate
+from lumen_serving.inference.costs import Measured
 from lumen_serving.metrics import Metrics
 from lumen_wire.budget import Account, places
 from lumen_wire.callers import STRANGER, Caller

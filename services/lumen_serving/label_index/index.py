@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_serving.label_answers import Answer, GroupHit, Hit, Mask
-from lumen_serving.label_blocks import block_tops, largest, rows_of_blocks
-from lumen_serving.label_codes import CodeCache, encode_cached
-from lumen_serving.label_scorers import (
+from lumen_serving.label_index.codes import CodeCache, encode_cached
+from lumen_serving.label_index.label_answers import Answer, GroupHit, Hit, Mask
+from lumen_serving.label_index.label_blocks import block_tops, largest, rows_of_blocks
+from lumen_serving.label_index.scorers import (
     Approximation,
     Doubles,
     Floats,
@@ -21,7 +21,7 @@ from lumen_serving.label_scorers import (
     IntegerScorer,
     Scorer,
 )
-from lumen_serving.scoring import Groups
+from lumen_serving.label_index.scoring import Groups
 
 # Below, the float32 product is the quicker one.
 SMALL_ROWS = 4096

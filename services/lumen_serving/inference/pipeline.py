@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lumen_serving.admission import Admission
 from lumen_serving.backends.base import Modality
-from lumen_serving.decoding import Decoders
-from lumen_serving.engine import Engine, Item, Outcome, Scoring
-from lumen_serving.work import Work
+from lumen_serving.inference.admission import Admission
+from lumen_serving.inference.decoding import Decoders
+from lumen_serving.inference.engine import Engine, Item, Outcome, Scoring
+from lumen_serving.media.work import Work
 from lumen_wire.callers import Caller
 
 

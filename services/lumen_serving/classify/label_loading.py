@@ -10,10 +10,10 @@ from lumen_resources.label_checks import wrong_row
 from lumen_resources.label_rows import WrongRowError
 from lumen_resources.label_sets import Labels, load_labels, load_matrix
 from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
+from lumen_serving.classify.label_ranking import LabelSet, Mask
 from lumen_serving.errors import LabelsUnusable
-from lumen_serving.label_codes import CodeCache
-from lumen_serving.label_ranking import LabelSet, Mask
-from lumen_serving.labels import LabelIndex
+from lumen_serving.label_index.codes import CodeCache
+from lumen_serving.label_index.index import LabelIndex
 
 
 def load_label_sets(model: VerifiedModel, threads: int) -> Iterator[LabelSet]:

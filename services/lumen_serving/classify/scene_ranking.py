@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lumen_serving.classify.protocol import Shown
+from lumen_serving.classify.scenes import SceneSet
 from lumen_serving.errors import BadQuery
-from lumen_serving.rankings import Shown
-from lumen_serving.scenes import SceneSet
-from lumen_serving.scoring import shares
+from lumen_serving.label_index.scoring import shares
 from lumen_wire.meta import RequestMeta, Score, clamp
 
 DEFAULT_TOP_K = 1

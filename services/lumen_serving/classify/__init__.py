@@ -1,0 +1,1 @@
+"""From vectors to labels and scenes, in the form that a request asks for."""

@@ -1,0 +1,1 @@
+"""From model input to vectors: admission, decode threads, the queue and the engine."""

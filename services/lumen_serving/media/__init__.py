@@ -1,0 +1,1 @@
+"""From payloads to model input: pictures to squares of bytes, texts to token rows."""

@@ -1,0 +1,1 @@
+"""Computes the label vectors that a model was shipped without."""

@@ -1,0 +1,1 @@
+"""From verified files to a warm and proven model behind the queues."""
