@@ -11,8 +11,8 @@ from contextlib import AsyncExitStack
 import structlog
 
 from lumen_router.errors import SettingsError
-from lumen_router.from_file import RoutesFile, RoutesSource
 from lumen_router.metrics import Metrics
+from lumen_router.routes.from_file import RoutesFile, RoutesSource
 from lumen_router.running import Running
 from lumen_router.settings import ClusterRoutes, FileRoutes, Settings
 from lumen_wire import logs, processes
@@ -67,7 +67,7 @@ async def _open_source(
         return RoutesFile(routes.path)
     # The Kubernetes client weighs 20 MiB: a router of files does without it.
     try:
-        from_cluster = importlib.import_module("lumen_router.from_cluster")
+        from_cluster = importlib.import_module("lumen_router.routes.from_cluster")
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"LUMEN_ROUTES_FROM is cluster, and the package {error.name} is missing:"

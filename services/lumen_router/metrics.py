@@ -9,7 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from lumen_cluster.metrics import WatchMetrics
-from lumen_router.cascade import Decision, Source
+from lumen_router.cascade.rule import Decision, Source
 from lumen_wire.tasks import Kind
 
 UNKNOWN = "unknown"

@@ -13,13 +13,13 @@ import grpc.aio
 import structlog
 
 from lumen_router import status_page
-from lumen_router.directory import LINGER_S, Directory
-from lumen_router.forward import Forwarder
-from lumen_router.from_file import RoutesSource
-from lumen_router.holding import WaitingRoom
+from lumen_router.grpc_api.servicer import RouterServicer
 from lumen_router.metrics import Metrics
-from lumen_router.servicer import RouterServicer
+from lumen_router.routes.from_file import RoutesSource
 from lumen_router.settings import Settings
+from lumen_router.upstream.forward import Forwarder
+from lumen_router.upstream.pending_calls import WaitingRoom
+from lumen_router.upstream.registry import LINGER_S, Directory
 from lumen_wire.budget import ByteBudget
 from lumen_wire.chunks import ChunkLimits
 from lumen_wire.drain import Drain

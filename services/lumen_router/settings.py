@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lumen_manifest.field_types import NAMESPACE
 from lumen_router.errors import SettingsError
-from lumen_router.holding import HELD_CALLS, HOLD_S
+from lumen_router.upstream.pending_calls import HELD_CALLS, HOLD_S
 
 HELD_BYTES = 256 * 1024 * 1024
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")

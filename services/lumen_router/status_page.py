@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from lumen_router.directory import Directory, ServicePods
-from lumen_router.holding import WaitingRoom
 from lumen_router.metrics import Now
-from lumen_router.pods import Pod
+from lumen_router.upstream.pending_calls import WaitingRoom
+from lumen_router.upstream.pod import Pod
+from lumen_router.upstream.registry import Directory, ServicePods
 from lumen_wire.budget import ByteBudget
 from lumen_wire.health import Phase
 

@@ -20,11 +20,11 @@ from go_tools import program
 from router_world import World, until
 
 from lumen_cluster.cluster_api import SILENCE_S, ClusterApi, find_server
-from lumen_router import routes
-from lumen_router.from_cluster import RoutesFromCluster
-from lumen_router.from_file import RoutesSource
 from lumen_router.metrics import Metrics
-from lumen_router.routes import Routes
+from lumen_router.routes import table as routes
+from lumen_router.routes.from_cluster import RoutesFromCluster
+from lumen_router.routes.from_file import RoutesSource
+from lumen_router.routes.table import Routes
 from lumen_router.running import Running
 from lumen_router.settings import Settings
 

@@ -18,8 +18,8 @@ import orjson
 from google.protobuf.empty_pb2 import Empty
 
 from lumen_manifest.closed_sets import Family
-from lumen_router.from_file import RoutesFile
-from lumen_router.routes import pod_task
+from lumen_router.routes.from_file import RoutesFile
+from lumen_router.routes.table import pod_task
 from lumen_router.running import Running
 from lumen_router.settings import Settings
 from lumen_wire import capabilities, results

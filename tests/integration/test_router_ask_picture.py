@@ -6,7 +6,7 @@ import grpc
 import pytest
 from router_world import JPEG, Refusal, ScriptedPod, a_service, a_world, embedding
 
-from lumen_router.ask_picture import main
+from lumen_router.grpc_api.ask_picture import main
 from lumen_wire.tasks import Kind
 
 

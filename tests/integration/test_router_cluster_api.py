@@ -19,8 +19,8 @@ from lumen_cluster.cluster_api import ClusterApi, find_server
 from lumen_cluster.errors import ClusterAway, ClusterRefused, HistoryGone, NoServer
 from lumen_cluster.objects import Event, EventType, Page, Resource
 from lumen_router.errors import SettingsError
-from lumen_router.from_cluster import RoutesFromCluster, open_routes, watched_resources
 from lumen_router.metrics import Metrics
+from lumen_router.routes.from_cluster import RoutesFromCluster, open_routes, watched_resources
 from lumen_router.settings import ClusterRoutes
 
 SERVICES, SLICES = watched_resources("lab")

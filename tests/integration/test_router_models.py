@@ -6,7 +6,7 @@ from router_world import World, a_service, until
 from serving_servers import a_config, a_server
 from tiny_models import a_jpeg
 
-from lumen_router.cascade import Source
+from lumen_router.cascade.rule import Source
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.results import parse_labels

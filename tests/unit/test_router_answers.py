@@ -8,8 +8,8 @@ from grpc.aio import AioRpcError, Metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_router.answers import merge_parts, status_error
 from lumen_router.errors import PodAnswerBroken
+from lumen_router.upstream.answers import merge_parts, status_error
 from lumen_wire.chunks import split_response
 from lumen_wire.errors import (
     DeadlineExceeded,

@@ -1,8 +1,8 @@
 """What the router remembers of a service's pods is bounded by the pods, not by what callers say."""
 
 from lumen_manifest.closed_sets import Family
-from lumen_router.directory import ServicePods, Wanted
-from lumen_router.routes import Service
+from lumen_router.routes.table import Service
+from lumen_router.upstream.registry import ServicePods, Wanted
 from lumen_wire.tasks import Kind
 
 

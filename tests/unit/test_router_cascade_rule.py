@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_manifest.model_service import ScenesSpec
-from lumen_router.cascade import (
+from lumen_router.cascade.rule import (
     ROUNDING,
     Decision,
     SceneRules,
@@ -13,7 +13,7 @@ from lumen_router.cascade import (
     fallback_reserve_s,
     stage_figures,
 )
-from lumen_router.documents import read_scenes
+from lumen_router.routes.documents import read_scenes
 
 RULES = SceneRules()
 

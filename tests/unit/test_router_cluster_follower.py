@@ -13,11 +13,11 @@ from lumen_cluster import list_watch
 from lumen_cluster.errors import ClusterAway, ClusterRefused, ClusterTrouble, HistoryGone
 from lumen_cluster.list_watch import Follower, pause_s
 from lumen_cluster.objects import Event, EventType, Page, Resource
-from lumen_router.cluster_objects import keep_model_service
-from lumen_router.from_cluster import RoutesFromCluster, watched_resources
 from lumen_router.metrics import Metrics
-from lumen_router.mirror import Mirror
-from lumen_router.routes import Routes
+from lumen_router.routes.cluster_objects import keep_model_service
+from lumen_router.routes.from_cluster import RoutesFromCluster, watched_resources
+from lumen_router.routes.mirror import Mirror
+from lumen_router.routes.table import Routes
 
 BOUND_S = 60
 SERVICES, SLICES = watched_resources("lab")

@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 
 from lumen_cluster.objects import Event, EventType
 from lumen_manifest.closed_sets import Family
-from lumen_router.cluster_objects import (
+from lumen_router.errors import ObjectUnreadable
+from lumen_router.routes.cluster_objects import (
     keep_model_service,
     keep_slice,
     parse_model_service,
     parse_slice,
 )
-from lumen_router.cluster_routes import routes_of_cluster
-from lumen_router.errors import ObjectUnreadable
-from lumen_router.from_file import parse_routes
-from lumen_router.mirror import Mirror, ParseOnce
+from lumen_router.routes.cluster_routes import routes_of_cluster
+from lumen_router.routes.from_file import parse_routes
+from lumen_router.routes.mirror import Mirror, ParseOnce
 
 
 def routes_of(services=(), slices=()):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_router.errors import RouterFull
-from lumen_router.holding import WaitingRoom, hold_at_most_s
+from lumen_router.upstream.pending_calls import WaitingRoom, hold_at_most_s
 
 
 def test_the_room_is_full_at_its_limit_and_says_when_to_come_back():

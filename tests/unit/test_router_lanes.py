@@ -1,6 +1,6 @@
 """Which of a pod's connections a call goes out on."""
 
-from lumen_router.lanes import CALLS_A_LANE, MOST_LANES, Lanes
+from lumen_router.upstream.lanes import CALLS_A_LANE, MOST_LANES, Lanes
 from lumen_wire.grpc_server import ServerOptions
 
 

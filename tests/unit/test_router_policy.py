@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_router.policy import (
+from lumen_router.upstream.policy import (
     ALL_COMPARED,
     RetryBudget,
     choose_least_outstanding,

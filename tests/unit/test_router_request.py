@@ -5,9 +5,9 @@ import random
 import pytest
 
 from lumen_manifest.closed_sets import Family
-from lumen_router.forward import WHOLE_BYTES, Call, messages_of
 from lumen_router.metrics import Metrics
-from lumen_router.routes import Service, Target
+from lumen_router.routes.table import Service, Target
+from lumen_router.upstream.forward import WHOLE_BYTES, Call, messages_of
 from lumen_wire.chunks import Assembler
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.splitting import WHOLE_MESSAGE_BYTES

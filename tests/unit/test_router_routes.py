@@ -4,14 +4,14 @@ import orjson
 import pytest
 
 from lumen_manifest.routes_document import RoutesDocument
-from lumen_router.documents import routes_from_document
 from lumen_router.errors import (
     NoServiceOfFamily,
     TaskOfAnotherFamily,
     UnknownService,
     UnknownTask,
 )
-from lumen_router.routes import Endpoint, Routes, advertised_names
+from lumen_router.routes.documents import routes_from_document
+from lumen_router.routes.table import Endpoint, Routes, advertised_names
 from lumen_wire.tasks import Kind
 
 

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from lumen_router.errors import RoutesUnreadable
-from lumen_router.from_file import RoutesFile, parse_routes
+from lumen_router.routes.from_file import RoutesFile, parse_routes
 
 BOUND_S = 60
 

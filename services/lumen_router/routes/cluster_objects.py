@@ -19,7 +19,7 @@ from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.parse import parse_object
 from lumen_manifest.problems import ManifestError
 from lumen_router.errors import ObjectUnreadable
-from lumen_router.routes import Endpoint
+from lumen_router.routes.table import Endpoint
 from lumen_wire.addresses import host_port
 
 Raw = Mapping[str, Any]

@@ -13,14 +13,20 @@ from dataclasses import dataclass
 import structlog
 
 from lumen_manifest.conditions import Reason
-from lumen_router.answers import read_answer
-from lumen_router.directory import EMBEDDINGS, Directory, ServicePods, Wanted
 from lumen_router.errors import NoReadyPod, SpaceNotServed, TooLate, UnknownTask
-from lumen_router.holding import HOLD_S, HOPELESS, RETRY_AFTER_MS, WaitingRoom, hold_at_most_s
-from lumen_router.lanes import InferCall
 from lumen_router.metrics import Metrics
-from lumen_router.pods import Pod
-from lumen_router.routes import Target
+from lumen_router.routes.table import Target
+from lumen_router.upstream.answers import read_answer
+from lumen_router.upstream.lanes import InferCall
+from lumen_router.upstream.pending_calls import (
+    HOLD_S,
+    HOPELESS,
+    RETRY_AFTER_MS,
+    WaitingRoom,
+    hold_at_most_s,
+)
+from lumen_router.upstream.pod import Pod
+from lumen_router.upstream.registry import EMBEDDINGS, Directory, ServicePods, Wanted
 from lumen_wire.callers import STRANGER, Caller, metadata_of
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import ResourceExhausted, Unavailable, WireError

@@ -13,7 +13,7 @@ import orjson
 import structlog
 
 from lumen_manifest.closed_sets import Family
-from lumen_router.cascade import (
+from lumen_router.cascade.rule import (
     Decision,
     SceneRules,
     Source,
@@ -29,9 +29,9 @@ from lumen_router.errors import (
     UnknownService,
     UnknownTask,
 )
-from lumen_router.forward import Call, Forwarder
 from lumen_router.metrics import Metrics
-from lumen_router.routes import Routes, Service, Target, pod_task
+from lumen_router.routes.table import Routes, Service, Target, pod_task
+from lumen_router.upstream.forward import Call, Forwarder
 from lumen_wire import results
 from lumen_wire.callers import STRANGER, Caller
 from lumen_wire.deadline import Deadline

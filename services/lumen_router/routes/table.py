@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lumen_manifest.closed_sets import Family
-from lumen_router.cascade import SceneRules
+from lumen_router.cascade.rule import SceneRules
 from lumen_router.errors import (
     NoServiceOfFamily,
     TaskOfAnotherFamily,

@@ -15,9 +15,9 @@ import structlog
 from lumen_manifest.regular_files import read_bounded
 from lumen_manifest.routes_document import RoutesDocument
 from lumen_manifest.server_config import ConfigError
-from lumen_router.documents import routes_from_document
 from lumen_router.errors import RoutesUnreadable
-from lumen_router.routes import Routes
+from lumen_router.routes.documents import routes_from_document
+from lumen_router.routes.table import Routes
 
 POLL_S = 0.1
 FILE_BYTES_MAX = 64 * 1024 * 1024

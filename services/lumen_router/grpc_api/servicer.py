@@ -12,13 +12,13 @@ from typing import Any, Final
 import grpc.aio
 from google.protobuf.empty_pb2 import Empty
 
-from lumen_router import capabilities
-from lumen_router.directory import Directory
+from lumen_router.cascade.run import Picture, SmartClassify, scene_service
 from lumen_router.errors import NothingReady
-from lumen_router.forward import Call, Forwarder
+from lumen_router.grpc_api import capabilities
 from lumen_router.metrics import Metrics
-from lumen_router.routes import Routes
-from lumen_router.smart import Picture, SmartClassify, scene_service
+from lumen_router.routes.table import Routes
+from lumen_router.upstream.forward import Call, Forwarder
+from lumen_router.upstream.registry import Directory
 from lumen_wire.callers import Caller, caller_of
 from lumen_wire.chunks import Assembled
 from lumen_wire.deadline import Deadline

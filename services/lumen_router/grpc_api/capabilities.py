@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 from lumen_manifest.closed_sets import Family
-from lumen_router.directory import Directory, ServicePods
+from lumen_router.cascade.run import species_service
 from lumen_router.errors import NothingReady
-from lumen_router.pods import Learnt
-from lumen_router.routes import Routes, advertised_names
-from lumen_router.smart import species_service
+from lumen_router.routes.table import Routes, advertised_names
+from lumen_router.upstream.pod import Learnt
+from lumen_router.upstream.registry import Directory, ServicePods
 from lumen_wire import capabilities as wire
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.tasks import SMART_CLASSIFY, Kind

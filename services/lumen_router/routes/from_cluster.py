@@ -19,17 +19,17 @@ from lumen_cluster.errors import NoServer
 from lumen_cluster.list_watch import ClusterReader, Follower
 from lumen_cluster.objects import Resource
 from lumen_manifest import names
-from lumen_router.cluster_objects import (
+from lumen_router.errors import SettingsError
+from lumen_router.metrics import Metrics
+from lumen_router.routes.cluster_objects import (
     keep_model_service,
     keep_slice,
     parse_model_service,
     parse_slice,
 )
-from lumen_router.cluster_routes import routes_of_cluster
-from lumen_router.errors import SettingsError
-from lumen_router.metrics import Metrics
-from lumen_router.mirror import Mirror, ParseOnce
-from lumen_router.routes import Routes
+from lumen_router.routes.cluster_routes import routes_of_cluster
+from lumen_router.routes.mirror import Mirror, ParseOnce
+from lumen_router.routes.table import Routes
 from lumen_router.settings import ClusterRoutes
 
 USER_AGENT: Final = "lumen-router"

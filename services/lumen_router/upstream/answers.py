@@ -4,7 +4,7 @@ import grpc
 import grpc.aio
 
 from lumen_router.errors import PodAnswerBroken
-from lumen_router.lanes import InferCall
+from lumen_router.upstream.lanes import InferCall
 from lumen_wire import errors as wire
 from lumen_wire.pb import ml_service_pb2 as pb
 

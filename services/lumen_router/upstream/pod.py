@@ -16,7 +16,7 @@ import grpc.aio
 import structlog
 
 from lumen_manifest.closed_sets import Family
-from lumen_router.lanes import InferCall, Lanes
+from lumen_router.upstream.lanes import InferCall, Lanes
 from lumen_wire import tasks
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.tasks import Kind

@@ -1,4 +1,4 @@
-"""`python3 -m lumen_router.ask_picture ADDRESS PICTURE`: does a picture come through the router?
+"""`python3 -m lumen_router.grpc_api.ask_picture ADDRESS PICTURE`: does a picture come through the router?
 
 `helm test` runs it in the router's image. It asks every service that is ready for the picture's
 vector, and ends with 0 only when each gave a good one.
@@ -108,7 +108,7 @@ async def _vector(
 def main(arguments: list[str]) -> int:
     """Ask, say what came, return the exit code."""
     if len(arguments) != 2:
-        sys.stderr.write("usage: python3 -m lumen_router.ask_picture HOST:PORT PICTURE\n")
+        sys.stderr.write("usage: python3 -m lumen_router.grpc_api.ask_picture HOST:PORT PICTURE\n")
         return USAGE
     address, path = arguments
     try:

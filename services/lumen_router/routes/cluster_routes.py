@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from lumen_manifest.model_service import LumenModelService
-from lumen_router import routes
-from lumen_router.cluster_objects import AddressType, Slice
-from lumen_router.documents import read_service
-from lumen_router.routes import Endpoint, Routes
+from lumen_router.routes import table
+from lumen_router.routes.cluster_objects import AddressType, Slice
+from lumen_router.routes.documents import read_service
+from lumen_router.routes.table import Endpoint, Routes
 
 Endpoints = Mapping[str, tuple[Endpoint, ...]]
 """The endpoints of each Kubernetes Service, by its name."""
@@ -22,7 +22,7 @@ NONE: Endpoints = {}
 def routes_of_cluster(services: Iterable[LumenModelService], slices: Iterable[Slice]) -> Routes:
     """Build the table. A service that is being deleted is gone already."""
     endpoints = gather_endpoints(slices)
-    return routes.build(
+    return table.build(
         [
             read_service(service, 0, endpoints.get(service.name, NONE))
             for service in services

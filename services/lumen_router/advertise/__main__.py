@@ -1,4 +1,4 @@
-"""`python3 -m lumen_router.advertise`: announces the router's Service on the local network.
+"""`python3 -m lumen_router.advertise.__main__`: announces the router's Service on the local network.
 
 The chart runs it with the node's network (router.mdns). It announces while the router serves and
 the Service has an address that other machines reach, and withdraws otherwise. Every few seconds it
@@ -25,7 +25,7 @@ import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lumen_router.announced import NoReach, Reach, Told, reach_of
+from lumen_router.advertise.announced import NoReach, Reach, Told, reach_of
 from lumen_router.errors import SettingsError
 from lumen_wire import logs
 from lumen_wire.addresses import host_port

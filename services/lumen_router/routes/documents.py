@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from lumen_manifest.conditions import ConditionType
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus, ScenesSpec
 from lumen_manifest.routes_document import RoutesDocument
-from lumen_router import routes
-from lumen_router.cascade import SceneRules
-from lumen_router.routes import Endpoint, Route, Routes, Service
+from lumen_router.cascade.rule import SceneRules
+from lumen_router.routes import table
+from lumen_router.routes.table import Endpoint, Route, Routes, Service
 
 DIRECT = "direct"
 
@@ -21,7 +21,7 @@ def routes_from_document(document: RoutesDocument) -> Routes:
         name: tuple(Endpoint(e.address, e.ready, e.terminating) for e in listed)
         for name, listed in document.endpoints.items()
     }
-    return routes.build(
+    return table.build(
         [
             read_service(service, position, endpoints)
             for position, service in enumerate(document.services)

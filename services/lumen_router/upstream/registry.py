@@ -13,10 +13,10 @@ from typing import Final, Self
 
 import structlog
 
-from lumen_router import policy
-from lumen_router.pods import Learnt, Pod
-from lumen_router.policy import RetryBudget
-from lumen_router.routes import Route, Routes, Service
+from lumen_router.routes.table import Route, Routes, Service
+from lumen_router.upstream import policy
+from lumen_router.upstream.pod import Learnt, Pod
+from lumen_router.upstream.policy import RetryBudget
 from lumen_wire.tasks import Kind
 
 RETIRE_GRACE_S: Final = 60.0

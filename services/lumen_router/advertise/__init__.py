@@ -1,0 +1,1 @@
+"""Announces the router's Service on the local network by mDNS."""
