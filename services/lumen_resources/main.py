@@ -17,8 +17,8 @@ from lumen_manifest.server_config import ConfigError as UnreadableConfig
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources import termination
 from lumen_resources.errors import ConfigError, ResourceError, StoppedError
-from lumen_resources.fetch import FetchOptions, fetch_and_verify
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.settings import Settings
 from lumen_resources.signals import stops_on_signals

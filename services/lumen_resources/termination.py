@@ -10,7 +10,7 @@ from lumen_wire.printable import printable_json
 
 if TYPE_CHECKING:
     # A server imports this before its port is open, and layouts loads pydantic.
-    from lumen_resources.layouts import VerifiedModel
+    from lumen_resources.model.layouts import VerifiedModel
 
 # The kubelet cuts a termination message here.
 MAX_BYTES = 4096

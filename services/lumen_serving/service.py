@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.model_service import Family
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.backends.base import Modality
 from lumen_serving.classify.protocol import Ranking, RankingScoring
 from lumen_serving.errors import BackendFailed, BadTensor, BadText, OtherSpace, UnknownService

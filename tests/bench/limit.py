@@ -17,7 +17,7 @@ import numpy as np
 
 from lumen_cli.bench import drawn_jpeg
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources.fetch import open_verified
+from lumen_resources.fetch.fetch import open_verified
 from lumen_serving.backends.base import BackendSettings, load_backend
 from lumen_serving.media.images import decode_rgb
 

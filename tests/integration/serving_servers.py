@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ports import free_ports
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources.fetch import fetch_and_verify
+from lumen_resources.fetch.fetch import fetch_and_verify
 from lumen_resources.progress import Progress
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -13,8 +13,8 @@ from tiny_models import TinyModel, write_model
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ResourceError
-from lumen_resources.fetch import FetchOptions, fetch_and_verify, open_verified
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import Progress
 from lumen_resources.sources import http
 from lumen_resources.sources.protocol import RangeRefusedError, RetryPolicy, SourceAccess

@@ -15,9 +15,9 @@ from tiny_models import TinyModel, a_bioclip, write_model
 from lumen_cli.resources import command as resources
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ResourceError
-from lumen_resources.fetch import fetch_and_verify, open_verified
-from lumen_resources.label_sets import load_labels
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.fetch.fetch import fetch_and_verify, open_verified
+from lumen_resources.labels.label_sets import load_labels
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import Progress
 from lumen_serving.media.text import Tokenizer
 

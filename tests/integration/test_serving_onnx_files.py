@@ -11,10 +11,10 @@ import pytest
 import serving_servers
 import tiny_models
 
-from lumen_resources import lock_file
-from lumen_resources.fetch import fetch_and_verify
+from lumen_resources.fetch.fetch import fetch_and_verify
+from lumen_resources.fetch.recording import record
+from lumen_resources.model import lock_file
 from lumen_resources.progress import Progress
-from lumen_resources.recording import record
 from lumen_serving.settings import Settings
 from lumen_serving.startup.load import warm_up
 

@@ -11,9 +11,9 @@ import pytest
 import serving_servers
 import tiny_models
 
-from lumen_resources import prepared_labels
-from lumen_resources.fetch import fetch_and_verify
-from lumen_resources.label_sets import load_labels
+from lumen_resources.fetch.fetch import fetch_and_verify
+from lumen_resources.labels import prepared_labels
+from lumen_resources.labels.label_sets import load_labels
 from lumen_resources.progress import Progress
 
 SETS = {"tiny-classes": tiny_models.CLASSES}

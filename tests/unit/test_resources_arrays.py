@@ -10,9 +10,9 @@ import pytest
 
 from lumen_resources.arrays import UnreadableArrayError, map_npy, read_npz
 from lumen_resources.errors import LabelSetError, ResourceError
-from lumen_resources.label_checks import matrix_shape
-from lumen_resources.label_sets import load_labels, parse_labels
-from lumen_resources.layouts import LabelSetFiles
+from lumen_resources.labels.checks import matrix_shape
+from lumen_resources.labels.label_sets import load_labels, parse_labels
+from lumen_resources.model.layouts import LabelSetFiles
 
 LIES = {
     "more rows than any file has": "{'descr':'<f4','fortran_order':False,'shape':(2**62,2)}",

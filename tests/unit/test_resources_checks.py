@@ -14,8 +14,6 @@ from tiny_models import TinyModel, text_graph, vision_graph
 
 from lumen_manifest.conditions import OUTCOMES, ConditionType, Reason
 from lumen_resources import errors, termination
-from lumen_resources.contents import check_safetensors, check_weights, rows_to_sample
-from lumen_resources.digests import canonical_json, digest_of, overall
 from lumen_resources.errors import (
     REASONS,
     ResourceError,
@@ -23,8 +21,10 @@ from lumen_resources.errors import (
     StoppedError,
     from_os_error,
 )
-from lumen_resources.model_info import FileDigest
-from lumen_resources.onnx_graph import FLOAT, INSIDE, INT64, Message, Value, read_graph
+from lumen_resources.model.contents import check_safetensors, check_weights, rows_to_sample
+from lumen_resources.model.digests import canonical_json, digest_of, overall
+from lumen_resources.model.model_info import FileDigest
+from lumen_resources.model.onnx_graph import FLOAT, INSIDE, INT64, Message, Value, read_graph
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.settings import Settings
 from lumen_wire.varint import varint

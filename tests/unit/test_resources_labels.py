@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_resources import label_sets, older_caches, prepared_labels
 from lumen_resources.errors import LabelSetError
-from lumen_resources.label_rows import WrongRowError, refuse_wrong_rows
-from lumen_resources.label_sets import Labels, load_labels, load_matrix, parse_labels
-from lumen_resources.layouts import LabelSetFiles
+from lumen_resources.labels import label_sets, older_caches, prepared_labels
+from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, parse_labels
+from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
+from lumen_resources.model.layouts import LabelSetFiles
 
 ROBIN = (("Animalia", "Chordata", "Aves", "Passeriformes", "Muscicapidae", "Erithacus", "rubecula"),
          "European Robin")  # fmt: skip

@@ -13,15 +13,15 @@ from lumen_resources.errors import (
     ModelInfoError,
     RuntimeNotSupportedError,
 )
-from lumen_resources.layouts import (
+from lumen_resources.model.layouts import (
     ChosenFiles,
     Preprocess,
     choose,
     folder_name,
     model_folder,
 )
-from lumen_resources.model_info import FileDigest, ModelInfo
-from lumen_resources.traits import (
+from lumen_resources.model.model_info import FileDigest, ModelInfo
+from lumen_resources.model.traits import (
     CLIP_MEAN,
     CLIP_STD,
     context_length_of,

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from lumen_resources.errors import SourceUnavailableError
-from lumen_resources.lease import FILE_NAME, Lease
+from lumen_resources.fetch.lease import FILE_NAME, Lease
 
 
 def foreign_lease(folder: Path, **changes: object) -> None:
@@ -91,7 +91,7 @@ def test_a_lease_that_is_renewed_is_not_taken_over(tmp_path):
 
 def test_a_holder_that_died_on_this_machine_is_not_waited_for(tmp_path):
     hold_and_die = (
-        "import os, sys; from pathlib import Path; from lumen_resources.lease import Lease\n"
+        "import os, sys; from pathlib import Path; from lumen_resources.fetch.lease import Lease\n"
         "Lease(Path(sys.argv[1]), duration_s=3600).__enter__(); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", hold_and_die, str(tmp_path)], check=False, timeout=60)

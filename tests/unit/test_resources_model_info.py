@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_resources.errors import ModelInfoError
-from lumen_resources.listing import list_cache
-from lumen_resources.model_info import MAX_BYTES, ModelInfo, parse, relative_path
+from lumen_resources.fetch.listing import list_cache
+from lumen_resources.model.model_info import MAX_BYTES, ModelInfo, parse, relative_path
 
 A_DIGEST = "ab" * 32
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from lumen_resources.errors import ModelInfoError
-from lumen_resources.layouts import Preprocess, choose
-from lumen_resources.model_info import ModelInfo
-from lumen_resources.traits import CLIP_MEAN, CLIP_STD, context_length_of, preprocess_of
+from lumen_resources.model.layouts import Preprocess, choose
+from lumen_resources.model.model_info import ModelInfo
+from lumen_resources.model.traits import CLIP_MEAN, CLIP_STD, context_length_of, preprocess_of
 
 HALF = (0.5, 0.5, 0.5)
 CLIP: dict[str, Any] = {

@@ -12,7 +12,7 @@ import tiny_models
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lumen_resources.layouts import Preprocess
+from lumen_resources.model.layouts import Preprocess
 from lumen_serving.errors import BadImage
 from lumen_serving.media import images
 from lumen_serving.media.containers import av1, avif

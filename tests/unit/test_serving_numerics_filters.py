@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_resources.label_sets import Labels
-from lumen_resources.layouts import LabelSetFiles
+from lumen_resources.labels.label_sets import Labels
+from lumen_resources.model.layouts import LabelSetFiles
 from lumen_serving.classify.label_ranking import LabelRanking, LabelSet
 from lumen_serving.errors import BadQuery
 from lumen_serving.label_index.index import LabelIndex

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lumen_resources.layouts import Preprocess
+from lumen_resources.model.layouts import Preprocess
 from lumen_serving.errors import BadImage
 from lumen_serving.media import images
 from lumen_serving.media.preprocess import Normaliser, crop_offset, resized_size

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lumen_resources.errors import LabelSetError
-from lumen_resources.label_rows import WrongRowError
-from lumen_resources.layouts import LabelSetFiles
+from lumen_resources.labels.rows import WrongRowError
+from lumen_resources.model.layouts import LabelSetFiles
 from lumen_serving.classify.label_loading import load_label_sets
 from lumen_serving.label_index.codes import CodeCache, encode, encode_cached, rounding
 from lumen_serving.label_index.index import LabelIndex

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as Core
 
-from lumen_resources import contents
 from lumen_resources.errors import TokenizerError
 from lumen_resources.failures import is_failure
+from lumen_resources.model import contents
 from lumen_serving.errors import BadText
 from lumen_serving.media import text as tokens
 from lumen_serving.media.text import MAX_CHARS, Tokenizer, clean

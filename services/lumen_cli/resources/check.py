@@ -5,7 +5,7 @@ import click
 from lumen_cli.output import output_option
 from lumen_cli.resources.selection import Selection, selection_options
 from lumen_cli.resources.work import run_each
-from lumen_resources.fetch import open_verified
+from lumen_resources.fetch.fetch import open_verified
 
 
 @click.command("check")

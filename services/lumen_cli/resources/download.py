@@ -7,8 +7,8 @@ import click
 from lumen_cli.output import output_option
 from lumen_cli.resources.selection import Selected, Selection, selection_options
 from lumen_cli.resources.work import run_each
-from lumen_resources.fetch import FetchOptions, fetch_and_verify
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import Progress
 from lumen_resources.sources.protocol import SourceAccess
 

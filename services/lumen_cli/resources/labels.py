@@ -14,10 +14,10 @@ from lumen_cli.output import output_option, write_rows
 from lumen_cli.resources.selection import Selected, Selection, selection_options
 from lumen_cli.resources.work import explain
 from lumen_resources.errors import ResourceError
-from lumen_resources.fetch import open_verified
-from lumen_resources.label_sets import load_labels
-from lumen_resources.layouts import VerifiedModel
-from lumen_resources.prepared_labels import prepared
+from lumen_resources.fetch.fetch import open_verified
+from lumen_resources.labels.label_sets import load_labels
+from lumen_resources.labels.prepared_labels import prepared
+from lumen_resources.model.layouts import VerifiedModel
 
 COLUMNS = ("model", "labelSet", "labels", "used", "vectors", "template", "note")
 

@@ -8,7 +8,7 @@ import click
 from lumen_cli.output import Format, output_option, say, write_rows
 from lumen_cli.resources.work import size
 from lumen_local.state_dir import default_cache_dir
-from lumen_resources.listing import list_cache
+from lumen_resources.fetch.listing import list_cache
 
 COLUMNS = ("name", "runtimes", "size", "status", "source")
 MACHINE = (

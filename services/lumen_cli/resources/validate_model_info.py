@@ -7,7 +7,7 @@ import click
 from lumen_cli.output import output_option, say, write_rows
 from lumen_cli.resources.work import refuse
 from lumen_resources.errors import FileMissingError, ResourceError
-from lumen_resources.model_info import FILE_NAME, ModelInfo, read
+from lumen_resources.model.model_info import FILE_NAME, ModelInfo, read
 
 COLUMNS = ("name", "version", "runtimes", "embeddingDim", "labelSets", "files", "warnings")
 

@@ -9,12 +9,12 @@ from lumen_cli.output import output_option, write_rows
 from lumen_cli.resources.selection import Selection, selection_options
 from lumen_cli.resources.work import refuse, run_each, shown
 from lumen_resources.errors import ModelInfoError, ResourceError, StoppedError
-from lumen_resources.fetch import verify_here
-from lumen_resources.model_info import FILE_NAME, FileDigest, read
+from lumen_resources.fetch.fetch import verify_here
+from lumen_resources.fetch.recording import record
+from lumen_resources.fetch.transfer import IN_PLACE
+from lumen_resources.fetch.verify import inside, verify_files
+from lumen_resources.model.model_info import FILE_NAME, FileDigest, read
 from lumen_resources.progress import Progress
-from lumen_resources.recording import record
-from lumen_resources.transfer import IN_PLACE
-from lumen_resources.verify import inside, verify_files
 
 
 @click.command("verify")

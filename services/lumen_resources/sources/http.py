@@ -8,7 +8,6 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from lumen_resources.digests import bytes_digest
 from lumen_resources.errors import (
     ConfigError,
     FileMissingError,
@@ -17,7 +16,8 @@ from lumen_resources.errors import (
     SourceUnavailableError,
     UnauthorizedError,
 )
-from lumen_resources.model_info import FILE_NAME, MAX_BYTES, parse
+from lumen_resources.model.digests import bytes_digest
+from lumen_resources.model.model_info import FILE_NAME, MAX_BYTES, parse
 from lumen_resources.sources.bodies import blocks, is_encoded
 from lumen_resources.sources.protocol import (
     Part,

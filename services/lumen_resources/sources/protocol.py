@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lumen_resources.errors import SourceUnavailableError
-from lumen_resources.model_info import FileDigest
+from lumen_resources.model.model_info import FileDigest
 
 
 @dataclass(frozen=True, slots=True)

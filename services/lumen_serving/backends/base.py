@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.model_service import Accelerator
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.errors import BackendUnavailable
 
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.backends.base import BackendReport, BackendSettings
 
 

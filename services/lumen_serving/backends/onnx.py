@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_resources.held import only_verified
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.fetch.held import only_verified
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving import ort
 from lumen_serving.backends.base import BackendReport, BackendSettings
 from lumen_serving.errors import BackendUnavailable

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lumen_resources import prepared_labels
-from lumen_resources.label_checks import wrong_row
-from lumen_resources.label_rows import WrongRowError
-from lumen_resources.label_sets import Labels, load_labels, load_matrix
-from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
+from lumen_resources.labels import prepared_labels
+from lumen_resources.labels.checks import wrong_row
+from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix
+from lumen_resources.labels.rows import WrongRowError
+from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
 from lumen_serving.classify.label_ranking import LabelSet, Mask
 from lumen_serving.errors import LabelsUnusable
 from lumen_serving.label_index.codes import CodeCache

@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lumen_resources.label_sets import Labels, Lineage
-from lumen_resources.layouts import LabelSetFiles
+from lumen_resources.labels.label_sets import Labels, Lineage
+from lumen_resources.model.layouts import LabelSetFiles
 from lumen_serving.classify.protocol import Shown
 from lumen_serving.errors import BadQuery, UnknownLabelSet
 from lumen_serving.label_index.index import LabelIndex

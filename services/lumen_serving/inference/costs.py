@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.backends.base import Backend, Modality
 
 # A batch this close to the best throughput is big enough; a larger one only adds waiting.

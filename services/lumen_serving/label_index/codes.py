@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.regular_files import read_bounded
 from lumen_resources.arrays import map_npy
-from lumen_resources.label_rows import refuse_wrong_rows
+from lumen_resources.labels.rows import refuse_wrong_rows
 
 BLOCK_ROWS = 4096
 _VERSION = 1

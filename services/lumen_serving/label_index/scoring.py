@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_resources.label_sets import Lineage
+from lumen_resources.labels.label_sets import Lineage
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from lumen_resources.layouts import Preprocess
+from lumen_resources.model.layouts import Preprocess
 from lumen_serving.errors import BadImage
 from lumen_serving.media.containers import avif, exif, jpeg, png, webp
 from lumen_serving.media.containers.jpeg import Jpeg

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lumen_resources.layouts import Preprocess
+from lumen_resources.model.layouts import Preprocess
 
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,

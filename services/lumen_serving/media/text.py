@@ -16,11 +16,11 @@ import tokenizers
 from numpy.typing import NDArray
 
 from lumen_manifest.regular_files import read_bounded
-from lumen_resources.contents import MAX_TOKENIZER_BYTES
 from lumen_resources.errors import TokenizerError
 from lumen_resources.failures import is_failure
 from lumen_resources.json_text import utf8
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.model.contents import MAX_TOKENIZER_BYTES
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.errors import BadText
 
 # No model reads more: the longest context is some dozens of words. It bounds what cleaning costs.

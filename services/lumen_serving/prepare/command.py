@@ -19,9 +19,9 @@ import structlog
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_resources import termination
 from lumen_resources.errors import ResourceError, StoppedError
-from lumen_resources.fetch import open_verified
-from lumen_resources.label_sets import load_labels
-from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
+from lumen_resources.fetch.fetch import open_verified
+from lumen_resources.labels.label_sets import load_labels
+from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.signals import StopRequest
 from lumen_serving.errors import SettingsInvalid, StartError

@@ -14,10 +14,10 @@ import structlog
 from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources import prepared_labels
-from lumen_resources.held import ensure_unchanged
-from lumen_resources.label_sets import load_labels, load_matrix
-from lumen_resources.layouts import LabelSetFiles, VerifiedModel
+from lumen_resources.fetch.held import ensure_unchanged
+from lumen_resources.labels import prepared_labels
+from lumen_resources.labels.label_sets import load_labels, load_matrix
+from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import Phase
 from lumen_serving.backends.base import Backend, load_backend
 from lumen_serving.classify.label_loading import code_cache, rows_named

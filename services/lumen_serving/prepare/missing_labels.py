@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources import prepared_labels
-from lumen_resources.label_sets import Labels, load_labels
-from lumen_resources.layouts import LabelSetFiles, VerifiedModel
+from lumen_resources.labels import prepared_labels
+from lumen_resources.labels.label_sets import Labels, load_labels
+from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import Progress
 from lumen_resources.signals import StopRequest
 from lumen_serving.settings import Settings

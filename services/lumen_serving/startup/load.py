@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from lumen_manifest.model_service import Family
 from lumen_manifest.server_config import ConfigError, ServerConfig
-from lumen_resources.fetch import open_verified
-from lumen_resources.held import ensure_unchanged
-from lumen_resources.label_rows import WrongRowError, refuse_wrong_rows
-from lumen_resources.layouts import VerifiedModel
+from lumen_resources.fetch.fetch import open_verified
+from lumen_resources.fetch.held import ensure_unchanged
+from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
+from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.backends.base import (
     Backend,
     BackendReport,

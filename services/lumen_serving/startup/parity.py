@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lumen_manifest.closed_sets import Precision
 from lumen_manifest.regular_files import read_bounded
 from lumen_resources.arrays import UnreadableArrayError, map_npy
-from lumen_resources.layouts import ParityInput, VerifiedModel
+from lumen_resources.model.layouts import ParityInput, VerifiedModel
 from lumen_serving.backends.base import Backend
 from lumen_serving.errors import BadImage, ParityFailed
 from lumen_serving.media.images import decode_rgb

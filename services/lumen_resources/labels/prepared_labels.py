@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from lumen_manifest.regular_files import read_bounded
 from lumen_resources.errors import LabelSetError, translated
-from lumen_resources.label_rows import WrongRowError, refuse_wrong_rows
-from lumen_resources.label_sets import Labels, load_labels
-from lumen_resources.layouts import LabelSetFiles, VerifiedModel, folder_name
+from lumen_resources.labels.label_sets import Labels, load_labels
+from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
+from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
 
 MATRIX = "vectors.npy"
 META = "meta.json"

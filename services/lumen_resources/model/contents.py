@@ -15,8 +15,8 @@ from lumen_manifest.regular_files import open_regular, read_bounded
 from lumen_resources.errors import ResourceValidationError, TokenizerError, translated
 from lumen_resources.failures import is_failure
 from lumen_resources.json_text import parse_json, utf8
-from lumen_resources.layouts import ChosenFiles, Preprocess
-from lumen_resources.onnx_graph import FLOAT, FLOAT16, INT32, INT64, Graph, Value, read_graph
+from lumen_resources.model.layouts import ChosenFiles, Preprocess
+from lumen_resources.model.onnx_graph import FLOAT, FLOAT16, INT32, INT64, Graph, Value, read_graph
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_TOKENIZER_BYTES = 256 * 1024 * 1024

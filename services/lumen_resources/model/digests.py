@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from lumen_manifest.regular_files import open_regular
 from lumen_resources.errors import translated
-from lumen_resources.model_info import FileDigest
+from lumen_resources.model.model_info import FileDigest
 
 BLOCK_BYTES = 1024 * 1024
 

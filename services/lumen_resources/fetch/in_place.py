@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources import lock_file
-from lumen_resources.describe import Subject, describe, proven_by
-from lumen_resources.digests import bytes_digest
 from lumen_resources.errors import ChecksumMismatchError, ResourceNotFoundError, translated
-from lumen_resources.layouts import VerifiedModel, folder_name, model_folder
-from lumen_resources.lock_file import Lock
-from lumen_resources.model_info import FILE_NAME, parse, read_bytes
-from lumen_resources.pins import check_revision, lock_of
-from lumen_resources.plan import local_files, plan_files, proven
+from lumen_resources.fetch.describe import Subject, describe, proven_by
+from lumen_resources.fetch.pins import check_revision, lock_of
+from lumen_resources.fetch.plan import local_files, plan_files, proven
+from lumen_resources.fetch.transfer import IN_PLACE
+from lumen_resources.fetch.verify import At, inside, verify_files
+from lumen_resources.model import lock_file
+from lumen_resources.model.digests import bytes_digest
+from lumen_resources.model.layouts import VerifiedModel, folder_name, model_folder
+from lumen_resources.model.lock_file import Lock
+from lumen_resources.model.model_info import FILE_NAME, parse, read_bytes
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.sources.protocol import FolderSource
-from lumen_resources.transfer import IN_PLACE
-from lumen_resources.verify import At, inside, verify_files
 
 
 class InPlace:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources.describe import Subject
-from lumen_resources.digests import overall
 from lumen_resources.errors import ChecksumMismatchError, ResourceNotFoundError
-from lumen_resources.lock_file import Lock, locked_files
-from lumen_resources.model_info import FILE_NAME
+from lumen_resources.fetch.describe import Subject
+from lumen_resources.model.digests import overall
+from lumen_resources.model.lock_file import Lock, locked_files
+from lumen_resources.model.model_info import FILE_NAME
 from lumen_resources.sources.protocol import revision_fits
 
 

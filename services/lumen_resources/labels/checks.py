@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from lumen_manifest.model_spec import LabelSetSpec
 from lumen_manifest.regular_files import read_bounded
-from lumen_resources.contents import rows_to_sample
 from lumen_resources.errors import LabelSetError, translated
 from lumen_resources.json_text import parse_json
-from lumen_resources.label_rows import WrongRowError, are_unit, refuse_wrong_rows
-from lumen_resources.label_sets import Labels, load_labels, load_matrix, stored_matrix
-from lumen_resources.layouts import LabelSetFiles, folder_name
-from lumen_resources.model_info import FileDigest
+from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, stored_matrix
+from lumen_resources.labels.rows import WrongRowError, are_unit, refuse_wrong_rows
+from lumen_resources.model.contents import rows_to_sample
+from lumen_resources.model.layouts import LabelSetFiles, folder_name
+from lumen_resources.model.model_info import FileDigest
 
 NOT_SHIPPED = "No vectors are shipped; they are computed from the labels."
 COPY = "shipped.npy"

@@ -9,30 +9,30 @@ import numpy as np
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.arrays import UnreadableArrayError, map_npy
-from lumen_resources.contents import (
+from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
+from lumen_resources.fetch.plan import Wanted
+from lumen_resources.fetch.verify import At
+from lumen_resources.labels.checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
+from lumen_resources.labels.label_sets import load_labels
+from lumen_resources.model.contents import (
     check_graphs,
     check_weights,
     load_tokenizer,
     read_config,
 )
-from lumen_resources.digests import overall
-from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
-from lumen_resources.label_checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
-from lumen_resources.label_sets import load_labels
-from lumen_resources.layouts import (
+from lumen_resources.model.digests import overall
+from lumen_resources.model.layouts import (
     LabelSetFiles,
     Parity,
     ParityInput,
     Preprocess,
     VerifiedModel,
 )
-from lumen_resources.lock_file import locked_files
-from lumen_resources.model_info import FILE_NAME, FileDigest, ModelInfo
-from lumen_resources.plan import Wanted
-from lumen_resources.tokenizer_settings import FILE_NAMES as TOKENIZER_SETTINGS
-from lumen_resources.tokenizer_settings import check_settings
-from lumen_resources.traits import context_length_of, embedding_space, preprocess_of
-from lumen_resources.verify import At
+from lumen_resources.model.lock_file import locked_files
+from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo
+from lumen_resources.model.tokenizer_settings import FILE_NAMES as TOKENIZER_SETTINGS
+from lumen_resources.model.tokenizer_settings import check_settings
+from lumen_resources.model.traits import context_length_of, embedding_space, preprocess_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from lumen_manifest.regular_files import open_regular
-from lumen_resources.digests import digest_of_open, identity
 from lumen_resources.errors import ChecksumMismatchError, translated
-from lumen_resources.layouts import VerifiedModel
-from lumen_resources.lock_file import LockedFile
+from lumen_resources.model.digests import digest_of_open, identity
+from lumen_resources.model.layouts import VerifiedModel
+from lumen_resources.model.lock_file import LockedFile
 
 # Where this process's open files have names.
 _DESCRIPTORS = next(p for p in (Path("/proc/self/fd"), Path("/dev/fd")) if p.exists())

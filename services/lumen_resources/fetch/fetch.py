@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources import lock_file, older_caches
-from lumen_resources.cached import Cached
-from lumen_resources.describe import Subject, describe, proven_by
-from lumen_resources.digests import bytes_digest, stat_identity
 from lumen_resources.errors import (
     ChecksumMismatchError,
     FileMissingError,
@@ -24,12 +20,19 @@ from lumen_resources.errors import (
     ResourceNotFoundError,
     translated,
 )
-from lumen_resources.in_place import InPlace
-from lumen_resources.layouts import VerifiedModel
-from lumen_resources.lease import Lease
-from lumen_resources.model_info import FILE_NAME, FileDigest, parse
-from lumen_resources.pins import check_revision
-from lumen_resources.plan import plan_files, proven, remote_files
+from lumen_resources.fetch.cached import Cached
+from lumen_resources.fetch.describe import Subject, describe, proven_by
+from lumen_resources.fetch.in_place import InPlace
+from lumen_resources.fetch.lease import Lease
+from lumen_resources.fetch.pins import check_revision
+from lumen_resources.fetch.plan import plan_files, proven, remote_files
+from lumen_resources.fetch.transfer import fetch_missing, wait_s
+from lumen_resources.fetch.verify import agrees
+from lumen_resources.labels import older_caches
+from lumen_resources.model import lock_file
+from lumen_resources.model.digests import bytes_digest, stat_identity
+from lumen_resources.model.layouts import VerifiedModel
+from lumen_resources.model.model_info import FILE_NAME, FileDigest, parse
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.sources.open import open_source, source_uri
 from lumen_resources.sources.protocol import (
@@ -40,8 +43,6 @@ from lumen_resources.sources.protocol import (
     SourceAccess,
     TransientError,
 )
-from lumen_resources.transfer import fetch_missing, wait_s
-from lumen_resources.verify import agrees
 
 SIDE_FOLDER = ".lumen"
 

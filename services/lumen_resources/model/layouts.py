@@ -12,8 +12,8 @@ from typing import Literal
 
 from lumen_manifest.closed_sets import Precision, Runtime
 from lumen_resources.errors import ConfigError, FileMissingError, RuntimeNotSupportedError
-from lumen_resources.lock_file import LockedFile
-from lumen_resources.model_info import ModelInfo
+from lumen_resources.model.lock_file import LockedFile
+from lumen_resources.model.model_info import ModelInfo
 
 # What open_clip, transformers and tokenizers may keep beside tokenizer.json.
 TOKENIZER_COMPANIONS = (

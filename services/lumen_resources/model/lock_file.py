@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lumen_manifest.regular_files import read_bounded
 from lumen_resources.errors import ResourceValidationError, translated
 from lumen_resources.json_text import parse_json
-from lumen_resources.model_info import FileDigest, RelativePath, Sha256
+from lumen_resources.model.model_info import FileDigest, RelativePath, Sha256
 
 FILE_NAME = "lumen.lock.json"
 # Some 10,000 files with the longest paths.

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from lumen_resources.digests import BLOCK_BYTES, digest_of
 from lumen_resources.errors import ChecksumMismatchError, DiskFullError, translated
-from lumen_resources.model_info import FileDigest
+from lumen_resources.model.digests import BLOCK_BYTES, digest_of
+from lumen_resources.model.model_info import FileDigest
 from lumen_resources.progress import Phase, Progress
 from lumen_resources.sources.protocol import (
     Part,

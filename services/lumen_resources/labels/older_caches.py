@@ -16,9 +16,9 @@ import numpy as np
 from lumen_manifest.regular_files import read_bounded
 from lumen_resources.errors import ResourceError
 from lumen_resources.json_text import parse_json
-from lumen_resources.label_sets import Labels, load_labels, npz_member
-from lumen_resources.layouts import LabelSetFiles, VerifiedModel
-from lumen_resources.prepared_labels import begin, prepared
+from lumen_resources.labels.label_sets import Labels, load_labels, npz_member
+from lumen_resources.labels.prepared_labels import begin, prepared
+from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 
 VECTORS, META = "text_vectors.npz", "text_vectors.meta.json"
 # The one sentence the older server knew.

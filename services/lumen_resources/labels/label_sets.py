@@ -23,9 +23,9 @@ from lumen_manifest.regular_files import read_bounded
 from lumen_resources.arrays import UnreadableArrayError, map_npy, read_npz
 from lumen_resources.errors import LabelSetError, from_os_error
 from lumen_resources.json_text import utf8
-from lumen_resources.label_rows import lies_on_its_side
-from lumen_resources.layouts import LabelSetFiles
-from lumen_resources.taxa import TaxonIndex
+from lumen_resources.labels.rows import lies_on_its_side
+from lumen_resources.labels.taxa import TaxonIndex
+from lumen_resources.model.layouts import LabelSetFiles
 
 MAX_LABELS_BYTES = 512 * 1024 * 1024
 MAX_LABELS = 2_000_000

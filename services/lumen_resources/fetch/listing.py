@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumen_resources import lock_file
 from lumen_resources.errors import ResourceError, translated
-from lumen_resources.model_info import FILE_NAME, ModelInfo, read
+from lumen_resources.model import lock_file
+from lumen_resources.model.model_info import FILE_NAME, ModelInfo, read
 
 MAX_MODELS = 10_000
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import orjson
 
-from lumen_resources.contents import read_config
-from lumen_resources.digests import digest_of
 from lumen_resources.errors import ModelInfoError, translated
+from lumen_resources.fetch.plan import listed_files
+from lumen_resources.fetch.verify import inside
 from lumen_resources.json_text import parse_json
-from lumen_resources.layouts import CONFIGS, RUNTIME_SUFFIXES
-from lumen_resources.lock_file import write_durably
-from lumen_resources.model_info import (
+from lumen_resources.model.contents import read_config
+from lumen_resources.model.digests import digest_of
+from lumen_resources.model.layouts import CONFIGS, RUNTIME_SUFFIXES
+from lumen_resources.model.lock_file import write_durably
+from lumen_resources.model.model_info import (
     FILE_NAME,
     FileDigest,
     ModelInfo,
@@ -23,10 +25,8 @@ from lumen_resources.model_info import (
     read_bytes,
     relative_path,
 )
-from lumen_resources.onnx_graph import read_graph
-from lumen_resources.plan import listed_files
+from lumen_resources.model.onnx_graph import read_graph
 from lumen_resources.progress import Phase, Progress
-from lumen_resources.verify import inside
 
 
 def record(folder: Path, progress: Progress) -> dict[str, FileDigest]:

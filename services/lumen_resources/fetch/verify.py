@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lumen_resources.digests import digest_of, stat_identity
 from lumen_resources.errors import FileMissingError, ModelInfoError, translated
-from lumen_resources.model_info import FileDigest
+from lumen_resources.fetch.transfer import Found, Promise, checksum_mismatch
+from lumen_resources.model.digests import digest_of, stat_identity
+from lumen_resources.model.model_info import FileDigest
 from lumen_resources.progress import Phase, Progress
-from lumen_resources.transfer import Found, Promise, checksum_mismatch
 
 At = Callable[[str], Path]
 

@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from lumen_manifest.problems import first_problem
-from lumen_resources.digests import canonical_json
 from lumen_resources.errors import ModelInfoError
-from lumen_resources.layouts import PREPROCESSOR, ChosenFiles, Preprocess
-from lumen_resources.model_info import FILE_NAME, FileDigest, ModelInfo, PreprocessInfo
-from lumen_resources.preprocessor_config import preprocess_info
+from lumen_resources.model.digests import canonical_json
+from lumen_resources.model.layouts import PREPROCESSOR, ChosenFiles, Preprocess
+from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, PreprocessInfo
+from lumen_resources.model.preprocessor_config import preprocess_info
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

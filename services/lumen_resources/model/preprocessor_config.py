@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lumen_manifest.problems import first_problem
 from lumen_resources.errors import ModelInfoError
-from lumen_resources.layouts import PREPROCESSOR
-from lumen_resources.model_info import PreprocessInfo
+from lumen_resources.model.layouts import PREPROCESSOR
+from lumen_resources.model.model_info import PreprocessInfo
 
 # PIL's numbers, as transformers writes them; the two that CLIP models use.
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}

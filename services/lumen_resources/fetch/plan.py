@@ -7,8 +7,8 @@ from pathlib import Path
 from lumen_manifest.model_spec import LabelSetSpec
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ConfigError, DatasetNotFoundError, ModelInfoError
-from lumen_resources.layouts import DECISIVE, ChosenFiles, choose
-from lumen_resources.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
+from lumen_resources.model.layouts import DECISIVE, ChosenFiles, choose
+from lumen_resources.model.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
 
 # Folders of a model in which layouts keep files; nothing else is listed.
 LISTED_FOLDERS = ("", "onnx", "torch", "labels")

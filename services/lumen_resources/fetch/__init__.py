@@ -1,0 +1,1 @@
+"""Brings a model's files here: planned, leased, transferred, verified, described."""
