@@ -132,8 +132,8 @@ setup:  ## make .venv with everything the tests need
 .PHONY: generate
 generate: setup  ## write the generated files anew: protobuf code, CRDs, reference pages
 	$(BIN)/python -m lumen_wire.generate
-	$(BIN)/python -m lumen_manifest.crd crds docs
-	$(BIN)/python -m lumen_manifest.crd charts/lumen/files/crds
+	$(BIN)/python -m lumen_manifest.schema.crd crds docs
+	$(BIN)/python -m lumen_manifest.schema.crd charts/lumen/files/crds
 
 .PHONY: tools
 tools: setup  ## build the programs that tests use ahead of them: Helm, kubectl, a control plane

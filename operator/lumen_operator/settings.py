@@ -11,7 +11,7 @@ import orjson
 from lumen_manifest.default_pools import default_pools
 from lumen_manifest.names import GROUP, VERSION
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.parse import ManifestError, parse_object
+from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.render.context import Images
 from lumen_operator.decide import OperatorContext
 from lumen_operator.errors import SettingsError

@@ -24,7 +24,7 @@ from lumen_cli.output import (
 )
 from lumen_cli.server_option import failures_explained, read_token, server_options
 from lumen_client import AsyncClient, Classification, ClientError, NotReachable
-from lumen_manifest.regular_files import read_named
+from lumen_manifest.reading.regular_files import read_named
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif"}
 IN_FLIGHT = 8

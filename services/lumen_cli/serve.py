@@ -74,7 +74,7 @@ def command(
     from lumen_local.launch import LaunchSettings
     from lumen_local.serve import read_configuration, serve
     from lumen_local.state_dir import default_cache_dir, default_state_dir
-    from lumen_manifest.parse import ManifestError
+    from lumen_manifest.reading.parse import ManifestError
     from lumen_manifest.server_config import ConfigError
 
     try:

@@ -10,7 +10,7 @@ import click
 from lumen_cli.output import USAGE, fail
 from lumen_client.address import parse_address
 from lumen_client.errors import ClientError, NotReachable
-from lumen_manifest.regular_files import read_named
+from lumen_manifest.reading.regular_files import read_named
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 TOKEN_BYTES_MAX = 64 * 1024

@@ -86,7 +86,7 @@ def command(
     from lumen_local.launch import LaunchSettings
     from lumen_local.state_dir import default_cache_dir, default_state_dir
     from lumen_local.up import up
-    from lumen_manifest.parse import ManifestError
+    from lumen_manifest.reading.parse import ManifestError
 
     # With a state directory of its own a run keeps its cache there, unless told otherwise.
     cache = cache_dir or (state_dir / "cache" if state_dir else default_cache_dir(os.environ))

@@ -18,7 +18,7 @@ from PIL import Image as PilImage
 from PIL import ImageOps
 
 from lumen_client.errors import ContentError
-from lumen_manifest.regular_files import read_named
+from lumen_manifest.reading.regular_files import read_named
 
 MAX_PAYLOAD_BYTES = 50 * 1024 * 1024
 # The longest file name that any common system takes; a longer string is a text for certain.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumen_local.errors import PoolRefused
-from lumen_manifest.closed_sets import Accelerator, Runtime
 from lumen_manifest.conditions import Reason
 from lumen_manifest.default_pools import default_pool
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.spec.enums import Accelerator, Runtime
 
 # The package that must be importable for a runtime, and the extra that brings it.
 PACKAGES = {

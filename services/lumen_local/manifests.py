@@ -8,8 +8,8 @@ from pathlib import Path
 from lumen_local.errors import NothingToServe
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.parse import ManifestError, Problem, parse_files, parse_text
-from lumen_manifest.yaml_tree import BYTES_MAX
+from lumen_manifest.reading.parse import ManifestError, Problem, parse_files, parse_text
+from lumen_manifest.reading.yaml_tree import BYTES_MAX
 
 STDIN = "-"
 

@@ -12,13 +12,13 @@ from lumen_local.launch import Launch, LaunchSettings, launch
 from lumen_local.machine import choose_pools, gather_machine
 from lumen_local.plans import Planned
 from lumen_local.up import machine_warnings
-from lumen_manifest.environment import services_from_environment
-from lumen_manifest.regular_files import read_named
+from lumen_manifest.legacy.environment import services_from_environment
+from lumen_manifest.legacy.single_server import services_from_single_server_yaml
+from lumen_manifest.legacy.single_server_plan import SingleServer
+from lumen_manifest.reading.regular_files import read_named
+from lumen_manifest.reading.yaml_tree import BYTES_MAX
 from lumen_manifest.render import RenderContext
 from lumen_manifest.server_config import ConfigError
-from lumen_manifest.single_server import services_from_single_server_yaml
-from lumen_manifest.single_server_plan import SingleServer
-from lumen_manifest.yaml_tree import BYTES_MAX
 
 
 def read_configuration(config: Path | None, env: Mapping[str, str]) -> SingleServer:

@@ -1,9 +1,9 @@
 """The four pools that a cluster starts with, one for each accelerator."""
 
-from lumen_manifest.closed_sets import Accelerator
 from lumen_manifest.names import GROUP
 from lumen_manifest.node_pool import DeviceSpec, LumenNodePool, NodePoolSpec
-from lumen_manifest.object_meta import ClusterObjectMeta
+from lumen_manifest.spec.enums import Accelerator
+from lumen_manifest.spec.object_meta import ClusterObjectMeta
 
 DEVICE_RESOURCES = {
     Accelerator.CUDA: "nvidia.com/gpu",

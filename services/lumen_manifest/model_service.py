@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lumen_manifest.closed_sets import (
+from lumen_manifest.spec.enums import (
     Accelerator,
     CacheType,
     Family,
@@ -20,7 +20,7 @@ from lumen_manifest.closed_sets import (
     Runtime,
     ScenePreset,
 )
-from lumen_manifest.field_types import (
+from lumen_manifest.spec.field_types import (
     CALLER_NAME,
     EXTERNAL_ADDRESS,
     NAMESPACE,
@@ -30,23 +30,23 @@ from lumen_manifest.field_types import (
     UniqueBy,
     always,
 )
-from lumen_manifest.model_spec import (
+from lumen_manifest.spec.model_spec import (
     LabelSetSpec,
     LabelSourceSpec,
     ModelSpec,
     ScenesSpec,
     SourceSpec,
 )
-from lumen_manifest.object_meta import ObjectMeta
-from lumen_manifest.pod_fields import PodTemplate, ResourceRequirements
-from lumen_manifest.service_settings import (
+from lumen_manifest.spec.object_meta import ObjectMeta
+from lumen_manifest.spec.pod_fields import PodTemplate, ResourceRequirements
+from lumen_manifest.spec.service_settings import (
     AutoscalingSpec,
     CacheSpec,
     MetricSpec,
     RolloutSpec,
     ServerSpec,
 )
-from lumen_manifest.service_status import (
+from lumen_manifest.spec.service_status import (
     Condition,
     FilesStatus,
     ModelServiceStatus,

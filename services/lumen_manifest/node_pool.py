@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lumen_manifest.closed_sets import Accelerator, ProcMount, Runtime
-from lumen_manifest.field_types import (
+from lumen_manifest.model_service import API_VERSION, CacheSpec
+from lumen_manifest.spec.enums import Accelerator, ProcMount, Runtime
+from lumen_manifest.spec.field_types import (
     DNS_SUBDOMAIN,
     IMAGE,
     LABEL_KEY,
@@ -17,10 +18,9 @@ from lumen_manifest.field_types import (
     Strict,
     Word,
 )
-from lumen_manifest.model_service import API_VERSION, CacheSpec
-from lumen_manifest.object_meta import ClusterObjectMeta
-from lumen_manifest.pod_fields import EnvList, Tolerations
-from lumen_manifest.service_status import Conditions, Observed
+from lumen_manifest.spec.object_meta import ClusterObjectMeta
+from lumen_manifest.spec.pod_fields import EnvList, Tolerations
+from lumen_manifest.spec.service_status import Conditions, Observed
 
 DEFAULT_RUNTIMES: Mapping[Accelerator, tuple[Runtime, ...]] = MappingProxyType(
     {

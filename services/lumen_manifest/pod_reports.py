@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from lumen_manifest.conditions import Reason
-from lumen_manifest.service_status import FilesStatus, RuntimeStatus
+from lumen_manifest.spec.service_status import FilesStatus, RuntimeStatus
 
 MAX_MESSAGE_BYTES = 16 * 1024
 """The kubelet keeps 4 KiB of a message; a longer one is somebody's log."""

@@ -4,10 +4,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError
 
-from lumen_manifest.field_types import EXTERNAL_ADDRESS, Strict
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.problems import first_problem
+from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.server_config import ConfigError
+from lumen_manifest.spec.field_types import EXTERNAL_ADDRESS, Strict
 
 
 class RouteEndpoint(Strict):

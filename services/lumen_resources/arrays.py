@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_manifest.regular_files import open_regular
+from lumen_manifest.reading.regular_files import open_regular
 
 MAX_NPZ_BYTES = 4 * 1024**3
 # What numpy and zipfile raise for bytes that are not what they say. RuntimeError: an encrypted

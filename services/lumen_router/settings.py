@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumen_manifest.field_types import NAMESPACE
+from lumen_manifest.spec.field_types import NAMESPACE
 from lumen_router.errors import SettingsError
 from lumen_router.upstream.pending_calls import HELD_CALLS, HOLD_S
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from chart.rendering import CHART, REPOSITORY, rendered
 
-from lumen_manifest.parse import parse_object
+from lumen_manifest.reading.parse import parse_object
 
 DOCS = REPOSITORY / "docs"
 PAGES = ("install.md", "pools.md", "upgrading.md")

@@ -10,7 +10,7 @@ import yaml
 from chart.rendering import CHART, ProgramFailed, run, template
 from chart.rendering import VALUES as VALUE_FILES
 
-from lumen_manifest.closed_sets import Accelerator
+from lumen_manifest.spec.enums import Accelerator
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())

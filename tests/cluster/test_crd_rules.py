@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from lumen_manifest.parse import ManifestError, parse_object
+from lumen_manifest.reading.parse import ManifestError, parse_object
 
 CRDS = Path(__file__).parents[2] / "crds"
 SERVICES = "/apis/lumen.dev/v1alpha1/namespaces/{}/lumenmodelservices"

@@ -10,7 +10,7 @@ from controlplane.cluster import Cluster, KubectlFailed, unique_name
 from controlplane.programs import wait_until
 
 from lumen_manifest.default_pools import default_pools
-from lumen_manifest.parse import parse_object, parse_text
+from lumen_manifest.reading.parse import parse_object, parse_text
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -11,7 +11,7 @@ from router_world import ScriptedPod
 
 from lumen_manifest.default_pools import default_pool
 from lumen_manifest.model_service import Accelerator
-from lumen_manifest.parse import parse_object
+from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.render import RenderContext, render
 
 

@@ -17,7 +17,7 @@ import grpc.aio
 import orjson
 from google.protobuf.empty_pb2 import Empty
 
-from lumen_manifest.closed_sets import Family
+from lumen_manifest.spec.enums import Family
 from lumen_router.routes.from_file import RoutesFile
 from lumen_router.routes.table import pod_task
 from lumen_router.running import Running

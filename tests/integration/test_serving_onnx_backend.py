@@ -10,7 +10,7 @@ import tiny_models
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from lumen_manifest.closed_sets import Accelerator, Precision
+from lumen_manifest.spec.enums import Accelerator, Precision
 from lumen_resources.errors import ChecksumMismatchError
 from lumen_resources.fetch.fetch import fetch_and_verify
 from lumen_resources.fetch.held import ensure_unchanged, only_verified

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lumen_manifest.closed_sets import Precision, Runtime
+from lumen_manifest.spec.enums import Precision, Runtime
 from lumen_resources.errors import (
     ConfigError,
     FileMissingError,

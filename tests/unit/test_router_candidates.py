@@ -1,6 +1,6 @@
 """What the router remembers of a service's pods is bounded by the pods, not by what callers say."""
 
-from lumen_manifest.closed_sets import Family
+from lumen_manifest.spec.enums import Family
 from lumen_router.routes.table import Service
 from lumen_router.upstream.registry import ServicePods, Wanted
 from lumen_wire.tasks import Kind

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_cluster.objects import Event, EventType
-from lumen_manifest.closed_sets import Family
+from lumen_manifest.spec.enums import Family
 from lumen_router.errors import ObjectUnreadable
 from lumen_router.routes.cluster_objects import (
     keep_model_service,

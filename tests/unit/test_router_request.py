@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lumen_manifest.closed_sets import Family
+from lumen_manifest.spec.enums import Family
 from lumen_router.metrics import Metrics
 from lumen_router.routes.table import Service, Target
 from lumen_router.upstream.forward import WHOLE_BYTES, Call, messages_of

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lumen_manifest.closed_sets import ScenePreset
-from lumen_manifest.model_spec import ScenesSpec
+from lumen_manifest.spec.enums import ScenePreset
+from lumen_manifest.spec.model_spec import ScenesSpec
 from lumen_serving.classify.scenes import SceneSet, display_label
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lumen_cluster.kept import why_left_out
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
-from lumen_manifest.parse import ManifestError, parse_object
+from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_operator.observe import decode
 from lumen_operator.observe.packing import packed
 

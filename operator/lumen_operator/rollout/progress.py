@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from lumen_manifest.names import PREPARE_CONTAINER, RESOURCES_CONTAINER
 from lumen_manifest.pod_reports import COUNT_MAX, progress_of
-from lumen_manifest.service_status import ProgressStatus
+from lumen_manifest.spec.service_status import ProgressStatus
 from lumen_operator.diagnose.pods import RETRIED
 from lumen_operator.observe.decode import latest, parse_time
 from lumen_operator.observe.gather import Observed

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.parse import ManifestError, parse_object
+from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.render.controller_revision import KEPT, NOT_A_REVISION
 from lumen_operator.observe.views import RevisionView
 

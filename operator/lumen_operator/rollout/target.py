@@ -6,7 +6,7 @@ from datetime import datetime
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import Pinned
-from lumen_manifest.service_status import ProgressStatus
+from lumen_manifest.spec.service_status import ProgressStatus
 from lumen_operator.diagnose.finding import Finding
 from lumen_operator.rollout.generations import Generations
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 from lumen_manifest.model_service import ModelServiceStatus
 from lumen_manifest.pod_reports import Attestation, attestation_of, runtime_status
-from lumen_manifest.service_status import FilesStatus
+from lumen_manifest.spec.service_status import FilesStatus
 from lumen_operator.observe.gather import Observed
 from lumen_operator.rollout.pins import serving_page, space_of, verified_by
 from lumen_operator.rollout.target import Rollout

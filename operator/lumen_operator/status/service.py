@@ -9,7 +9,7 @@ from lumen_manifest.names import (
     selector_text,
     variant_name,
 )
-from lumen_manifest.service_status import RouteStatus
+from lumen_manifest.spec.service_status import RouteStatus
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from lumen_manifest.conditions import ConditionType, Reason
-from lumen_manifest.service_status import Condition
+from lumen_manifest.spec.service_status import Condition
 from lumen_operator.diagnose.finding import WAITING
 from lumen_operator.rollout.progress import timestamp
 from lumen_operator.status.statements import FALSE, TRUE, UNKNOWN, Statement, Statements

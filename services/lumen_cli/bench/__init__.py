@@ -18,7 +18,7 @@ from lumen_cli.bench.load import OK, Load, Run, Sample, probe, run_load
 from lumen_cli.bench.report import Report, summarise
 from lumen_cli.output import FAILED, USAGE, Format, fail, say, write_json, write_rows
 from lumen_cli.server_option import read_token
-from lumen_manifest.regular_files import read_named
+from lumen_manifest.reading.regular_files import read_named
 from lumen_wire.pb import ml_service_pb2 as pb
 
 MAX_PICTURE_BYTES = 50 * 1024 * 1024

@@ -12,16 +12,16 @@ from pydantic import ValidationError
 
 from lumen_cli.output import USAGE, fail
 from lumen_local.state_dir import default_cache_dir
-from lumen_manifest.closed_sets import Family, Precision, Runtime
+from lumen_manifest.legacy.single_server import is_single_server, services_from_single_server_yaml
+from lumen_manifest.legacy.single_server_plan import SingleServer
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.model_spec import LabelSetSpec, ModelSpec, SourceSpec
-from lumen_manifest.parse import ManifestError, parse_files
-from lumen_manifest.problems import first_problem
-from lumen_manifest.regular_files import read_bounded
+from lumen_manifest.reading.parse import ManifestError, parse_files
+from lumen_manifest.reading.problems import first_problem
+from lumen_manifest.reading.regular_files import read_bounded
+from lumen_manifest.reading.yaml_tree import BYTES_MAX, TreeReader, UnreadableError
 from lumen_manifest.server_config import ConfigError, ServerConfig
-from lumen_manifest.single_server import is_single_server, services_from_single_server_yaml
-from lumen_manifest.single_server_plan import SingleServer
-from lumen_manifest.yaml_tree import BYTES_MAX, TreeReader, UnreadableError
+from lumen_manifest.spec.enums import Family, Precision, Runtime
+from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec, SourceSpec
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")

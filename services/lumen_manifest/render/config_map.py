@@ -5,13 +5,13 @@ Pins are apart from them and mutable, since recording a pin must not restart the
 they are named by the model they belong to, so that a rollout and its way back have each their own.
 """
 
-from lumen_manifest.closed_sets import Accelerator
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import config_map_name, digest_of, pins_name
 from lumen_manifest.render.context import Manifest, Rendering
 from lumen_manifest.render.metadata import child_metadata
 from lumen_manifest.render.once import once
 from lumen_manifest.server_config import CONFIG_KEY, ServerConfig
+from lumen_manifest.spec.enums import Accelerator
 
 
 def server_config(rendering: Rendering) -> ServerConfig:

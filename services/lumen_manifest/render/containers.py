@@ -1,10 +1,10 @@
 """The containers of a model pod: resources, prepare, server."""
 
 from lumen_manifest import names
-from lumen_manifest.closed_sets import ProcMount
 from lumen_manifest.render import environment
 from lumen_manifest.render.context import Manifest, Rendering
 from lumen_manifest.render.volumes import mounts
+from lumen_manifest.spec.enums import ProcMount
 
 PROBE_TIMEOUT_S = 5  # Kubernetes' default of 1 s is too tight for a busy CPU
 

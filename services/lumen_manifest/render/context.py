@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lumen_manifest.closed_sets import Accelerator, Runtime
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import STABLE_VARIANT
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.server_config import BackendOverrides, MdnsSpec
+from lumen_manifest.spec.enums import Accelerator, Runtime
 
 Manifest = dict[str, Any]
 

@@ -7,9 +7,9 @@ folders of its own.
 from collections.abc import Iterable
 
 from lumen_manifest import names
-from lumen_manifest.pod_fields import EnvVar
 from lumen_manifest.render.config_map import pins_name_of
 from lumen_manifest.render.context import Manifest, Rendering
+from lumen_manifest.spec.pod_fields import EnvVar
 
 
 def resources_env(rendering: Rendering) -> list[Manifest]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
-from lumen_manifest.field_types import Strict
+from lumen_manifest.spec.field_types import Strict
 
 Model = TypeVar("Model", bound=Strict)
 Answer = TypeVar("Answer")

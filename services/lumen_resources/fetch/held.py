@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-from lumen_manifest.regular_files import open_regular
+from lumen_manifest.reading.regular_files import open_regular
 from lumen_resources.errors import ChecksumMismatchError, translated
 from lumen_resources.model.digests import digest_of_open, identity
 from lumen_resources.model.layouts import VerifiedModel

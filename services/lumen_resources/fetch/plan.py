@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumen_manifest.model_spec import LabelSetSpec
 from lumen_manifest.server_config import ServerConfig
+from lumen_manifest.spec.model_spec import LabelSetSpec
 from lumen_resources.errors import ConfigError, DatasetNotFoundError, ModelInfoError
 from lumen_resources.model.layouts import DECISIVE, ChosenFiles, choose
 from lumen_resources.model.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo

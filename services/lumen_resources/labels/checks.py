@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lumen_manifest.model_spec import LabelSetSpec
-from lumen_manifest.regular_files import read_bounded
+from lumen_manifest.reading.regular_files import read_bounded
+from lumen_manifest.spec.model_spec import LabelSetSpec
 from lumen_resources.errors import LabelSetError, translated
 from lumen_resources.json_text import parse_json
 from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, stored_matrix

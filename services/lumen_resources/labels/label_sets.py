@@ -18,8 +18,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lumen_manifest.closed_sets import LabelFormat
-from lumen_manifest.regular_files import read_bounded
+from lumen_manifest.reading.regular_files import read_bounded
+from lumen_manifest.spec.enums import LabelFormat
 from lumen_resources.arrays import UnreadableArrayError, map_npy, read_npz
 from lumen_resources.errors import LabelSetError, from_os_error
 from lumen_resources.json_text import utf8

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lumen_manifest.regular_files import read_bounded
+from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import ResourceError
 from lumen_resources.json_text import parse_json
 from lumen_resources.labels.label_sets import Labels, load_labels, npz_member

@@ -16,7 +16,7 @@ import orjson
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from lumen_manifest.regular_files import read_bounded
+from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import LabelSetError, translated
 from lumen_resources.labels.label_sets import Labels, load_labels
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from tokenizers import Tokenizer
 
-from lumen_manifest.regular_files import open_regular, read_bounded
+from lumen_manifest.reading.regular_files import open_regular, read_bounded
 from lumen_resources.errors import ResourceValidationError, TokenizerError, translated
 from lumen_resources.failures import is_failure
 from lumen_resources.json_text import parse_json, utf8

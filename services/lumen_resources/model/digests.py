@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lumen_manifest.regular_files import open_regular
+from lumen_manifest.reading.regular_files import open_regular
 from lumen_resources.errors import translated
 from lumen_resources.model.model_info import FileDigest
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from lumen_manifest.closed_sets import Precision, Runtime
+from lumen_manifest.spec.enums import Precision, Runtime
 from lumen_resources.errors import ConfigError, FileMissingError, RuntimeNotSupportedError
 from lumen_resources.model.lock_file import LockedFile
 from lumen_resources.model.model_info import ModelInfo

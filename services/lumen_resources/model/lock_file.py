@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from lumen_manifest.regular_files import read_bounded
+from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import ResourceValidationError, translated
 from lumen_resources.json_text import parse_json
 from lumen_resources.model.model_info import FileDigest, RelativePath, Sha256

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from lumen_manifest.regular_files import read_bounded
+from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import ModelInfoError, from_os_error
 from lumen_resources.json_text import parse_json
 

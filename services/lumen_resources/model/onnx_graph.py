@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 
-from lumen_manifest.regular_files import open_regular
+from lumen_manifest.reading.regular_files import open_regular
 from lumen_resources.errors import ResourceValidationError, translated
 
 FLOAT, INT32, INT64, FLOAT16 = 1, 6, 7, 10

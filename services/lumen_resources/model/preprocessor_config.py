@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lumen_manifest.problems import first_problem
+from lumen_manifest.reading.problems import first_problem
 from lumen_resources.errors import ModelInfoError
 from lumen_resources.model.layouts import PREPROCESSOR
 from lumen_resources.model.model_info import PreprocessInfo

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lumen_manifest.problems import first_problem
+from lumen_manifest.reading.problems import first_problem
 from lumen_resources.errors import ModelInfoError
 from lumen_resources.model.digests import canonical_json
 from lumen_resources.model.layouts import PREPROCESSOR, ChosenFiles, Preprocess

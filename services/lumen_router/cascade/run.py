@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 import structlog
 
-from lumen_manifest.closed_sets import Family
+from lumen_manifest.spec.enums import Family
 from lumen_router.cascade.rule import (
     Decision,
     SceneRules,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lumen_manifest.closed_sets import Family
+from lumen_manifest.spec.enums import Family
 from lumen_router.cascade.run import species_service
 from lumen_router.errors import NothingReady
 from lumen_router.routes.table import Routes, advertised_names

@@ -16,8 +16,8 @@ from lumen_cluster.kept import left_out, why_left_out
 from lumen_manifest import names
 from lumen_manifest.conditions import ConditionType
 from lumen_manifest.model_service import API_VERSION, LumenModelService
-from lumen_manifest.parse import parse_object
-from lumen_manifest.problems import ManifestError
+from lumen_manifest.reading.parse import parse_object
+from lumen_manifest.reading.problems import ManifestError
 from lumen_router.errors import ObjectUnreadable
 from lumen_router.routes.table import Endpoint
 from lumen_wire.addresses import host_port

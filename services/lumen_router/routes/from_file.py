@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from lumen_manifest.regular_files import read_bounded
+from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.routes_document import RoutesDocument
 from lumen_manifest.server_config import ConfigError
 from lumen_router.errors import RoutesUnreadable

@@ -7,7 +7,7 @@ by `from_file` or by `from_cluster`. Pure; it knows no connection and no pod's s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lumen_manifest.closed_sets import Family
+from lumen_manifest.spec.enums import Family
 from lumen_router.cascade.rule import SceneRules
 from lumen_router.errors import (
     NoServiceOfFamily,

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from lumen_manifest.closed_sets import Family
+from lumen_manifest.spec.enums import Family
 from lumen_router.upstream.lanes import InferCall, Lanes
 from lumen_wire import tasks
 from lumen_wire.pb import ml_service_pb2 as pb

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from lumen_manifest.closed_sets import ScenePreset
-from lumen_manifest.model_spec import ScenesSpec
+from lumen_manifest.spec.enums import ScenePreset
+from lumen_manifest.spec.model_spec import ScenesSpec
 
 _PREFIX = "a photo of "
 _ARTICLES = ("a ", "an ", "the ")

@@ -15,7 +15,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from lumen_manifest.regular_files import read_bounded
+from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import TokenizerError
 from lumen_resources.failures import is_failure
 from lumen_resources.json_text import utf8

@@ -6,8 +6,8 @@ import pytest
 
 from lumen_local.errors import PoolRefused
 from lumen_local.machine import Machine, choose_pools, gather_machine
-from lumen_manifest.closed_sets import Accelerator, Runtime
-from lumen_manifest.parse import parse_text
+from lumen_manifest.reading.parse import parse_text
+from lumen_manifest.spec.enums import Accelerator, Runtime
 
 CPU_ONLY = Machine(4, 2**33, frozenset({Accelerator.CPU}), frozenset({Runtime.ONNX}))
 

@@ -8,10 +8,10 @@ import pytest
 from lumen_local.free_ports import FreePorts
 from lumen_local.plans import Door, Ground, Planned, service_plan
 from lumen_local.state_dir import RunFolders
-from lumen_manifest.closed_sets import Accelerator
 from lumen_manifest.default_pools import default_pool
 from lumen_manifest.names import METRICS_PORT
-from lumen_manifest.parse import parse_object
+from lumen_manifest.reading.parse import parse_object
+from lumen_manifest.spec.enums import Accelerator
 
 CLIP = parse_object(
     {

@@ -3,8 +3,8 @@
 from lumen_local.events import Failed, FilesVerified, Phase, Ready, Working
 from lumen_local.routes_file import RoutesFile
 from lumen_manifest.conditions import Reason
-from lumen_manifest.parse import parse_text
 from lumen_manifest.pod_reports import Attestation, Failure, Verified
+from lumen_manifest.reading.parse import parse_text
 from lumen_manifest.routes_document import RoutesDocument
 
 MANIFEST = """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lumen_manifest.parse import ManifestError, parse_text
+from lumen_manifest.reading.parse import ManifestError, parse_text
 
 HEAD = """\
 apiVersion: lumen.dev/v1alpha1

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lumen_manifest.closed_sets import Accelerator
 from lumen_manifest.default_pools import default_pools
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.parse import parse_files, parse_text
+from lumen_manifest.reading.parse import parse_files, parse_text
 from lumen_manifest.render import render
+from lumen_manifest.spec.enums import Accelerator
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

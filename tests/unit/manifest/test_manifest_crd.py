@@ -9,12 +9,12 @@ import yaml
 from pydantic import BaseModel
 
 from lumen_manifest.conditions import Reason
-from lumen_manifest.crd import RESOURCES, definition, main
-from lumen_manifest.field_types import Strict
-from lumen_manifest.json_sizes import SIZE
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.structural import structural_schema
+from lumen_manifest.schema.crd import RESOURCES, definition, main
+from lumen_manifest.schema.json_sizes import SIZE
+from lumen_manifest.schema.structural import structural_schema
+from lumen_manifest.spec.field_types import Strict
 
 ROOT = Path(__file__).parents[3]
 FORBIDDEN = {

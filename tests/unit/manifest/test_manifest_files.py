@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from manifest_texts import GOOD, HEAD, problems_of, spec_problem
 
-from lumen_manifest.parse import ManifestError, parse_files, parse_text
+from lumen_manifest.reading.parse import ManifestError, parse_files, parse_text
 
 
 def test_two_services_with_one_name_are_refused_with_both_places():

@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lumen_manifest import yaml_tree
-from lumen_manifest.parse import ManifestError, parse_files, parse_text, read_mapping
-from lumen_manifest.yaml_tree import BYTES_MAX, DEPTH_MAX, NODES_MAX
+from lumen_manifest.reading import yaml_tree
+from lumen_manifest.reading.parse import ManifestError, parse_files, parse_text, read_mapping
+from lumen_manifest.reading.yaml_tree import BYTES_MAX, DEPTH_MAX, NODES_MAX
 
 GOOD = """\
 apiVersion: lumen.dev/v1alpha1

@@ -2,9 +2,9 @@
 
 from rendered_pods import container, deployment_of, env_of, pod_of
 
-from lumen_manifest.closed_sets import Accelerator
 from lumen_manifest.default_pools import default_pool
 from lumen_manifest.render import Images, RenderContext, render
+from lumen_manifest.spec.enums import Accelerator
 
 
 def test_containers_run_the_contracts_commands(a_service, a_pool):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from manifest_texts import GOOD, problems_of, spec_problem
 
-from lumen_manifest.parse import ManifestError, parse_files, parse_object, parse_text
+from lumen_manifest.reading.parse import ManifestError, parse_files, parse_object, parse_text
 
 
 def test_a_good_manifest_becomes_a_service():

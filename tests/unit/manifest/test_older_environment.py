@@ -2,9 +2,9 @@
 
 import pytest
 
-from lumen_manifest.closed_sets import Family, Precision, Runtime
-from lumen_manifest.environment import services_from_environment, speaks_of_older_server
+from lumen_manifest.legacy.environment import services_from_environment, speaks_of_older_server
 from lumen_manifest.server_config import ConfigError
+from lumen_manifest.spec.enums import Family, Precision, Runtime
 
 
 def by_family(environment: dict[str, str]):

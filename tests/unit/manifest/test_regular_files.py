@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lumen_manifest.parse import ManifestError, parse_files
-from lumen_manifest.regular_files import read_bounded, read_named
+from lumen_manifest.reading.parse import ManifestError, parse_files
+from lumen_manifest.reading.regular_files import read_bounded, read_named
 from lumen_manifest.server_config import ConfigError, ServerConfig
 
 pytestmark = pytest.mark.timeout(30)

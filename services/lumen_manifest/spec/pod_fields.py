@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lumen_manifest.field_types import (
+from lumen_manifest.spec.field_types import (
     DNS_SUBDOMAIN,
     ENV_NAME,
     LABEL_KEY,
@@ -19,7 +19,7 @@ from lumen_manifest.field_types import (
     Strict,
     UniqueBy,
 )
-from lumen_manifest.pod_placement import Affinity, TopologySpreadConstraint
+from lumen_manifest.spec.pod_placement import Affinity, TopologySpreadConstraint
 
 RESERVED_ENV = "LUMEN_"
 OUR_LABELS = ("lumen.dev/", "app.kubernetes.io/")

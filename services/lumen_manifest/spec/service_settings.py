@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lumen_manifest.closed_sets import CacheType, LogLevel, MetricType
-from lumen_manifest.field_types import NAMESPACE, Quantity, Rule, Strict, UniqueBy
-from lumen_manifest.pod_fields import EnvList
+from lumen_manifest.spec.enums import CacheType, LogLevel, MetricType
+from lumen_manifest.spec.field_types import NAMESPACE, Quantity, Rule, Strict, UniqueBy
+from lumen_manifest.spec.pod_fields import EnvList
 
 
 class MetricSpec(Strict):

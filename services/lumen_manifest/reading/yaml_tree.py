@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from lumen_manifest.problems import Problem
-from lumen_manifest.yaml_scalars import ScalarError, Value, scalar_value
+from lumen_manifest.reading.problems import Problem
+from lumen_manifest.reading.yaml_scalars import ScalarError, Value, scalar_value
 
 BYTES_MAX = 1 << 20
 NODES_MAX = 50_000

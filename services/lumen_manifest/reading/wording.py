@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lumen_manifest.field_types import PATTERNS
-from lumen_manifest.json_sizes import Schema
+from lumen_manifest.schema.json_sizes import Schema
+from lumen_manifest.spec.field_types import PATTERNS
 
 _SAYS = {pattern.regex: pattern.says for pattern in PATTERNS}
 _SHOWN_MAX = 60

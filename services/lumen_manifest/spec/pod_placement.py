@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lumen_manifest.field_types import LABEL_KEY, LABEL_VALUE, NAMESPACE, Labels, Strict
+from lumen_manifest.spec.field_types import LABEL_KEY, LABEL_VALUE, NAMESPACE, Labels, Strict
 
 Key = Annotated[str, Field(pattern=LABEL_KEY.regex, max_length=317)]
 LabelKeys = Annotated[tuple[Key, ...], Field(max_length=8)]

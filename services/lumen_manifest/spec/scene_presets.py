@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lumen_manifest.closed_sets import ScenePreset
+from lumen_manifest.spec.enums import ScenePreset
 
 _OCT2025 = (
     "a photo of a person",

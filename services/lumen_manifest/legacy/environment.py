@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from lumen_manifest.closed_sets import Accelerator, Family, Precision, Runtime
-from lumen_manifest.key_reader import KeyReader
-from lumen_manifest.server_config import BackendOverrides, MdnsSpec
-from lumen_manifest.single_server_plan import (
+from lumen_manifest.legacy.key_reader import KeyReader
+from lumen_manifest.legacy.single_server_plan import (
     SingleServer,
     SingleService,
     accelerator_for,
     make_service,
     runtime_named,
 )
+from lumen_manifest.server_config import BackendOverrides, MdnsSpec
+from lumen_manifest.spec.enums import Accelerator, Family, Precision, Runtime
 
 MODELS = {
     Family.CLIP: ("MobileCLIP2-S2", "ImageNet_1k"),

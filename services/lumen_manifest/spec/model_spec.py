@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lumen_manifest.closed_sets import LabelFormat, Precision, Region, Runtime, ScenePreset
-from lumen_manifest.field_types import (
+from lumen_manifest.spec.enums import LabelFormat, Precision, Region, Runtime, ScenePreset
+from lumen_manifest.spec.field_types import (
     DNS_LABEL,
     EMBEDDING_SPACE,
     FILE_STEM,
@@ -18,8 +18,8 @@ from lumen_manifest.field_types import (
     Strict,
     UniqueBy,
 )
-from lumen_manifest.pod_fields import LocalReference
-from lumen_manifest.scene_presets import DEFAULT_ROUTES, PROMPTS, ROUTES
+from lumen_manifest.spec.pod_fields import LocalReference
+from lumen_manifest.spec.scene_presets import DEFAULT_ROUTES, PROMPTS, ROUTES
 
 Uri = Annotated[str, Field(pattern=MODEL_URI.regex, max_length=1024)]
 Revision = Annotated[str, Field(pattern=REVISION.regex, max_length=200)]

@@ -12,15 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lumen_manifest.json_sizes import Schema
 from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.names import GROUP
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.problems import ManifestError, Problem
-from lumen_manifest.regular_files import read_named
-from lumen_manifest.structural import schema_at, structural_schema
-from lumen_manifest.wording import Finding, closest, sentence, shown
-from lumen_manifest.yaml_tree import (
+from lumen_manifest.reading.problems import ManifestError, Problem
+from lumen_manifest.reading.regular_files import read_named
+from lumen_manifest.reading.wording import Finding, closest, sentence, shown
+from lumen_manifest.reading.yaml_tree import (
     BYTES_MAX,
     DEPTH_MAX,
     MappingNode,
@@ -31,6 +29,8 @@ from lumen_manifest.yaml_tree import (
     UnreadableError,
     path_text,
 )
+from lumen_manifest.schema.json_sizes import Schema
+from lumen_manifest.schema.structural import schema_at, structural_schema
 
 __all__ = [
     "ManifestError",

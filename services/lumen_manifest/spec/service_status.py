@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from lumen_manifest.conditions import ConditionType
-from lumen_manifest.field_types import Message, Strict, TaskNames, UniqueBy, Word
+from lumen_manifest.spec.field_types import Message, Strict, TaskNames, UniqueBy, Word
 
 
 class Observed(Strict):

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from lumen_manifest.reading.wording import shown
+from lumen_manifest.reading.yaml_tree import path_text
 from lumen_manifest.server_config import ConfigError
-from lumen_manifest.wording import shown
-from lumen_manifest.yaml_tree import path_text
 
 
 class KeyReader:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lumen_manifest.closed_sets import Accelerator, Family, Runtime
 from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.names import GRPC_PORT
-from lumen_manifest.parse import ManifestError, parse_object
+from lumen_manifest.reading.parse import ManifestError, parse_object
+from lumen_manifest.reading.wording import closest
 from lumen_manifest.server_config import BackendOverrides, ConfigError, MdnsSpec
-from lumen_manifest.wording import closest
+from lumen_manifest.spec.enums import Accelerator, Family, Runtime
 
 RUNTIMES = {
     "torch": Runtime.TORCH,

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from lumen_manifest.field_types import DNS_LABEL, DNS_SUBDOMAIN, NAMESPACE, Labels, Strict
+from lumen_manifest.spec.field_types import DNS_LABEL, DNS_SUBDOMAIN, NAMESPACE, Labels, Strict
 
 SERVICE_NAME_MAX = 50
 """A child's name is at most 63 characters: the service's, a hyphen, and 12 for the variant."""

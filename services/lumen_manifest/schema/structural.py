@@ -8,7 +8,7 @@ The parser reads the same schema for what a field allows.
 
 from pydantic import BaseModel
 
-from lumen_manifest.json_sizes import SIZE, Schema, size_in_cel
+from lumen_manifest.schema.json_sizes import SIZE, Schema, size_in_cel
 
 _DROPPED = frozenset({"title", "uniqueItems"})
 

@@ -9,12 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lumen_manifest.closed_sets import Accelerator, Family, Precision, Runtime
-from lumen_manifest.key_reader import KeyReader
-from lumen_manifest.names import GRPC_PORT
-from lumen_manifest.parse import read_mapping
-from lumen_manifest.server_config import BackendOverrides, ConfigError, MdnsSpec
-from lumen_manifest.single_server_plan import (
+from lumen_manifest.legacy.key_reader import KeyReader
+from lumen_manifest.legacy.single_server_plan import (
     SingleServer,
     SingleService,
     accelerator_for,
@@ -22,6 +18,10 @@ from lumen_manifest.single_server_plan import (
     make_service,
     runtime_named,
 )
+from lumen_manifest.names import GRPC_PORT
+from lumen_manifest.reading.parse import read_mapping
+from lumen_manifest.server_config import BackendOverrides, ConfigError, MdnsSpec
+from lumen_manifest.spec.enums import Accelerator, Family, Precision, Runtime
 
 _OF_NO_MEANING = ("package", "import", "import_info", "registry_class", "add_to_server")
 _BACKEND_ENV = (

@@ -1,0 +1,1 @@
+"""Everything older: the single server's YAML and environment, as LumenModelServices."""

@@ -1,0 +1,1 @@
+"""The CustomResourceDefinitions, and the pages of the documentation made from the models."""

@@ -1,0 +1,1 @@
+"""What the two custom resources are made of, field by field."""
