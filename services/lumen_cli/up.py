@@ -81,9 +81,9 @@ def command(
     Exit codes: 0 stopped by a signal and drained, 1 nothing can serve, 2 refused before the start;
     with a COMMAND its own, 130 when a signal came first.
     """
-    from lumen_local.display import Output, choose_display
     from lumen_local.errors import LocalError
     from lumen_local.launch import LaunchSettings
+    from lumen_local.show.display import Output, choose_display
     from lumen_local.state_dir import default_cache_dir, default_state_dir
     from lumen_local.up import up
     from lumen_manifest.reading.parse import ManifestError

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumen_local.display import Display
-from lumen_local.free_ports import FreePorts, check_port
-from lumen_local.plans import LOOPBACK, Door, Ground, Planned, router_plan, service_plan
+from lumen_local.pod.free_ports import FreePorts, check_port
+from lumen_local.pod.plans import LOOPBACK, Door, Ground, Planned, router_plan, service_plan
 from lumen_local.run import RunPlan, run
+from lumen_local.show.display import Display
 from lumen_local.state_dir import open_run
 from lumen_manifest.model_service import LumenModelService
 

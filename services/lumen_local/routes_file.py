@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lumen_local.events import Event, Failed, FilesVerified, Phase, Ready, Working
+from lumen_local.show.events import Event, Failed, FilesVerified, Phase, Ready, Working
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import (
     Condition,

@@ -8,15 +8,15 @@ import signal
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
-from lumen_local.companion import Ended, run_companion
-from lumen_local.display import Display
-from lumen_local.events import AllReady, Event, Starting, Warned
-from lumen_local.guarded import Guard
-from lumen_local.output_stream import OutputClosed
-from lumen_local.replica import ServicePlan, Surroundings
 from lumen_local.routes_file import RoutesFile
+from lumen_local.show.display import Display
+from lumen_local.show.events import AllReady, Event, Starting, Warned
+from lumen_local.show.output_stream import OutputClosed
 from lumen_local.state_dir import RunFolders
-from lumen_local.supervisor import Outcome, Supervisor
+from lumen_local.supervise.companion import Ended, run_companion
+from lumen_local.supervise.guarded import Guard
+from lumen_local.supervise.replica import ServicePlan, Surroundings
+from lumen_local.supervise.supervisor import Outcome, Supervisor
 from lumen_manifest.model_service import LumenModelService
 
 TICK_S = 0.1

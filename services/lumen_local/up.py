@@ -6,13 +6,13 @@ the others go on; when none is left the run ends with exit code 1.
 
 from collections.abc import Iterator, Sequence
 
-from lumen_local.display import Display
 from lumen_local.launch import Launch, LaunchSettings, launch
-from lumen_local.machine import Machine, choose_pools, gather_machine
 from lumen_local.manifests import read_manifests
-from lumen_local.plans import Planned
-from lumen_local.quantities import memory_bytes
-from lumen_local.wording import size
+from lumen_local.pod.machine import Machine, choose_pools, gather_machine
+from lumen_local.pod.plans import Planned
+from lumen_local.pod.quantities import memory_bytes
+from lumen_local.show.display import Display
+from lumen_local.show.wording import size
 from lumen_manifest.model_service import LumenModelService
 
 

@@ -18,14 +18,14 @@ from typing import Any
 import psutil
 import pytest
 
-from lumen_local.backoff import Backoff
-from lumen_local.events import Event, ServiceLine
-from lumen_local.free_ports import FreePorts
-from lumen_local.guarded import Guard
-from lumen_local.pod_env import Places
-from lumen_local.processes import pod_processes
-from lumen_local.replica import ServicePlan, Surroundings
-from lumen_local.supervisor import Supervisor
+from lumen_local.pod.free_ports import FreePorts
+from lumen_local.pod.pod_env import Places
+from lumen_local.pod.processes import pod_processes
+from lumen_local.show.events import Event, ServiceLine
+from lumen_local.supervise.backoff import Backoff
+from lumen_local.supervise.guarded import Guard
+from lumen_local.supervise.replica import ServicePlan, Surroundings
+from lumen_local.supervise.supervisor import Supervisor
 
 FAKE_SERVER = Path(__file__).parent / "fake_server.py"
 BOUND_S = 90.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lumen_local.free_ports import FreePorts
+from lumen_local.pod.free_ports import FreePorts
 
 VICTIM = Path(__file__).parent / "victim.py"
 

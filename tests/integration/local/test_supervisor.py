@@ -6,8 +6,7 @@ import signal
 
 import psutil
 
-from lumen_local.backoff import Backoff
-from lumen_local.events import (
+from lumen_local.show.events import (
     AllReady,
     Failed,
     FilesVerified,
@@ -18,7 +17,8 @@ from lumen_local.events import (
     Stopped,
     Stopping,
 )
-from lumen_local.supervisor import Outcome
+from lumen_local.supervise.backoff import Backoff
+from lumen_local.supervise.supervisor import Outcome
 from lumen_manifest.conditions import Reason
 
 

@@ -12,7 +12,7 @@ import tiny_models
 from ports import loopback_addresses
 
 from lumen_client import Client
-from lumen_local.free_ports import FreePorts
+from lumen_local.pod.free_ports import FreePorts
 
 
 def state(tmp_path: Path) -> tuple[str, str]:

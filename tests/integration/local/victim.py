@@ -8,10 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from lumen_local.child import Child
-from lumen_local.guarded import Guard
-from lumen_local.pod_env import Ports
-from lumen_local.processes import ProcessSpec
+from lumen_local.pod.pod_env import Ports
+from lumen_local.pod.processes import ProcessSpec
+from lumen_local.supervise.child import Child
+from lumen_local.supervise.guarded import Guard
 
 folder, port = Path(sys.argv[1]), int(sys.argv[2])
 run_id = f"victim-{os.getpid()}"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from lumen_local.events import (
+from lumen_local.show.events import (
     AllReady,
     Failed,
     FilesVerified,
@@ -21,10 +21,10 @@ from lumen_local.events import (
     Warned,
     Working,
 )
-from lumen_local.json_events import JsonDisplay
-from lumen_local.output_stream import OutputClosed
-from lumen_local.plain import PlainDisplay
-from lumen_local.terminal import TerminalDisplay
+from lumen_local.show.json_events import JsonDisplay
+from lumen_local.show.output_stream import OutputClosed
+from lumen_local.show.plain import PlainDisplay
+from lumen_local.show.terminal import TerminalDisplay
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Attestation, Failure, Progress, Verified
 

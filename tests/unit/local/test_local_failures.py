@@ -3,8 +3,8 @@
 import orjson
 import pytest
 
-from lumen_local.backoff import Backoff
-from lumen_local.failures import Exit, failure_of
+from lumen_local.supervise.backoff import Backoff
+from lumen_local.supervise.failures import Exit, failure_of
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import MAX_MESSAGE_BYTES, Failure, parse_termination, verified_of
 

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_local.log_lines import LineSplitter, plain_text
+from lumen_local.show.log_lines import LineSplitter, plain_text
 
 
 def test_lines_arrive_whole_however_the_output_is_cut():

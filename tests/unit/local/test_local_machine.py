@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lumen_local.errors import PoolRefused
-from lumen_local.machine import Machine, choose_pools, gather_machine
+from lumen_local.pod.machine import Machine, choose_pools, gather_machine
 from lumen_manifest.reading.parse import parse_text
 from lumen_manifest.spec.enums import Accelerator, Runtime
 

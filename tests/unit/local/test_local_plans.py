@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lumen_local.free_ports import FreePorts
-from lumen_local.plans import Door, Ground, Planned, service_plan
+from lumen_local.pod.free_ports import FreePorts
+from lumen_local.pod.plans import Door, Ground, Planned, service_plan
 from lumen_local.state_dir import RunFolders
 from lumen_manifest.default_pools import default_pool
 from lumen_manifest.names import METRICS_PORT

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lumen_local.errors import PodNotRunnable
-from lumen_local.pod_env import Places, Ports
-from lumen_local.processes import FileToWrite, pod_processes
-from lumen_local.quantities import whole_cores
+from lumen_local.pod.pod_env import Places, Ports
+from lumen_local.pod.processes import FileToWrite, pod_processes
+from lumen_local.pod.quantities import whole_cores
 
 PORTS = Ports(grpc=40001, health=40002, metrics=40003)
 CONFIG = {"metadata": {"name": "clip-abc"}, "data": {"server.json": "{}"}}

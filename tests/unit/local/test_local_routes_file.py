@@ -1,7 +1,7 @@
 """What the router is told, and when."""
 
-from lumen_local.events import Failed, FilesVerified, Phase, Ready, Working
 from lumen_local.routes_file import RoutesFile
+from lumen_local.show.events import Failed, FilesVerified, Phase, Ready, Working
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Attestation, Failure, Verified
 from lumen_manifest.reading.parse import parse_text

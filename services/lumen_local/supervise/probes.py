@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Protocol
 
-from lumen_local.processes import Probe, Probes
+from lumen_local.pod.processes import Probe, Probes
 
 STARTUP_LOOK_S = 0.1
 READINESS_LOOK_S = 1.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lumen_local.errors import PodNotRunnable
-from lumen_local.pod_env import Places, Ports, container_env, declared_env, mounted
+from lumen_local.pod.pod_env import Places, Ports, container_env, declared_env, mounted
 
 DEFAULT_GRACE_S = 30.0
 

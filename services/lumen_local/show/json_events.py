@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from lumen_local.events import (
+from lumen_local.show.events import (
     AllReady,
     Event,
     Failed,
@@ -19,7 +19,7 @@ from lumen_local.events import (
     Warned,
     Working,
 )
-from lumen_local.output_stream import write
+from lumen_local.show.output_stream import write
 from lumen_wire.printable import printable, printable_json
 
 _NAMES: Mapping[type[Event], str] = {

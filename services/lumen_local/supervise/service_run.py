@@ -7,12 +7,12 @@ In a pod each replica has its own.
 import asyncio
 import time
 
-from lumen_local.child import Child
-from lumen_local.events import Failed, FilesVerified, LogLine, Phase, Warned, Working
-from lumen_local.failures import failure_of
-from lumen_local.held_lines import HeldLines
-from lumen_local.processes import ProcessSpec
-from lumen_local.replica import (
+from lumen_local.pod.processes import ProcessSpec
+from lumen_local.show.events import Failed, FilesVerified, LogLine, Phase, Warned, Working
+from lumen_local.show.held_lines import HeldLines
+from lumen_local.supervise.child import Child
+from lumen_local.supervise.failures import failure_of
+from lumen_local.supervise.replica import (
     Replica,
     ServicePlan,
     Surroundings,
@@ -20,7 +20,7 @@ from lumen_local.replica import (
     not_startable,
     write_files,
 )
-from lumen_local.status_page import fetch_status
+from lumen_local.supervise.status_page import fetch_status
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import (
     Failure,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TextIO
 
-from lumen_local import wording
-from lumen_local.events import (
+from lumen_local.show import wording
+from lumen_local.show.events import (
     ROUTER,
     AllReady,
     Event,
@@ -26,7 +26,7 @@ from lumen_local.events import (
     Warned,
     Working,
 )
-from lumen_local.output_stream import write
+from lumen_local.show.output_stream import write
 from lumen_wire.printable import printable
 
 QUIET_S = 2.0

@@ -12,10 +12,10 @@ import traceback
 from collections.abc import Sequence
 from enum import StrEnum
 
-from lumen_local.events import AllReady, Event, Failed, LogLine, Ready, Stopped, Stopping
-from lumen_local.replica import ServicePlan, Surroundings
-from lumen_local.service_run import ServiceRun
-from lumen_local.status_page import fetch_status, ready_pods
+from lumen_local.show.events import AllReady, Event, Failed, LogLine, Ready, Stopped, Stopping
+from lumen_local.supervise.replica import ServicePlan, Surroundings
+from lumen_local.supervise.service_run import ServiceRun
+from lumen_local.supervise.status_page import fetch_status, ready_pods
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Failure
 

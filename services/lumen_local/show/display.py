@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol, TextIO
 
-from lumen_local.events import Event
-from lumen_local.json_events import JsonDisplay
-from lumen_local.plain import PlainDisplay
+from lumen_local.show.events import Event
+from lumen_local.show.json_events import JsonDisplay
+from lumen_local.show.plain import PlainDisplay
 
 
 class Output(StrEnum):
@@ -47,6 +47,6 @@ def choose_display(output: Output, env: Mapping[str, str] = os.environ) -> Displ
 
 def _terminal(out: TextIO, err: TextIO) -> Display:
     # rich takes a tenth of a second to import, which pipes need not pay.
-    module = importlib.import_module("lumen_local.terminal")
+    module = importlib.import_module("lumen_local.show.terminal")
     display: Display = module.TerminalDisplay(out, err)
     return display

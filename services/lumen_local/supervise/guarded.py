@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lumen_local import guard
+from lumen_local.supervise import guard
 
 # A guard that dies at once again and again must not cost a core.
 RESTART_DELAY_S = 0.5

@@ -1,6 +1,6 @@
 """How sizes, times and failures read on a terminal. Pure."""
 
-from lumen_local.events import Phase
+from lumen_local.show.events import Phase
 from lumen_manifest.pod_reports import Attestation, Failure, Progress
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")

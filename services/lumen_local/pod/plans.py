@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lumen_local.events import ROUTER, ServiceLine
-from lumen_local.free_ports import FreePorts, is_free
-from lumen_local.pod_env import Places, contract_env, inherited_env
-from lumen_local.processes import PodProcesses, Probe, Probes, ProcessSpec, pod_processes
-from lumen_local.replica import ServicePlan
+from lumen_local.pod.free_ports import FreePorts, is_free
+from lumen_local.pod.pod_env import Places, contract_env, inherited_env
+from lumen_local.pod.processes import PodProcesses, Probe, Probes, ProcessSpec, pod_processes
+from lumen_local.show.events import ROUTER, ServiceLine
 from lumen_local.state_dir import RunFolders
+from lumen_local.supervise.replica import ServicePlan
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import HEALTH_SERVICE, LIVENESS_SERVICE, METRICS_PORT
 from lumen_manifest.node_pool import LumenNodePool

@@ -8,10 +8,10 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from lumen_local import wording
-from lumen_local.events import ROUTER, Working
-from lumen_local.output_stream import OutputClosed
-from lumen_local.plain import PlainDisplay, Row
+from lumen_local.show import wording
+from lumen_local.show.events import ROUTER, Working
+from lumen_local.show.output_stream import OutputClosed
+from lumen_local.show.plain import PlainDisplay, Row
 from lumen_wire.printable import printable
 
 # Readable on dark and on light grounds.

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lumen_local.errors import PodNotRunnable
-from lumen_local.quantities import whole_cores
+from lumen_local.pod.quantities import whole_cores
 
 # Variables of the process contract that a user's shell must not leak into a server.
 # The source's credentials are the exception: locally they come from the shell.

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from lumen_local.failures import Exit
-from lumen_local.log_lines import LineSplitter
-from lumen_local.processes import ProcessSpec
+from lumen_local.pod.processes import ProcessSpec
+from lumen_local.show.log_lines import LineSplitter
+from lumen_local.supervise.failures import Exit
 from lumen_manifest.pod_reports import MAX_MESSAGE_BYTES
 
 READ_BYTES = 64 * 1024

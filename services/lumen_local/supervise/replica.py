@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lumen_local.backoff import Backoff
-from lumen_local.child import Child, Watcher
-from lumen_local.events import (
+from lumen_local.pod.processes import FileToWrite, PodProcesses, ProcessSpec
+from lumen_local.show.events import (
     Event,
     Failed,
     LogLine,
@@ -25,11 +24,12 @@ from lumen_local.events import (
     ServiceLine,
     Working,
 )
-from lumen_local.failures import failure_of
-from lumen_local.held_lines import HeldLines
-from lumen_local.probes import Finding, Health, watch
-from lumen_local.processes import FileToWrite, PodProcesses, ProcessSpec
-from lumen_local.status_page import fetch_status
+from lumen_local.show.held_lines import HeldLines
+from lumen_local.supervise.backoff import Backoff
+from lumen_local.supervise.child import Child, Watcher
+from lumen_local.supervise.failures import failure_of
+from lumen_local.supervise.probes import Finding, Health, watch
+from lumen_local.supervise.status_page import fetch_status
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Failure, attestation_of, is_named, parse_termination
 from lumen_wire.addresses import host_port
@@ -193,7 +193,7 @@ _PROBED = {
 @asynccontextmanager
 async def health_client(host: str) -> AsyncIterator[Health]:
     """Connect to a pod's health service; imports gRPC at the first call, in a thread."""
-    module = await asyncio.to_thread(importlib.import_module, "lumen_local.grpc_health")
+    module = await asyncio.to_thread(importlib.import_module, "lumen_local.supervise.grpc_health")
     async with module.HealthClient(host) as client:
         yield client
 

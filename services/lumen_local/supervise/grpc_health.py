@@ -10,7 +10,7 @@ from typing import Self
 import grpc.aio
 from grpc_health.v1 import health_pb2
 
-from lumen_local.processes import Probe
+from lumen_local.pod.processes import Probe
 from lumen_wire.addresses import host_port
 
 # gRPC's own reconnect delay starts at a second: longer than a whole start should take.

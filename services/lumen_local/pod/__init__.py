@@ -1,0 +1,1 @@
+"""A rendered pod as processes of this machine: environment, ports, plans."""
