@@ -52,7 +52,7 @@ def command(
     from lumen_router.main import run
     from lumen_router.settings import Settings
     from lumen_wire import logs
-    from lumen_wire.grpc_server import PortUnavailable
+    from lumen_wire.server.grpc_server import PortUnavailable
 
     logs.configure("console", log_level)
     settings = Settings.from_environment(

@@ -17,9 +17,10 @@ from google.protobuf import empty_pb2
 
 from lumen_client.address import Address
 from lumen_client.errors import NotReachable, ServerError
-from lumen_wire import chunks, errors
+from lumen_wire import errors
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
+from lumen_wire.request import chunks
 
 Message = TypeVar("Message")
 

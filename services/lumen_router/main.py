@@ -16,7 +16,7 @@ from lumen_router.routes.from_file import RoutesFile, RoutesSource
 from lumen_router.running import Running
 from lumen_router.settings import ClusterRoutes, FileRoutes, Settings
 from lumen_wire import logs, processes
-from lumen_wire.grpc_server import PortUnavailable
+from lumen_wire.server.grpc_server import PortUnavailable
 
 FAILED = 1
 USAGE = 2

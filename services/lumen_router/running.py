@@ -20,16 +20,16 @@ from lumen_router.settings import Settings
 from lumen_router.upstream.forward import Forwarder
 from lumen_router.upstream.pending_calls import WaitingRoom
 from lumen_router.upstream.registry import LINGER_S, Directory
-from lumen_wire.budget import ByteBudget
-from lumen_wire.chunks import ChunkLimits
-from lumen_wire.drain import Drain
-from lumen_wire.grpc_server import bind, build_health_server, build_server
-from lumen_wire.health import HealthBoard, Phase
 from lumen_wire.http_status import start_http_status
-from lumen_wire.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
-from lumen_wire.open_streams import OpenStreams
 from lumen_wire.processes import terminate_on_signal
-from lumen_wire.stream import StreamOptions
+from lumen_wire.request.budget import ByteBudget
+from lumen_wire.request.chunks import ChunkLimits
+from lumen_wire.server.drain import Drain
+from lumen_wire.server.grpc_server import bind, build_health_server, build_server
+from lumen_wire.server.health import HealthBoard, Phase
+from lumen_wire.server.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
+from lumen_wire.server.open_streams import OpenStreams
+from lumen_wire.server.stream import StreamOptions
 
 NOT_YET: Final = "No service is ready yet; try again in a moment."
 ROUTING: Final = "routing"

@@ -12,8 +12,8 @@ from lumen_router.metrics import Now
 from lumen_router.upstream.pending_calls import WaitingRoom
 from lumen_router.upstream.pod import Pod
 from lumen_router.upstream.registry import Directory, ServicePods
-from lumen_wire.budget import ByteBudget
-from lumen_wire.health import Phase
+from lumen_wire.request.budget import ByteBudget
+from lumen_wire.server.health import Phase
 
 Rows = Sequence[tuple[str, float]]
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from lumen_wire.callers import STRANGER, Caller
 from lumen_wire.meta import RequestMeta
+from lumen_wire.request.callers import STRANGER, Caller
 from lumen_wire.tasks import Kind
 
 

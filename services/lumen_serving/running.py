@@ -21,16 +21,16 @@ from lumen_serving.phase import Phase, Status
 from lumen_serving.servicer import Door, InferenceServicer, Inside
 from lumen_serving.settings import Settings
 from lumen_wire import logs, processes
-from lumen_wire.budget import ByteBudget
-from lumen_wire.chunks import ChunkLimits
-from lumen_wire.drain import Drain
-from lumen_wire.grpc_server import PortUnavailable, bind, build_health_server, build_server
-from lumen_wire.health import HealthBoard
 from lumen_wire.http_status import start_http_status
 from lumen_wire.mdns import Announcer
-from lumen_wire.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
-from lumen_wire.open_streams import OpenStreams
-from lumen_wire.stream import StreamOptions
+from lumen_wire.request.budget import ByteBudget
+from lumen_wire.request.chunks import ChunkLimits
+from lumen_wire.server.drain import Drain
+from lumen_wire.server.grpc_server import PortUnavailable, bind, build_health_server, build_server
+from lumen_wire.server.health import HealthBoard
+from lumen_wire.server.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
+from lumen_wire.server.open_streams import OpenStreams
+from lumen_wire.server.stream import StreamOptions
 
 if TYPE_CHECKING:
     from grpc.aio import Server

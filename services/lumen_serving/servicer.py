@@ -17,14 +17,14 @@ from google.protobuf.empty_pb2 import Empty
 from lumen_serving.errors import StillLoading, Stopping, UnknownTask
 from lumen_serving.metrics import Metrics
 from lumen_serving.requests import Request
-from lumen_wire.callers import Caller, told_caller_of
-from lumen_wire.chunks import Assembled, Rejected
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import WireError
-from lumen_wire.health import HealthBoard
 from lumen_wire.meta import normalise_mime, parse_request_meta
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.stream import StreamOptions, serve_stream
+from lumen_wire.request.callers import Caller, told_caller_of
+from lumen_wire.request.chunks import Assembled, Rejected
+from lumen_wire.server.health import HealthBoard
+from lumen_wire.server.stream import StreamOptions, serve_stream
 from lumen_wire.tasks import Kind, resolve
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from lumen_router.routes.table import pod_task
 from lumen_router.running import Running
 from lumen_router.settings import Settings
 from lumen_wire import capabilities, results
-from lumen_wire.chunks import split_response
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
+from lumen_wire.request.chunks import split_response
 from lumen_wire.tasks import TASKS, Kind, names_for, resolve
 
 BOUND_S = 60.0

@@ -12,12 +12,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from http2_raw import RawConnection, grpc_message
 from wire_servers import MIB, WAIT_S, Script, a_script_server, a_text, answers, status_of, until
 
-from lumen_wire.chunks import ChunkLimits
-from lumen_wire.grpc_server import ServerOptions, bind, build_health_server
-from lumen_wire.health import HealthBoard
-from lumen_wire.open_streams import OpenStreams
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.stream import StreamOptions
+from lumen_wire.request.chunks import ChunkLimits
+from lumen_wire.server.grpc_server import ServerOptions, bind, build_health_server
+from lumen_wire.server.health import HealthBoard
+from lumen_wire.server.open_streams import OpenStreams
+from lumen_wire.server.stream import StreamOptions
 
 INFERENCE = "/home_native.v1.Inference/"
 HEALTH = "/grpc.health.v1.Health/"

@@ -14,15 +14,15 @@ from ports import loopback_addresses
 from wire_servers import WAIT_S, Script, a_script_server, a_text, answers, status_of
 
 from lumen_wire.addresses import host_port
-from lumen_wire.grpc_server import (
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.server.grpc_server import (
     PortUnavailable,
     ServerOptions,
     bind,
     build_health_server,
     build_server,
 )
-from lumen_wire.health import HealthBoard
-from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.server.health import HealthBoard
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

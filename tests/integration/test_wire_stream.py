@@ -8,10 +8,10 @@ import pytest
 from wire_messages import KIB, a_budget, a_jpeg, an_image_request, parts_of
 from wire_servers import MIB, WAIT_S, Script, a_script_server, a_text, answers, status_of, until
 
-from lumen_wire.chunks import ChunkLimits
-from lumen_wire.drain import Drain
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.stream import StreamOptions
+from lumen_wire.request.chunks import ChunkLimits
+from lumen_wire.server.drain import Drain
+from lumen_wire.server.stream import StreamOptions
 
 OK = grpc.StatusCode.OK
 

@@ -9,14 +9,14 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2
 
-from lumen_wire.chunks import Assembled
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import InvalidArgument, NotFound, ResourceExhausted
-from lumen_wire.grpc_server import ServerOptions, bind, build_server
-from lumen_wire.health import HealthBoard
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
-from lumen_wire.stream import StreamOptions, serve_stream
+from lumen_wire.request.chunks import Assembled
+from lumen_wire.server.grpc_server import ServerOptions, bind, build_server
+from lumen_wire.server.health import HealthBoard
+from lumen_wire.server.stream import StreamOptions, serve_stream
 
 WAIT_S = 60
 MIB = 1024 * 1024

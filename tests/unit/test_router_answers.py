@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from lumen_router.errors import PodAnswerBroken
 from lumen_router.upstream.answers import merge_parts, status_error
-from lumen_wire.chunks import split_response
 from lumen_wire.errors import (
     DeadlineExceeded,
     Internal,
@@ -19,6 +18,7 @@ from lumen_wire.errors import (
     Unavailable,
 )
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.chunks import split_response
 
 
 def an_answer(result: bytes) -> pb.InferResponse:

@@ -1,7 +1,7 @@
 """Which of a pod's connections a call goes out on."""
 
 from lumen_router.upstream.lanes import CALLS_A_LANE, MOST_LANES, Lanes
-from lumen_wire.grpc_server import ServerOptions
+from lumen_wire.server.grpc_server import ServerOptions
 
 
 async def test_a_connection_is_added_before_one_is_full_and_no_more_than_it_takes():

@@ -8,9 +8,9 @@ from lumen_manifest.spec.enums import Family
 from lumen_router.metrics import Metrics
 from lumen_router.routes.table import Service, Target
 from lumen_router.upstream.forward import WHOLE_BYTES, Call, messages_of
-from lumen_wire.chunks import Assembler
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.splitting import WHOLE_MESSAGE_BYTES
+from lumen_wire.request.chunks import Assembler
+from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES
 from lumen_wire.tasks import Kind
 
 MIB = 1 << 20

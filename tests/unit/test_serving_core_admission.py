@@ -12,7 +12,7 @@ from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.inference.admission import Admission, AdmissionLimits
 from lumen_serving.inference.costs import CostCurve, Measured
 from lumen_serving.metrics import Metrics
-from lumen_wire.callers import STRANGER
+from lumen_wire.request.callers import STRANGER
 
 
 def an_admission(requests=512, a_ms=90.0, b_ms=10.0, cap=10, **limits):

@@ -18,8 +18,8 @@ from lumen_serving.inference.decoding import Decoders
 from lumen_serving.inference.engine import Engine, Item
 from lumen_serving.media.work import Work
 from lumen_serving.metrics import Metrics
-from lumen_wire.callers import STRANGER
 from lumen_wire.errors import WireError
+from lumen_wire.request.callers import STRANGER
 
 MIB = 1 << 20
 MEMORY = 1024 * MIB

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire_messages import MIB, a_budget
 
-from lumen_wire.budget import Account, ByteBudget, places
-from lumen_wire.callers import caller_of, metadata_of, told_caller_of
+from lumen_wire.request.budget import Account, ByteBudget, places
+from lumen_wire.request.callers import caller_of, metadata_of, told_caller_of
 
 LIMIT = 256 * MIB
 STEP = 64 * 1024

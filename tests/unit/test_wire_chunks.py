@@ -18,7 +18,7 @@ from wire_messages import (
     push_all,
 )
 
-from lumen_wire.chunks import Assembled
+from lumen_wire.request.chunks import Assembled
 
 # Dialect 1: whole requests
 

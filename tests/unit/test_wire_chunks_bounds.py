@@ -15,9 +15,9 @@ from wire_messages import (
     push_all,
 )
 
-from lumen_wire.charges import REQUEST_OVERHEAD_BYTES
-from lumen_wire.chunks import Assembler, ChunkLimits, Rejected
-from lumen_wire.part_buffer import MOST_META_ENTRIES
+from lumen_wire.request.charges import REQUEST_OVERHEAD_BYTES
+from lumen_wire.request.chunks import Assembler, ChunkLimits, Rejected
+from lumen_wire.request.part_buffer import MOST_META_ENTRIES
 
 
 def test_60_mib_are_refused_at_the_first_excess_byte_for_that_request_alone():

@@ -17,8 +17,8 @@ from wire_messages import (
     an_image_request,
 )
 
-from lumen_wire.chunks import Assembled, Assembler, Rejected
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.chunks import Assembled, Assembler, Rejected
 
 MAKERS = {
     "jpeg": a_jpeg,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from lumen_wire.open_streams import OpenStreams
+from lumen_wire.server.open_streams import OpenStreams
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ import pytest
 
 from lumen_wire.errors import InvalidArgument
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.reading import MOST_FIELDS, Unreadable, read_request
+from lumen_wire.request.reading import MOST_FIELDS, Unreadable, read_request
 
 META_TAG = bytes((4 << 3 | 2,))
 

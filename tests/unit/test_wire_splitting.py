@@ -2,8 +2,8 @@
 
 import pytest
 
-from lumen_wire.chunks import Assembler, split_request, split_response
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.chunks import Assembler, split_request, split_response
 
 MIB = 1024 * 1024
 

@@ -2,9 +2,9 @@
 
 import random
 
-from lumen_wire.budget import ByteBudget
-from lumen_wire.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.budget import ByteBudget
+from lumen_wire.request.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
 
 KIB = 1024
 MIB = 1024 * 1024

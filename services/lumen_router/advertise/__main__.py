@@ -29,9 +29,9 @@ from lumen_router.advertise.announced import NoReach, Reach, Told, reach_of
 from lumen_router.errors import SettingsError
 from lumen_wire import logs
 from lumen_wire.addresses import host_port
-from lumen_wire.health import INFERENCE
 from lumen_wire.mdns import Announcement, Announcer, unique_instance
 from lumen_wire.processes import terminate_on_signal
+from lumen_wire.server.health import INFERENCE
 
 LOOK_EVERY_S: Final = 10.0
 CALL_S: Final = 5.0

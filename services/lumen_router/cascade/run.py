@@ -33,11 +33,11 @@ from lumen_router.metrics import Metrics
 from lumen_router.routes.table import Routes, Service, Target, pod_task
 from lumen_router.upstream.forward import Call, Forwarder
 from lumen_wire import results
-from lumen_wire.callers import STRANGER, Caller
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import InvalidArgument, NotFound, Unavailable, WireError
 from lumen_wire.meta import TOP_K_SPELLINGS, RequestMeta
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.callers import STRANGER, Caller
 from lumen_wire.tasks import SMART_CLASSIFY, Kind
 
 ALL_SCENES: Final = "1000"

@@ -22,7 +22,7 @@ from lumen_wire.errors import WireError, from_inband, from_rpc_error
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.printable import printable
-from lumen_wire.splitting import split_request
+from lumen_wire.request.splitting import split_request
 
 USAGE: Final = 2
 # A service that just started on a small board takes its time for the first picture.

@@ -1,6 +1,6 @@
 """`home_native.v1.Inference` of the router: who is meant, where it goes, how it is counted.
 
-Streams, chunks and error modes are `lumen_wire.stream`'s; retries and holding are `forward`'s.
+Streams, chunks and error modes are `lumen_wire.server.stream`'s; retries and holding are `forward`'s.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from lumen_router.metrics import Metrics
 from lumen_router.routes.table import Routes
 from lumen_router.upstream.forward import Call, Forwarder
 from lumen_router.upstream.registry import Directory
-from lumen_wire.callers import Caller, caller_of
-from lumen_wire.chunks import Assembled
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import WireError
 from lumen_wire.meta import RequestMeta, parse_request_meta
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.stream import StreamOptions, serve_stream
+from lumen_wire.request.callers import Caller, caller_of
+from lumen_wire.request.chunks import Assembled
+from lumen_wire.server.stream import StreamOptions, serve_stream
 from lumen_wire.tasks import SMART_CLASSIFY, Kind
 
 # The router has read these; a pod knows itself by other names and answers one request a call.

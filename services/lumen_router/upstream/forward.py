@@ -27,10 +27,10 @@ from lumen_router.upstream.pending_calls import (
 )
 from lumen_router.upstream.pod import Pod
 from lumen_router.upstream.registry import EMBEDDINGS, Directory, ServicePods, Wanted
-from lumen_wire.callers import STRANGER, Caller, metadata_of
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import ResourceExhausted, Unavailable, WireError
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.callers import STRANGER, Caller, metadata_of
 from lumen_wire.varint import varint
 
 ATTEMPTS = 3

@@ -10,8 +10,8 @@ from typing import Final
 
 import grpc.aio
 
-from lumen_wire.grpc_server import ServerOptions
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.server.grpc_server import ServerOptions
 
 MESSAGE_BYTES: Final = 64 * 1024 * 1024
 INFER: Final = "/home_native.v1.Inference/Infer"

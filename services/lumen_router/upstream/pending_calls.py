@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import FINAL
 from lumen_router.errors import RouterFull
-from lumen_wire.budget import Budget, places
-from lumen_wire.callers import STRANGER, Caller
+from lumen_wire.request.budget import Budget, places
+from lumen_wire.request.callers import STRANGER, Caller
 
 HELD_CALLS = 4096
 HOLD_S = 30.0

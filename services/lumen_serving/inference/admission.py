@@ -18,8 +18,8 @@ from lumen_serving.backends.base import Modality
 from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.inference.costs import Measured
 from lumen_serving.metrics import Metrics
-from lumen_wire.budget import Account, places
-from lumen_wire.callers import STRANGER, Caller
+from lumen_wire.request.budget import Account, places
+from lumen_wire.request.callers import STRANGER, Caller
 
 # Both averages follow what happens now, so that a node that became slow refuses in time.
 _WEIGHT = 0.2

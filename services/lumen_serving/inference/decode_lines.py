@@ -16,7 +16,7 @@ from lumen_serving.errors import Overloaded
 from lumen_serving.inference.engine import Item
 from lumen_serving.inference.turns import Turns
 from lumen_serving.media.work import Work
-from lumen_wire.budget import Account, places
+from lumen_wire.request.budget import Account, places
 
 
 @dataclass(slots=True, eq=False)

@@ -20,8 +20,8 @@ from lumen_serving.backends.base import Backend, Modality
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
 from lumen_serving.inference.queue import Line
 from lumen_serving.metrics import Metrics
-from lumen_wire.callers import STRANGER, Caller
 from lumen_wire.errors import WireError
+from lumen_wire.request.callers import STRANGER, Caller
 
 log = structlog.get_logger(__name__)
 

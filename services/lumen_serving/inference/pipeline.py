@@ -9,7 +9,7 @@ from lumen_serving.inference.admission import Admission
 from lumen_serving.inference.decoding import Decoders
 from lumen_serving.inference.engine import Engine, Item, Outcome, Scoring
 from lumen_serving.media.work import Work
-from lumen_wire.callers import Caller
+from lumen_wire.request.callers import Caller
 
 
 @dataclass(frozen=True, slots=True)

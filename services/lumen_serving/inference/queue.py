@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from lumen_serving.backends.base import Modality
 from lumen_serving.inference.turns import Turns
-from lumen_wire.callers import Caller
+from lumen_wire.request.callers import Caller
 
 
 class Waiting(Protocol):

@@ -8,7 +8,7 @@ for at most one of each of the others. One caller alone is served in its own ord
 from collections.abc import Callable, Iterator, Sized
 from typing import Generic, TypeVar
 
-from lumen_wire.callers import Caller
+from lumen_wire.request.callers import Caller
 
 QueueT = TypeVar("QueueT", bound=Sized)
 ItemT = TypeVar("ItemT")

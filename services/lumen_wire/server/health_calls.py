@@ -10,11 +10,11 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
-from lumen_wire.callers import caller_of
 from lumen_wire.errors import InvalidArgument, ResourceExhausted
-from lumen_wire.health import HealthBoard
-from lumen_wire.interceptors import intercept
-from lumen_wire.small_calls import SmallRequests, brief
+from lumen_wire.request.callers import caller_of
+from lumen_wire.server.health import HealthBoard
+from lumen_wire.server.interceptors import intercept
+from lumen_wire.server.small_calls import SmallRequests, brief
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 

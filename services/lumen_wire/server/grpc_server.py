@@ -16,15 +16,15 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from lumen_wire import health_calls
 from lumen_wire.addresses import host_port
-from lumen_wire.health import HealthBoard
-from lumen_wire.health_calls import HealthCalls
-from lumen_wire.interceptors import CallMetrics, intercept, written
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.reading import read_request
-from lumen_wire.small_calls import LONGEST_REQUEST_BYTES, SmallRequests, brief, reflected
-from lumen_wire.splitting import WHOLE_MESSAGE_BYTES
+from lumen_wire.request.reading import read_request
+from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES
+from lumen_wire.server import health_calls
+from lumen_wire.server.health import HealthBoard
+from lumen_wire.server.health_calls import HealthCalls
+from lumen_wire.server.interceptors import CallMetrics, intercept, written
+from lumen_wire.server.small_calls import LONGEST_REQUEST_BYTES, SmallRequests, brief, reflected
 
 _DESCRIPTOR = pb.DESCRIPTOR.services_by_name["Inference"]
 SERVICE = _DESCRIPTOR.full_name

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from lumen_wire.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
-from lumen_wire.interceptors import Call
+from lumen_wire.server.interceptors import Call
 
 LONGEST_REQUEST_BYTES = 4096
 CALL_S = 30.0

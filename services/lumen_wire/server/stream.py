@@ -15,12 +15,7 @@ from typing import Any, TypeVar
 import grpc
 from structlog.contextvars import bind_contextvars
 
-from lumen_wire.budget import Account
-from lumen_wire.callers import Caller, caller_of
-from lumen_wire.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
 from lumen_wire.deadline import DEFAULT_S, Deadline
-from lumen_wire.drain import Drain
-from lumen_wire.envelope import LONGEST_NAME
 from lumen_wire.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -29,13 +24,18 @@ from lumen_wire.errors import (
     to_inband,
     to_inband_meta,
 )
-from lumen_wire.interceptors import REQUEST_ID_META, settled
-from lumen_wire.kept_answers import kept_instead
 from lumen_wire.meta import ErrorMode
-from lumen_wire.open_streams import OpenStreams
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.reading import Unreadable
-from lumen_wire.splitting import MAX_MESSAGE_BYTES, split_response
+from lumen_wire.request.budget import Account
+from lumen_wire.request.callers import Caller, caller_of
+from lumen_wire.request.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
+from lumen_wire.request.envelope import LONGEST_NAME
+from lumen_wire.request.reading import Unreadable
+from lumen_wire.request.splitting import MAX_MESSAGE_BYTES, split_response
+from lumen_wire.server.drain import Drain
+from lumen_wire.server.interceptors import REQUEST_ID_META, settled
+from lumen_wire.server.kept_answers import kept_instead
+from lumen_wire.server.open_streams import OpenStreams
 
 Answer = AsyncIterator[pb.InferResponse] | Awaitable[pb.InferResponse]
 Handler = Callable[[Assembled, Deadline], Answer]

@@ -1,10 +1,10 @@
 """What a finished answer holds of its caller's account until the caller has read it."""
 
-from lumen_wire.budget import Account
-from lumen_wire.charges import REQUEST_OVERHEAD_BYTES
-from lumen_wire.chunks import Assembled
 from lumen_wire.errors import ResourceExhausted, WireError
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.budget import Account
+from lumen_wire.request.charges import REQUEST_OVERHEAD_BYTES
+from lumen_wire.request.chunks import Assembled
 
 
 def kept_instead(

@@ -6,10 +6,10 @@ and late parts of such a request are refused as another one that lacks its first
 
 from dataclasses import dataclass
 
-from lumen_wire.budget import Account
-from lumen_wire.charges import PAST_BYTES, PRINT_BYTES, text_bytes
-from lumen_wire.part_buffer import PartBuffer, PartPrint, part_print
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.budget import Account
+from lumen_wire.request.charges import PAST_BYTES, PRINT_BYTES, text_bytes
+from lumen_wire.request.part_buffer import PartBuffer, PartPrint, part_print
 
 _MOST_REMEMBERED = 64
 _MOST_PRINTS = 1024

@@ -11,7 +11,7 @@ limit: 5 MiB of 256.
 
 from itertools import pairwise
 
-from lumen_wire.callers import STRANGER
+from lumen_wire.request.callers import STRANGER
 
 # How many times what is left anyone may come to hold.
 _GENEROSITY = 2

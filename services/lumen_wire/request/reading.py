@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from lumen_wire.errors import InvalidArgument, WireError
-from lumen_wire.part_buffer import MOST_META_ENTRIES
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.part_buffer import MOST_META_ENTRIES
 
 # Reading less takes under a millisecond, whatever it is.
 _SHORT_BYTES = 4096

@@ -14,8 +14,8 @@ from typing import Self
 import structlog
 
 from lumen_wire.heap import give_back_freed
-from lumen_wire.open_streams import OpenStreams
-from lumen_wire.splitting import WHOLE_MESSAGE_BYTES
+from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES
+from lumen_wire.server.open_streams import OpenStreams
 
 _EVERY_S = 0.01
 # Of what the limit leaves above the process at rest, so much may be used. The rest is for what

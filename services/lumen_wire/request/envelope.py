@@ -1,11 +1,11 @@
 """What one message says by itself: whether it may be read, and whether it is a whole request."""
 
 from lumen_wire import tasks, tensor
-from lumen_wire.containers import Ending, ending
 from lumen_wire.errors import InvalidArgument
 from lumen_wire.meta import normalise_mime
-from lumen_wire.part_buffer import meta_bytes
 from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.containers import Ending, ending
+from lumen_wire.request.part_buffer import meta_bytes
 
 LONGEST_NAME = 256
 

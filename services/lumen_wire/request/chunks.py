@@ -20,20 +20,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lumen_wire.budget import Account, ByteBudget
 from lumen_wire.capabilities import MAX_PAYLOAD_BYTES
-from lumen_wire.charges import (
+from lumen_wire.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, WireError
+from lumen_wire.pb import ml_service_pb2 as pb
+from lumen_wire.request.budget import Account, ByteBudget
+from lumen_wire.request.charges import (
     PART_OVERHEAD_BYTES,
     REQUEST_OVERHEAD_BYTES,
     described_bytes,
     request_bytes,
 )
-from lumen_wire.envelope import LONGEST_NAME, check_envelope, stands_alone
-from lumen_wire.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, WireError
-from lumen_wire.part_buffer import PartBuffer
-from lumen_wire.past_requests import PastRequests
-from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.splitting import split_request, split_response
+from lumen_wire.request.envelope import LONGEST_NAME, check_envelope, stands_alone
+from lumen_wire.request.part_buffer import PartBuffer
+from lumen_wire.request.past_requests import PastRequests
+from lumen_wire.request.splitting import split_request, split_response
 
 __all__ = [
     "Assembled",

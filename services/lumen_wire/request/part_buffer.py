@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from lumen_wire.containers import Ending, ending, may_end
 from lumen_wire.errors import InvalidArgument
+from lumen_wire.request.containers import Ending, ending, may_end
 
 MOST_META_ENTRIES = 64
 MOST_META_BYTES = 64 * 1024

@@ -1,0 +1,1 @@
+"""A gRPC server as every deployable runs it: the Infer stream, health, limits."""
