@@ -8,7 +8,7 @@ def main() -> None:
     # Each side imports what it needs itself: a server must open its port quickly, and a `prepare`
     # with nothing to do must not load a runtime.
     if sys.argv[1:] == ["prepare"]:
-        from lumen_serving.prepare import command
+        from lumen_serving.prepare import command  # noqa: PLC0415
 
         command.main()
     elif not sys.argv[1:]:

@@ -8,8 +8,8 @@ import pytest
 from chart.rendering import CHART, run
 from go_tools import program
 
-from lumen_router.advertise.__main__ import read_service
 from lumen_router.advertise.announced import NoReach, Reach, reach_of
+from lumen_router.advertise.announcer import read_service
 
 MDNS = ("--set=router.mdns.enabled=true", "--set=router.service.type=LoadBalancer")
 

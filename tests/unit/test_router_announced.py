@@ -7,8 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
-from lumen_router.advertise.__main__ import Advertiser, Settings, look, read_service
 from lumen_router.advertise.announced import NoReach, Reach, Told, reach_of
+from lumen_router.advertise.announcer import Advertiser, Settings, look, read_service
 from lumen_router.errors import SettingsError
 
 ENVIRONMENT = {

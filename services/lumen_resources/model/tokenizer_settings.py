@@ -1,6 +1,7 @@
 """What stands beside tokenizer.json and decides a vector: it must agree with what is done here.
 
-Texts are lowered, cut at the context length, framed, and filled up with 0 (`lumen_serving.media.text`).
+Texts are lowered, cut at the context length, framed, and filled up with 0
+(`lumen_serving.media.text`).
 Pure; a repository that says otherwise is refused, since its vectors would be other ones.
 """
 

@@ -1,4 +1,4 @@
-"""`python3 -m lumen_router.grpc_api.ask_picture ADDRESS PICTURE`: does a picture come through the router?
+"""`... -m lumen_router.grpc_api.ask_picture ADDRESS PICTURE`: does a picture come through?
 
 `helm test` runs it in the router's image. It asks every service that is ready for the picture's
 vector, and ends with 0 only when each gave a good one.

@@ -1,6 +1,7 @@
 """`home_native.v1.Inference` of the router: who is meant, where it goes, how it is counted.
 
-Streams, chunks and error modes are `lumen_wire.server.stream`'s; retries and holding are `forward`'s.
+Streams, chunks and error modes are `lumen_wire.server.stream`'s; retries and holding are
+`forward`'s.
 """
 
 import asyncio
