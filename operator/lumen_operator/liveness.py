@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from lumen_wire.http_status import HttpStatus, Route, Unwell, start_http_status
+from lumen_process.http_status import HttpStatus, Route, Unwell, start_http_status
 
 STILL_S = 30.0
 QUEUE_S = 300.0

@@ -13,7 +13,7 @@ from lumen_operator.errors import SettingsError
 from lumen_operator.polling.status_poller import Reach, by_their_addresses
 from lumen_operator.running import Running
 from lumen_operator.settings import Settings
-from lumen_wire import logs, processes
+from lumen_process import lifetime, logs
 
 FAILED = 1
 USAGE = 2
@@ -48,5 +48,5 @@ def main(reach: Reach = by_their_addresses) -> None:
 def run(settings: Settings, reach: Reach) -> None:
     """Operate until a signal ends it."""
     gc.set_threshold(*GC_THRESHOLD)
-    with asyncio.Runner(loop_factory=processes.event_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=lifetime.event_loop_factory()) as runner:
         runner.run(Running(settings, reach).live())

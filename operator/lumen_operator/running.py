@@ -17,7 +17,7 @@ from lumen_operator.liveness import Liveness, serve
 from lumen_operator.metrics import Metrics
 from lumen_operator.polling.status_poller import Reach, by_their_addresses
 from lumen_operator.settings import Settings
-from lumen_wire.http_status import start_http_status
+from lumen_process.http_status import start_http_status
 
 STOP_S = 10.0
 FAILED = 1

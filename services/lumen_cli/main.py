@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from lumen_wire.printable import printable
+from lumen_process.printable import printable
 
 # gRPC's own notes about connections that come and go; its errors stay. Read when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

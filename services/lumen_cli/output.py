@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from lumen_wire.printable import printable, printable_json
+from lumen_process.printable import printable, printable_json
 
 
 class Format(StrEnum):

@@ -49,9 +49,9 @@ def command(
     Example:
       lumen router --routes routes.json --port 50051
     """
+    from lumen_process import logs
     from lumen_router.main import run
     from lumen_router.settings import Settings
-    from lumen_wire import logs
     from lumen_wire.server.grpc_server import PortUnavailable
 
     logs.configure("console", log_level)

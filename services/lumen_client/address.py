@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from lumen_wire.addresses import host_port
+from lumen_process.addresses import host_port
 
 GOOD = "grpc://127.0.0.1:50051"
 SCHEMES = ("grpc", "grpcs")

@@ -15,6 +15,7 @@ import structlog
 
 from lumen_manifest.server_config import ConfigError as UnreadableConfig
 from lumen_manifest.server_config import ServerConfig
+from lumen_process import http_status, lifetime, logs
 from lumen_resources import termination
 from lumen_resources.errors import ConfigError, ResourceError, StoppedError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
@@ -23,7 +24,6 @@ from lumen_resources.progress import Phase, Progress
 from lumen_resources.settings import Settings
 from lumen_resources.signals import stops_on_signals
 from lumen_resources.sources.protocol import SourceAccess
-from lumen_wire import http_status, logs, processes
 
 REPORT_EVERY_S = 5.0
 
@@ -32,7 +32,7 @@ log = structlog.get_logger("lumen_resources")
 
 def main() -> None:
     """Run the init container."""
-    processes.die_with_parent()
+    lifetime.die_with_parent()
     sys.exit(run(Settings.from_environment(os.environ)))
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lumen_manifest.conditions import Reason
+from lumen_process.printable import printable_json
 from lumen_resources.errors import ResourceError
-from lumen_wire.printable import printable_json
 
 if TYPE_CHECKING:
     # A server imports this before its port is open, and layouts loads pydantic.

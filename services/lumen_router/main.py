@@ -10,12 +10,12 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from lumen_process import lifetime, logs
 from lumen_router.errors import SettingsError
 from lumen_router.metrics import Metrics
 from lumen_router.routes.from_file import RoutesFile, RoutesSource
 from lumen_router.running import Running
 from lumen_router.settings import ClusterRoutes, FileRoutes, Settings
-from lumen_wire import logs, processes
 from lumen_wire.server.grpc_server import PortUnavailable
 
 FAILED = 1
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 def main() -> None:
     """Route until SIGTERM; ends the process with 0, 1 when a port is taken, 2 for bad settings."""
-    processes.die_with_parent()
+    lifetime.die_with_parent()
     try:
         settings = Settings.from_environment()
         logs.configure(settings.log_format, settings.log_level)
@@ -49,7 +49,7 @@ def run(settings: Settings) -> None:
     Raises PortUnavailable or OSError when a port is taken, SettingsError when the cluster's API
     server cannot even be named.
     """
-    with asyncio.Runner(loop_factory=processes.event_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=lifetime.event_loop_factory()) as runner:
         runner.run(_live(settings))
 
 

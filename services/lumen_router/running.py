@@ -12,6 +12,8 @@ from typing import Final
 import grpc.aio
 import structlog
 
+from lumen_process.http_status import start_http_status
+from lumen_process.lifetime import terminate_on_signal
 from lumen_router import status_page
 from lumen_router.grpc_api.servicer import RouterServicer
 from lumen_router.metrics import Metrics
@@ -20,8 +22,6 @@ from lumen_router.settings import Settings
 from lumen_router.upstream.forward import Forwarder
 from lumen_router.upstream.pending_calls import WaitingRoom
 from lumen_router.upstream.registry import LINGER_S, Directory
-from lumen_wire.http_status import start_http_status
-from lumen_wire.processes import terminate_on_signal
 from lumen_wire.request.budget import ByteBudget
 from lumen_wire.request.chunks import ChunkLimits
 from lumen_wire.server.drain import Drain

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import structlog
 
+from lumen_process import lifetime, logs
 from lumen_resources.errors import ResourceError
 from lumen_resources.termination import last_words
 from lumen_serving import running
 from lumen_serving.errors import SettingsInvalid, StartError
 from lumen_serving.settings import Settings
-from lumen_wire import logs, processes
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ FAILED = 1
 
 def main() -> None:
     """Serve until told to stop; ends the process with 0, or 1 when the start failed."""
-    processes.die_with_parent()
+    lifetime.die_with_parent()
     termination_log = Path(os.environ.get("LUMEN_TERMINATION_LOG", "/dev/termination-log"))
     try:
         settings = Settings.from_environment()

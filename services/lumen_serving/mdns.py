@@ -4,8 +4,8 @@ import importlib.metadata
 import uuid
 from typing import TYPE_CHECKING
 
+from lumen_process.mdns import Announcement, choose_address, unique_instance
 from lumen_serving.settings import Settings
-from lumen_wire.mdns import Announcement, choose_address, unique_instance
 
 if TYPE_CHECKING:
     from lumen_manifest.server_config import ServerConfig

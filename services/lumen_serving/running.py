@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
+from lumen_process import lifetime, logs
+from lumen_process.http_status import start_http_status
+from lumen_process.mdns import Announcer
 from lumen_serving.errors import StartError
 from lumen_serving.mdns import announcement
 from lumen_serving.metrics import Metrics
 from lumen_serving.phase import Phase, Status
 from lumen_serving.servicer import Door, InferenceServicer, Inside
 from lumen_serving.settings import Settings
-from lumen_wire import logs, processes
-from lumen_wire.http_status import start_http_status
-from lumen_wire.mdns import Announcer
 from lumen_wire.request.budget import ByteBudget
 from lumen_wire.request.chunks import ChunkLimits
 from lumen_wire.server.drain import Drain
@@ -52,7 +52,7 @@ def run(settings: Settings) -> None:
         StartError, ResourceError: the model can't be served.
 
     """
-    with asyncio.Runner(loop_factory=processes.event_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=lifetime.event_loop_factory()) as runner:
         runner.run(_Running(settings).live())
 
 
@@ -71,7 +71,7 @@ class _Running:
 
     async def live(self) -> None:
         """Open, load, serve, drain, close."""
-        stop = processes.terminate_on_signal()
+        stop = lifetime.terminate_on_signal()
         async with AsyncExitStack() as stack:
             server = await self._open_ports(stack)
             warm = await _unless(stop, _in_thread(self._load))

@@ -13,7 +13,7 @@ from http2_pings import GoneAway, PingingClient
 from ports import loopback_addresses
 from wire_servers import WAIT_S, Script, a_script_server, a_text, answers, status_of
 
-from lumen_wire.addresses import host_port
+from lumen_process.addresses import host_port
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.server.grpc_server import (
     PortUnavailable,

@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from lumen_manifest.server_config import ServerConfig
+from lumen_process.mdns import Announcement, Announcer, choose_address, full_type, unique_instance
 from lumen_serving.mdns import announcement
 from lumen_serving.settings import Settings
-from lumen_wire.mdns import Announcement, Announcer, choose_address, full_type, unique_instance
 
 
 def a_config(**mdns):

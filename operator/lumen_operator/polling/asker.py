@@ -18,7 +18,7 @@ from lumen_manifest.pod_reports import kept_page
 from lumen_operator.observe.views import PodAddress
 from lumen_operator.polling.networks import Address, ExternalNetworks, literal
 from lumen_operator.polling.resolver import Resolve
-from lumen_wire.addresses import host_port
+from lumen_process.addresses import host_port
 
 ANSWER_S = 2.0
 ANSWER_MAX_BYTES = 64 * 1024

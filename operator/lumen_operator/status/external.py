@@ -29,7 +29,7 @@ from lumen_operator.status.attested import attestation_from, with_attestation
 from lumen_operator.status.service import with_statements
 from lumen_operator.status.statements import Statement, fails, holds, ready_of, unknown
 from lumen_operator.status.transitions import kept
-from lumen_wire.addresses import host_port
+from lumen_process.addresses import host_port
 
 EXTERNAL_VARIANT = "external"
 PORT_MAX = 65535

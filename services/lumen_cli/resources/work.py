@@ -13,11 +13,11 @@ from rich.text import Text
 
 from lumen_cli.output import say, write_rows
 from lumen_cli.resources.selection import Selected
+from lumen_process.printable import printable
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import Phase, Progress, Snapshot
 from lumen_resources.signals import stops_on_signals
-from lumen_wire.printable import printable
 
 Result = TypeVar("Result")
 

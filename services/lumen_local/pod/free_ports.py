@@ -6,7 +6,7 @@ from typing import Any
 
 from lumen_local.errors import NotOurAddress, PortBusy
 from lumen_local.pod.pod_env import Ports
-from lumen_wire.addresses import NO_SUCH_ADDRESS
+from lumen_process.addresses import NO_SUCH_ADDRESS
 
 _ADDRESSES = "Use 127.0.0.1 for callers on this machine, or 0.0.0.0 for those on others too."
 

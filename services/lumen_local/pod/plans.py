@@ -16,7 +16,7 @@ from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import HEALTH_SERVICE, LIVENESS_SERVICE, METRICS_PORT
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render import RenderContext, render
-from lumen_wire.addresses import host_port
+from lumen_process.addresses import host_port
 
 LOOPBACK = "127.0.0.1"
 

@@ -20,7 +20,7 @@ from lumen_local.show.events import (
     Working,
 )
 from lumen_local.show.output_stream import write
-from lumen_wire.printable import printable, printable_json
+from lumen_process.printable import printable, printable_json
 
 _NAMES: Mapping[type[Event], str] = {
     Starting: "starting",

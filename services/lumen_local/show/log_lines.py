@@ -2,7 +2,7 @@
 
 import re
 
-from lumen_wire.printable import printable
+from lumen_process.printable import printable
 
 MAX_LINE_CHARS = 2000
 

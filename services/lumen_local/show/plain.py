@@ -27,7 +27,7 @@ from lumen_local.show.events import (
     Working,
 )
 from lumen_local.show.output_stream import write
-from lumen_wire.printable import printable
+from lumen_process.printable import printable
 
 QUIET_S = 2.0
 

@@ -12,7 +12,7 @@ from lumen_local.show import wording
 from lumen_local.show.events import ROUTER, Working
 from lumen_local.show.output_stream import OutputClosed
 from lumen_local.show.plain import PlainDisplay, Row
-from lumen_wire.printable import printable
+from lumen_process.printable import printable
 
 # Readable on dark and on light grounds.
 COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "bright_blue", "bright_magenta")

@@ -11,7 +11,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from lumen_local.pod.processes import Probe
-from lumen_wire.addresses import host_port
+from lumen_process.addresses import host_port
 
 # gRPC's own reconnect delay starts at a second: longer than a whole start should take.
 _CHANNEL_OPTIONS = (

@@ -32,7 +32,7 @@ from lumen_local.supervise.probes import Finding, Health, watch
 from lumen_local.supervise.status_page import fetch_status
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Failure, attestation_of, is_named, parse_termination
-from lumen_wire.addresses import host_port
+from lumen_process.addresses import host_port
 
 # How long the router may take to read the routes file again before a server is told to end.
 SPREAD_S = 0.3

@@ -25,12 +25,12 @@ import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from lumen_process import logs
+from lumen_process.addresses import host_port
+from lumen_process.lifetime import terminate_on_signal
+from lumen_process.mdns import Announcement, Announcer, unique_instance
 from lumen_router.advertise.announced import NoReach, Reach, Told, reach_of
 from lumen_router.errors import SettingsError
-from lumen_wire import logs
-from lumen_wire.addresses import host_port
-from lumen_wire.mdns import Announcement, Announcer, unique_instance
-from lumen_wire.processes import terminate_on_signal
 from lumen_wire.server.health import INFERENCE
 
 LOOK_EVERY_S: Final = 10.0

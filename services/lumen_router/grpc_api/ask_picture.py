@@ -17,11 +17,11 @@ import grpc
 import grpc.aio
 from google.protobuf import empty_pb2
 
+from lumen_process.printable import printable
 from lumen_wire import results
 from lumen_wire.errors import WireError, from_inband, from_rpc_error
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
-from lumen_wire.printable import printable
 from lumen_wire.request.splitting import split_request
 
 USAGE: Final = 2

@@ -18,9 +18,9 @@ from lumen_manifest.conditions import ConditionType
 from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.reading.problems import ManifestError
+from lumen_process.addresses import host_port
 from lumen_router.errors import ObjectUnreadable
 from lumen_router.routes.table import Endpoint
-from lumen_wire.addresses import host_port
 
 Raw = Mapping[str, Any]
 

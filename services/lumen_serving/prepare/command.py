@@ -17,6 +17,7 @@ import orjson
 import structlog
 
 from lumen_manifest.server_config import ConfigError, ServerConfig
+from lumen_process import http_status, lifetime, logs
 from lumen_resources import termination
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.fetch.fetch import open_verified
@@ -27,7 +28,6 @@ from lumen_resources.signals import StopRequest
 from lumen_serving.errors import SettingsInvalid, StartError
 from lumen_serving.prepare.missing_labels import Work, find_missing
 from lumen_serving.settings import Settings
-from lumen_wire import http_status, logs, processes
 
 REPORT_EVERY_S = 5.0
 # Below, the server searches without codes: `labels.SMALL_ROWS`, whose module loads the runtime.
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 def main() -> None:
     """Compute what is missing, say how it went, and end the process."""
-    processes.die_with_parent()
+    lifetime.die_with_parent()
     sys.exit(run(Path(os.environ.get("LUMEN_TERMINATION_LOG", "/dev/termination-log"))))
 
 

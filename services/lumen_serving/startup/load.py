@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.model_service import Family
 from lumen_manifest.server_config import ConfigError, ServerConfig
+from lumen_process.heap import give_back_freed
 from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.fetch.held import ensure_unchanged
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
@@ -38,7 +39,6 @@ from lumen_serving.settings import Settings
 from lumen_serving.startup.attestation import device_mismatch, dimension_mismatch
 from lumen_serving.startup.cores import usable_cores
 from lumen_serving.startup.parity import check_parity
-from lumen_wire.heap import give_back_freed
 from lumen_wire.tasks import Kind, task_for
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from lumen_wire.addresses import host_port
+from lumen_process.addresses import host_port
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.reading import read_request
 from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES

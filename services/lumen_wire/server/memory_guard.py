@@ -13,7 +13,7 @@ from typing import Self
 
 import structlog
 
-from lumen_wire.heap import give_back_freed
+from lumen_process.heap import give_back_freed
 from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES
 from lumen_wire.server.open_streams import OpenStreams
 

@@ -4,7 +4,7 @@ import pytest
 import virtual_time
 
 from lumen_operator.liveness import Liveness, queue_stands_still
-from lumen_wire.http_status import Unwell
+from lumen_process.http_status import Unwell
 
 
 def test_a_standby_is_healthy_and_ready_once_the_api_server_has_answered():

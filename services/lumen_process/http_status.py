@@ -18,7 +18,7 @@ from typing import Self
 
 import structlog
 
-from lumen_wire.addresses import NO_SUCH_ADDRESS
+from lumen_process.addresses import NO_SUCH_ADDRESS
 
 # Each means every address of either family, as it does to gRPC: a pod may have only the other one.
 _WILDCARDS = ("0.0.0.0", "::")

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from lumen_wire.printable import printable, printable_json
+from lumen_process.printable import printable, printable_json
 
 
 class LogFormat(StrEnum):

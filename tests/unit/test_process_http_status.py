@@ -9,7 +9,7 @@ import pytest
 from ports import loopback_addresses
 from structlog.testing import capture_logs
 
-from lumen_wire.http_status import Bounds, HttpStatus, Unwell, start_http_status
+from lumen_process.http_status import Bounds, HttpStatus, Unwell, start_http_status
 
 ROUTES = {"/metrics": lambda: ("text/plain; version=0.0.4", b"up 1\n")}
 

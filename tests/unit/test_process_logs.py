@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from lumen_wire import logs
+from lumen_process import logs
 
 
 @pytest.fixture(autouse=True)

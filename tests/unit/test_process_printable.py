@@ -6,7 +6,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_wire.printable import printable, printable_json
+from lumen_process.printable import printable, printable_json
 
 OBEYED = {"Cc", "Cs", "Zl", "Zp"}
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))

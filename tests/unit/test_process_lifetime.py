@@ -13,7 +13,7 @@ WAIT_S = 60
 
 WAITS = """
     import asyncio, sys
-    from lumen_wire.processes import terminate_on_signal
+    from lumen_process.lifetime import terminate_on_signal
 
     async def main():
         stop = terminate_on_signal()
@@ -67,7 +67,7 @@ def test_the_second_signal_ends_it_at_once(number):
 def test_a_process_dies_with_its_parent():
     child = """
         import signal
-        from lumen_wire.processes import die_with_parent
+        from lumen_process.lifetime import die_with_parent
         die_with_parent()
         print("ready", flush=True)
         signal.pause()
@@ -99,7 +99,7 @@ def test_a_process_dies_with_its_parent():
 
 @pytest.mark.parametrize("pid", ["1", "not a pid"])
 def test_a_process_whose_parent_is_another_does_not_start(pid):
-    code = "from lumen_wire.processes import die_with_parent; die_with_parent(); print('started')"
+    code = "from lumen_process.lifetime import die_with_parent as live; live(); print('started')"
     with started(code, LUMEN_PARENT_PID=pid) as process:
         out, _ = process.communicate(timeout=WAIT_S)
 
@@ -107,7 +107,7 @@ def test_a_process_whose_parent_is_another_does_not_start(pid):
 
 
 def test_without_the_variable_a_process_starts_as_always():
-    code = "from lumen_wire.processes import die_with_parent; die_with_parent(); print('started')"
+    code = "from lumen_process.lifetime import die_with_parent as live; live(); print('started')"
     with started(code, LUMEN_PARENT_PID="") as process:
         assert process.communicate(timeout=WAIT_S)[0] == "started\n"
 
@@ -115,7 +115,7 @@ def test_without_the_variable_a_process_starts_as_always():
 def test_these_modules_do_not_import_grpc():
     code = """
         import sys
-        import lumen_wire.http_status, lumen_wire.logs, lumen_wire.processes
+        import lumen_process.http_status, lumen_process.logs, lumen_process.lifetime
         print("grpc" in sys.modules)
     """
     with started(code) as process:

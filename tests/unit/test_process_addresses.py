@@ -2,7 +2,7 @@
 
 import pytest
 
-from lumen_wire.addresses import host_port
+from lumen_process.addresses import host_port
 
 
 @pytest.mark.parametrize(
