@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "worlds"))
 
 from http2_pings import GoneAway, PingingClient
 from wire_servers import Script, a_script_server

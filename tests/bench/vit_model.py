@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "integration"))
+sys.path.insert(0, str(ROOT / "worlds"))
 import tiny_models  # noqa: E402 - its folder has just been put on the path
 
 NAME = "vit-b-32-random"

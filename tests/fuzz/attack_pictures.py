@@ -23,7 +23,7 @@ import grpc
 
 if __name__ == "__main__":  # under pytest, tests/conftest.py makes these importable
     tests = Path(__file__).parents[1]
-    sys.path[:0] = [str(tests), str(tests / "integration")]
+    sys.path[:0] = [str(tests), str(tests / "worlds")]
 
 import fuzz_server
 import hostile_pictures

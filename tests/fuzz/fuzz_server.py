@@ -26,7 +26,7 @@ import psutil
 
 if __name__ == "__main__":  # under pytest, tests/conftest.py makes these importable
     tests = Path(__file__).parents[1]
-    sys.path[:0] = [str(tests), str(tests / "integration")]
+    sys.path[:0] = [str(tests), str(tests / "worlds")]
 
 import damage
 import serving_servers

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 if __name__ == "__main__":  # under pytest, tests/conftest.py makes this importable
-    sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "worlds"))
 
 from http2_raw import (
     HEADERS,

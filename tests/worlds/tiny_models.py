@@ -2,7 +2,7 @@
 
 The folder has what a published one has (model info with digests, tokenizer, label sets, a parity
 set), and its expected vectors come from Pillow, numpy and onnxruntime used directly, never from
-the packages under test. `tests/conftest.py` makes this module importable as `tiny_models`.
+the packages under test. `pyproject.toml` makes this module importable as `tiny_models`.
 """
 
 import hashlib

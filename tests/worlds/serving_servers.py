@@ -1,6 +1,6 @@
 """Model servers as a pod would run them: a subprocess with the pod's environment.
 
-`tests/integration/conftest.py` makes this module importable as `serving_servers`. A server that a
+`pyproject.toml` makes this module importable as `serving_servers`. A server that a
 test starts dies with the test; whoever waits for one waits for its health, never for a time.
 """
 

@@ -1,6 +1,6 @@
 """A web server over a folder, with ranges and ETags, that fails in the ways real ones do.
 
-`tests/conftest.py` makes this module importable as `fault_server`.
+`pyproject.toml` makes this module importable as `fault_server`.
 """
 
 import hashlib
