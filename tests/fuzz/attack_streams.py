@@ -38,7 +38,9 @@ from stream_attacks import GRPC_SHAPES, SHAPES, Ports
 from lumen_wire.pb import ml_service_pb2 as pb
 
 MIB = 1 << 20
-LIMIT_BYTES = 768 * MIB
+ROUTER_LIMIT_BYTES = 768 * MIB  # the router's in the chart
+# What a model server decodes and holds by default, and the server itself.
+SERVER_LIMIT_BYTES = (1024 + 256 + 300) * MIB
 DEADLINE_S = 5.0
 EVERY_S = 0.1
 SETTLE_S = 1.0
@@ -53,6 +55,7 @@ class Target:
     pid: int
     ports: Ports
     task: str
+    limit_bytes: int
 
 
 @dataclass
@@ -62,6 +65,7 @@ class Outcome:
     calls: int = 0
     answered: int = 0
     slowest_s: float = 0.0
+    limit_bytes: int = ROUTER_LIMIT_BYTES
     before_mib: int = 0
     peak_mib: int = 0
     after_mib: int = 0
@@ -73,7 +77,7 @@ class Outcome:
 
     @property
     def held(self) -> bool:
-        return self.share >= LEAST_SHARE and self.peak_mib * MIB < LIMIT_BYTES
+        return self.share >= LEAST_SHARE and self.peak_mib * MIB < self.limit_bytes
 
     def __str__(self) -> str:
         return (
@@ -96,7 +100,7 @@ def a_router(folder: Path) -> Iterator[Target]:
         "LUMEN_GRPC_PORT": str(mine[0]),
         "LUMEN_HEALTH_PORT": str(mine[1]),
         "LUMEN_METRICS_PORT": str(mine[2]),
-        "LUMEN_MEMORY_LIMIT_BYTES": str(LIMIT_BYTES),
+        "LUMEN_MEMORY_LIMIT_BYTES": str(ROUTER_LIMIT_BYTES),
         "LUMEN_LOG_FORMAT": "console",
     }
     pod = [sys.executable, router_world.__file__, str(pod_port), "clip", "0.0"]
@@ -105,7 +109,7 @@ def a_router(folder: Path) -> Iterator[Target]:
             process = subprocess.Popen(command, env=os.environ | told, stdout=log, stderr=log)
             processes.callback(process.wait)
             processes.callback(process.kill)
-        yield Target("router", process.pid, Ports(*mine), "clip_text_embed")
+        yield Target("router", process.pid, Ports(*mine), "clip_text_embed", ROUTER_LIMIT_BYTES)
 
 
 @contextlib.contextmanager
@@ -113,10 +117,10 @@ def a_server(folder: Path) -> Iterator[Target]:
     """A model server of the fake backend."""
     tiny_models.write_model(folder / "models-cache")
     config = serving_servers.a_config(folder / "models-cache" / "models" / "tiny-clip")
-    told = {"LUMEN_BACKEND": "fake", "LUMEN_MEMORY_LIMIT_BYTES": str(LIMIT_BYTES)}
+    told = {"LUMEN_BACKEND": "fake", "LUMEN_MEMORY_LIMIT_BYTES": str(SERVER_LIMIT_BYTES)}
     with serving_servers.a_server(config, folder, told) as server:
         ports = Ports(server.grpc_port, server.health_port, server.metrics_port)
-        yield Target("server", server.process.pid, ports, "clip_text_embed")
+        yield Target("server", server.process.pid, ports, "clip_text_embed", SERVER_LIMIT_BYTES)
 
 
 async def call_once(target: Target) -> None:
@@ -178,7 +182,7 @@ async def watch_memory(process: psutil.Process, outcome: Outcome) -> None:
 async def attacked(target: Target, shape: str, attackers: int, seconds: float) -> Outcome:
     """Return what became of the good client and of the memory beside so many attackers."""
     process = psutil.Process(target.pid)
-    outcome = Outcome(before_mib=process.memory_info().rss // MIB)
+    outcome = Outcome(limit_bytes=target.limit_bytes, before_mib=process.memory_info().rss // MIB)
     watching = asyncio.create_task(watch_memory(process, outcome))
     ports = (target.ports.grpc, target.ports.health, target.ports.metrics)
     command = (stream_attacks.__file__, shape, attackers, *ports)

@@ -78,13 +78,14 @@ class MemoryGuard:
         self._measure = measure
         self._release = release
         self._threshold_bytes = 0
+        self._rest_bytes = 0
         self._quiet_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         """Take what the process has now for what it needs at rest, and watch from here on."""
         if self._measure is not None and self._limit_bytes is not None:
-            rest_bytes = self._measure()
+            rest_bytes = self._rest_bytes = self._measure()
             self._threshold_bytes = rest_bytes + int(_SHARE * (self._limit_bytes - rest_bytes))
             if rest_bytes < self._threshold_bytes:
                 self._look()
@@ -108,9 +109,12 @@ class MemoryGuard:
         excess_bytes = held_bytes - self._threshold_bytes
         if excess_bytes <= 0:
             return
-        # Each may hold a whole message, and many may hold little. Ending one costs a millisecond,
-        # and a hostile client opens the next at once: good calls need their share of this loop.
-        count = max(-(-excess_bytes // WHOLE_MESSAGE_BYTES), len(self._streams) // 64)
+        # As many as hold the excess, taking each for an average one: what comes meanwhile on all
+        # others is more than a few would give back. Ending one costs a millisecond, and a hostile
+        # client opens the next at once: good calls need their share of this loop.
+        each_bytes = (held_bytes - self._rest_bytes) // max(len(self._streams), 1)
+        each_bytes = min(max(each_bytes, 1), WHOLE_MESSAGE_BYTES)
+        count = max(-(-excess_bytes // each_bytes), len(self._streams) // 64)
         self._tell(held_bytes, self._streams.end_waiting(count))
 
     def _tell(self, held_bytes: int, ended: int) -> None:

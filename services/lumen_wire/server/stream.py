@@ -170,6 +170,7 @@ class _Stream:
                 self._accept([_rejected(message)])
                 continue
             self._accept(self._assembler.push(message))
+            del message  # megabytes, for as long as the next one takes to come
             self._watch_silence()
         self._half_closed = True
         self._accept(self._assembler.half_close())
