@@ -13,9 +13,9 @@ from lumen_operator.children.ownership import taken_by_other
 from lumen_operator.cluster import KIND_OF_PLURAL, Cluster
 from lumen_operator.errors import BeingDeleted, ForeignChild, Refused
 from lumen_operator.kinds import Ref, kind_of
-from lumen_operator.metrics import Metrics
+from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe import decode
-from lumen_operator.observe.store import Cache, name_of, uid_of, version_of
+from lumen_operator.observe.store import ObjectCache, name_of, uid_of, version_of
 
 Raw = Mapping[str, Any]
 
@@ -26,7 +26,7 @@ NAME_TAKEN, NOT_THE_ONE = 409, 422
 class ChildWrites:
     """Applies and deletes children; what is stored goes into the cache at once."""
 
-    def __init__(self, cluster: Cluster, cache: Cache, metrics: Metrics) -> None:
+    def __init__(self, cluster: Cluster, cache: ObjectCache, metrics: OperatorMetrics) -> None:
         self._cluster = cluster
         self._cache = cache
         self._metrics = metrics

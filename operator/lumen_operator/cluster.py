@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from lumen_cluster.objects import Resource
 from lumen_manifest.names import FIELD_MANAGER, SERVICE_LABEL
-from lumen_operator.connection import APPLY_PATCH, JSON, JSON_PATCH, Request
-from lumen_operator.errors import Absent, Clash, TooLarge
-from lumen_operator.kinds import OBSERVED_KINDS, WATCHED_KINDS, Kind, Ref, kind_of
+from lumen_operator.connection import APPLY_PATCH, JSON, JSON_PATCH, ApiRequest
+from lumen_operator.errors import Conflict, NotFound, TooLarge
+from lumen_operator.kinds import OBSERVED_KINDS, WATCHED_KINDS, ObjectKind, Ref, kind_of
 from lumen_operator.observe.store import Name, Version, name_of, version_of
 
 Raw = Mapping[str, Any]
@@ -32,10 +32,10 @@ KIND_OF_PLURAL = {kind.plural: kind for kind in WATCHED_KINDS}
 class Caller(Protocol):
     """How calls reach the API server: a Connection."""
 
-    async def call(self, request: Request) -> bytes:
+    async def call(self, request: ApiRequest) -> bytes:
         """Call and return the answer's body, unread."""
 
-    async def ask(self, request: Request) -> dict[str, Any]:
+    async def ask(self, request: ApiRequest) -> dict[str, Any]:
         """Call and return the answer's JSON object."""
 
 
@@ -50,7 +50,7 @@ class Cluster:
         """Make the object with the uid as rendered, a new one where that is empty; return it.
 
         Raises:
-            Clash: the object is gone, or, for a new one, there is one of its name.
+            Conflict: the object is gone, or, for a new one, there is one of its name.
             Refused: the object of that name has another uid (422), or it will not be had.
 
         """
@@ -59,17 +59,17 @@ class Cluster:
         path = object_path(kind_of(manifest), metadata.get("namespace", ""), metadata["name"])
         return await self._caller.ask(_apply(path, {**manifest, "metadata": metadata}))
 
-    async def read(self, kind: Kind, namespace: str, name: str) -> Raw | None:
+    async def read(self, kind: ObjectKind, namespace: str, name: str) -> Raw | None:
         """Return one object as it is stored now, whatever its labels; None when there is none."""
         try:
-            return await self._caller.ask(Request("GET", object_path(kind, namespace, name)))
-        except Absent:
+            return await self._caller.ask(ApiRequest("GET", object_path(kind, namespace, name)))
+        except NotFound:
             return None
 
-    async def create(self, kind: Kind, manifest: Raw) -> None:
+    async def create(self, kind: ObjectKind, manifest: Raw) -> None:
         """Make an object unless one of its name exists; that one is left alone."""
         namespace = manifest["metadata"].get("namespace", "")
-        request = Request(
+        request = ApiRequest(
             "POST",
             collection_path(kind, namespace),
             query={"fieldManager": FIELD_MANAGER},
@@ -77,10 +77,10 @@ class Cluster:
         )
         try:
             await self._caller.call(request)
-        except Clash:
+        except Conflict:
             return
 
-    async def write_status(self, kind: Kind, raw: Raw, status: Raw) -> Raw | None:
+    async def write_status(self, kind: ObjectKind, raw: Raw, status: Raw) -> Raw | None:
         """Replace the whole status of an object and return it as stored; None when it is gone.
 
         It is not applied: a field that somebody else once wrote would stay, and would have to be
@@ -93,7 +93,7 @@ class Cluster:
             {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
             {"op": "add", "path": "/status", "value": status},
         ]
-        request = Request(
+        request = ApiRequest(
             "PATCH",
             f"{path}/status",
             query={"fieldManager": FIELD_MANAGER},
@@ -102,7 +102,7 @@ class Cluster:
         )
         try:
             return await self._caller.ask(request)
-        except Absent:
+        except NotFound:
             return None
 
     async def delete(self, ref: Ref) -> None:
@@ -116,30 +116,32 @@ class Cluster:
             body["preconditions"] = {"uid": ref.uid}
         path = object_path(KIND_OF_PLURAL[ref.plural], ref.namespace, ref.name)
         try:
-            await self._caller.call(Request("DELETE", path, body=body))
-        except (Absent, Clash):
+            await self._caller.call(ApiRequest("DELETE", path, body=body))
+        except (NotFound, Conflict):
             return
 
-    async def list_metadata(self, kind: Kind) -> dict[Name, Version]:
+    async def list_metadata(self, kind: ObjectKind) -> dict[Name, Version]:
         """Return every object of a kind that the watch should know, in chunks, newest state.
 
         A listing that takes so long that the server forgets its place begins anew, once.
         """
         try:
             return await self._list_metadata(kind)
-        except Absent as error:
+        except NotFound as error:
             if error.status != 410:
                 raise
             return await self._list_metadata(kind)
 
-    async def _list_metadata(self, kind: Kind) -> dict[Name, Version]:
+    async def _list_metadata(self, kind: ObjectKind) -> dict[Name, Version]:
         found: dict[Name, Version] = {}
         resource = watched(kind, self._namespace)
         query = {"limit": str(CHUNK)}
         if resource.selector:
             query["labelSelector"] = resource.selector
         while True:
-            request = Request("GET", resource.path, query, accept=METADATA_ONLY, deadline_s=LIST_S)
+            request = ApiRequest(
+                "GET", resource.path, query, accept=METADATA_ONLY, deadline_s=LIST_S
+            )
             try:
                 page = await self._caller.ask(request)
             except TooLarge:
@@ -155,7 +157,7 @@ class Cluster:
             query = {**query, "limit": str(CHUNK), "continue": position}
 
 
-def watched(kind: Kind, namespace: str) -> Resource:
+def watched(kind: ObjectKind, namespace: str) -> Resource:
     """Return what is watched of a kind, in one namespace or, if that is empty, in all.
 
     Children are watched by their label, the rest whole.
@@ -165,18 +167,18 @@ def watched(kind: Kind, namespace: str) -> Resource:
     return Resource(kind.group, kind.version, kind.plural, where, selector)
 
 
-def collection_path(kind: Kind, namespace: str) -> str:
+def collection_path(kind: ObjectKind, namespace: str) -> str:
     """Return the path of a kind's objects, of one namespace or of all."""
     return Resource(kind.group, kind.version, kind.plural, namespace).path
 
 
-def object_path(kind: Kind, namespace: str, name: str) -> str:
+def object_path(kind: ObjectKind, namespace: str, name: str) -> str:
     """Return the path of one object."""
     return f"{collection_path(kind, namespace)}/{name}"
 
 
-def _apply(path: str, body: Raw) -> Request:
-    return Request(
+def _apply(path: str, body: Raw) -> ApiRequest:
+    return ApiRequest(
         "PATCH",
         path,
         query={"fieldManager": FIELD_MANAGER, "force": "true"},

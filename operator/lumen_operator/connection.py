@@ -15,7 +15,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from lumen_cluster.json_bodies import read_json
-from lumen_operator.errors import Answer, ServerAway, TooLarge, classify
+from lumen_operator.errors import ApiResponse, TooLarge, Unavailable, classify
 
 CALL_S = 15.0
 USER_AGENT = "lumen-operator"
@@ -29,7 +29,7 @@ Query = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """One call. `path` is absolute; `body` is JSON that is sent as `content_type`."""
 
     method: str
@@ -44,7 +44,7 @@ class Request:
         return f"{self.method} {self.path}"
 
 
-class Connection:
+class ApiConnection:
     """Calls to the API server; each is bounded, and use as an async context manager closes it."""
 
     def __init__(self, found: Any, *, at_once: int = 64) -> None:
@@ -58,7 +58,7 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    async def ask(self, request: Request) -> dict[str, Any]:
+    async def ask(self, request: ApiRequest) -> dict[str, Any]:
         """Call and return the answer's JSON object.
 
         Raises:
@@ -69,7 +69,7 @@ class Connection:
         assert isinstance(document, dict), f"{request} was answered with no object"
         return document
 
-    async def call(self, request: Request) -> bytes:
+    async def call(self, request: ApiRequest) -> bytes:
         """Call and return the answer's body, unread.
 
         Raises:
@@ -80,14 +80,14 @@ class Connection:
             async with asyncio.timeout(request.deadline_s):
                 answer = await self._send(request)
         except TimeoutError as error:
-            raise ServerAway(f"{request}: no answer in {request.deadline_s:g} s") from error
+            raise Unavailable(f"{request}: no answer in {request.deadline_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ServerAway(f"{request}: {error or type(error).__name__}") from error
+            raise Unavailable(f"{request}: {error or type(error).__name__}") from error
         if not 200 <= answer.status < 300:
             raise classify(str(request), answer)
         return answer.body
 
-    async def _send(self, request: Request) -> Answer:
+    async def _send(self, request: ApiRequest) -> ApiResponse:
         headers = {
             "Accept": request.accept,
             "Content-Type": request.content_type,
@@ -110,4 +110,4 @@ class Connection:
                 found.response.close()
                 raise TooLarge(f"{request}: the answer is larger than {BODY_MAX_BYTES >> 20} MiB")
             parts.append(part)
-        return Answer(found.status, b"".join(parts), found.headers)
+        return ApiResponse(found.status, b"".join(parts), found.headers)

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 
 import structlog
 
-from lumen_cluster.list_watch import ClusterReader, Follower
+from lumen_cluster.list_watch import ClusterReader, Reflector
 from lumen_operator.cluster import Cluster
-from lumen_operator.connection import Connection
+from lumen_operator.connection import ApiConnection
 from lumen_operator.election import Election, Fenced
 from lumen_operator.errors import LeaseLost
 from lumen_operator.kinds import POOLS, SERVICES, Key
 from lumen_operator.liveness import Liveness, queue_stands_still
-from lumen_operator.metrics import Condition, Metrics
+from lumen_operator.metrics import Condition, OperatorMetrics
 from lumen_operator.observe import decode
 from lumen_operator.observe.audit import Audit
-from lumen_operator.observe.event_handler import Feed, followers
-from lumen_operator.observe.store import Cache
+from lumen_operator.observe.event_handler import EventHandler, followers
+from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports, Reach
 from lumen_operator.reconcile import Reconciler
-from lumen_operator.settings import Settings
-from lumen_operator.workqueue import Backoff, Workqueue
+from lumen_operator.settings import OperatorSettings
+from lumen_operator.workqueue import KeyBackoff, Workqueue
 
 LEASE_LOST = 3
 REST_S = 1.0
@@ -37,39 +37,39 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Dependencies:
     """What leading needs of the process around it."""
 
-    settings: Settings
-    connection: Connection
+    settings: OperatorSettings
+    connection: ApiConnection
     reader: ClusterReader
     election: Election
     liveness: Liveness
-    metrics: Metrics
+    metrics: OperatorMetrics
     reach: Reach
 
 
-class Leading:
+class Controller:
     """The work of the one operator that leads."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: Dependencies) -> None:
         self._outside = outside
         self._settings = settings = outside.settings
         self._metrics = outside.metrics
-        self._cache = Cache()
+        self._cache = ObjectCache()
         self._cluster = Cluster(
             Fenced(outside.connection, outside.election.leads), settings.watch_namespace
         )
         self._queue: Workqueue[Key] = Workqueue(
             self._reconcile,
             outside.metrics,
-            backoff=Backoff(rest_s=REST_S),
+            backoff=KeyBackoff(rest_s=REST_S),
             owner=None if settings.watch_namespace else lambda key: key.namespace,
         )
         self._reports = PodReports(
             self._queue.add, outside.reach, networks=settings.context.external_networks
         )
-        self._feed = Feed(self._cache, self._queue.add, outside.metrics)
+        self._feed = EventHandler(self._cache, self._queue.add, outside.metrics)
         self._audit = Audit(
             self._cluster, self._cache, self._feed.gone, outside.metrics, settings.audit_s
         )
@@ -108,7 +108,7 @@ class Leading:
             log.error("the Lease is lost", why=str(error))  # noqa: TRY400 - no fault of ours
             os._exit(LEASE_LOST)
 
-    def _followers(self) -> Iterable[Follower]:
+    def _followers(self) -> Iterable[Reflector]:
         outside, metrics = self._outside, self._metrics.watches
         return followers(outside.reader, self._feed, metrics, self._settings.watch_namespace)
 

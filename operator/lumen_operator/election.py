@@ -17,8 +17,8 @@ from typing import Any
 import structlog
 
 from lumen_operator.cluster import Caller, collection_path, object_path
-from lumen_operator.connection import Request
-from lumen_operator.errors import Absent, ApiError, Clash, LeaseLost
+from lumen_operator.connection import ApiRequest
+from lumen_operator.errors import ApiError, Conflict, LeaseLost, NotFound
 from lumen_operator.kinds import LEASES
 
 DURATION_S = 10.0
@@ -75,7 +75,7 @@ class Election:
                 if await self._try():
                     log.info("leading", lease=self._lease.name, identity=self._lease.identity)
                     return
-            except Clash:
+            except Conflict:
                 log.debug("another operator was quicker")
             except ApiError as error:
                 log.warning("the Lease cannot be asked for", why=str(error))
@@ -117,7 +117,7 @@ class Election:
         before = self._clock()
         try:
             lease = await self._get()
-        except Absent:
+        except NotFound:
             await self._create()
         else:
             self._asked = True
@@ -141,7 +141,7 @@ class Election:
 
     async def _get(self) -> dict[str, Any]:
         path = object_path(LEASES, self._lease.namespace, self._lease.name)
-        return await self._caller.ask(Request("GET", path, deadline_s=CALL_S))
+        return await self._caller.ask(ApiRequest("GET", path, deadline_s=CALL_S))
 
     async def _create(self) -> None:
         lease = {
@@ -151,12 +151,12 @@ class Election:
             "spec": self._spec({}),
         }
         path = collection_path(LEASES, self._lease.namespace)
-        await self._caller.call(Request("POST", path, body=lease, deadline_s=CALL_S))
+        await self._caller.call(ApiRequest("POST", path, body=lease, deadline_s=CALL_S))
 
     async def _put(self, lease: Mapping[str, Any]) -> None:
         """Replace the Lease as read; its resourceVersion guards against a write in between."""
         path = object_path(LEASES, self._lease.namespace, self._lease.name)
-        await self._caller.call(Request("PUT", path, body=lease, deadline_s=CALL_S))
+        await self._caller.call(ApiRequest("PUT", path, body=lease, deadline_s=CALL_S))
 
     def _spec(self, before: Mapping[str, Any]) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -177,16 +177,16 @@ class Fenced:
         self._caller = caller
         self._leads = leads
 
-    async def call(self, request: Request) -> bytes:
+    async def call(self, request: ApiRequest) -> bytes:
         """Call; raises LeaseLost for a write that another operator may be making too."""
         self._check(request)
         return await self._caller.call(request)
 
-    async def ask(self, request: Request) -> dict[str, Any]:
+    async def ask(self, request: ApiRequest) -> dict[str, Any]:
         """Call and return the answer's JSON object; raises LeaseLost as `call` does."""
         self._check(request)
         return await self._caller.ask(request)
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: ApiRequest) -> None:
         if request.method != "GET" and not self._leads():
             raise LeaseLost(f"{request}: this process does not lead any more")

@@ -27,7 +27,7 @@ MESSAGE_MAX = 500
 RETRY_AFTER_MAX_S = 60.0
 
 
-class SettingsError(ValueError):
+class OperatorSettingsError(ValueError):
     """Whoever starts the operator gave a value that cannot be used."""
 
 
@@ -75,7 +75,7 @@ class Refused(ApiError):
     """It will not do this, however often it is asked."""
 
 
-class Absent(Refused):
+class NotFound(Refused):
     """The object is not there."""
 
     reason = ErrorReason.ABSENT
@@ -91,47 +91,47 @@ class Forbidden(Refused):
     reason = ErrorReason.FORBIDDEN
 
 
-class Clash(Refused):
+class Conflict(Refused):
     """The object is another one than expected."""
 
     reason = ErrorReason.CLASH
 
 
-class Passing(ApiError):
+class Transient(ApiError):
     """Asking again later may help."""
 
     reason = ErrorReason.SERVER_AWAY
 
 
-class BeingDeleted(Passing):
+class BeingDeleted(Transient):
     """The object has to be gone first."""
 
     reason = ErrorReason.CLASH
 
 
-class Throttled(Passing):
+class Throttled(Transient):
     """Too many requests."""
 
     reason = ErrorReason.THROTTLED
 
 
-class ServerAway(Passing):
+class Unavailable(Transient):
     """No answer in time, a broken connection, or a failure of the server's own."""
 
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {
     401: Forbidden,
     403: Forbidden,
-    404: Absent,
-    408: ServerAway,
-    409: Clash,
-    410: Absent,
+    404: NotFound,
+    408: Unavailable,
+    409: Conflict,
+    410: NotFound,
     429: Throttled,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """What the API server answered."""
 
     status: int
@@ -139,12 +139,12 @@ class Answer:
     headers: Mapping[str, str]
 
 
-def classify(what: str, answer: Answer) -> ApiError:
+def classify(what: str, answer: ApiResponse) -> ApiError:
     """Turn an answer that is no success into the error that says what it means.
 
     `what` is the request, as it is to be read in the log.
     """
-    fallback = ServerAway if answer.status >= 500 else Refused
+    fallback = Unavailable if answer.status >= 500 else Refused
     kind = _BY_STATUS.get(answer.status, fallback)
     return kind(
         f"{what}: {answer.status} {_message(answer.body)}".rstrip(),

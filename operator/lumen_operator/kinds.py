@@ -8,7 +8,7 @@ from lumen_manifest.names import GROUP, VERSION
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ObjectKind:
     """A kind as the API server names it; `group` is empty for core/v1."""
 
     group: str
@@ -29,24 +29,24 @@ class Kind:
         )
 
 
-SERVICES = Kind(GROUP, VERSION, "LumenModelService", "lumenmodelservices")
-POOLS = Kind(GROUP, VERSION, "LumenNodePool", "lumennodepools", namespaced=False)
+SERVICES = ObjectKind(GROUP, VERSION, "LumenModelService", "lumenmodelservices")
+POOLS = ObjectKind(GROUP, VERSION, "LumenNodePool", "lumennodepools", namespaced=False)
 
-REVISIONS = Kind("apps", "v1", "ControllerRevision", "controllerrevisions")
-CONFIG_MAPS = Kind("", "v1", "ConfigMap", "configmaps")
-NETWORK_POLICIES = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
-HEADLESS = Kind("", "v1", "Service", "services")
-DEPLOYMENTS = Kind("apps", "v1", "Deployment", "deployments")
-PDBS = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
-HPAS = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+REVISIONS = ObjectKind("apps", "v1", "ControllerRevision", "controllerrevisions")
+CONFIG_MAPS = ObjectKind("", "v1", "ConfigMap", "configmaps")
+NETWORK_POLICIES = ObjectKind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+HEADLESS = ObjectKind("", "v1", "Service", "services")
+DEPLOYMENTS = ObjectKind("apps", "v1", "Deployment", "deployments")
+PDBS = ObjectKind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+HPAS = ObjectKind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 
-REPLICA_SETS = Kind("apps", "v1", "ReplicaSet", "replicasets")
-PODS = Kind("", "v1", "Pod", "pods")
-NODES = Kind("", "v1", "Node", "nodes", namespaced=False)
-CLAIMS = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+REPLICA_SETS = ObjectKind("apps", "v1", "ReplicaSet", "replicasets")
+PODS = ObjectKind("", "v1", "Pod", "pods")
+NODES = ObjectKind("", "v1", "Node", "nodes", namespaced=False)
+CLAIMS = ObjectKind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 
-EVENTS = Kind("events.k8s.io", "v1", "Event", "events")
-LEASES = Kind("coordination.k8s.io", "v1", "Lease", "leases")
+EVENTS = ObjectKind("events.k8s.io", "v1", "Event", "events")
+LEASES = ObjectKind("coordination.k8s.io", "v1", "Lease", "leases")
 
 CHILD_KINDS = (
     REVISIONS,
@@ -70,7 +70,7 @@ WATCHED_KINDS = (*OWN_KINDS, NODES, CLAIMS, *OBSERVED_KINDS)
 """Everything that is watched; ours, nodes and claims whole."""
 
 
-def kind_of(manifest: Mapping[str, Any]) -> Kind:
+def kind_of(manifest: Mapping[str, Any]) -> ObjectKind:
     """Return the kind of a child's manifest.
 
     Raises:

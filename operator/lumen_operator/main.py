@@ -9,10 +9,10 @@ import sys
 
 import structlog
 
-from lumen_operator.errors import SettingsError
+from lumen_operator.errors import OperatorSettingsError
 from lumen_operator.polling.status_poller import Reach, by_their_addresses
-from lumen_operator.running import Running
-from lumen_operator.settings import Settings
+from lumen_operator.running import OperatorProcess
+from lumen_operator.settings import OperatorSettings
 from lumen_process import lifetime, logs
 
 FAILED = 1
@@ -30,14 +30,14 @@ def main(reach: Reach = by_their_addresses) -> None:
     Ends the process with 0, 1 when it cannot go on, 2 for bad settings, 3 when the Lease is lost.
     """
     try:
-        settings = Settings.from_environment()
+        settings = OperatorSettings.from_environment()
         logs.configure(settings.log_format, settings.log_level)
-    except (SettingsError, ValueError) as error:
+    except (OperatorSettingsError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     try:
         run(settings, reach)
-    except SettingsError as error:
+    except OperatorSettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     except OSError as error:
@@ -45,8 +45,8 @@ def main(reach: Reach = by_their_addresses) -> None:
         sys.exit(FAILED)
 
 
-def run(settings: Settings, reach: Reach) -> None:
+def run(settings: OperatorSettings, reach: Reach) -> None:
     """Operate until a signal ends it."""
     gc.set_threshold(*GC_THRESHOLD)
     with asyncio.Runner(loop_factory=lifetime.event_loop_factory()) as runner:
-        runner.run(Running(settings, reach).live())
+        runner.run(OperatorProcess(settings, reach).live())

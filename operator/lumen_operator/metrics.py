@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from lumen_cluster.metrics import WatchMetrics
 from lumen_operator.errors import ErrorReason, reason_of
-from lumen_operator.kinds import WATCHED_KINDS, Kind
+from lumen_operator.kinds import WATCHED_KINDS, ObjectKind
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -46,7 +46,7 @@ class Conditions(Collector):
         yield family
 
 
-class Metrics:
+class OperatorMetrics:
     """One registry and the verbs that fill it; the work queue's watcher."""
 
     def __init__(self) -> None:
@@ -114,20 +114,20 @@ class Metrics:
         self._errors.labels(reason_of(error).value).inc()
         self._seconds.observe(seconds)
 
-    def wrote(self, kind: Kind, verb: str, seconds: float) -> None:
+    def wrote(self, kind: ObjectKind, verb: str, seconds: float) -> None:
         """Count one write; `verb` is apply, status, create, delete or event."""
         self._writes.labels(kind.kind, verb).inc()
         self._write_seconds.observe(seconds)
 
-    def wrote_in_vain(self, kind: Kind) -> None:
+    def wrote_in_vain(self, kind: ObjectKind) -> None:
         """Count one apply that changed nothing."""
         self._vain.labels(kind.kind).inc()
 
-    def heard(self, kind: Kind) -> None:
+    def heard(self, kind: ObjectKind) -> None:
         """Count one event of a watch."""
         self._events.labels(kind.kind).inc()
 
-    def mismatched(self, kind: Kind, objects: int) -> None:
+    def mismatched(self, kind: ObjectKind, objects: int) -> None:
         """Count what the audit found."""
         self._mismatches.labels(kind.kind).inc(objects)
 

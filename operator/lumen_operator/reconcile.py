@@ -26,12 +26,12 @@ from lumen_operator.decide import (
     decide_service,
 )
 from lumen_operator.errors import ApiError, ForeignChild, Refused
-from lumen_operator.kinds import EVENTS, POOLS, SERVICES, Key, Kind
-from lumen_operator.metrics import Metrics
+from lumen_operator.kinds import EVENTS, POOLS, SERVICES, Key, ObjectKind
+from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe.gather import gather_pool, gather_service
-from lumen_operator.observe.store import Cache
+from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports
-from lumen_operator.settings import Settings
+from lumen_operator.settings import OperatorSettings
 from lumen_operator.status.events import Note, Refusal, event_about, namespace_of_events
 
 Raw = Mapping[str, Any]
@@ -50,11 +50,11 @@ class Reconciler:
     `memories` has one of each service that is there; they spare work and change no decision.
     """
 
-    settings: Settings
-    cache: Cache
+    settings: OperatorSettings
+    cache: ObjectCache
     cluster: Cluster
     reports: PodReports
-    metrics: Metrics
+    metrics: OperatorMetrics
     memories: dict[Key, Memory] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
 
@@ -116,7 +116,7 @@ class Reconciler:
         resync_s = self.settings.resync_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads work
         return resync_s if decision.again_in_s is None else min(decision.again_in_s, resync_s)
 
-    async def _carry_out(self, kind: Kind, raw: Raw, decision: Decision) -> None:
+    async def _carry_out(self, kind: ObjectKind, raw: Raw, decision: Decision) -> None:
         """Write what was decided; the status is written too when children cannot be.
 
         Raises:
@@ -145,7 +145,7 @@ class Reconciler:
         for ref in decision.delete:
             await writes.delete(ref)
 
-    async def _report(self, kind: Kind, raw: Raw, decision: Decision) -> None:
+    async def _report(self, kind: ObjectKind, raw: Raw, decision: Decision) -> None:
         """Post the transitions, then write the status that remembers them."""
         await self._post(kind, raw, decision.events)
         if decision.status is not None:
@@ -155,12 +155,12 @@ class Reconciler:
             if stored is not None:
                 self.cache.put(kind, stored)
 
-    async def _create(self, kind: Kind, manifest: Raw) -> None:
+    async def _create(self, kind: ObjectKind, manifest: Raw) -> None:
         start = monotonic()
         await self.cluster.create(kind, manifest)
         self.metrics.wrote(kind, "create", monotonic() - start)
 
-    async def _post(self, kind: Kind, raw: Raw, notes: Sequence[Note]) -> None:
+    async def _post(self, kind: ObjectKind, raw: Raw, notes: Sequence[Note]) -> None:
         """Post events, best effort: a missing one must not keep the status from being written.
 
         Those about pools belong to a namespace in which an operator of another one has no rights.

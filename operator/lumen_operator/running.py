@@ -9,14 +9,14 @@ import structlog
 
 from lumen_cluster.cluster_api import ClusterApi, find_server
 from lumen_cluster.errors import NoServer
-from lumen_operator.connection import USER_AGENT, Connection
-from lumen_operator.controller import Leading, Outside
+from lumen_operator.connection import USER_AGENT, ApiConnection
+from lumen_operator.controller import Controller, Dependencies
 from lumen_operator.election import Election, LeaseName
-from lumen_operator.errors import SettingsError
+from lumen_operator.errors import OperatorSettingsError
 from lumen_operator.liveness import Liveness, serve
-from lumen_operator.metrics import Metrics
+from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.polling.status_poller import Reach, by_their_addresses
-from lumen_operator.settings import Settings
+from lumen_operator.settings import OperatorSettings
 from lumen_process.http_status import start_http_status
 
 STOP_S = 10.0
@@ -25,10 +25,10 @@ FAILED = 1
 log = structlog.get_logger(__name__)
 
 
-class Running:
+class OperatorProcess:
     """One operator process; `live` is its whole life."""
 
-    def __init__(self, settings: Settings, reach: Reach = by_their_addresses) -> None:
+    def __init__(self, settings: OperatorSettings, reach: Reach = by_their_addresses) -> None:
         self._settings = settings
         self._reach = reach
         self._stopping = asyncio.Event()
@@ -37,23 +37,23 @@ class Running:
         """Stand by, lead, and end at SIGTERM with the Lease given back.
 
         Raises:
-            SettingsError: there is no way to the API server.
+            OperatorSettingsError: there is no way to the API server.
             OSError: a port is taken.
             ExceptionGroup: something without which there is no leading has failed.
 
         """
-        settings, metrics = self._settings, Metrics()
+        settings, metrics = self._settings, OperatorMetrics()
         async with AsyncExitStack() as stack:
             try:
                 found = await find_server(os.environ.get("KUBECONFIG", ""), os.environ)
             except NoServer as error:
-                raise SettingsError(str(error)) from error
-            connection = await stack.enter_async_context(Connection(found))
+                raise OperatorSettingsError(str(error)) from error
+            connection = await stack.enter_async_context(ApiConnection(found))
             reader = await stack.enter_async_context(ClusterApi(found, USER_AGENT))
             lease = LeaseName(settings.namespace, settings.lease_name, settings.identity)
             election = Election(connection, lease)
             liveness = Liveness(lambda: election.asked)
-            outside = Outside(
+            outside = Dependencies(
                 settings=settings,
                 connection=connection,
                 reader=reader,
@@ -62,7 +62,7 @@ class Running:
                 metrics=metrics,
                 reach=self._reach,
             )
-            leading = Leading(outside)
+            leading = Controller(outside)
             stack.enter_context(serve(settings.bind, settings.health_port, liveness))
             pages = {"/metrics": metrics.page}
             stack.enter_context(start_http_status(settings.bind, settings.metrics_port, pages))

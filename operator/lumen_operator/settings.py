@@ -14,7 +14,7 @@ from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.render.context import Images
 from lumen_operator.decide import OperatorContext
-from lumen_operator.errors import SettingsError
+from lumen_operator.errors import OperatorSettingsError
 from lumen_operator.polling.networks import ExternalNetworks
 
 WORKERS_MAX = 256
@@ -22,7 +22,7 @@ DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class OperatorSettings:
     """The operator's settings; every one is an environment variable.
 
     `watch_namespace` is empty when every namespace is watched. `identity` is how the Lease names
@@ -49,7 +49,7 @@ class Settings:
         return self.context.operator_namespace
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "Settings":
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "OperatorSettings":
         """Read every variable; raises SettingsError with the one that cannot be used."""
         return cls(
             context=_context(env),
@@ -88,7 +88,7 @@ def _context(env: Mapping[str, str]) -> OperatorContext:
 def _source_env(text: str) -> Mapping[str, str]:
     document = _json("LUMEN_SOURCE_ENV", text or "{}")
     if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
-        raise SettingsError(
+        raise OperatorSettingsError(
             "LUMEN_SOURCE_ENV is no JSON object of texts:"
             ' give for example {"HF_ENDPOINT": "https://hub.example"}'
         )
@@ -98,14 +98,14 @@ def _source_env(text: str) -> Mapping[str, str]:
 def _networks(text: str) -> ExternalNetworks:
     document = _json("LUMEN_EXTERNAL_NETWORKS", text or "[]")
     if not isinstance(document, list) or not all(isinstance(each, str) for each in document):
-        raise SettingsError(
+        raise OperatorSettingsError(
             "LUMEN_EXTERNAL_NETWORKS is no JSON list of networks:"
             ' give for example ["192.168.7.0/24"]'
         )
     try:
         return ExternalNetworks.parse(document)
     except ValueError as error:
-        raise SettingsError(
+        raise OperatorSettingsError(
             f"LUMEN_EXTERNAL_NETWORKS: {error}: write a network such as 192.168.7.0/24 or fd00::/64"
         ) from error
 
@@ -116,7 +116,7 @@ def _pools(text: str) -> tuple[LumenNodePool, ...]:
         return default_pools()
     document = _json("LUMEN_DEFAULT_POOLS", text)
     if not isinstance(document, list):
-        raise SettingsError(
+        raise OperatorSettingsError(
             'LUMEN_DEFAULT_POOLS is no JSON list: give [{"name": "cpu", "spec": {...}}] or []'
         )
     return tuple(_pool(each) for each in document)
@@ -124,7 +124,9 @@ def _pools(text: str) -> tuple[LumenNodePool, ...]:
 
 def _pool(entry: Any) -> LumenNodePool:
     if not isinstance(entry, dict) or not entry.keys() <= {"name", "spec"}:
-        raise SettingsError("LUMEN_DEFAULT_POOLS: every entry is an object of name and spec")
+        raise OperatorSettingsError(
+            "LUMEN_DEFAULT_POOLS: every entry is an object of name and spec"
+        )
     manifest = {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "LumenNodePool",
@@ -134,7 +136,7 @@ def _pool(entry: Any) -> LumenNodePool:
     try:
         found = parse_object(manifest)
     except ManifestError as error:
-        raise SettingsError(f"LUMEN_DEFAULT_POOLS: {error}") from error
+        raise OperatorSettingsError(f"LUMEN_DEFAULT_POOLS: {error}") from error
     assert isinstance(found, LumenNodePool)
     return found
 
@@ -143,7 +145,7 @@ def _json(name: str, text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise SettingsError(f"{name} is no JSON: {error}") from error
+        raise OperatorSettingsError(f"{name} is no JSON: {error}") from error
 
 
 def _number(
@@ -162,5 +164,5 @@ def _number(
     except ValueError:
         number = least - 1
     if not least <= number <= most:
-        raise SettingsError(f"{name} is {text!r}: give a number from {least:g} to {most:g}")
+        raise OperatorSettingsError(f"{name} is {text!r}: give a number from {least:g} to {most:g}")
     return number

@@ -19,7 +19,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from lumen_operator.errors import ApiError
-from lumen_operator.polling.turns import Turns
+from lumen_operator.polling.turns import FairSchedule
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ OTHERS_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
+class KeyBackoff:
     """How long a key waits after its n-th failure in a row: doubled each time, within bounds.
 
     After its work it rests for `rest_s`, so that what changes in quick succession, much of it by
@@ -67,7 +67,7 @@ class Workqueue(Generic[K]):
         work: Callable[[K], Awaitable[float | None]],
         watcher: Watcher,
         *,
-        backoff: Backoff | None = None,
+        backoff: KeyBackoff | None = None,
         owner: Callable[[K], str] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -77,10 +77,10 @@ class Workqueue(Generic[K]):
         """
         self._work = work
         self._watcher = watcher
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or KeyBackoff()
         self._clock = clock
         self._owner = owner
-        self._turns: Turns[K] = Turns(at_once=1, of_one_at_once=1)
+        self._turns: FairSchedule[K] = FairSchedule(at_once=1, of_one_at_once=1)
         self._moved_at = clock()
         self._waiting: dict[K, float] = {}
         self._in_work: dict[K, float] = {}

@@ -51,11 +51,11 @@ def command(
     """
     from lumen_process import logs
     from lumen_router.main import run
-    from lumen_router.settings import Settings
+    from lumen_router.settings import RouterSettings
     from lumen_wire.server.grpc_server import PortUnavailable
 
     logs.configure("console", log_level)
-    settings = Settings.from_environment(
+    settings = RouterSettings.from_environment(
         {
             "LUMEN_ROUTES_FILE": str(routes),
             "LUMEN_BIND": bind,

@@ -50,7 +50,7 @@ class CallOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """A complete answer to one request: the result's bytes, its mime and the meta beside it."""
 
     result: bytes
@@ -72,7 +72,7 @@ class Connection:
         """Close the channel; calls in flight end as cancelled."""
         await self._channel.close()
 
-    async def infer(self, request: pb.InferRequest, timeout_s: float | None = None) -> Answer:
+    async def infer(self, request: pb.InferRequest, timeout_s: float | None = None) -> Reply:
         """Send one whole request and return its answer.
 
         Raises:
@@ -119,7 +119,7 @@ class Connection:
         except grpc.aio.AioRpcError as error:
             raise self._translated(errors.from_rpc_error(error)) from error
 
-    async def _attempt(self, request: pb.InferRequest, timeout_s: float) -> Answer:
+    async def _attempt(self, request: pb.InferRequest, timeout_s: float) -> Reply:
         call = self._stub.Infer(
             iter(chunks.split_request(request)), timeout=timeout_s, metadata=self._metadata
         )
@@ -138,7 +138,7 @@ class Connection:
         if not parts or not parts[-1].is_final:
             raise errors.Internal("the server ended the stream without an answer")
         parts.sort(key=lambda part: part.offset)
-        return Answer(
+        return Reply(
             result=b"".join(part.result for part in parts),
             mime=parts[0].result_mime,
             meta=dict(parts[0].meta),

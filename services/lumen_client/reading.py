@@ -11,19 +11,19 @@ import orjson
 from numpy.typing import NDArray
 
 from lumen_client.answers import Classification, Label
-from lumen_client.connection import Answer
+from lumen_client.connection import Reply
 from lumen_client.errors import ServerError
 from lumen_wire import results
 from lumen_wire.errors import WireError
 
 
-def read_vector(answer: Answer) -> NDArray[np.float32]:
+def read_vector(answer: Reply) -> NDArray[np.float32]:
     """Return an embedding, float32 [dim]; raises ServerError."""
     with _making_sense():
         return np.frombuffer(answer.result, "<f4").astype(np.float32)
 
 
-def read_classification(answer: Answer) -> Classification:
+def read_classification(answer: Reply) -> Classification:
     """Return the labels of an answer with their lineages; raises ServerError."""
     with _making_sense():
         parsed = results.parse_labels(answer.result)

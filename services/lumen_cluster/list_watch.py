@@ -42,7 +42,7 @@ class ClusterReader(Protocol):
         """
 
 
-class Kept(Protocol):
+class Sink(Protocol):
     """Where the objects of one kind are kept."""
 
     def keep(self, raw: Raw) -> Raw:
@@ -55,11 +55,11 @@ class Kept(Protocol):
         """Take over one report, of what `keep` returned; bookmarks are none."""
 
 
-class Follower:
+class Reflector:
     """Keeps true what is kept of one kind."""
 
     def __init__(
-        self, reader: ClusterReader, resource: Resource, metrics: WatchMetrics, kept: Kept
+        self, reader: ClusterReader, resource: Resource, metrics: WatchMetrics, kept: Sink
     ) -> None:
         self._reader = reader
         self._resource = resource

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumen_local.pod.free_ports import FreePorts, check_port
-from lumen_local.pod.plans import LOOPBACK, Door, Ground, Planned, router_plan, service_plan
+from lumen_local.pod.plans import (
+    LOOPBACK,
+    Planned,
+    RouterPlan,
+    RunContext,
+    router_plan,
+    service_plan,
+)
 from lumen_local.run import RunPlan, run
 from lumen_local.show.display import Display
 from lumen_local.state_dir import open_run
@@ -41,11 +48,11 @@ class Launch:
 def launch(what: Launch, settings: LaunchSettings, display: Display) -> int:
     """Run until a signal; return the exit code. Raises LocalError when the start is refused."""
     bind = settings.bind.strip("[]")
-    door = Door(bind, check_port(bind, settings.port))
+    door = RouterPlan(bind, check_port(bind, settings.port))
     with open_run(settings.state_dir, settings.cache_dir) as folders:
         ports = FreePorts(LOOPBACK)
         ports.reserve(door.port)
-        ground = Ground(folders, ports, settings.log_level, dict(os.environ))
+        ground = RunContext(folders, ports, settings.log_level, dict(os.environ))
         own_door = door if what.direct else None
         plan = RunPlan(
             services=what.services,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lumen_local.show.events import Event, Failed, FilesVerified, Phase, Ready, Working
+from lumen_local.show.events import Event, Failed, FilesVerified, Ready, ServicePhase, Working
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import (
     Condition,
@@ -21,9 +21,9 @@ from lumen_manifest.pod_reports import Attestation, Failure, Verified, files_sta
 from lumen_manifest.routes_document import RouteEndpoint, RoutesDocument
 
 _WAITING = {
-    Phase.FETCHING: Reason.FETCHING,
-    Phase.PREPARING: Reason.PREPARING,
-    Phase.LOADING: Reason.NO_REPLICA_READY,
+    ServicePhase.FETCHING: Reason.FETCHING,
+    ServicePhase.PREPARING: Reason.PREPARING,
+    ServicePhase.LOADING: Reason.NO_REPLICA_READY,
 }
 
 
@@ -38,7 +38,7 @@ class Known:
     attestation: Attestation = field(default_factory=Attestation)
 
 
-class RoutesFile:
+class RoutesFileWriter:
     """Keeps the file in step with a run; every method has written it before it returns."""
 
     def __init__(self, path: Path, services: Sequence[LumenModelService]) -> None:

@@ -8,15 +8,15 @@ import signal
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
-from lumen_local.routes_file import RoutesFile
+from lumen_local.routes_file import RoutesFileWriter
 from lumen_local.show.display import Display
 from lumen_local.show.events import AllReady, Event, Starting, Warned
 from lumen_local.show.output_stream import OutputClosed
 from lumen_local.state_dir import RunFolders
-from lumen_local.supervise.companion import Ended, run_companion
+from lumen_local.supervise.companion import CommandEnded, run_companion
 from lumen_local.supervise.guarded import Guard
-from lumen_local.supervise.replica import ServicePlan, Surroundings
-from lumen_local.supervise.supervisor import Outcome, Supervisor
+from lumen_local.supervise.replica import RunServices, ServicePlan
+from lumen_local.supervise.supervisor import RunOutcome, Supervisor
 from lumen_manifest.model_service import LumenModelService
 
 TICK_S = 0.1
@@ -57,11 +57,11 @@ class _Run:
         self._display: Display | None = display
         self._stop = asyncio.Event()
         self._all_ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._ended: Ended | None = None
+        self._ended: CommandEnded | None = None
 
     async def to_its_end(self) -> int:
         plan = self._plan
-        self._routes = RoutesFile(plan.folders.routes_file, plan.services)
+        self._routes = RoutesFileWriter(plan.folders.routes_file, plan.services)
         self._show(
             Starting(
                 tuple(p.line for p in plan.plans),
@@ -73,7 +73,7 @@ class _Run:
         for service, message in plan.warnings:
             self._show(Warned(service, message))
         async with Guard(plan.folders.run_id) as guard, asyncio.TaskGroup() as group:
-            around = Surroundings(self._tell, self._routes, guard)
+            around = RunServices(self._tell, self._routes, guard)
             supervisor = Supervisor(plan.plans, plan.router, plan.address, around)
             beside = [group.create_task(self._tick()), group.create_task(self._accompany())]
             try:
@@ -98,7 +98,7 @@ class _Run:
             return code
         return EXIT_INTERRUPTED if self._ended is None else self._ended.code
 
-    async def _until_signalled(self, running: Awaitable[Outcome]) -> int:
+    async def _until_signalled(self, running: Awaitable[RunOutcome]) -> int:
         """Drain at the first signal, kill everything at the second."""
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(running)
@@ -114,7 +114,7 @@ class _Run:
             outcome = await task
         except asyncio.CancelledError:
             return EXIT_INTERRUPTED
-        return EXIT_DRAINED if outcome is Outcome.STOPPED else EXIT_NOTHING_SERVES
+        return EXIT_DRAINED if outcome is RunOutcome.STOPPED else EXIT_NOTHING_SERVES
 
     async def _tick(self) -> None:
         while True:

@@ -12,7 +12,6 @@ from lumen_manifest.spec.enums import (
     Accelerator,
     CacheType,
     Family,
-    LabelFormat,
     LogLevel,
     MetricType,
     Precision,
@@ -54,6 +53,7 @@ from lumen_manifest.spec.service_status import (
     RouteStatus,
     RuntimeStatus,
 )
+from lumen_terms.taxonomy import LabelFormat
 
 __all__ = [
     "API_VERSION",

@@ -20,7 +20,7 @@ from lumen_manifest.spec.field_types import (
 )
 from lumen_manifest.spec.object_meta import ClusterObjectMeta
 from lumen_manifest.spec.pod_fields import EnvList, Tolerations
-from lumen_manifest.spec.service_status import Conditions, Observed
+from lumen_manifest.spec.service_status import Conditions, ObservedModel
 
 DEFAULT_RUNTIMES: Mapping[Accelerator, tuple[Runtime, ...]] = MappingProxyType(
     {
@@ -118,14 +118,14 @@ class NodePoolSpec(Strict):
         return tuple(self.images) or DEFAULT_RUNTIMES[self.accelerator]
 
 
-class DeviceCounts(Observed):
+class DeviceCounts(ObservedModel):
     """Devices of the pool's nodes."""
 
     allocatable: int = Field(default=0, ge=0, description="Devices that the nodes offer.")
     allocated: int = Field(default=0, ge=0, description="Devices that Lumen's own pods hold.")
 
 
-class NodePoolStatus(Observed):
+class NodePoolStatus(ObservedModel):
     """What is known about a LumenNodePool."""
 
     observed_generation: int = Field(

@@ -91,7 +91,7 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProgressReport:
     """What a process says of its long work; totals are 0 while they are unknown."""
 
     phase: str = ""
@@ -171,10 +171,10 @@ def named_failure(message: Mapping[str, Any]) -> Failure | None:
     )
 
 
-def progress_of(page: Mapping[str, Any]) -> Progress:
+def progress_of(page: Mapping[str, Any]) -> ProgressReport:
     """Read the progress of an init container; what is missing or odd counts as unknown."""
     eta = page.get("etaSeconds")
-    return Progress(
+    return ProgressReport(
         phase=_word(page, "phase"),
         done_bytes=_count(page, "bytesDone"),
         total_bytes=_count(page, "bytesTotal"),

@@ -3,7 +3,7 @@
 import ctypes
 
 
-def give_back_freed() -> None:
+def trim_heap() -> None:
     """Return freed pages to the system.
 
     glibc keeps them: 107 MiB of the weights of a ViT-B/32, which ONNX Runtime frees once it has

@@ -56,11 +56,11 @@ class ResourceError(Exception):
         return Reason("Unknown")
 
 
-class ConfigError(ResourceError):
+class InvalidConfig(ResourceError):
     """The server's settings cannot be read, or ask for what cannot be."""
 
 
-class UnsupportedSourceError(ConfigError):
+class UnsupportedSourceError(InvalidConfig):
     """Nothing here fetches from such a source; asking again never helps."""
 
 
@@ -133,7 +133,7 @@ class StoppedError(ResourceError):
 
 
 REASONS: dict[type[ResourceError], str] = {
-    ConfigError: "InvalidSpec",
+    InvalidConfig: "InvalidSpec",
     ResourceNotFoundError: "RepositoryNotFound",
     FileMissingError: "FileMissing",
     ResourceValidationError: "FilesInvalid",

@@ -17,11 +17,11 @@ from lumen_manifest.server_config import ConfigError as UnreadableConfig
 from lumen_manifest.server_config import ServerConfig
 from lumen_process import http_status, lifetime, logs
 from lumen_resources import termination
-from lumen_resources.errors import ConfigError, ResourceError, StoppedError
+from lumen_resources.errors import InvalidConfig, ResourceError, StoppedError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
 from lumen_resources.model.layouts import VerifiedModel
-from lumen_resources.progress import Phase, Progress
-from lumen_resources.settings import Settings
+from lumen_resources.progress import FetchPhase, Progress
+from lumen_resources.settings import ResourcesSettings
 from lumen_resources.signals import stops_on_signals
 from lumen_resources.sources.protocol import SourceAccess
 
@@ -33,10 +33,10 @@ log = structlog.get_logger("lumen_resources")
 def main() -> None:
     """Run the init container."""
     lifetime.die_with_parent()
-    sys.exit(run(Settings.from_environment(os.environ)))
+    sys.exit(run(ResourcesSettings.from_environment(os.environ)))
 
 
-def run(settings: Settings) -> int:
+def run(settings: ResourcesSettings) -> int:
     """Do the work that `settings` describe and return the exit code."""
     logs.configure(settings.log_format, settings.log_level)
     progress = Progress()
@@ -72,12 +72,12 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def fetch(settings: Settings, progress: Progress) -> VerifiedModel:
+def fetch(settings: ResourcesSettings, progress: Progress) -> VerifiedModel:
     """Read the configuration and bring its model here."""
     try:
         config = ServerConfig.load(settings.config)
     except UnreadableConfig as error:
-        raise ConfigError(
+        raise InvalidConfig(
             str(error),
             remedy="It is rendered from the manifest: apply the manifest anew.",
             file=str(settings.config),
@@ -86,12 +86,12 @@ def fetch(settings: Settings, progress: Progress) -> VerifiedModel:
     return fetch_and_verify(config, settings.cache_dir, settings.source_dir, progress, options)
 
 
-def _finish(settings: Settings, line: bytes) -> None:
+def _finish(settings: ResourcesSettings, line: bytes) -> None:
     termination.write(settings.termination_log, line)
 
 
 @contextlib.contextmanager
-def _status_served(settings: Settings, progress: Progress) -> Iterator[None]:
+def _status_served(settings: ResourcesSettings, progress: Progress) -> Iterator[None]:
     """Answer GET /status while the work goes on; without the port the work goes on as well."""
 
     def status() -> tuple[str, bytes]:
@@ -117,7 +117,7 @@ def _reported(progress: Progress) -> Iterator[None]:
     done = threading.Event()
 
     def report() -> None:
-        phase, waited = Phase.STARTING, 0.0
+        phase, waited = FetchPhase.STARTING, 0.0
         while not done.wait(0.5):
             now = progress.snapshot()
             waited += 0.5

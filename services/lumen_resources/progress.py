@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Phase(StrEnum):
+class FetchPhase(StrEnum):
     """What is being done."""
 
     STARTING = "Starting"
@@ -25,10 +25,10 @@ WINDOW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ProgressSnapshot:
     """One look at the progress; `eta_s` is None while there is no rate to tell from."""
 
-    phase: Phase
+    phase: FetchPhase
     bytes_done: int
     bytes_total: int
     rate_bytes_per_s: float
@@ -56,13 +56,13 @@ class Progress:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._phase = Phase.STARTING
+        self._phase = FetchPhase.STARTING
         self._done = self._total = self._files_done = self._files_total = 0
         self._file = ""
         self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     def begin(
-        self, phase: Phase, *, total_bytes: int = 0, kept_bytes: int = 0, files: int = 0
+        self, phase: FetchPhase, *, total_bytes: int = 0, kept_bytes: int = 0, files: int = 0
     ) -> None:
         """Enter a phase; `kept_bytes` of `total_bytes` are already there and count for no rate."""
         with self._guard:
@@ -93,14 +93,14 @@ class Progress:
             while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_S:
                 self._marks.popleft()
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> ProgressSnapshot:
         """Return how far the work is now."""
         now = time.monotonic()
         with self._guard:
             since, before = self._marks[0]
             rate = max(0.0, (self._done - before) / max(now - since, 0.001))
             left = max(0, self._total - self._done)
-            return Snapshot(
+            return ProgressSnapshot(
                 phase=self._phase,
                 bytes_done=self._done,
                 bytes_total=self._total,

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Self
 
 from lumen_manifest.names import CACHE_DIR, CONFIG_PATH, METRICS_PORT, SOURCE_DIR, TERMINATION_LOG
-from lumen_resources.errors import ConfigError
+from lumen_resources.errors import InvalidConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ResourcesSettings:
     """Paths, the status port, the token for the source, and how to log."""
 
     config: Path
@@ -28,7 +28,7 @@ class Settings:
         """Read LUMEN_* variables; raises ConfigError for one that cannot be used."""
         port = env.get("LUMEN_METRICS_PORT", str(METRICS_PORT))
         if not port.isdigit() or int(port) > 65535:
-            raise ConfigError(
+            raise InvalidConfig(
                 f"LUMEN_METRICS_PORT is {port!r}.", remedy="It must be a port from 0 to 65535."
             )
         return cls(

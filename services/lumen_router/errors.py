@@ -35,7 +35,7 @@ from lumen_wire.errors import (
 )
 
 
-class UnknownTask(InvalidArgument):
+class TaskNotRouted(InvalidArgument):
     """No service here advertises the task."""
 
 
@@ -43,7 +43,7 @@ class TaskOfAnotherFamily(InvalidArgument):
     """The task's own name says one family, the service that the caller names is of another."""
 
 
-class UnknownService(NotFound):
+class ServiceNotRouted(NotFound):
     """No alias, service or family of that name is served here."""
 
 
@@ -67,7 +67,7 @@ class NothingReady(Unavailable):
     """No service is ready yet."""
 
 
-class TooLate(DeadlineExceeded):
+class DeadlineNear(DeadlineExceeded):
     """The deadline passed before a pod answered."""
 
 
@@ -75,7 +75,7 @@ class PodAnswerBroken(Internal):
     """A pod's answer breaks the protocol: no final part, or an unreadable result."""
 
 
-class SettingsError(Exception):
+class RouterSettingsError(Exception):
     """A setting can't be used; the message names the variable and a good value."""
 
 

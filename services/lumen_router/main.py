@@ -11,11 +11,11 @@ from contextlib import AsyncExitStack
 import structlog
 
 from lumen_process import lifetime, logs
-from lumen_router.errors import SettingsError
-from lumen_router.metrics import Metrics
+from lumen_router.errors import RouterSettingsError
+from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.from_file import RoutesFile, RoutesSource
-from lumen_router.running import Running
-from lumen_router.settings import ClusterRoutes, FileRoutes, Settings
+from lumen_router.running import RouterProcess
+from lumen_router.settings import ClusterRoutes, FileRoutes, RouterSettings
 from lumen_wire.server.grpc_server import PortUnavailable
 
 FAILED = 1
@@ -28,14 +28,14 @@ def main() -> None:
     """Route until SIGTERM; ends the process with 0, 1 when a port is taken, 2 for bad settings."""
     lifetime.die_with_parent()
     try:
-        settings = Settings.from_environment()
+        settings = RouterSettings.from_environment()
         logs.configure(settings.log_format, settings.log_level)
-    except (SettingsError, ValueError) as error:
+    except (RouterSettingsError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     try:
         run(settings)
-    except SettingsError as error:
+    except RouterSettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     except (PortUnavailable, OSError) as error:
@@ -43,7 +43,7 @@ def main() -> None:
         sys.exit(FAILED)
 
 
-def run(settings: Settings) -> None:
+def run(settings: RouterSettings) -> None:
     """Route until a signal ends it.
 
     Raises PortUnavailable or OSError when a port is taken, SettingsError when the cluster's API
@@ -53,15 +53,15 @@ def run(settings: Settings) -> None:
         runner.run(_live(settings))
 
 
-async def _live(settings: Settings) -> None:
-    metrics = Metrics()
+async def _live(settings: RouterSettings) -> None:
+    metrics = RouterMetrics()
     async with AsyncExitStack() as stack:
         source = await _open_source(settings.routes, metrics, stack)
-        await Running(settings, source, metrics).live()
+        await RouterProcess(settings, source, metrics).live()
 
 
 async def _open_source(
-    routes: FileRoutes | ClusterRoutes, metrics: Metrics, stack: AsyncExitStack
+    routes: FileRoutes | ClusterRoutes, metrics: RouterMetrics, stack: AsyncExitStack
 ) -> RoutesSource:
     if isinstance(routes, FileRoutes):
         return RoutesFile(routes.path)
@@ -69,7 +69,7 @@ async def _open_source(
     try:
         from_cluster = importlib.import_module("lumen_router.routes.from_cluster")
     except ModuleNotFoundError as error:
-        raise SettingsError(
+        raise RouterSettingsError(
             f"LUMEN_ROUTES_FROM is cluster, and the package {error.name} is missing:"
             " pip install 'lumen-serve[router]'"
         ) from error

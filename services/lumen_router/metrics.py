@@ -9,12 +9,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from lumen_cluster.metrics import WatchMetrics
-from lumen_router.cascade.rule import Decision, Source
-from lumen_wire.tasks import Kind
+from lumen_router.cascade.rule import CascadeDecision, Source
+from lumen_wire.tasks import TaskKind
 
 UNKNOWN = "unknown"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_KINDS = (*Kind, UNKNOWN)
+_KINDS = (*TaskKind, UNKNOWN)
 
 
 class Now(Collector):
@@ -38,7 +38,7 @@ class Now(Collector):
             yield family
 
 
-class Metrics:
+class RouterMetrics:
     """One registry and the verbs that fill it."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Metrics:
         self._ready = Gauge("lumen_router_ready", "1 while the router serves.", registry=registry)
         self._services: frozenset[str] = frozenset()
         # To find a series by its labels costs more than to count in it.
-        self._done: dict[tuple[str, Kind | None, str], tuple[Counter, Histogram]] = {}
+        self._done: dict[tuple[str, TaskKind | None, str], tuple[Counter, Histogram]] = {}
         self.watches = WatchMetrics("lumen_router", registry)
         self._routes_built = Counter(
             "lumen_router_routes_built",
@@ -106,7 +106,7 @@ class Metrics:
         """Read those figures whenever metrics are asked for."""
         self._registry.register(now)
 
-    def request_done(self, service: str, kind: Kind | None, code: str, seconds: float) -> None:
+    def request_done(self, service: str, kind: TaskKind | None, code: str, seconds: float) -> None:
         """Count an answered request; `service` is empty when none could be found."""
         series = self._done.get((service, kind, code))
         if series is None:
@@ -117,7 +117,7 @@ class Metrics:
         count.inc()
         duration.observe(seconds)
 
-    def decided(self, decision: Decision, source: Source) -> None:
+    def decided(self, decision: CascadeDecision, source: Source) -> None:
         """Count one answer of smart_classify."""
         self._cascade.labels(decision.value, source.value).inc()
 

@@ -16,17 +16,17 @@ from lumen_process.http_status import start_http_status
 from lumen_process.lifetime import terminate_on_signal
 from lumen_router import status_page
 from lumen_router.grpc_api.servicer import RouterServicer
-from lumen_router.metrics import Metrics
+from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.from_file import RoutesSource
-from lumen_router.settings import Settings
+from lumen_router.settings import RouterSettings
 from lumen_router.upstream.forward import Forwarder
-from lumen_router.upstream.pending_calls import WaitingRoom
-from lumen_router.upstream.registry import LINGER_S, Directory
+from lumen_router.upstream.pending_calls import PendingCalls
+from lumen_router.upstream.registry import LINGER_S, UpstreamRegistry
 from lumen_wire.request.budget import ByteBudget
 from lumen_wire.request.chunks import ChunkLimits
 from lumen_wire.server.drain import Drain
 from lumen_wire.server.grpc_server import bind, build_health_server, build_server
-from lumen_wire.server.health import HealthBoard, Phase
+from lumen_wire.server.health import HealthBoard, HealthPhase
 from lumen_wire.server.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
 from lumen_wire.server.open_streams import OpenStreams
 from lumen_wire.server.stream import StreamOptions
@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
+class RouterPorts:
     """Where a running router listens."""
 
     grpc: int
@@ -51,25 +51,25 @@ class Ports:
     metrics: int
 
 
-class Running:
+class RouterProcess:
     """One router. `live` runs it; `ports` is known once `listening` is set."""
 
     def __init__(
-        self, settings: Settings, source: RoutesSource, metrics: Metrics | None = None
+        self, settings: RouterSettings, source: RoutesSource, metrics: RouterMetrics | None = None
     ) -> None:
         self._settings = settings
         self._source = source
         self._board = HealthBoard()
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics or RouterMetrics()
         self._drain = Drain()
-        self._room = WaitingRoom(settings.held_calls)
+        self._room = PendingCalls(settings.held_calls)
         self._budget = ByteBudget(settings.held_bytes)
         self._streams = OpenStreams()
         self._news = asyncio.Event()
-        self._directory = Directory(self._news.set)
+        self._directory = UpstreamRegistry(self._news.set)
         self._forwarder = Forwarder(self._directory, self._room, self._metrics)
         self.listening = asyncio.Event()
-        self.ports: Ports | None = None
+        self.ports: RouterPorts | None = None
 
     async def live(self, stop: asyncio.Event | None = None) -> None:
         """Serve until `stop` is set, by default by SIGTERM or SIGINT, then drain.
@@ -101,7 +101,7 @@ class Running:
         await self._board.show(ROUTING, serving=False)
         main = build_server(self._servicer(), self._board)
         health = build_health_server(self._board)
-        ports = Ports(
+        ports = RouterPorts(
             bind(main, settings.bind, settings.grpc_port),
             bind(health, settings.bind, settings.health_port),
             http.port,
@@ -146,7 +146,7 @@ class Running:
                 settled = True
                 await self._board.show(ROUTING, serving=True)
             ready = self._directory.any_ready()
-            if ready != (self._board.phase is Phase.SERVING):
+            if ready != (self._board.phase is HealthPhase.SERVING):
                 log.info("router ready" if ready else "router not ready")
                 await (self._board.set_serving() if ready else self._board.set_loading(NOT_YET))
                 self._metrics.ready(ready)

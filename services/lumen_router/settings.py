@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumen_manifest.spec.field_types import NAMESPACE
-from lumen_router.errors import SettingsError
+from lumen_router.errors import RouterSettingsError
 from lumen_router.upstream.pending_calls import HELD_CALLS, HOLD_S
 
 HELD_BYTES = 256 * 1024 * 1024
@@ -34,7 +34,7 @@ class ClusterRoutes:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RouterSettings:
     """The router's settings; every one is an environment variable."""
 
     routes: FileRoutes | ClusterRoutes
@@ -52,7 +52,7 @@ class Settings:
     log_level: str
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "Settings":
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "RouterSettings":
         """Read every variable; raises SettingsError with the one that cannot be used."""
         return cls(
             routes=_routes(env),
@@ -76,10 +76,10 @@ def _routes(env: Mapping[str, str]) -> FileRoutes | ClusterRoutes:
     if source == "cluster":
         return ClusterRoutes(_namespace(env), env.get("KUBECONFIG", ""))
     if source != "file":
-        raise SettingsError(f"LUMEN_ROUTES_FROM is {source!r}: choose file or cluster")
+        raise RouterSettingsError(f"LUMEN_ROUTES_FROM is {source!r}: choose file or cluster")
     path = env.get("LUMEN_ROUTES_FILE", "")
     if not path:
-        raise SettingsError(
+        raise RouterSettingsError(
             "LUMEN_ROUTES_FILE is not set: name the routes file to watch,"
             " or set LUMEN_ROUTES_FROM=cluster"
         )
@@ -93,18 +93,18 @@ def _namespace(env: Mapping[str, str]) -> str:
         with suppress(OSError):
             namespace = POD_NAMESPACE.read_text("utf-8").strip()
     if not namespace:
-        raise SettingsError(
+        raise RouterSettingsError(
             "LUMEN_NAMESPACE is not set: name the namespace whose services are routed"
         )
     if len(namespace) > 63 or not re.fullmatch(NAMESPACE.regex, namespace):
-        raise SettingsError(f"LUMEN_NAMESPACE is {namespace!r}: give the name of a namespace")
+        raise RouterSettingsError(f"LUMEN_NAMESPACE is {namespace!r}: give the name of a namespace")
     return namespace
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:
     port = _number(env, name, default)
     if port > 65535 or port != int(port):
-        raise SettingsError(f"{name} is {env[name]!r}: give a port, 0 to 65535")
+        raise RouterSettingsError(f"{name} is {env[name]!r}: give a port, 0 to 65535")
     return int(port)
 
 
@@ -117,5 +117,5 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number < float("inf"):
-        raise SettingsError(f"{name} is {text!r}: give a number that is not negative")
+        raise RouterSettingsError(f"{name} is {text!r}: give a number that is not negative")
     return number

@@ -9,16 +9,16 @@ from typing import Any
 import orjson
 
 from lumen_router.metrics import Now
-from lumen_router.upstream.pending_calls import WaitingRoom
+from lumen_router.upstream.pending_calls import PendingCalls
 from lumen_router.upstream.pod import Pod
-from lumen_router.upstream.registry import Directory, ServicePods
+from lumen_router.upstream.registry import BackendPool, UpstreamRegistry
 from lumen_wire.request.budget import ByteBudget
-from lumen_wire.server.health import Phase
+from lumen_wire.server.health import HealthPhase
 
 Rows = Sequence[tuple[str, float]]
 
 
-def page(directory: Directory, room: WaitingRoom, phase: Phase) -> tuple[str, bytes]:
+def page(directory: UpstreamRegistry, room: PendingCalls, phase: HealthPhase) -> tuple[str, bytes]:
     """Return the content type and the JSON of /status."""
     waiting = dict(room.by_service)
     document = {
@@ -30,7 +30,7 @@ def page(directory: Directory, room: WaitingRoom, phase: Phase) -> tuple[str, by
     return "application/json", orjson.dumps(document)
 
 
-def figures(directory: Directory, room: WaitingRoom, budget: ByteBudget) -> Now:
+def figures(directory: UpstreamRegistry, room: PendingCalls, budget: ByteBudget) -> Now:
     """Return the figures that /metrics reads when it is asked."""
 
     def read() -> Iterable[tuple[str, str, Rows]]:
@@ -61,7 +61,7 @@ def figures(directory: Directory, room: WaitingRoom, budget: ByteBudget) -> Now:
     return Now(read)
 
 
-def _service(pods: ServicePods, waiting: int) -> dict[str, Any]:
+def _service(pods: BackendPool, waiting: int) -> dict[str, Any]:
     service = pods.service
     return {
         "name": service.name,

@@ -11,7 +11,7 @@ from lumen_resources.errors import ResourceError
 from lumen_resources.termination import last_words
 from lumen_serving import running
 from lumen_serving.errors import SettingsInvalid, StartError
-from lumen_serving.settings import Settings
+from lumen_serving.settings import ServerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +23,7 @@ def main() -> None:
     lifetime.die_with_parent()
     termination_log = Path(os.environ.get("LUMEN_TERMINATION_LOG", "/dev/termination-log"))
     try:
-        settings = Settings.from_environment()
+        settings = ServerSettings.from_environment()
         _configure_logs(settings)
         running.run(settings)
         code = 0
@@ -36,7 +36,7 @@ def main() -> None:
     os._exit(code)
 
 
-def _configure_logs(settings: Settings) -> None:
+def _configure_logs(settings: ServerSettings) -> None:
     try:
         logs.configure(settings.log_format, settings.log_level or "info")
     except ValueError as error:

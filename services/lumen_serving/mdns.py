@@ -5,13 +5,15 @@ import uuid
 from typing import TYPE_CHECKING
 
 from lumen_process.mdns import Announcement, choose_address, unique_instance
-from lumen_serving.settings import Settings
+from lumen_serving.settings import ServerSettings
 
 if TYPE_CHECKING:
     from lumen_manifest.server_config import ServerConfig
 
 
-def announcement(config: "ServerConfig", settings: Settings, port: int) -> Announcement | None:
+def announcement(
+    config: "ServerConfig", settings: ServerSettings, port: int
+) -> Announcement | None:
     """Return what the configuration wants announced, None when it wants nothing."""
     spec = config.mdns
     if spec is None or not spec.enabled:

@@ -16,7 +16,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 
 
-class Phase(StrEnum):
+class ServerPhase(StrEnum):
     """Loading, then serving, then stopping; a start that fails goes to stopping at once."""
 
     LOADING = "loading"
@@ -25,10 +25,10 @@ class Phase(StrEnum):
 
 
 @dataclass(slots=True)
-class Status:
+class ServerStatus:
     """The phase, and facts that are added as they become known."""
 
-    phase: Phase = Phase.LOADING
+    phase: ServerPhase = ServerPhase.LOADING
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def page(self) -> tuple[str, bytes]:

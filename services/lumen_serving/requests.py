@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from lumen_wire.meta import RequestMeta
 from lumen_wire.request.callers import STRANGER, Caller
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One complete request; `mime` is normalised, `deadline_at` on the monotonic clock."""
 
-    kind: Kind
+    kind: TaskKind
     payload: bytes
     mime: str
     meta: RequestMeta

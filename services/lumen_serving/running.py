@@ -19,10 +19,10 @@ from lumen_process.http_status import start_http_status
 from lumen_process.mdns import Announcer
 from lumen_serving.errors import StartError
 from lumen_serving.mdns import announcement
-from lumen_serving.metrics import Metrics
-from lumen_serving.phase import Phase, Status
-from lumen_serving.servicer import Door, InferenceServicer, Inside
-from lumen_serving.settings import Settings
+from lumen_serving.metrics import ServerMetrics
+from lumen_serving.phase import ServerPhase, ServerStatus
+from lumen_serving.servicer import InferenceServicer, ReadinessGate, ServingContext
+from lumen_serving.settings import ServerSettings
 from lumen_wire.request.budget import ByteBudget
 from lumen_wire.request.chunks import ChunkLimits
 from lumen_wire.server.drain import Drain
@@ -45,7 +45,7 @@ _MIB = 1 << 20
 _HELD_BYTES = 256 * _MIB
 
 
-def run(settings: Settings) -> None:
+def run(settings: ServerSettings) -> None:
     """Serve until a signal ends it.
 
     Raises:
@@ -59,12 +59,12 @@ def run(settings: Settings) -> None:
 class _Running:
     """The parts that live as long as the process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._metrics = Metrics()
-        self._status = Status()
+        self._metrics = ServerMetrics()
+        self._status = ServerStatus()
         self._board = HealthBoard()
-        self._door = Door()
+        self._door = ReadinessGate()
         self._drain = Drain()
         self._streams = OpenStreams()
         self._grpc_port = 0
@@ -123,9 +123,9 @@ class _Running:
         guard = MemoryGuard(self._streams, limit_bytes, own_memory())
         await stack.enter_async_context(guard)
         family, options = warm.config.family, self._stream_options(warm.config)
-        self._door.open(Inside(family, service, capability, options))
+        self._door.open(ServingContext(family, service, capability, options))
         self._status.facts = assembly.facts(warm, capability)
-        self._status.phase = Phase.SERVING
+        self._status.phase = ServerPhase.SERVING
         self._metrics.ready(True)
         await self._board.set_serving()
         log.info(
@@ -141,7 +141,7 @@ class _Running:
     async def _say_stopping(self) -> None:
         """Tell everyone who asks to go elsewhere; what comes all the same is answered."""
         log.info("stopping")
-        self._status.phase = Phase.STOPPING
+        self._status.phase = ServerPhase.STOPPING
         self._metrics.ready(False)
         await self._board.set_stopping()
 

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from lumen_manifest.model_service import Family
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.backends.base import Modality
-from lumen_serving.classify.protocol import Ranking, RankingScoring
+from lumen_serving.classify.protocol import Classifier, Query
 from lumen_serving.errors import BackendFailed, BadTensor, BadText, OtherSpace, UnknownService
-from lumen_serving.inference.engine import Outcome
+from lumen_serving.inference.engine import ItemOutcome
 from lumen_serving.inference.pipeline import Pipeline
 from lumen_serving.media.images import look
 from lumen_serving.media.text import Tokenizer
-from lumen_serving.media.work import Work
+from lumen_serving.media.work import PreprocessWork
 from lumen_serving.requests import Answer, Request
 from lumen_wire import results
 from lumen_wire.meta import RequestMeta, VectorFormat, check_namespace, quoted
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 PROMPT = "a photo of a {}"
 _MANY_LABELS = 256
@@ -39,22 +39,22 @@ class ModelService:
         family: Family,
         model: VerifiedModel,
         tokenizer: Tokenizer | None,
-        rankings: Mapping[Kind, Ranking],
+        rankings: Mapping[TaskKind, Classifier],
         pipeline: Pipeline,
     ) -> None:
         self._family = family
         self._model = model
         self._rankings = dict(rankings)
         self._pipeline = pipeline
-        self._tasks: dict[Kind, Callable[[Request], Awaitable[Answer]]] = {}
+        self._tasks: dict[TaskKind, Callable[[Request], Awaitable[Answer]]] = {}
         if tokenizer is not None:
-            self._tasks[Kind.TEXT_EMBED] = partial(self.embed_text, tokenizer)
+            self._tasks[TaskKind.TEXT_EMBED] = partial(self.embed_text, tokenizer)
         if model.files.text is None or model.files.vision is not None:
-            self._tasks[Kind.IMAGE_EMBED] = self.embed_image
+            self._tasks[TaskKind.IMAGE_EMBED] = self.embed_image
             self._tasks |= dict.fromkeys(rankings, self.rank_labels)
 
     @property
-    def kinds(self) -> frozenset[Kind]:
+    def kinds(self) -> frozenset[TaskKind]:
         """The tasks for which everything is there."""
         return frozenset(self._tasks)
 
@@ -90,7 +90,7 @@ class ModelService:
             return row
 
         outcome = await self._pipeline.run(
-            request.caller, Modality.TEXT, request.deadline_at, lambda: Work(tokenise)
+            request.caller, Modality.TEXT, request.deadline_at, lambda: PreprocessWork(tokenise)
         )
         answer = self._embedding(request.meta, outcome)
         if truncated:
@@ -108,7 +108,7 @@ class ModelService:
         """Return the labels that fit the picture best, of a label set or of the scenes."""
         scoring = self._rankings[request.kind].scoring(request.meta)
 
-        def prepare_and_look() -> Work:
+        def prepare_and_look() -> PreprocessWork:
             scoring.prepare()
             return self._look(request)
 
@@ -120,7 +120,7 @@ class ModelService:
             return await asyncio.to_thread(self._labels, scoring, outcome)
         return self._labels(scoring, outcome)
 
-    def _look(self, request: Request) -> Work:
+    def _look(self, request: Request) -> PreprocessWork:
         most_bytes = self._pipeline.decoders.most_bytes
         return look(request.payload, request.mime, self._model.preprocess, most_bytes)
 
@@ -137,7 +137,7 @@ class ModelService:
                 f"this server computes {space}."
             )
 
-    def _embedding(self, meta: RequestMeta, outcome: Outcome) -> Answer:
+    def _embedding(self, meta: RequestMeta, outcome: ItemOutcome) -> Answer:
         dim = outcome.vector.shape[0]
         common = {**_stages(outcome), **self._origin(), "dim": str(dim)}
         if meta.vector is VectorFormat.F32LE:
@@ -146,7 +146,7 @@ class ModelService:
         body = results.embedding_v1(outcome.vector, self._model.model_id)
         return Answer(body, results.EMBEDDING_MIME, results.EMBEDDING_SCHEMA, common)
 
-    def _labels(self, scoring: RankingScoring, outcome: Outcome) -> Answer:
+    def _labels(self, scoring: Query, outcome: ItemOutcome) -> Answer:
         shown = scoring.show(outcome.scored)
         if not shown.labels or not all(isfinite(value) for _, value in shown.labels):
             raise BackendFailed("The labels could not be compared with this picture.")
@@ -178,7 +178,7 @@ def _text(payload: bytes) -> str:
         raise BadText(f"The text is no UTF-8: byte {error.start} does not belong there.") from error
 
 
-def _stages(outcome: Outcome) -> dict[str, str]:
+def _stages(outcome: ItemOutcome) -> dict[str, str]:
     """How long each stage took, in milliseconds."""
     return {
         "decode_ms": f"{outcome.decode_ms:.2f}",

@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from lumen_serving.errors import StillLoading, Stopping, UnknownTask
-from lumen_serving.metrics import Metrics
+from lumen_serving.metrics import ServerMetrics
 from lumen_serving.requests import Request
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import WireError
@@ -25,7 +25,7 @@ from lumen_wire.request.callers import Caller, told_caller_of
 from lumen_wire.request.chunks import Assembled, Rejected
 from lumen_wire.server.health import HealthBoard
 from lumen_wire.server.stream import StreamOptions, serve_stream
-from lumen_wire.tasks import Kind, resolve
+from lumen_wire.tasks import TaskKind, resolve
 
 if TYPE_CHECKING:
     from lumen_serving.service import ModelService
@@ -34,7 +34,7 @@ _UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class ServingContext:
     """What is behind the open door: the service, its record, and how its streams are served."""
 
     family: str
@@ -43,14 +43,14 @@ class Inside:
     streams: StreamOptions
 
 
-class Door:
+class ReadinessGate:
     """Shut while the model loads, open while it serves, shut for good when the server stops."""
 
     def __init__(self) -> None:
-        self._inside: Inside | None = None
+        self._inside: ServingContext | None = None
         self._closed = False
 
-    def open(self, inside: Inside) -> None:
+    def open(self, inside: ServingContext) -> None:
         """Let requests in."""
         self._inside = inside
 
@@ -58,7 +58,7 @@ class Door:
         """Take nothing new; what is inside goes on."""
         self._closed = True
 
-    def enter(self) -> Inside:
+    def enter(self) -> ServingContext:
         """Return what is inside; raises StillLoading or Stopping."""
         if self._closed:
             raise Stopping("The server is stopping. Send the request to another one.")
@@ -66,7 +66,7 @@ class Door:
             raise StillLoading("The model is still loading. Send the request again later.")
         return self._inside
 
-    def kind_of(self, task: str) -> Kind | None:
+    def kind_of(self, task: str) -> TaskKind | None:
         """Return what a task's name means here, None when nothing (yet)."""
         return resolve(task, self._inside.family) if self._inside is not None else None
 
@@ -74,7 +74,7 @@ class Door:
 class InferenceServicer:
     """The protocol's four calls for one model of one family."""
 
-    def __init__(self, door: Door, board: HealthBoard, metrics: Metrics) -> None:
+    def __init__(self, door: ReadinessGate, board: HealthBoard, metrics: ServerMetrics) -> None:
         self._door = door
         self._board = board
         self._metrics = metrics
@@ -137,12 +137,12 @@ class InferenceServicer:
     def _count_rejected(self, rejected: Rejected) -> None:
         self._count(self._door.kind_of(rejected.task), rejected.error.status, 0.0)
 
-    def _count(self, kind: Kind | None, code: grpc.StatusCode, seconds: float) -> None:
+    def _count(self, kind: TaskKind | None, code: grpc.StatusCode, seconds: float) -> None:
         # The name in the request may be anything; what it stands for is a closed set.
         self._metrics.request_done(kind.value if kind else _UNKNOWN, code.name, seconds)
 
     async def _infer(
-        self, caller: Caller, kind: Kind | None, assembled: Assembled, deadline: Deadline
+        self, caller: Caller, kind: TaskKind | None, assembled: Assembled, deadline: Deadline
     ) -> pb.InferResponse:
         service = self._door.enter().service
         if kind is None or kind not in service.kinds:

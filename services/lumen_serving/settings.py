@@ -12,7 +12,7 @@ from lumen_serving.errors import SettingsInvalid
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """The environment of one model server.
 
     `backend` overrides the runtime of the configuration (`fake` serves without any model runtime,
@@ -39,7 +39,7 @@ class Settings:
     advertise_ip: str
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "Settings":
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "ServerSettings":
         """Read every variable.
 
         Raises:

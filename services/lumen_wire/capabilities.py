@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from lumen_wire import results, tensor
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 PROTOCOL_VERSION = "1.0.0"
 MERGED_NAME = "lumen"
@@ -40,10 +40,10 @@ class ServiceFacts:
 
 def capability(
     facts: ServiceFacts,
-    names: Mapping[str, Kind],
+    names: Mapping[str, TaskKind],
     *,
     max_payload_bytes: int = MAX_PAYLOAD_BYTES,
-    tensors: Mapping[Kind, TensorOffer] | None = None,
+    tensors: Mapping[TaskKind, TensorOffer] | None = None,
 ) -> pb.Capability:
     """Return the record of one service: one task per advertised name, aliases included."""
     offers = tensors or {}
@@ -64,13 +64,13 @@ def capability(
 
 def io_task(
     name: str,
-    kind: Kind,
+    kind: TaskKind,
     task_limits: Mapping[str, str] | None = None,
     offer: TensorOffer | None = None,
 ) -> pb.IOTask:
     """Return the record of one task name."""
-    inputs = TEXT_MIMES if kind is Kind.TEXT_EMBED else IMAGE_MIMES
-    if kind in {Kind.TEXT_EMBED, Kind.IMAGE_EMBED}:
+    inputs = TEXT_MIMES if kind is TaskKind.TEXT_EMBED else IMAGE_MIMES
+    if kind in {TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED}:
         outputs: tuple[str, ...] = (results.EMBEDDING_MIME, results.EMBEDDING_F32LE_MIME)
     else:
         outputs = (results.LABELS_MIME,)

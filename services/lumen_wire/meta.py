@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from lumen_terms.taxonomy import LabelFormat, Rank
 from lumen_wire import tasks
 from lumen_wire.errors import InvalidArgument
 from lumen_wire.tensor import TensorSpec, parse_tensor
@@ -37,26 +38,6 @@ class VectorFormat(StrEnum):
 
     JSON = "json"
     F32LE = "f32le"
-
-
-class LabelFormat(StrEnum):
-    """How a species is called."""
-
-    COMMON = "common"
-    SCIENTIFIC = "scientific"
-    PATH8 = "path8"
-
-
-class Rank(StrEnum):
-    """Taxonomic ranks, broadest first: the fields of a lineage."""
-
-    KINGDOM = "kingdom"
-    PHYLUM = "phylum"
-    CLASS = "class"
-    ORDER = "order"
-    FAMILY = "family"
-    GENUS = "genus"
-    SPECIES = "species"
 
 
 class ErrorMode(StrEnum):

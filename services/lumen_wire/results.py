@@ -25,7 +25,7 @@ _DUMP = orjson.OPT_SERIALIZE_NUMPY
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class LabelScore:
     """One row of an answer."""
 
     label: str
@@ -33,15 +33,15 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class LabelsDocument:
     """A labels_v1 document, best first."""
 
-    labels: tuple[Label, ...]
+    labels: tuple[LabelScore, ...]
     model_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
+class EmbeddingDocument:
     """An embedding_v1 document; `model_id` is empty for the raw form, whose meta has it."""
 
     vector: "array.array[float]"
@@ -86,23 +86,25 @@ def embedding_f32le(vector: Any) -> bytes:
     return raw
 
 
-def parse_labels(result: bytes) -> Labels:
+def parse_labels(result: bytes) -> LabelsDocument:
     """Return a labels_v1 document; raises Internal when the server sent something else."""
     try:
         document = orjson.loads(result)
-        rows = tuple(Label(str(r["label"]), float(r["score"])) for r in document["labels"])
-        return Labels(rows, str(document["model_id"]))
+        rows = tuple(LabelScore(str(r["label"]), float(r["score"])) for r in document["labels"])
+        return LabelsDocument(rows, str(document["model_id"]))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise Internal("The server's answer is not a labels_v1 document.") from error
 
 
-def parse_embedding(result: bytes, mime: str = EMBEDDING_MIME) -> Embedding:
+def parse_embedding(result: bytes, mime: str = EMBEDDING_MIME) -> EmbeddingDocument:
     """Return an embedding in either form; raises Internal when it is neither."""
     try:
         if mime == EMBEDDING_F32LE_MIME:
-            return Embedding(_from_f32le(result), "")
+            return EmbeddingDocument(_from_f32le(result), "")
         document = orjson.loads(result)
-        embedding = Embedding(array.array("f", document["vector"]), str(document["model_id"]))
+        embedding = EmbeddingDocument(
+            array.array("f", document["vector"]), str(document["model_id"])
+        )
         dim = document["dim"]
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise Internal("The server's answer is not an embedding_v1 document.") from error

@@ -12,7 +12,7 @@ from lumen_operator.cluster import object_path
 from lumen_operator.decide import OperatorContext, decide_default_pools, decide_service
 from lumen_operator.kinds import POOLS, SERVICES, Key, kind_of
 from lumen_operator.observe.gather import gather_service
-from lumen_operator.observe.store import Cache
+from lumen_operator.observe.store import ObjectCache
 
 Raw = dict[str, Any]
 
@@ -29,7 +29,7 @@ def service_of(name: str) -> list[Document]:
 
 def children_of(name: str) -> list[Document]:
     """Render what the operator applies for a new service, as files without an owner."""
-    cache = Cache()
+    cache = ObjectCache()
     for pool in decide_default_pools((), default_pools()):
         cache.put(POOLS, pool)
     raw = _service(name)

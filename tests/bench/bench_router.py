@@ -28,7 +28,7 @@ import uvloop
 from lumen_wire import capabilities, results
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
-from lumen_wire.tasks import Kind, names_for
+from lumen_wire.tasks import TaskKind, names_for
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ports import free_ports
@@ -67,7 +67,7 @@ class Pod(pb_grpc.InferenceServicer):
 
     async def StreamCapabilities(self, request, context):  # noqa: N802
         facts = capabilities.ServiceFacts("clip", ["m"], "onnx", 8, extra={"embedding_space": "s"})
-        yield capabilities.capability(facts, names_for("clip", [Kind.IMAGE_EMBED]))
+        yield capabilities.capability(facts, names_for("clip", [TaskKind.IMAGE_EMBED]))
 
 
 async def serve_pod(port: int) -> None:

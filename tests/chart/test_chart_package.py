@@ -11,7 +11,7 @@ from chart.rendering import CHART, REPOSITORY, rendered, run, the
 from lumen_manifest.model_service import MetricSpec, MetricType
 from lumen_manifest.render.autoscaler import _metric
 from lumen_manifest.render.context import IMAGE_TAG
-from lumen_serving.metrics import Metrics
+from lumen_serving.metrics import ServerMetrics
 
 
 def test_chart_images_and_package_have_one_version():
@@ -39,7 +39,7 @@ def test_the_adapters_rules_give_what_autoscalers_ask_for_from_what_servers_expo
     documents = rendered(helm3, "--set=monitoring.prometheusAdapterRules.enabled=true")
     config = the(documents, "ConfigMap", "lumen-prometheus-adapter")["data"]["config.yaml"]
     rules = yaml.safe_load(config)["rules"]
-    metrics = Metrics()
+    metrics = ServerMetrics()
     metrics.queue_waited(0.1)
     _, page = metrics.page()
     exported = set(re.findall(r"^(lumen_\w+)", page.decode(), re.MULTILINE))

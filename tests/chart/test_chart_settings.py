@@ -5,10 +5,10 @@ from chart.rendering import VALUE_SETS, rendered, the
 
 from lumen_manifest.default_pools import default_pools
 from lumen_operator.polling.networks import ExternalNetworks
-from lumen_operator.settings import Settings as OperatorSettings
-from lumen_router.advertise.announcer import Settings as AdvertiserSettings
+from lumen_operator.settings import AnnouncerSettings as OperatorSettings
+from lumen_router.advertise.announcer import AnnouncerSettings as AdvertiserSettings
+from lumen_router.settings import AnnouncerSettings as RouterSettings
 from lumen_router.settings import ClusterRoutes
-from lumen_router.settings import Settings as RouterSettings
 
 FROM_THE_POD = {
     "metadata.namespace": "lumen",

@@ -15,7 +15,7 @@ from controlplane.cluster import Cluster
 
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.decide import Decision, OperatorContext, decide_service
-from lumen_operator.kinds import SERVICES, WATCHED_KINDS, Key, Kind, kind_of
+from lumen_operator.kinds import SERVICES, WATCHED_KINDS, Key, ObjectKind, kind_of
 from lumen_operator.observe.gather import gather_service
 from lumen_operator.observe.views import PodReport
 
@@ -35,17 +35,19 @@ class Listed:
                 # Items of a list name no kind; those of a watch do.
                 self._found[key] = {"apiVersion": kind.api_version, "kind": kind.kind, **each}
 
-    def get(self, kind: Kind, namespace: str, name: str) -> Mapping[str, Any] | None:
+    def get(self, kind: ObjectKind, namespace: str, name: str) -> Mapping[str, Any] | None:
         return self._found.get((kind.plural, namespace, name))
 
-    def of_service(self, kind: Kind, namespace: str, service: str) -> tuple[dict[str, Any], ...]:
+    def of_service(
+        self, kind: ObjectKind, namespace: str, service: str
+    ) -> tuple[dict[str, Any], ...]:
         return tuple(
             each
             for each in self.all(kind, namespace)
             if each["metadata"].get("labels", {}).get("lumen.dev/service") == service
         )
 
-    def all(self, kind: Kind, namespace: str | None = None) -> tuple[dict[str, Any], ...]:
+    def all(self, kind: ObjectKind, namespace: str | None = None) -> tuple[dict[str, Any], ...]:
         return tuple(
             each
             for (plural, where, _), each in self._found.items()
@@ -116,7 +118,7 @@ class ByHand:
         return dict(found.get("status", {}))
 
     def _apply(
-        self, kind: Kind, document: dict[str, Any], query: dict[str, str], suffix: str = ""
+        self, kind: ObjectKind, document: dict[str, Any], query: dict[str, str], suffix: str = ""
     ) -> None:
         metadata = document["metadata"]
         path = f"{_path(kind, metadata.get('namespace', ''))}/{metadata['name']}{suffix}"
@@ -132,11 +134,11 @@ def is_ready(status: Mapping[str, Any]) -> bool:
     return condition(status, "Ready").get("status") == "True"
 
 
-def _path(kind: Kind, namespace: str) -> str:
+def _path(kind: ObjectKind, namespace: str) -> str:
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
     return f"{root}/namespaces/{namespace}/{kind.plural}" if namespace else f"{root}/{kind.plural}"
 
 
-def _list(cluster: Cluster, kind: Kind, namespace: str) -> list[dict[str, Any]]:
+def _list(cluster: Cluster, kind: ObjectKind, namespace: str) -> list[dict[str, Any]]:
     found = cluster.get(_path(kind, namespace if kind.namespaced else ""))
     return list(found["items"]) if found else []

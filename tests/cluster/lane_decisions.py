@@ -13,7 +13,7 @@ from lane_sight import Seen
 
 from lumen_operator.children.plan import render_children, wanted
 from lumen_operator.decide import decide_pool, decide_service
-from lumen_operator.kinds import Key, Kind, kind_of
+from lumen_operator.kinds import Key, ObjectKind, kind_of
 from lumen_operator.observe.gather import gather_pool, gather_service
 from lumen_operator.rollout.plan import plan_rollout
 
@@ -92,7 +92,7 @@ def _applied(seen: Seen, manifest: dict[str, Any]) -> bool:
     return stored is None or _content(stored) != _content(answer.json())
 
 
-def path_of(kind: Kind, namespace: str) -> str:
+def path_of(kind: ObjectKind, namespace: str) -> str:
     """Return the API path of a kind's objects in a namespace."""
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
     return f"{root}/namespaces/{namespace}/{kind.plural}"

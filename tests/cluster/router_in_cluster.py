@@ -20,13 +20,13 @@ from go_tools import program
 from router_world import World, until
 
 from lumen_cluster.cluster_api import SILENCE_S, ClusterApi, find_server
-from lumen_router.metrics import Metrics
+from lumen_router.metrics import RouterMetrics
 from lumen_router.routes import table as routes
 from lumen_router.routes.from_cluster import RoutesFromCluster
 from lumen_router.routes.from_file import RoutesSource
 from lumen_router.routes.table import Routes
-from lumen_router.running import Running
-from lumen_router.settings import Settings
+from lumen_router.running import RouterProcess
+from lumen_router.settings import RouterSettings
 
 # Kept for good: a program that is tied to its parent dies with the thread that started it.
 _HANDS = ThreadPoolExecutor(2)
@@ -169,17 +169,17 @@ class ClusterWorld(World):
         self.kubeconfig = kubeconfig
         self.silence_s = settings.pop("silence_s", SILENCE_S)
         told = environment(lab.namespace, kubeconfig, **settings)
-        self.settings = Settings.from_environment(told)
+        self.settings = RouterSettings.from_environment(told)
         self.stop = asyncio.Event()
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        metrics = Metrics()
+        metrics = RouterMetrics()
         found = await find_server(str(self.kubeconfig), {})
         api = await self._open.enter_async_context(ClusterApi(found, "lumen-test", self.silence_s))
         source = RoutesFromCluster(api, self.lab.namespace, metrics)
         self.source = Dialled(await self._open.enter_async_context(source), self.lab.dialer)
-        self.running = Running(self.settings, self.source, metrics)
+        self.running = RouterProcess(self.settings, self.source, metrics)
         await super().__aenter__()
         return self
 

@@ -8,7 +8,7 @@ import pytest
 from chart.rendering import CHART, run
 from go_tools import program
 
-from lumen_router.advertise.announced import NoReach, Reach, reach_of
+from lumen_router.advertise.announced import AnnouncedEndpoint, NotAnnounced, reach_of
 from lumen_router.advertise.announcer import read_service
 
 MDNS = ("--set=router.mdns.enabled=true", "--set=router.service.type=LoadBalancer")
@@ -40,8 +40,8 @@ def test_the_address_that_a_load_balancer_gives_is_announced(control_plane, name
     )
 
     after = reach_of(read_service(namespace, "lumen-router", account), "192.168.7.7")
-    assert isinstance(before, NoReach)
-    assert after == Reach("192.168.7.50", 50051)
+    assert isinstance(before, NotAnnounced)
+    assert after == AnnouncedEndpoint("192.168.7.50", 50051)
 
 
 def test_a_node_port_that_kubernetes_chose_is_announced(control_plane, namespace, account):
@@ -50,7 +50,7 @@ def test_a_node_port_that_kubernetes_chose_is_announced(control_plane, namespace
 
     reach = reach_of(read_service(namespace, "lumen-router", account), "192.168.7.7")
 
-    assert reach == Reach("192.168.7.7", chosen["nodePort"])
+    assert reach == AnnouncedEndpoint("192.168.7.7", chosen["nodePort"])
 
 
 def test_another_service_may_not_be_read(control_plane, namespace, account):

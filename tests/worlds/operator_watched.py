@@ -27,16 +27,16 @@ from lumen_operator.kinds import (
     REPLICA_SETS,
     WATCHED_KINDS,
     Key,
-    Kind,
+    ObjectKind,
     kind_of,
 )
 from lumen_operator.observe.gather import Observed, gather_pool, gather_service
-from lumen_operator.observe.store import Cache, uid_of
+from lumen_operator.observe.store import ObjectCache, uid_of
 
 Raw = dict[str, Any]
 Path = tuple[str | int, ...]
 Where = tuple[str, str, str]
-Change = tuple[Kind, Raw | None, Raw | None]
+Change = tuple[ObjectKind, Raw | None, Raw | None]
 """An object of a kind, before and after; None where it was not there."""
 
 KINDS = {kind.plural: kind for kind in WATCHED_KINDS}
@@ -112,7 +112,7 @@ class WatchedCluster(Cluster):
 
     def __init__(self, *, devices: int | None) -> None:
         super().__init__(devices=devices)
-        self.cache = Cache()
+        self.cache = ObjectCache()
         self.written: dict[Where, list[tuple[Path, Any]]] = {}
         self._told: dict[Where, str] = {}
         self._version = 0
@@ -205,7 +205,7 @@ class WatchedCluster(Cluster):
         """Let everybody take back what was written."""
         self.written.clear()
 
-    def report(self, kind: Kind, status: Raw) -> None:  # type: ignore[override]
+    def report(self, kind: ObjectKind, status: Raw) -> None:  # type: ignore[override]
         """Let a controller report of the objects of a kind."""
         for raw in self.all(kind):
             raw["status"] = {**raw.get("status", {}), **status}

@@ -25,7 +25,7 @@ from lumen_operator.kinds import (
     SERVICES,
     WATCHED_KINDS,
     Key,
-    Kind,
+    ObjectKind,
     kind_of,
 )
 from lumen_operator.observe.decode import mapping
@@ -69,17 +69,19 @@ class World:
 
     # The snapshot that decisions are made from.
 
-    def get(self, kind: Kind, namespace: str, name: str) -> Mapping[str, Any] | None:
+    def get(self, kind: ObjectKind, namespace: str, name: str) -> Mapping[str, Any] | None:
         return self.objects.get((kind.plural, namespace, name))
 
-    def of_service(self, kind: Kind, namespace: str, service: str) -> tuple[dict[str, Any], ...]:
+    def of_service(
+        self, kind: ObjectKind, namespace: str, service: str
+    ) -> tuple[dict[str, Any], ...]:
         return tuple(
             each
             for each in self.all(kind, namespace)
             if mapping(mapping(each, "metadata"), "labels").get("lumen.dev/service") == service
         )
 
-    def all(self, kind: Kind, namespace: str | None = None) -> tuple[dict[str, Any], ...]:
+    def all(self, kind: ObjectKind, namespace: str | None = None) -> tuple[dict[str, Any], ...]:
         return tuple(
             each
             for (plural, where, _), each in sorted(self.objects.items())
@@ -88,7 +90,7 @@ class World:
 
     # Putting things into it.
 
-    def put(self, kind: Kind, document: dict[str, Any]) -> dict[str, Any]:
+    def put(self, kind: ObjectKind, document: dict[str, Any]) -> dict[str, Any]:
         """Store an object as the API server would; a changed spec is another generation."""
         metadata = dict(document["metadata"])
         key = (kind.plural, metadata.get("namespace", ""), metadata["name"])
@@ -107,7 +109,7 @@ class World:
         self.objects[key] = json.loads(json.dumps(stored))
         return self.objects[key]
 
-    def remove(self, kind: Kind, name: str, namespace: str = NAMESPACE) -> None:
+    def remove(self, kind: ObjectKind, name: str, namespace: str = NAMESPACE) -> None:
         self.objects.pop((kind.plural, namespace, name), None)
 
     def pool(self, name: str = "cpu", **spec: Any) -> None:
@@ -220,7 +222,7 @@ class World:
         assert found is not None
         return found
 
-    def names(self, kind: Kind) -> set[str]:
+    def names(self, kind: ObjectKind) -> set[str]:
         return {each["metadata"]["name"] for each in self.all(kind)}
 
     # Playing the controllers by hand.

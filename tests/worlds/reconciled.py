@@ -2,13 +2,13 @@
 
 from lumen_operator.cluster import Cluster, object_path
 from lumen_operator.connection import APPLY_PATCH
-from lumen_operator.errors import Absent, Clash, Refused
+from lumen_operator.errors import Conflict, NotFound, Refused
 from lumen_operator.kinds import POOLS, SERVICES, Key
-from lumen_operator.metrics import Metrics
-from lumen_operator.observe.store import Cache, name_of
+from lumen_operator.metrics import OperatorMetrics
+from lumen_operator.observe.store import ObjectCache, name_of
 from lumen_operator.polling.status_poller import PodReports, by_their_addresses
 from lumen_operator.reconcile import Reconciler
-from lumen_operator.settings import Settings
+from lumen_operator.settings import OperatorSettings
 
 CLIP = Key("service", "team", "clip")
 SPEC = {"family": "clip", "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"}, "pool": "cpu"}
@@ -42,7 +42,7 @@ class ApiServer:
         before = self.stored.get(path, {})
         if request.method == "GET":
             if not before:
-                raise Absent(f"GET {path}: 404", status=404)
+                raise NotFound(f"GET {path}: 404", status=404)
             return before
         if request.content_type == APPLY_PATCH:
             _check(before, request.body["metadata"])
@@ -66,12 +66,12 @@ def _check(before, wanted):
     """Hold an apply to its conditions as the API server does; a new object has no version."""
     there = before.get("metadata")
     if there is None and "uid" in wanted:
-        raise Clash("409 uid mismatch, and no existing object was found", status=409)
+        raise Conflict("409 uid mismatch, and no existing object was found", status=409)
     if (
         there is not None
         and wanted.get("resourceVersion", there["resourceVersion"]) != (there["resourceVersion"])
     ):
-        raise Clash("409 the object has been modified", status=409)
+        raise Conflict("409 the object has been modified", status=409)
     if there is not None and wanted.get("uid", there["uid"]) != there["uid"]:
         raise Refused("422 metadata.uid: field is immutable", status=422)
 
@@ -79,10 +79,10 @@ def _check(before, wanted):
 class World:
     def __init__(self, **environment):
         self.server = ApiServer()
-        self.cache = Cache()
-        self.metrics = Metrics()
+        self.cache = ObjectCache()
+        self.metrics = OperatorMetrics()
         self.reconciler = Reconciler(
-            Settings.from_environment({"LUMEN_POD_NAME": "operator", **environment}),
+            OperatorSettings.from_environment({"LUMEN_POD_NAME": "operator", **environment}),
             self.cache,
             Cluster(self.server),
             PodReports(lambda key: None, by_their_addresses),

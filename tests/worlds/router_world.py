@@ -20,13 +20,13 @@ from google.protobuf.empty_pb2 import Empty
 from lumen_manifest.spec.enums import Family
 from lumen_router.routes.from_file import RoutesFile
 from lumen_router.routes.table import pod_task
-from lumen_router.running import Running
-from lumen_router.settings import Settings
+from lumen_router.running import RouterProcess
+from lumen_router.settings import RouterSettings
 from lumen_wire import capabilities, results
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.request.chunks import split_response
-from lumen_wire.tasks import TASKS, Kind, names_for, resolve
+from lumen_wire.tasks import TASKS, TaskKind, names_for, resolve
 
 BOUND_S = 60.0
 JPEG = b"\xff\xd8\xff\xe0" + b"x" * 60 + b"\xff\xd9"
@@ -83,7 +83,7 @@ class ScriptedPod(pb_grpc.InferenceServicer):
 
     family: str = "clip"
     space: str = "space-1"
-    kinds: frozenset[Kind] | None = None
+    kinds: frozenset[TaskKind] | None = None
     scenes: Mapping[str, float] = field(default_factory=lambda: ANIMAL)
     species: Mapping[str, float] = field(default_factory=lambda: {"robin": 0.9, "penguin": 0.1})
     port: int = 0
@@ -171,9 +171,9 @@ class ScriptedPod(pb_grpc.InferenceServicer):
         """Answer as a model server would, from what this pod was made with."""
         del context
         kind = resolve(request.task, self.family)
-        if kind in {Kind.TEXT_EMBED, Kind.IMAGE_EMBED}:
+        if kind in {TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED}:
             return embedding(self.model_id, embedding_space=self.space)
-        rows = self.scenes if kind is Kind.SCENE_CLASSIFY else self.species
+        rows = self.scenes if kind is TaskKind.SCENE_CLASSIFY else self.species
         best = sorted(rows.items(), key=lambda row: -row[1])[: int(request.meta.get("top_k", "3"))]
         return labels(dict(best), self.model_id, embedding_space=self.space)
 
@@ -208,9 +208,9 @@ class World:
             "LUMEN_DRAIN_DELAY_S": "0",
             "LUMEN_GRACE_S": "5",
         } | {name: str(value) for name, value in settings.items()}
-        self.settings = Settings.from_environment(environment)
+        self.settings = RouterSettings.from_environment(environment)
         self.stop = asyncio.Event()
-        self.running = Running(self.settings, RoutesFile(self.path, poll_s=0.01))
+        self.running = RouterProcess(self.settings, RoutesFile(self.path, poll_s=0.01))
 
     async def __aenter__(self) -> Self:
         self.life = asyncio.create_task(self.running.live(self.stop))
@@ -328,7 +328,7 @@ async def a_world(folder: Path, *pods: ScriptedPod, **settings: Any) -> AsyncIte
         yield await stack.enter_async_context(World(folder, **settings))
 
 
-def canonical(family: str, kind: Kind) -> str:
+def canonical(family: str, kind: TaskKind) -> str:
     return pod_task(Family(family), kind)
 
 

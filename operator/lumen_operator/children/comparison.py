@@ -12,7 +12,7 @@ from lumen_manifest.render.context import Manifest
 from lumen_operator.checks import field_taken
 from lumen_operator.children.managed_fields import has_leftovers
 from lumen_operator.children.ownership import taken_by_other
-from lumen_operator.children.plan import Wanted, render_children
+from lumen_operator.children.plan import DesiredChildren, render_children
 from lumen_operator.children.subset import contained
 from lumen_operator.diagnose.finding import Finding
 from lumen_operator.kinds import kind_of
@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
 class _Rest(NamedTuple):
     """Children that are as they should be: what was wanted and observed, and what that came to."""
 
-    wanted: Wanted
+    wanted: DesiredChildren
     children: Mapping[Child, Raw]
     found: Comparison
 
@@ -53,7 +53,7 @@ class Memory:
     def __init__(self) -> None:
         self._rest: _Rest | None = None
 
-    def compare(self, children: Mapping[Child, Raw], wanted: Wanted) -> Comparison:
+    def compare(self, children: Mapping[Child, Raw], wanted: DesiredChildren) -> Comparison:
         """Return what `compare` does, by remembering it where nothing changed."""
         rest = self._rest
         same = rest is not None and rest.wanted == wanted and _same(rest.children, children)
@@ -62,7 +62,7 @@ class Memory:
         return found
 
 
-def compare(children: Mapping[Child, Raw], wanted: Wanted) -> Comparison:
+def compare(children: Mapping[Child, Raw], wanted: DesiredChildren) -> Comparison:
     """Render the children and compare them with those that are observed."""
     rendered = render_children(wanted)
     names = frozenset(_name_of(each) for each in rendered)

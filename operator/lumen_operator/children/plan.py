@@ -36,7 +36,7 @@ class OperatorContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredChildren:
     """All that the children are rendered from: equal ones give equal manifests.
 
     `service` is the spec as it is now, `number` that of its revision. `target` runs on `pool`; it
@@ -52,11 +52,11 @@ class Wanted:
     found: Pinned | None
 
 
-def wanted(observed: Observed, rollout: Rollout, context: OperatorContext) -> Wanted:
+def wanted(observed: Observed, rollout: Rollout, context: OperatorContext) -> DesiredChildren:
     """Gather what the children of a service are rendered from."""
     service, target = observed.service, rollout.target
     earlier = service is not None and target.revision != rollout.current
-    return Wanted(
+    return DesiredChildren(
         service=service,
         number=number_of(observed.revisions, rollout.current),
         target=target.service,
@@ -66,7 +66,7 @@ def wanted(observed: Observed, rollout: Rollout, context: OperatorContext) -> Wa
     )
 
 
-def render_children(wanted: Wanted) -> tuple[Manifest, ...]:
+def render_children(wanted: DesiredChildren) -> tuple[Manifest, ...]:
     """Render every child, in the order in which to apply."""
     children = render(wanted.target, wanted.pool, context=wanted.context)
     return (*_of_the_spec(wanted), *children.all)
@@ -110,7 +110,7 @@ def _render_context(rollout: Rollout, context: OperatorContext) -> RenderContext
     )
 
 
-def _of_the_spec(wanted: Wanted) -> Iterator[Manifest]:
+def _of_the_spec(wanted: DesiredChildren) -> Iterator[Manifest]:
     """Render what belongs to the spec as it is now, whichever revision runs.
 
     That is its revision, and what its first pod found if that pod has to go: the embedding space

@@ -15,7 +15,7 @@ from lumen_manifest.pod_reports import Failure, named_failure, parse_termination
 from lumen_operator.diagnose.finding import Finding, condition_of, find
 from lumen_operator.diagnose.scheduling import refused_by_node, volume_not_bound, why_unscheduled
 from lumen_operator.observe.gather import Observed
-from lumen_operator.observe.views import ContainerView, Ended, PodView
+from lumen_operator.observe.views import ContainerView, PodView, Terminated
 
 IMAGE_REASONS = frozenset(
     {
@@ -103,7 +103,7 @@ def _works_again(case: Case, pod: PodView, container: ContainerView) -> bool:
     return newer and progress.rate_bytes_per_s > 0
 
 
-def _why_failed(case: Case, pod: PodView, container: ContainerView, run: Ended) -> Finding:
+def _why_failed(case: Case, pod: PodView, container: ContainerView, run: Terminated) -> Finding:
     """Name a failure by its own words, else by how the process ended."""
     if run.reason == "OOMKilled":
         said = f"Container {container.name} of pod {pod.name} needed more memory than its limit."
@@ -149,7 +149,7 @@ def _facts(case: Case, pod: PodView, named: Failure) -> dict[str, str]:
     }
 
 
-def _unnamed(case: Case, pod: PodView, container: ContainerView, run: Ended) -> Finding:
+def _unnamed(case: Case, pod: PodView, container: ContainerView, run: Terminated) -> Finding:
     lines = run.message.strip().splitlines()
     last = f" Its last line: {lines[-1][:1024]}" if lines else ""
     how = f"exit code {run.exit_code}" + (" (killed)" if run.exit_code == _SIGKILL else "")

@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from lumen_operator.errors import ApiError
-from lumen_operator.kinds import WATCHED_KINDS, Kind
+from lumen_operator.kinds import WATCHED_KINDS, ObjectKind
 from lumen_operator.observe.store import Name, Version
 
 LASTING_S = 120.0
@@ -25,24 +25,24 @@ log = structlog.get_logger(__name__)
 Versions = Mapping[Name, Version]
 
 
-class Kept(Protocol):
+class AuditedStore(Protocol):
     """What the watches said: the cache."""
 
-    def versions(self, kind: Kind) -> Versions:
+    def versions(self, kind: ObjectKind) -> Versions:
         """Return the version that is kept of every object of a kind."""
 
 
 class Lister(Protocol):
     """Who lists: the cluster."""
 
-    async def list_metadata(self, kind: Kind) -> Versions:
+    async def list_metadata(self, kind: ObjectKind) -> Versions:
         """Return every object of a kind that the watch should know, newest state."""
 
 
 class Mismatches(Protocol):
     """Who counts what is found: metrics."""
 
-    def mismatched(self, kind: Kind, objects: int) -> None:
+    def mismatched(self, kind: ObjectKind, objects: int) -> None:
         """Count objects of which the watches told nothing, or something older."""
 
 
@@ -61,8 +61,8 @@ class Audit:
     def __init__(
         self,
         cluster: Lister,
-        cache: Kept,
-        purge: Callable[[Kind, Name, str], None],
+        cache: AuditedStore,
+        purge: Callable[[ObjectKind, Name, str], None],
         metrics: Mismatches,
         every_s: float,
     ) -> None:
@@ -71,8 +71,8 @@ class Audit:
         self._purge = purge
         self._metrics = metrics
         self._every_s = every_s
-        self._due: dict[Kind, float] = {}
-        self._suspects: dict[Kind, dict[Name, _Suspect]] = {}
+        self._due: dict[ObjectKind, float] = {}
+        self._suspects: dict[ObjectKind, dict[Name, _Suspect]] = {}
 
     def problem(self) -> str:
         """Return which watches differ from the cluster for good, empty while none does."""
@@ -98,7 +98,7 @@ class Audit:
                 log.warning("a kind cannot be audited", kind=kind.kind, why=str(error))
                 self._due[kind] = _now() + LOOK_AGAIN_S
 
-    async def audit(self, kind: Kind) -> None:
+    async def audit(self, kind: ObjectKind) -> None:
         """Compare one kind: purge what is gone, and suspect what the watch did not tell yet.
 
         Raises:
@@ -115,7 +115,7 @@ class Audit:
         if self._suspects[kind]:
             self._due[kind] = min(self._due.get(kind, _now()), _now() + LOOK_AGAIN_S)
 
-    def _suspected(self, kind: Kind, listed: Versions) -> dict[Name, _Suspect]:
+    def _suspected(self, kind: ObjectKind, listed: Versions) -> dict[Name, _Suspect]:
         """Carry suspects on until the watch has told of the state that it owed."""
         kept = self._cache.versions(kind)
         suspects = {
@@ -128,7 +128,7 @@ class Audit:
                 suspects[name] = _Suspect(version, _now())
         return {name: self._judged(kind, suspect) for name, suspect in suspects.items()}
 
-    def _judged(self, kind: Kind, suspect: _Suspect) -> _Suspect:
+    def _judged(self, kind: ObjectKind, suspect: _Suspect) -> _Suspect:
         if suspect.counted or _now() - suspect.since < LASTING_S:
             return suspect
         self._metrics.mismatched(kind, 1)

@@ -21,11 +21,11 @@ from lumen_operator.observe.views import (
     ClaimView,
     ContainerView,
     DeploymentView,
-    Ended,
     NodeView,
     PodView,
     ReplicaSetView,
     RevisionView,
+    Terminated,
 )
 
 Raw = Mapping[str, Any]
@@ -239,11 +239,11 @@ def _container(raw: Raw, *, init: bool) -> ContainerView:
     )
 
 
-def _ended(state: Raw) -> Ended | None:
+def _ended(state: Raw) -> Terminated | None:
     if not isinstance(state.get("terminated"), dict):
         return None
     run = mapping(state, "terminated")
-    return Ended(
+    return Terminated(
         exit_code=number(run, "exitCode"),
         reason=text(run, "reason"),
         message=text(run, "message"),

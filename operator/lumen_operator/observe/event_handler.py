@@ -12,13 +12,21 @@ from typing import Protocol
 import structlog
 
 from lumen_cluster.kept import ODD
-from lumen_cluster.list_watch import ClusterReader, Follower
+from lumen_cluster.list_watch import ClusterReader, Reflector
 from lumen_cluster.metrics import WatchMetrics
 from lumen_cluster.objects import Event, EventType, Raw
 from lumen_operator.cluster import watched
-from lumen_operator.kinds import WATCHED_KINDS, Key, Kind
-from lumen_operator.observe.mapping import affected
-from lumen_operator.observe.store import Cache, Change, Name, name_of, number_of, trimmed, uid_of
+from lumen_operator.kinds import WATCHED_KINDS, Key, ObjectKind
+from lumen_operator.observe.mapping import map_to_keys
+from lumen_operator.observe.store import (
+    Change,
+    Name,
+    ObjectCache,
+    name_of,
+    number_of,
+    trimmed,
+    uid_of,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -26,14 +34,14 @@ log = structlog.get_logger(__name__)
 class Counting(Protocol):
     """Who counts the events of the watches: metrics."""
 
-    def heard(self, kind: Kind) -> None:
+    def heard(self, kind: ObjectKind) -> None:
         """Count one event."""
 
 
-class Feed:
+class EventHandler:
     """Where every event ends: the cache and the queue, and a sign that something came."""
 
-    def __init__(self, cache: Cache, add: Callable[[Key], None], counting: Counting) -> None:
+    def __init__(self, cache: ObjectCache, add: Callable[[Key], None], counting: Counting) -> None:
         self._cache = cache
         self._add = add
         self._counting = counting
@@ -41,7 +49,7 @@ class Feed:
         self.followed = asyncio.Event()
         """Set once every kind was listed."""
 
-    def heard(self, kind: Kind, event: Event) -> None:
+    def heard(self, kind: ObjectKind, event: Event) -> None:
         """Take in one event, its object trimmed."""
         self._counting.heard(kind)
         raw = event.object
@@ -50,7 +58,7 @@ class Feed:
         else:
             self._changed(kind, self._cache.keep(kind, raw))
 
-    def listed(self, kind: Kind, objects: Sequence[Raw], version: str) -> None:
+    def listed(self, kind: ObjectKind, objects: Sequence[Raw], version: str) -> None:
         """Take in a whole listing, trimmed: what is kept and not in it is gone."""
         for each in objects:
             self._changed(kind, self._cache.keep(kind, each))
@@ -63,15 +71,15 @@ class Feed:
         if not self._unlisted:
             self.followed.set()
 
-    def gone(self, kind: Kind, name: Name, uid: str) -> None:
+    def gone(self, kind: ObjectKind, name: Name, uid: str) -> None:
         """Take in that an object is gone, by a watch or by the audit."""
         self._changed(kind, self._cache.drop(kind, name, uid))
 
-    def _changed(self, kind: Kind, change: Change | None) -> None:
+    def _changed(self, kind: ObjectKind, change: Change | None) -> None:
         if change is None:
             return
         try:
-            keys = affected(self._cache, kind, change.before, change.after)
+            keys = map_to_keys(self._cache, kind, change.before, change.after)
         except ODD:
             # It is kept, and looked at with its service at the next resync; the watch goes on.
             log.exception("an object cannot be read", kind=kind.kind)
@@ -84,8 +92,8 @@ class Feed:
 class Followed:
     """What a follower of one kind tells goes to the feed."""
 
-    kind: Kind
-    feed: Feed
+    kind: ObjectKind
+    feed: EventHandler
 
     def keep(self, raw: Raw) -> Raw:
         """Trim an object; one of a list does not say of what kind it is."""
@@ -102,8 +110,8 @@ class Followed:
 
 
 def followers(
-    reader: ClusterReader, feed: Feed, metrics: WatchMetrics, namespace: str
-) -> Iterator[Follower]:
+    reader: ClusterReader, feed: EventHandler, metrics: WatchMetrics, namespace: str
+) -> Iterator[Reflector]:
     """Return who follows each kind, in one namespace or, if that is empty, in all."""
     for kind in WATCHED_KINDS:
-        yield Follower(reader, watched(kind, namespace), metrics, Followed(kind, feed))
+        yield Reflector(reader, watched(kind, namespace), metrics, Followed(kind, feed))

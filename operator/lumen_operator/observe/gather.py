@@ -27,7 +27,7 @@ from lumen_operator.kinds import (
     REVISIONS,
     SERVICES,
     Key,
-    Kind,
+    ObjectKind,
 )
 from lumen_operator.observe import decode, parse
 from lumen_operator.observe.views import (
@@ -49,13 +49,13 @@ Child = tuple[str, str]
 class Snapshot(Protocol):
     """What the watches delivered, answered from memory."""
 
-    def get(self, kind: Kind, namespace: str, name: str) -> Raw | None:
+    def get(self, kind: ObjectKind, namespace: str, name: str) -> Raw | None:
         """Return one object; the namespace of a cluster-scoped one is empty."""
 
-    def of_service(self, kind: Kind, namespace: str, service: str) -> tuple[Raw, ...]:
+    def of_service(self, kind: ObjectKind, namespace: str, service: str) -> tuple[Raw, ...]:
         """Return the objects whose label lumen.dev/service names the service."""
 
-    def all(self, kind: Kind, namespace: str | None = None) -> tuple[Raw, ...]:
+    def all(self, kind: ObjectKind, namespace: str | None = None) -> tuple[Raw, ...]:
         """Return every object of a kind, of one namespace or of all."""
 
 
@@ -230,7 +230,7 @@ def external_uid(key: Key, address: str) -> str:
 class _Children:
     """The objects that carry a service's label, by kind."""
 
-    found: Mapping[Kind, tuple[Raw, ...]]
+    found: Mapping[ObjectKind, tuple[Raw, ...]]
 
     @classmethod
     def of(cls, snapshot: Snapshot, key: Key) -> "_Children":
@@ -238,10 +238,10 @@ class _Children:
             {kind: snapshot.of_service(kind, key.namespace, key.name) for kind in OBSERVED_KINDS}
         )
 
-    def of_kind(self, kind: Kind) -> tuple[Raw, ...]:
+    def of_kind(self, kind: ObjectKind) -> tuple[Raw, ...]:
         return self.found[kind]
 
-    def named(self, kind: Kind, name: str) -> Raw | None:
+    def named(self, kind: ObjectKind, name: str) -> Raw | None:
         """Return the one of that name; others may carry the label too."""
         return next((each for each in self.found[kind] if _name(each) == name), None)
 

@@ -18,7 +18,7 @@ from lumen_operator.kinds import (
     REPLICA_SETS,
     SERVICES,
     Key,
-    Kind,
+    ObjectKind,
 )
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Snapshot
@@ -27,7 +27,9 @@ from lumen_operator.observe.store import name_of, service_of
 Raw = Mapping[str, Any]
 
 
-def affected(snapshot: Snapshot, kind: Kind, before: Raw | None, after: Raw | None) -> set[Key]:
+def map_to_keys(
+    snapshot: Snapshot, kind: ObjectKind, before: Raw | None, after: Raw | None
+) -> set[Key]:
     """Return the keys whose decision may change; None stands for an object that is not there."""
     found: set[Key] = set()
     if before is not None and after is not None and _reads_alike(kind, before, after):
@@ -45,7 +47,7 @@ def affected(snapshot: Snapshot, kind: Kind, before: Raw | None, after: Raw | No
     return found
 
 
-_READ: Mapping[Kind, Callable[[Raw], object]] = {
+_READ: Mapping[ObjectKind, Callable[[Raw], object]] = {
     DEPLOYMENTS: decode.read_deployment,
     HPAS: decode.read_autoscaler,
     REPLICA_SETS: decode.read_replica_set,
@@ -55,7 +57,7 @@ _READ: Mapping[Kind, Callable[[Raw], object]] = {
 """What decisions read of an object besides what is compared with a manifest."""
 
 
-def _reads_alike(kind: Kind, before: Raw, after: Raw) -> bool:
+def _reads_alike(kind: ObjectKind, before: Raw, after: Raw) -> bool:
     """Return whether decisions read the same of both states of an object.
 
     Pods, services and pools are not looked at: next to every change of theirs is read.
@@ -68,7 +70,7 @@ def _reads_alike(kind: Kind, before: Raw, after: Raw) -> bool:
     return read is not None and service_of(before) == service_of(after)
 
 
-def _of_object(snapshot: Snapshot, kind: Kind, raw: Raw) -> Iterator[Key]:
+def _of_object(snapshot: Snapshot, kind: ObjectKind, raw: Raw) -> Iterator[Key]:
     namespace, name = name_of(raw)
     if kind == SERVICES:
         yield Key("service", namespace, name)

@@ -20,7 +20,7 @@ from lumen_operator.kinds import (
     REPLICA_SETS,
     SERVICES,
     WATCHED_KINDS,
-    Kind,
+    ObjectKind,
 )
 from lumen_operator.observe import decode, packing
 from lumen_operator.observe.decode import POD_LABELS, ROLLOUT_ANNOTATION
@@ -62,19 +62,19 @@ class _Shelf:
     by_service: dict[Name, dict[str, Raw]] = field(default_factory=dict)
 
 
-class Cache:
+class ObjectCache:
     """Every watched object, by kind and name; implements `observe.Snapshot`."""
 
     def __init__(self) -> None:
         self._shelves = {kind: _Shelf() for kind in WATCHED_KINDS}
 
-    def get(self, kind: Kind, namespace: str, name: str) -> Raw | None:
+    def get(self, kind: ObjectKind, namespace: str, name: str) -> Raw | None:
         """Return one object; the namespace of a cluster-scoped one is empty."""
         shelf = self._shelves[kind]
         packed = shelf.packed.get((namespace, name))
         return packing.unpacked(packed) if packed else shelf.objects.get((namespace, name))
 
-    def of_service(self, kind: Kind, namespace: str, service: str) -> tuple[Raw, ...]:
+    def of_service(self, kind: ObjectKind, namespace: str, service: str) -> tuple[Raw, ...]:
         """Return the objects whose label lumen.dev/service names the service."""
         shelf = self._shelves[kind]
         found = shelf.by_service.get((namespace, service), {})
@@ -92,22 +92,22 @@ class Cache:
             for name in shelf.by_service.get((namespace, service), ())
         )
 
-    def all(self, kind: Kind, namespace: str | None = None) -> tuple[Raw, ...]:
+    def all(self, kind: ObjectKind, namespace: str | None = None) -> tuple[Raw, ...]:
         """Return every object of a kind, of one namespace or of all; of a packed one its head."""
         objects = self._shelves[kind].objects
         if namespace is None:
             return tuple(objects.values())
         return tuple(raw for (where, _), raw in objects.items() if where == namespace)
 
-    def put(self, kind: Kind, raw: Raw) -> Change | None:
+    def put(self, kind: ObjectKind, raw: Raw) -> Change | None:
         """Keep what a watch delivered, or a write was answered with; None when it is no news."""
         return self._replace(kind, _bounded(kind, raw)) if self._is_news(kind, raw) else None
 
-    def keep(self, kind: Kind, kept: Raw) -> Change | None:
+    def keep(self, kind: ObjectKind, kept: Raw) -> Change | None:
         """Keep an object that is trimmed already; None when it is no news."""
         return self._replace(kind, kept) if self._is_news(kind, kept) else None
 
-    def drop(self, kind: Kind, name: Name, uid: str) -> Change | None:
+    def drop(self, kind: ObjectKind, name: Name, uid: str) -> Change | None:
         """Forget an object that is gone; None when it, or its successor, was not kept."""
         before = self.get(kind, *name)
         if before is None or uid_of(before) != uid:
@@ -115,19 +115,19 @@ class Cache:
         self._remove(kind, name)
         return Change(before, None)
 
-    def versions(self, kind: Kind) -> dict[Name, Version]:
+    def versions(self, kind: ObjectKind) -> dict[Name, Version]:
         """Return the version that is kept of every object of a kind."""
         return {name: version_of(raw) for name, raw in self._shelves[kind].objects.items()}
 
-    def sizes(self) -> Iterable[tuple[Kind, int]]:
+    def sizes(self) -> Iterable[tuple[ObjectKind, int]]:
         """Return how many objects of each kind are kept."""
         return [(kind, len(shelf.objects)) for kind, shelf in self._shelves.items()]
 
-    def _is_news(self, kind: Kind, raw: Raw) -> bool:
+    def _is_news(self, kind: ObjectKind, raw: Raw) -> bool:
         before = self._shelves[kind].objects.get(name_of(raw))
         return before is None or _newer(raw, before)
 
-    def _replace(self, kind: Kind, kept: Raw) -> Change:
+    def _replace(self, kind: ObjectKind, kept: Raw) -> Change:
         shelf, name = self._shelves[kind], name_of(kept)
         before = self.get(kind, *name)
         self._remove(kind, name)
@@ -140,7 +140,7 @@ class Cache:
             shelf.by_service.setdefault((name[0], service), {})[name[1]] = head
         return Change(before, kept)
 
-    def _remove(self, kind: Kind, name: Name) -> None:
+    def _remove(self, kind: ObjectKind, name: Name) -> None:
         shelf = self._shelves[kind]
         shelf.packed.pop(name, None)
         before = shelf.objects.pop(name, None)
@@ -189,7 +189,7 @@ def service_of(raw: Raw) -> str:
     return str(labels.get(SERVICE_LABEL, ""))
 
 
-def trimmed(kind: Kind, raw: Raw) -> Raw:
+def trimmed(kind: ObjectKind, raw: Raw) -> Raw:
     """Leave out what nobody reads and what is large.
 
     Of our own kinds' metadata, what says which object it is and which state of it.
@@ -213,7 +213,7 @@ def trimmed(kind: Kind, raw: Raw) -> Raw:
     return kept
 
 
-def _metadata(kind: Kind, metadata: Raw) -> Raw:
+def _metadata(kind: ObjectKind, metadata: Raw) -> Raw:
     if kind in OWN_KINDS:
         return identity(metadata)
     kept = dict(metadata)
@@ -237,7 +237,7 @@ def _pod_labels(metadata: Raw) -> Raw:
     return {name: labels[name] for name in POD_LABELS if name in labels}
 
 
-def _bounded(kind: Kind, raw: Raw) -> Raw:
+def _bounded(kind: ObjectKind, raw: Raw) -> Raw:
     kept = trimmed(kind, raw)
     why = reason_to_leave_out(kept)
     return left_out(raw, why) if why else kept

@@ -47,7 +47,7 @@ class PodAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Terminated:
     """How a container's run ended."""
 
     exit_code: int
@@ -71,8 +71,8 @@ class ContainerView:
     waiting_message: str = ""
     running: bool = False
     started_at: datetime | None = None
-    ended: Ended | None = None
-    ended_before: Ended | None = None
+    ended: Terminated | None = None
+    ended_before: Terminated | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -80,7 +80,7 @@ class ContainerView:
         return self.ended is not None and self.ended.exit_code == 0
 
     @property
-    def last_failure(self) -> Ended | None:
+    def last_failure(self) -> Terminated | None:
         """The newest run that ended badly, if no good one followed."""
         for run in (self.ended, self.ended_before):
             if run is not None:

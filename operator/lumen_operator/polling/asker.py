@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PageAnswer:
     """What came of asking: a page or none, and the addresses that the server has, sorted.
 
     With `refused`, one of them may not be called, and nobody was asked; it is the only one listed.
@@ -42,24 +42,24 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class PageClient:
     """What asking needs: how to connect, which networks may be called, and who knows names."""
 
     session: aiohttp.ClientSession
     networks: ExternalNetworks
     resolve: Resolve
 
-    async def ask(self, server: PodAddress) -> Answer:
+    async def ask(self, server: PodAddress) -> PageAnswer:
         """Ask one pod or server; never raises."""
         if not server.external:
-            return Answer(await read_status(self.session, server))
+            return PageAnswer(await read_status(self.session, server))
         found = await self._addresses(server.ip)
         bad = next((each for each in found if not self.networks.allow(each)), None)
         if bad is not None:
-            return Answer(None, (str(bad),), refused=True)
+            return PageAnswer(None, (str(bad),), refused=True)
         kept = sorted(found, key=lambda each: (each.version, int(each)))[:ADDRESSES_MAX]
         page = await self._first_page(server, found[:ADDRESSES_MAX])
-        return Answer(page, tuple(map(str, kept)))
+        return PageAnswer(page, tuple(map(str, kept)))
 
     async def _addresses(self, host: str) -> tuple[Address, ...]:
         """Return the addresses of a host, in the order in which they are to be tried."""

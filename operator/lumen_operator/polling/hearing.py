@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from lumen_operator.kinds import Key
 from lumen_operator.observe.views import PodAddress, PodReport
-from lumen_operator.polling.asker import Answer
+from lumen_operator.polling.asker import PageAnswer
 from lumen_operator.polling.damping import Damper
 from lumen_operator.rollout.pins import SERVING
 
@@ -22,7 +22,7 @@ IN_VAIN = 2
 
 
 @dataclass(slots=True)
-class Asked:
+class PolledPage:
     """One pod to ask, for whom, and how long until the next time; and what came of it so far."""
 
     key: Key
@@ -40,14 +40,14 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Hearing:
+class ReportReader:
     """The newest report of every pod, as far as it was told, and the changes that wait."""
 
     every_s: float
     reports: dict[str, PodReport] = field(default_factory=dict)
     _dampers: dict[Key, Damper[str, PodReport]] = field(default_factory=dict)
 
-    def heard(self, asked: Asked, answer: Answer, now: float) -> bool:
+    def heard(self, asked: PolledPage, answer: PageAnswer, now: float) -> bool:
         """Take in what came of asking; return whether the service has something new to look at."""
         if answer.page is not None:
             asked.every_s, asked.in_vain, asked.answered_at = self.every_s, 0, now
@@ -69,7 +69,7 @@ class Hearing:
         """Forget a service none of whose pods is known any more."""
         self._dampers.pop(key, None)
 
-    def _offer(self, asked: Asked, report: PodReport, now: float) -> bool:
+    def _offer(self, asked: PolledPage, report: PodReport, now: float) -> bool:
         """Show a report that says nothing new, or whose time to be told has come."""
         before = self.reports.get(report.uid)
         damper = self._dampers.setdefault(asked.key, Damper())
@@ -81,7 +81,9 @@ class Hearing:
         self.reports |= told
         return bool(told)
 
-    def _told_every_s(self, asked: Asked, report: PodReport, before: PodReport | None) -> float:
+    def _told_every_s(
+        self, asked: PolledPage, report: PodReport, before: PodReport | None
+    ) -> float:
         """Return how far apart changes are told.
 
         The first word of a container, and that it serves for the first time, are told at once.
@@ -97,7 +99,7 @@ def _serves(page: Mapping[str, object]) -> bool:
     return page.get("phase") == SERVING
 
 
-def _report(address: PodAddress, answer: Answer) -> PodReport:
+def _report(address: PodAddress, answer: PageAnswer) -> PodReport:
     return PodReport(
         uid=address.uid,
         container=address.container,

@@ -1,9 +1,9 @@
 """What pods say of themselves: GET /status of those that a decision names, every five seconds.
 
-Answers are untrusted: `asking` bounds each, `Turns` how many are out for one namespace, `Hearing`
-how often a service's changes are told. A pod that does not answer is asked less and less often, and
-a key is only added when an answer differs. A server outside the cluster is said to be silent only
-when it was asked in vain: that it was not its turn is no fault of its own.
+Answers are untrusted: `asker` bounds each, `FairSchedule` how many are out for one namespace,
+`ReportReader` how often a service's changes are told. A pod that does not answer is asked less and
+less often, and a key is only added when an answer differs. A server outside the cluster is said to
+be silent only when it was asked in vain: to wait for its turn is no fault of its own.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ import aiohttp
 
 from lumen_operator.kinds import Key
 from lumen_operator.observe.views import PodAddress, PodReport
-from lumen_operator.polling.asker import Asker, session_over
-from lumen_operator.polling.hearing import Asked, Hearing
+from lumen_operator.polling.asker import PageClient, session_over
+from lumen_operator.polling.hearing import PolledPage, ReportReader
 from lumen_operator.polling.networks import ExternalNetworks
 from lumen_operator.polling.resolver import Resolve, look_up
-from lumen_operator.polling.turns import Turns
+from lumen_operator.polling.turns import FairSchedule
 
 EVERY_S = 5.0
 AT_ONCE = 64
@@ -48,10 +48,10 @@ class PodReports:
         self._every_s = every_s
         self._networks = networks or ExternalNetworks()
         self._resolve = resolve
-        self._asked: dict[str, Asked] = {}
-        self._turns: Turns[Asked] = Turns(AT_ONCE, OF_ONE_NAMESPACE)
+        self._asked: dict[str, PolledPage] = {}
+        self._turns: FairSchedule[PolledPage] = FairSchedule(AT_ONCE, OF_ONE_NAMESPACE)
         self._of_key: dict[Key, frozenset[str]] = {}
-        self._hearing = Hearing(every_s)
+        self._hearing = ReportReader(every_s)
         self._changed = asyncio.Event()
 
     @property
@@ -68,7 +68,7 @@ class PodReports:
         for uid, address in wanted.items():
             asked = self._asked.get(uid)
             if asked is None or asked.address != address:
-                self._asked[uid] = Asked(key, address, self._every_s)
+                self._asked[uid] = PolledPage(key, address, self._every_s)
                 self._turns.add(key.namespace, _now(), self._asked[uid])
                 self._changed.set()
         known = frozenset(wanted) | (frozenset(living) & self.newest.keys())
@@ -85,7 +85,7 @@ class PodReports:
     async def run(self) -> None:
         """Ask until cancelled."""
         async with session_over(self._reach()) as session, asyncio.TaskGroup() as group:
-            asker = Asker(session, self._networks, self._resolve)
+            asker = PageClient(session, self._networks, self._resolve)
             while True:
                 self._changed.clear()
                 while (turn := self._turns.take(_now())) is not None:
@@ -103,7 +103,7 @@ class PodReports:
         except TimeoutError:
             return
 
-    async def _one(self, asker: Asker, asked: Asked) -> None:
+    async def _one(self, asker: PageClient, asked: PolledPage) -> None:
         """Ask one, take in what came of it, and put it on the list for the next time."""
         began = _now()
         answer = await asker.ask(asked.address)
@@ -114,7 +114,7 @@ class PodReports:
             self._turns.add(asked.key.namespace, began + asked.every_s, asked)
         self._changed.set()
 
-    def _is_asked(self, asked: Asked) -> bool:
+    def _is_asked(self, asked: PolledPage) -> bool:
         return self._asked.get(asked.address.uid) is asked
 
 

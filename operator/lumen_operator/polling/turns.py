@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Turns(Generic[T]):
+class FairSchedule(Generic[T]):
     """What is due at which time, and how many of it are out; `done` gives a place back."""
 
     at_once: int

@@ -19,14 +19,14 @@ from lumen_operator.rollout.pins import pinned_for
 from lumen_operator.rollout.progress import last_progress, progress_status, progressed_at
 from lumen_operator.rollout.revisions import restored
 from lumen_operator.rollout.surge import with_steps
-from lumen_operator.rollout.target import Rollout, Target
+from lumen_operator.rollout.target import Rollout, RolloutTarget
 
 PROGRESSING = ConditionType.PROGRESSING
 
 
 def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNodePool) -> Rollout:
     """Decide which revision runs and how its pods replace the others."""
-    current = Target(service, pool, revision_name(service))
+    current = RolloutTarget(service, pool, revision_name(service))
     stable = _stable_target(observed, current)
     found = _look_at(observed, current, observed.status.stable_revision)
     if _other_space(observed, current, stable):
@@ -48,7 +48,7 @@ def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNode
     return with_steps(observed, went)
 
 
-def _look_at(observed: Observed, target: Target, stable: str) -> Rollout:
+def _look_at(observed: Observed, target: RolloutTarget, stable: str) -> Rollout:
     """Describe the rollout of a target, as far as it is; `stable` names the revision to keep."""
     pods = generations(observed, target.revision)
     progress = progress_status(observed)
@@ -83,7 +83,7 @@ def _runs(observed: Observed, found: Rollout) -> bool:
     return found.target.revision != found.stable
 
 
-def _applied(observed: Observed, target: Target) -> bool:
+def _applied(observed: Observed, target: RolloutTarget) -> bool:
     return observed.deployment is not None and observed.deployment.revision == target.revision
 
 
@@ -128,7 +128,7 @@ def forbidden_pods(observed: Observed) -> str:
     return said or (observed.deployment.forbidden if observed.deployment is not None else "")
 
 
-def _stable_target(observed: Observed, current: Target) -> Target | None:
+def _stable_target(observed: Observed, current: RolloutTarget) -> RolloutTarget | None:
     """Return the stable revision as a target, if it is another one and can still run."""
     name = observed.status.stable_revision
     if not name or name == current.revision:
@@ -137,10 +137,10 @@ def _stable_target(observed: Observed, current: Target) -> Target | None:
     pool = observed.pools.get(service.spec.pool or "") if service is not None else None
     if service is None or pool is None or service.spec.model.runtime not in pool.spec.runtimes:
         return None
-    return Target(service, pool, name)
+    return RolloutTarget(service, pool, name)
 
 
-def _other_space(observed: Observed, current: Target, stable: Target | None) -> bool:
+def _other_space(observed: Observed, current: RolloutTarget, stable: RolloutTarget | None) -> bool:
     """Return whether the current revision would change the vectors' meaning without leave."""
     name = observed.status.stable_revision
     if current.service.spec.rollout.allow_reindex or name in {"", current.revision}:
@@ -154,7 +154,7 @@ def _other_space(observed: Observed, current: Target, stable: Target | None) -> 
     return bool(known and new and known != new)
 
 
-def _held_back(observed: Observed, found: Rollout, stable: Target | None) -> Rollout:
+def _held_back(observed: Observed, found: Rollout, stable: RolloutTarget | None) -> Rollout:
     """Let the stable revision serve on; without one the new one runs, and embeds for nobody."""
     remedy = (
         "To switch, set rollout.allowReindex: true and compute every stored vector anew; "
@@ -187,5 +187,5 @@ def _rolled_back(observed: Observed, revision: str, failed: Finding | None) -> F
     )
 
 
-def _deadline(target: Target) -> timedelta:
+def _deadline(target: RolloutTarget) -> timedelta:
     return timedelta(seconds=target.service.spec.rollout.progress_deadline_seconds)

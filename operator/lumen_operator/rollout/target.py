@@ -12,7 +12,7 @@ from lumen_operator.rollout.generations import Generations
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RolloutTarget:
     """What shall run: a service on its pool, as one of its revisions."""
 
     service: LumenModelService
@@ -30,7 +30,7 @@ class Rollout:
     scheduler ends.
     """
 
-    target: Target
+    target: RolloutTarget
     current: str
     stable: str
     pods: Generations

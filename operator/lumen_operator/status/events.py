@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from lumen_manifest.names import FIELD_MANAGER, digest_of
-from lumen_operator.kinds import EVENTS, Kind
+from lumen_operator.kinds import EVENTS, ObjectKind
 
 NOTE_MAX_BYTES = 1024
 NAME_MAX = 200
@@ -44,7 +44,7 @@ class Refusal:
 
 
 def event_about(
-    kind: Kind, raw: Mapping[str, Any], note: Note, instance: str, now: datetime
+    kind: ObjectKind, raw: Mapping[str, Any], note: Note, instance: str, now: datetime
 ) -> dict[str, Any]:
     """Write the Event object for a note about an object; `instance` is the operator's name."""
     metadata = raw["metadata"]

@@ -27,7 +27,7 @@ from lumen_operator.polling.networks import (
 from lumen_operator.rollout.pins import served_files
 from lumen_operator.status.attested import attestation_from, with_attestation
 from lumen_operator.status.service import with_statements
-from lumen_operator.status.statements import Statement, fails, holds, ready_of, unknown
+from lumen_operator.status.statements import ConditionState, fails, holds, ready_of, unknown
 from lumen_operator.status.transitions import kept
 from lumen_process.addresses import host_port
 
@@ -200,11 +200,11 @@ def _routes(at: Elsewhere, status: ModelServiceStatus, space: str) -> Iterator[R
 
 def _statements(
     observed: Observed, service: LumenModelService, at: Elsewhere, problem: Finding | None
-) -> Iterator[tuple[ConditionType, Statement]]:
+) -> Iterator[tuple[ConditionType, ConditionState]]:
     found = {
         ConditionType.ACCEPTED: fails(problem) if problem else holds(Reason.ACCEPTED),
         **_of_the_server(observed, service, at),
-        ConditionType.PROGRESSING: Statement(
+        ConditionType.PROGRESSING: ConditionState(
             "False", Reason.ROLLOUT_COMPLETE, "The server runs outside the cluster."
         ),
     }
@@ -214,7 +214,7 @@ def _statements(
 
 def _of_the_server(
     observed: Observed, service: LumenModelService, at: Elsewhere
-) -> Mapping[ConditionType, Statement]:
+) -> Mapping[ConditionType, ConditionState]:
     there = at.said is not None
     found = {
         ConditionType.RESOURCES_READY: holds(Reason.VERIFIED) if there else unknown(),
@@ -227,7 +227,7 @@ def _of_the_server(
     return found | {type_: before[type_] for type_ in _OF_THE_SERVER if type_ in before}
 
 
-def _available(observed: Observed, service: LumenModelService, at: Elsewhere) -> Statement:
+def _available(observed: Observed, service: LumenModelService, at: Elsewhere) -> ConditionState:
     said = at.said
     if said is None:
         return fails(_silent(at))

@@ -5,10 +5,10 @@ from lumen_manifest.node_pool import DeviceCounts, LumenNodePool, NodePoolStatus
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.diagnose.scheduling import no_node_in_pool, nothing_offered
 from lumen_operator.observe.gather import ObservedPool
-from lumen_operator.status.statements import Statement, fails, holds
+from lumen_operator.status.statements import ConditionState, fails, holds
 
 
-def pool_statements(observed: ObservedPool) -> dict[ConditionType, Statement]:
+def pool_statements(observed: ObservedPool) -> dict[ConditionType, ConditionState]:
     """State whether the pool's spec can be used, and whether it has somewhere to run pods."""
     if observed.pool is None:
         problem = find(ConditionType.ACCEPTED, Reason.INVALID_SPEC, observed.problem)

@@ -17,7 +17,7 @@ from lumen_operator.rollout.target import Rollout
 from lumen_operator.status.attested import files_of, space_to_serve, spokesman, with_attestation
 from lumen_operator.status.statements import (
     TRUE,
-    Statement,
+    ConditionState,
     Statements,
     fails,
     holds,
@@ -102,7 +102,7 @@ def _route(service: LumenModelService, status: ModelServiceStatus, space: str) -
     )
 
 
-def _available(observed: Observed, status: ModelServiceStatus) -> Statement:
+def _available(observed: Observed, status: ModelServiceStatus) -> ConditionState:
     if status.ready_replicas:
         return holds(Reason.MINIMUM_REPLICAS_AVAILABLE, f"{status.ready} pods serve.")
     name = observed.key.name

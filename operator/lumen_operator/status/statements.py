@@ -16,7 +16,7 @@ TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class ConditionState:
     """One condition without its time; a `generation` other than 0 is that of an earlier spec."""
 
     status: str
@@ -25,27 +25,27 @@ class Statement:
     generation: int = 0
 
 
-Statements = Mapping[ConditionType, Statement]
+Statements = Mapping[ConditionType, ConditionState]
 
 
-def holds(reason: Reason, said: str = "") -> Statement:
+def holds(reason: Reason, said: str = "") -> ConditionState:
     """State that a condition is true."""
-    return Statement(TRUE, reason, said or reason.meaning)
+    return ConditionState(TRUE, reason, said or reason.meaning)
 
 
-def fails(finding: Finding) -> Statement:
+def fails(finding: Finding) -> ConditionState:
     """State that a condition is false."""
-    return Statement(FALSE, finding.reason, finding.message)
+    return ConditionState(FALSE, finding.reason, finding.message)
 
 
-def unknown(reason: Reason = Reason.UNKNOWN, said: str = "") -> Statement:
+def unknown(reason: Reason = Reason.UNKNOWN, said: str = "") -> ConditionState:
     """State that nobody can say yet."""
-    return Statement(UNKNOWN, reason, said or f"{reason.meaning} {reason.remedy()}".strip())
+    return ConditionState(UNKNOWN, reason, said or f"{reason.meaning} {reason.remedy()}".strip())
 
 
 def service_statements(
     observed: Observed, rollout: Rollout, problem: Finding | None
-) -> dict[ConditionType, Statement]:
+) -> dict[ConditionType, ConditionState]:
     """State all of a service that runs here; `problem` is what is wrong with its spec."""
     if problem is None and not any(pod.serves for pod in observed.pods):
         problem = next((f for f in rollout.findings if f.condition is ConditionType.ACCEPTED), None)
@@ -59,7 +59,7 @@ def service_statements(
     return {**found, ConditionType.READY: ready_of(found)}
 
 
-def ready_of(found: Statements) -> Statement:
+def ready_of(found: Statements) -> ConditionState:
     """State Ready: true when all it needs are, else the first false one's reason and message.
 
     What is false goes before what is unknown: it is the cause.
@@ -68,11 +68,11 @@ def ready_of(found: Statements) -> Statement:
     for status in (FALSE, UNKNOWN):
         for each in needs:
             if each.status == status:
-                return Statement(FALSE, each.reason, each.message)
+                return ConditionState(FALSE, each.reason, each.message)
     return holds(Reason.READY)
 
 
-def _of_pods(observed: Observed, rollout: Rollout) -> dict[ConditionType, Statement]:
+def _of_pods(observed: Observed, rollout: Rollout) -> dict[ConditionType, ConditionState]:
     serving = [pod for pod in observed.pods if pod.serves]
     wanted = rollout.target.service.spec.replicas
     if serving:
@@ -90,7 +90,7 @@ def _of_pods(observed: Observed, rollout: Rollout) -> dict[ConditionType, Statem
     }
 
 
-def _attested(observed: Observed, rollout: Rollout) -> Statement:
+def _attested(observed: Observed, rollout: Rollout) -> ConditionState:
     """A server becomes ready on its device only; its page says on which."""
     pool = rollout.target.pool
     for pod in rollout.pods.fresh:
@@ -108,7 +108,7 @@ def _device_of(observed: Observed, uid: str) -> str:
     return attestation_of(report.document).device if report is not None else ""
 
 
-def _resources(observed: Observed, rollout: Rollout) -> Statement:
+def _resources(observed: Observed, rollout: Rollout) -> ConditionState:
     found = _first(rollout, ConditionType.RESOURCES_READY)
     if found is not None:
         return found
@@ -117,12 +117,12 @@ def _resources(observed: Observed, rollout: Rollout) -> Statement:
     return unknown()
 
 
-def _first(rollout: Rollout, type_: ConditionType) -> Statement | None:
+def _first(rollout: Rollout, type_: ConditionType) -> ConditionState | None:
     found = worst(each for each in rollout.findings if each.condition is type_)
     return fails(found) if found is not None else None
 
 
-def _available(observed: Observed, rollout: Rollout, wanted: int) -> Statement:
+def _available(observed: Observed, rollout: Rollout, wanted: int) -> ConditionState:
     at, name = ConditionType.AVAILABLE, rollout.target.service.name
     if wanted == 0:
         return fails(find(at, Reason.SCALED_TO_ZERO, service=name))
@@ -142,13 +142,13 @@ def _admitting(said: str) -> str | None:
     )
 
 
-def _progressing(observed: Observed, rollout: Rollout) -> Statement:
+def _progressing(observed: Observed, rollout: Rollout) -> ConditionState:
     if rollout.back is not None:
-        return Statement(TRUE, rollout.back.reason, rollout.back.message)
+        return ConditionState(TRUE, rollout.back.reason, rollout.back.message)
     if rollout.failed is not None:
         return fails(rollout.failed)
     if not rollout.runs:
-        return Statement(FALSE, Reason.ROLLOUT_COMPLETE, Reason.ROLLOUT_COMPLETE.meaning)
+        return ConditionState(FALSE, Reason.ROLLOUT_COMPLETE, Reason.ROLLOUT_COMPLETE.meaning)
     serving = sum(pod.serves for pod in rollout.pods.fresh)
     said = f"Revision {rollout.target.revision}: {serving} of {rollout.replicas} pods serve."
     forbidden = forbidden_pods(observed)
@@ -157,7 +157,7 @@ def _progressing(observed: Observed, rollout: Rollout) -> Statement:
     return holds(Reason.ROLLING_OUT, f"{said} {why}".strip()[:MESSAGE_MAX])
 
 
-def _autoscaling(observed: Observed) -> Statement:
+def _autoscaling(observed: Observed) -> ConditionState:
     view = observed.autoscaler
     if view is None or not view.scaling or view.scaling == UNKNOWN:
         return unknown(Reason.METRICS_UNAVAILABLE, "The autoscaler has not looked yet.")
@@ -165,6 +165,6 @@ def _autoscaling(observed: Observed) -> Statement:
         return holds(Reason.ACTIVE)
     if view.reason == "ScalingDisabled":
         text = "spec.replicas is 0, so nothing is scaled. Start it with `kubectl scale lms`."
-        return Statement(FALSE, Reason.METRICS_UNAVAILABLE, text)
+        return ConditionState(FALSE, Reason.METRICS_UNAVAILABLE, text)
     said = f"{view.reason}: {view.message}"
     return fails(find(ConditionType.AUTOSCALING, Reason.METRICS_UNAVAILABLE, said))

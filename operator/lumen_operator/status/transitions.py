@@ -13,7 +13,7 @@ from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.spec.service_status import Condition
 from lumen_operator.diagnose.finding import WAITING
 from lumen_operator.rollout.progress import timestamp
-from lumen_operator.status.statements import FALSE, TRUE, UNKNOWN, Statement, Statements
+from lumen_operator.status.statements import FALSE, TRUE, UNKNOWN, ConditionState, Statements
 
 NORMAL = WAITING | {Reason.ROLLOUT_COMPLETE}
 NOT_NORMAL = frozenset({Reason.ROLLED_BACK})
@@ -42,11 +42,11 @@ def conditions_of(
     )
 
 
-def kept(before: Iterable[Condition]) -> dict[ConditionType, Statement]:
+def kept(before: Iterable[Condition]) -> dict[ConditionType, ConditionState]:
     """Read statements that still stand, for what cannot be judged anew."""
     reasons = {each.value: each for each in Reason}
     return {
-        each.type: Statement(
+        each.type: ConditionState(
             each.status, reasons[each.reason], each.message, each.observed_generation
         )
         for each in before
@@ -75,7 +75,11 @@ def events_of(now: Iterable[Condition], before: Iterable[Condition]) -> tuple[Ev
 
 
 def _condition(
-    type_: ConditionType, said: Statement, before: Condition | None, generation: int, now: datetime
+    type_: ConditionType,
+    said: ConditionState,
+    before: Condition | None,
+    generation: int,
+    now: datetime,
 ) -> Condition:
     same = before is not None and before.status == said.status and before.last_transition_time
     return Condition(

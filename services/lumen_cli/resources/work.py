@@ -16,7 +16,7 @@ from lumen_cli.resources.selection import Selected
 from lumen_process.printable import printable
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.model.layouts import VerifiedModel
-from lumen_resources.progress import Phase, Progress, Snapshot
+from lumen_resources.progress import FetchPhase, Progress, ProgressSnapshot
 from lumen_resources.signals import stops_on_signals
 
 Result = TypeVar("Result")
@@ -129,14 +129,14 @@ def _line(name: str, progress: Progress) -> Iterator[None]:
             drawer.join()
 
 
-def describe(name: str, now: Snapshot) -> str:
+def describe(name: str, now: ProgressSnapshot) -> str:
     """Return the line: what is done, how much of it, how fast, how long yet, which file."""
     parts = [name, now.phase.lower()]
     if now.files_total:
         parts.append(f"{now.files_done} of {now.files_total} files")
     if now.bytes_total:
         parts.append(f"{size(now.bytes_done)} / {size(now.bytes_total)}")
-    if now.phase in {Phase.FETCHING, Phase.VERIFYING} and now.rate_bytes_per_s:
+    if now.phase in {FetchPhase.FETCHING, FetchPhase.VERIFYING} and now.rate_bytes_per_s:
         parts.append(f"{size(now.rate_bytes_per_s)}/s")
         if now.eta_s is not None:
             parts.append(f"{duration(now.eta_s)} left")

@@ -5,7 +5,7 @@ import socket
 from typing import Any
 
 from lumen_local.errors import NotOurAddress, PortBusy
-from lumen_local.pod.pod_env import Ports
+from lumen_local.pod.pod_env import PodPorts
 from lumen_process.addresses import NO_SUCH_ADDRESS
 
 _ADDRESSES = "Use 127.0.0.1 for callers on this machine, or 0.0.0.0 for those on others too."
@@ -22,9 +22,9 @@ class FreePorts:
         self._host = host
         self._given: set[int] = set()
 
-    def take(self, grpc: int | None = None) -> Ports:
+    def take(self, grpc: int | None = None) -> PodPorts:
         """Return three different free ports; `grpc` fixes the first."""
-        return Ports(grpc=grpc or self._one(), health=self._one(), metrics=self._one())
+        return PodPorts(grpc=grpc or self._one(), health=self._one(), metrics=self._one())
 
     def reserve(self, port: int) -> None:
         """Never hand out this port."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lumen_local.pod.free_ports import FreePorts, is_free
-from lumen_local.pod.pod_env import Places, contract_env, inherited_env
+from lumen_local.pod.pod_env import PodPaths, contract_env, inherited_env
 from lumen_local.pod.processes import PodProcesses, Probe, Probes, ProcessSpec, pod_processes
 from lumen_local.show.events import ROUTER, ServiceLine
 from lumen_local.state_dir import RunFolders
@@ -25,7 +25,7 @@ ROUTER_PROBE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class RunContext:
     """What all plans of a run stand on."""
 
     folders: RunFolders
@@ -33,9 +33,9 @@ class Ground:
     log_level: str | None
     shell: Mapping[str, str]
 
-    def places(self, pod: str, source: Path, bind: str) -> Places:
+    def places(self, pod: str, source: Path, bind: str) -> PodPaths:
         """Return the places of one pod."""
-        return Places(
+        return PodPaths(
             pod_name=pod,
             pod_dir=self.folders.pod(pod),
             cache_dir=self.folders.cache,
@@ -50,7 +50,7 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class RouterPlan:
     """The address that callers use.
 
     `status_port` is where a cluster's operator asks a server outside the cluster (spec.external).
@@ -86,7 +86,9 @@ class Planned:
     context: RenderContext = RenderContext()  # noqa: RUF009 - frozen, so it may be shared
 
 
-def service_plan(planned: Planned, ground: Ground, door: Door | None = None) -> ServicePlan:
+def service_plan(
+    planned: Planned, ground: RunContext, door: RouterPlan | None = None
+) -> ServicePlan:
     """Plan one service; with a door it is the only one, and listens there itself.
 
     Its status page is then where an operator looks for it, unless another program is there.
@@ -112,7 +114,7 @@ def service_plan(planned: Planned, ground: Ground, door: Door | None = None) -> 
     return ServicePlan(line, host, pod)
 
 
-def router_plan(ground: Ground, door: Door) -> ServicePlan:
+def router_plan(ground: RunContext, door: RouterPlan) -> ServicePlan:
     """Plan the router: rendered by nobody, since on a cluster the chart has its Deployment."""
 
     def pod(replica: int) -> PodProcesses:
@@ -122,7 +124,7 @@ def router_plan(ground: Ground, door: Door) -> ServicePlan:
     return ServicePlan(ServiceLine(ROUTER, "", ""), door.host, pod)
 
 
-def router_process(ground: Ground, door: Door) -> ProcessSpec:
+def router_process(ground: RunContext, door: RouterPlan) -> ProcessSpec:
     """Return the router's process, with fresh ports but for its door."""
     ports = ground.ports.take(door.port)
     places = ground.places(ROUTER, ground.folders.run, door.bind)

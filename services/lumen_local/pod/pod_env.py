@@ -19,7 +19,7 @@ CREDENTIALS = "LUMEN_SOURCE_"
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
+class PodPorts:
     """Free ports of this machine for one pod."""
 
     grpc: int
@@ -28,7 +28,7 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class PodPaths:
     """What a local pod gets instead of a node: folders, an address, an identity."""
 
     pod_name: str
@@ -53,7 +53,7 @@ def mounted(container: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[P
 
 
 def declared_env(
-    container: Mapping[str, Any], places: Places
+    container: Mapping[str, Any], places: PodPaths
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the container's variables as text, and the names that come from a Secret."""
     plain: dict[str, str] = {}
@@ -75,7 +75,7 @@ def declared_env(
     return plain, tuple(secrets)
 
 
-def _field(path: str, places: Places) -> str:
+def _field(path: str, places: PodPaths) -> str:
     known = {
         "metadata.name": places.pod_name,
         "metadata.namespace": "default",
@@ -107,8 +107,8 @@ def _declare_limit(
 def container_env(
     declared: Mapping[str, str],
     mounts: Mapping[PurePosixPath, Path],
-    ports: Ports,
-    places: Places,
+    ports: PodPorts,
+    places: PodPaths,
     termination_log: Path,
 ) -> dict[str, str]:
     """Return the whole environment: the shell's, the pod's, and above both this machine's."""
@@ -131,7 +131,7 @@ def inherited_env(shell: Mapping[str, str]) -> dict[str, str]:
 
 
 def contract_env(
-    ports: Ports, places: Places, termination_log: Path, level: str | None
+    ports: PodPorts, places: PodPaths, termination_log: Path, level: str | None
 ) -> dict[str, str]:
     """Return the variables that every local process gets, whatever its pod says.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lumen_local.errors import PodNotRunnable
-from lumen_local.pod.pod_env import Places, Ports, container_env, declared_env, mounted
+from lumen_local.pod.pod_env import PodPaths, PodPorts, container_env, declared_env, mounted
 
 DEFAULT_GRACE_S = 30.0
 
@@ -54,7 +54,7 @@ class ProcessSpec:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: Path
-    ports: Ports
+    ports: PodPorts
     termination_log: Path
     probes: Probes = Probes()
     grace_s: float = DEFAULT_GRACE_S
@@ -78,8 +78,8 @@ class PodProcesses:
 def pod_processes(
     deployment: Mapping[str, Any],
     config_maps: Sequence[Mapping[str, Any]],
-    ports: Ports,
-    places: Places,
+    ports: PodPorts,
+    places: PodPaths,
 ) -> PodProcesses:
     """Translate a rendered Deployment into processes.
 
@@ -102,7 +102,7 @@ def pod_processes(
     return PodProcesses(files=files, init=tuple(specs[:-1]), server=specs[-1])
 
 
-def volume_folders(pod: Mapping[str, Any], places: Places) -> dict[str, Path]:
+def volume_folders(pod: Mapping[str, Any], places: PodPaths) -> dict[str, Path]:
     """Give every volume of the pod a folder, by the volume's name.
 
     Volumes of no kind that is known here get an empty folder too: the paths that matter (cache,
@@ -133,8 +133,8 @@ def _config_files(
 def _process(
     container: Mapping[str, Any],
     folders: Mapping[str, Path],
-    ports: Ports,
-    places: Places,
+    ports: PodPorts,
+    places: PodPaths,
     grace_s: float,
 ) -> ProcessSpec:
     name = container["name"]
@@ -157,7 +157,7 @@ def _process(
     )
 
 
-def _port_map(declared: Mapping[str, str], ports: Ports) -> dict[int, int]:
+def _port_map(declared: Mapping[str, str], ports: PodPorts) -> dict[int, int]:
     """Return the pod's port numbers -> this machine's."""
     local = {
         "LUMEN_GRPC_PORT": (50051, ports.grpc),

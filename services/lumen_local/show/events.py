@@ -6,12 +6,12 @@ Every name here appears in `lumen up --output json`; docs/run-locally.md lists t
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lumen_manifest.pod_reports import Attestation, Failure, Progress, Verified
+from lumen_manifest.pod_reports import Attestation, Failure, ProgressReport, Verified
 
 ROUTER = "router"
 
 
-class Phase(StrEnum):
+class ServicePhase(StrEnum):
     """Where a service stands."""
 
     FETCHING = "fetching"
@@ -49,8 +49,8 @@ class Working:
     """A service fetches, prepares or loads; told again whenever its progress moves."""
 
     service: str
-    phase: Phase
-    progress: Progress = field(default_factory=Progress)
+    phase: ServicePhase
+    progress: ProgressReport = field(default_factory=ProgressReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopping:
+class RunStopping:
     """The run drains: calls in flight are answered, nothing new is taken."""
 
     processes: int
@@ -155,6 +155,6 @@ Event = (
     | Restarted
     | Warned
     | LogLine
-    | Stopping
+    | RunStopping
     | Stopped
 )

@@ -13,9 +13,9 @@ from lumen_local.show.events import (
     NotReady,
     Ready,
     Restarted,
+    RunStopping,
     Starting,
     Stopped,
-    Stopping,
     Warned,
     Working,
 )
@@ -31,7 +31,7 @@ _NAMES: Mapping[type[Event], str] = {
     Failed: "failed",
     Restarted: "restarted",
     Warned: "warning",
-    Stopping: "stopping",
+    RunStopping: "stopping",
     Stopped: "stopped",
 }
 

@@ -19,10 +19,10 @@ from lumen_local.show.events import (
     NotReady,
     Ready,
     Restarted,
+    RunStopping,
     ServiceLine,
     Starting,
     Stopped,
-    Stopping,
     Warned,
     Working,
 )
@@ -94,7 +94,7 @@ class PlainDisplay:
                 yield Row(service, first, "red", trouble=True)
                 for line in rest:
                     yield Row("", line, trouble=True)
-            case Stopping() | Stopped():
+            case RunStopping() | Stopped():
                 self._working.clear()
                 yield Row(None, _end_text(event))
             case _:
@@ -151,8 +151,8 @@ def _services(count: int) -> str:
     return "1 service finishes" if count == 1 else f"{count} services finish"
 
 
-def _end_text(event: Stopping | Stopped) -> str:
-    if isinstance(event, Stopping):
+def _end_text(event: RunStopping | Stopped) -> str:
+    if isinstance(event, RunStopping):
         return (
             f"Stopping  {_services(event.processes)} what is in flight. "
             "Ctrl-C again ends them at once."

@@ -1,7 +1,7 @@
 """How sizes, times and failures read on a terminal. Pure."""
 
-from lumen_local.show.events import Phase
-from lumen_manifest.pod_reports import Attestation, Failure, Progress
+from lumen_local.show.events import ServicePhase
+from lumen_manifest.pod_reports import Attestation, Failure, ProgressReport
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -31,7 +31,7 @@ def seconds(value: float) -> str:
     return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
 
 
-def progress(phase: Phase, of: Progress) -> str:
+def progress(phase: ServicePhase, of: ProgressReport) -> str:
     """Say what a service is doing, and how far it is; its own word for it is the better one."""
     doing = of.phase.lower() or phase.value
     if not of.total_bytes:

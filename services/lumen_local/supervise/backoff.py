@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
+class RestartBackoff:
     """Kubernetes' crash-loop rule at a person's pace: 10 s to 5 min there, 0.5 s to 30 s here."""
 
     first_s: float = 0.5

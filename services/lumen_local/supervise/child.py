@@ -26,7 +26,7 @@ KEPT_LINES = 20
 DRAIN_OUTPUT_S = 1.0
 
 
-class Watcher(Protocol):
+class ChildWatcher(Protocol):
     """Who must know the groups that live: the guard."""
 
     def group_started(self, pgid: int) -> None:
@@ -39,7 +39,9 @@ class Watcher(Protocol):
 class Child:
     """A running process. Use it as an async context manager: leaving kills what still runs."""
 
-    def __init__(self, spec: ProcessSpec, watcher: Watcher, on_line: Callable[[str], None]) -> None:
+    def __init__(
+        self, spec: ProcessSpec, watcher: ChildWatcher, on_line: Callable[[str], None]
+    ) -> None:
         self.spec = spec
         self.last_lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self.killed = False

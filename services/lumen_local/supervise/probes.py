@@ -16,7 +16,7 @@ STARTUP_LOOK_S = 0.1
 READINESS_LOOK_S = 1.0
 
 
-class Finding(StrEnum):
+class ProbeResult(StrEnum):
     """Why a server must be restarted although its process runs."""
 
     NEVER_STARTED = "startup"
@@ -33,14 +33,14 @@ class Health(Protocol):
 OnReady = Callable[[bool], Awaitable[None]]
 
 
-async def watch(health: Health, probes: Probes, on_ready: OnReady) -> Finding:
+async def watch(health: Health, probes: Probes, on_ready: OnReady) -> ProbeResult:
     """Probe for ever: tell `on_ready` whenever readiness turns; return why a restart is due.
 
     As with the kubelet, readiness and liveness begin when the startup probe has passed, and a
     server without a readiness probe is ready as soon as it has started.
     """
     if probes.startup is not None and not await _started(health, probes.startup):
-        return Finding.NEVER_STARTED
+        return ProbeResult.NEVER_STARTED
     if probes.readiness is None:
         await on_ready(True)
     liveness = asyncio.ensure_future(_until_dead(health, probes.liveness))
@@ -81,13 +81,13 @@ async def _follow_readiness(health: Health, probe: Probe | None, on_ready: OnRea
         await asyncio.sleep(min(probe.period_s, look_s))
 
 
-async def _until_dead(health: Health, probe: Probe | None) -> Finding:
+async def _until_dead(health: Health, probe: Probe | None) -> ProbeResult:
     if probe is None:
         await asyncio.Event().wait()
-        return Finding.NOT_ALIVE
+        return ProbeResult.NOT_ALIVE
     await asyncio.sleep(probe.initial_delay_s)
     failures = 0
     while failures < probe.failure_threshold:
         await asyncio.sleep(probe.period_s)
         failures = 0 if await health.passes(probe) else failures + 1
-    return Finding.NOT_ALIVE
+    return ProbeResult.NOT_ALIVE

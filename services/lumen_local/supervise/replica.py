@@ -18,17 +18,17 @@ from lumen_local.show.events import (
     Failed,
     LogLine,
     NotReady,
-    Phase,
     Ready,
     Restarted,
     ServiceLine,
+    ServicePhase,
     Working,
 )
 from lumen_local.show.held_lines import HeldLines
-from lumen_local.supervise.backoff import Backoff
-from lumen_local.supervise.child import Child, Watcher
+from lumen_local.supervise.backoff import RestartBackoff
+from lumen_local.supervise.child import Child, ChildWatcher
 from lumen_local.supervise.failures import failure_of
-from lumen_local.supervise.probes import Finding, Health, watch
+from lumen_local.supervise.probes import Health, ProbeResult, watch
 from lumen_local.supervise.status_page import fetch_status
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Failure, attestation_of, is_named, parse_termination
@@ -38,7 +38,7 @@ from lumen_process.addresses import host_port
 SPREAD_S = 0.3
 
 
-class Roster(Protocol):
+class EndpointRegistry(Protocol):
     """Who tells the router which servers there are; calls take effect before they return."""
 
     def started(self, service: str, replica: int, address: str) -> None:
@@ -69,19 +69,19 @@ class ServicePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RunServices:
     """What every process of a run shares."""
 
     tell: Callable[[Event], None]
-    roster: Roster
-    watcher: Watcher
-    backoff: Backoff = field(default_factory=Backoff)
+    roster: EndpointRegistry
+    watcher: ChildWatcher
+    backoff: RestartBackoff = field(default_factory=RestartBackoff)
 
 
 class Replica:
     """Replica n of a service."""
 
-    def __init__(self, plan: ServicePlan, index: int, around: Surroundings) -> None:
+    def __init__(self, plan: ServicePlan, index: int, around: RunServices) -> None:
         self._plan = plan
         self._index = index
         self._around = around
@@ -123,7 +123,7 @@ class Replica:
             async with child, health_client(self._plan.host) as health:
                 address = host_port(self._plan.host, pod.server.ports.grpc)
                 self._around.roster.started(self._plan.name, self._index, address)
-                self._around.tell(Working(self._plan.name, Phase.LOADING))
+                self._around.tell(Working(self._plan.name, ServicePhase.LOADING))
                 return await self._attend(child, health, lines)
         except OSError as error:
             return not_startable(pod.server, error)
@@ -185,8 +185,10 @@ class Replica:
 
 
 _PROBED = {
-    Finding.NEVER_STARTED: "The server did not begin to serve in the time its startup probe gives.",
-    Finding.NOT_ALIVE: "The server stopped answering its liveness probe.",
+    ProbeResult.NEVER_STARTED: (
+        "The server did not begin to serve in the time its startup probe gives."
+    ),
+    ProbeResult.NOT_ALIVE: "The server stopped answering its liveness probe.",
 }
 
 

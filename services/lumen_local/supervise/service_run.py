@@ -8,14 +8,14 @@ import asyncio
 import time
 
 from lumen_local.pod.processes import ProcessSpec
-from lumen_local.show.events import Failed, FilesVerified, LogLine, Phase, Warned, Working
+from lumen_local.show.events import Failed, FilesVerified, LogLine, ServicePhase, Warned, Working
 from lumen_local.show.held_lines import HeldLines
 from lumen_local.supervise.child import Child
 from lumen_local.supervise.failures import failure_of
 from lumen_local.supervise.replica import (
     Replica,
+    RunServices,
     ServicePlan,
-    Surroundings,
     happened_within,
     not_startable,
     write_files,
@@ -24,7 +24,7 @@ from lumen_local.supervise.status_page import fetch_status
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import (
     Failure,
-    Progress,
+    ProgressReport,
     is_named,
     parse_termination,
     progress_of,
@@ -32,13 +32,13 @@ from lumen_manifest.pod_reports import (
 )
 
 PROGRESS_LOOK_S = 0.25
-PHASES = {"resources": Phase.FETCHING, "prepare": Phase.PREPARING}
+PHASES = {"resources": ServicePhase.FETCHING, "prepare": ServicePhase.PREPARING}
 
 
 class ServiceRun:
     """Runs one service until it is stopped or cannot be helped."""
 
-    def __init__(self, plan: ServicePlan, around: Surroundings) -> None:
+    def __init__(self, plan: ServicePlan, around: RunServices) -> None:
         self._plan = plan
         self._around = around
         self._stop = asyncio.Event()
@@ -131,11 +131,11 @@ class ServiceRun:
 
     async def _follow(self, spec: ProcessSpec) -> None:
         """Tell of a step's progress whenever it moves."""
-        last = Progress()
+        last = ProgressReport()
         while True:
             await asyncio.sleep(PROGRESS_LOOK_S)
             progress = progress_of(await fetch_status(self._plan.host, spec.ports.metrics))
-            if progress not in (last, Progress()):
+            if progress not in (last, ProgressReport()):
                 last = progress
                 self._around.tell(Working(self._plan.name, _phase(spec), progress))
 
@@ -153,5 +153,5 @@ class ServiceRun:
         self._around.tell(LogLine(self._plan.name, line))
 
 
-def _phase(spec: ProcessSpec) -> Phase:
-    return PHASES.get(spec.name, Phase.PREPARING)
+def _phase(spec: ProcessSpec) -> ServicePhase:
+    return PHASES.get(spec.name, ServicePhase.PREPARING)

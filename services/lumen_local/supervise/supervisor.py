@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Sequence
 from enum import StrEnum
 
-from lumen_local.show.events import AllReady, Event, Failed, LogLine, Ready, Stopped, Stopping
-from lumen_local.supervise.replica import ServicePlan, Surroundings
+from lumen_local.show.events import AllReady, Event, Failed, LogLine, Ready, RunStopping, Stopped
+from lumen_local.supervise.replica import RunServices, ServicePlan
 from lumen_local.supervise.service_run import ServiceRun
 from lumen_local.supervise.status_page import fetch_status, ready_pods
 from lumen_manifest.conditions import Reason
@@ -24,7 +24,7 @@ ROUTER_LEARNS_S = 10.0
 ROUTER_ASKED_EVERY_S = 0.05
 
 
-class Outcome(StrEnum):
+class RunOutcome(StrEnum):
     """How a run ended."""
 
     STOPPED = "stopped"
@@ -39,9 +39,9 @@ class Supervisor:
         services: Sequence[ServicePlan],
         router: ServicePlan | None,
         address: str,
-        around: Surroundings,
+        around: RunServices,
     ) -> None:
-        self._around = Surroundings(self._tell, around.roster, around.watcher, around.backoff)
+        self._around = RunServices(self._tell, around.roster, around.watcher, around.backoff)
         self._listener = around.tell
         self._address = address
         self._plans = tuple(services)
@@ -55,7 +55,7 @@ class Supervisor:
         self._ready: dict[tuple[str, int], Ready] = {}
         self._complete = asyncio.Event()
 
-    async def run(self, stop: asyncio.Event) -> Outcome:
+    async def run(self, stop: asyncio.Event) -> RunOutcome:
         """Run until `stop` is set or nothing is left that could serve; then drain."""
         self._began = time.monotonic()
         async with asyncio.TaskGroup() as group:
@@ -70,7 +70,7 @@ class Supervisor:
             asked = group.create_task(stop.wait())
             everything = group.create_task(_finished(servers, doors))
             await asyncio.wait({asked, everything}, return_when=asyncio.FIRST_COMPLETED)
-            outcome = Outcome.STOPPED if asked.done() else Outcome.NOTHING_LEFT
+            outcome = RunOutcome.STOPPED if asked.done() else RunOutcome.NOTHING_LEFT
             for waiting in (asked, everything, announcing):
                 waiting.cancel()
             await self._drain(servers, doors)
@@ -82,7 +82,7 @@ class Supervisor:
         began = time.monotonic()
         running = [task for task in (*servers, *doors) if not task.done()]
         if running:
-            self._tell(Stopping(len(running)))
+            self._tell(RunStopping(len(running)))
         if self._router is not None:
             self._router.stop()
             await _ended(doors)

@@ -17,7 +17,7 @@ from lumen_manifest.names import GROUP
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.reading.problems import ManifestError, Problem
 from lumen_manifest.reading.regular_files import read_named
-from lumen_manifest.reading.wording import Finding, closest, sentence, shown
+from lumen_manifest.reading.wording import ParsedError, closest, sentence, shown
 from lumen_manifest.reading.yaml_tree import (
     BYTES_MAX,
     DEPTH_MAX,
@@ -267,14 +267,14 @@ def _validated(
         return model.model_validate_json(document, strict=True, by_alias=True, by_name=False), []
     except ValidationError as error:
         findings = [
-            Finding(item["type"], item["loc"], item["input"], item.get("ctx", {}), item["msg"])
+            ParsedError(item["type"], item["loc"], item["input"], item.get("ctx", {}), item["msg"])
             for item in error.errors(include_url=False)[:PROBLEMS_MAX]
         ]
     schema = _schema_of(model)
     return None, [p for finding in findings for p in _problems(finding, schema, file, place)]
 
 
-def _problems(finding: Finding, schema: Schema, file: str, place: Place) -> Iterable[Problem]:
+def _problems(finding: ParsedError, schema: Schema, file: str, place: Place) -> Iterable[Problem]:
     location = finding.location
     if finding.type == "rules_broken":
         for at, message in finding.details["problems"]:

@@ -15,7 +15,7 @@ _SAYS = {pattern.regex: pattern.says for pattern in PATTERNS}
 _SHOWN_MAX = 60
 
 
-class Finding(NamedTuple):
+class ParsedError(NamedTuple):
     """One of pydantic's errors: its type, where, what stands there, and the type's details."""
 
     type: str
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
     fallback: str
 
 
-def sentence(finding: Finding, schema: Schema | None, parent: Schema | None) -> str:
+def sentence(finding: ParsedError, schema: Schema | None, parent: Schema | None) -> str:
     """Say what is wrong at a place that `schema` describes, inside what `parent` describes."""
     if finding.type == "missing":
         return f"is missing. {expectation(schema)}".rstrip()
@@ -83,7 +83,7 @@ def noun_of(location: tuple[str | int, ...]) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def _choice(finding: Finding, schema: Schema) -> str:
+def _choice(finding: ParsedError, schema: Schema) -> str:
     expected = re.findall(r"'([^']+)'", str(finding.details.get("expected", "")))  # of a key
     options = [str(option) for option in schema.get("enum", expected)]
     value = finding.value
@@ -91,7 +91,7 @@ def _choice(finding: Finding, schema: Schema) -> str:
     return f"{shown(value)} is not {noun_of(finding.location)}.{hint} ({', '.join(options)})"
 
 
-def _number(finding: Finding, schema: Schema) -> str:
+def _number(finding: ParsedError, schema: Schema) -> str:
     kind = "a whole number" if schema.get("type") == "integer" else "a number"
     value = finding.value
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?", value):
@@ -99,7 +99,7 @@ def _number(finding: Finding, schema: Schema) -> str:
     return f"{shown(value)} is not {kind}"
 
 
-def _text(finding: Finding, _: Schema) -> str:
+def _text(finding: ParsedError, _: Schema) -> str:
     if isinstance(finding.value, dict | list):
         return f"is {shown(finding.value)}, text is needed"
     if isinstance(finding.value, bool):
@@ -110,50 +110,50 @@ def _text(finding: Finding, _: Schema) -> str:
     return f"{shown(finding.value)} is read as a number, text is needed: put it in quotes"
 
 
-def _truth(finding: Finding, _: Schema) -> str:
+def _truth(finding: ParsedError, _: Schema) -> str:
     return f"{shown(finding.value)} is neither true nor false: write one of the two"
 
 
-def _list(finding: Finding, _: Schema) -> str:
+def _list(finding: ParsedError, _: Schema) -> str:
     return f'{shown(finding.value)} is no list: put "- " in front of each entry'
 
 
-def _mapping(finding: Finding, schema: Schema) -> str:
+def _mapping(finding: ParsedError, schema: Schema) -> str:
     fields = schema.get("properties")
     inside = f" with {_listed(_required_first(schema))}" if fields else " of keys and values"
     return f"{shown(finding.value)} is no mapping{inside}"
 
 
-def _too_small(finding: Finding, _: Schema) -> str:
+def _too_small(finding: ParsedError, _: Schema) -> str:
     return f"{shown(finding.value)} is too small: at least {finding.details['ge']}"
 
 
-def _too_large(finding: Finding, _: Schema) -> str:
+def _too_large(finding: ParsedError, _: Schema) -> str:
     return f"{shown(finding.value)} is too large: at most {finding.details['le']}"
 
 
-def _pattern(finding: Finding, _: Schema) -> str:
+def _pattern(finding: ParsedError, _: Schema) -> str:
     says = _SAYS.get(str(finding.details["pattern"]), f"it must match {finding.details['pattern']}")
     return f"{shown(finding.value)} cannot be used: {says}"
 
 
-def _long_text(finding: Finding, _: Schema) -> str:
+def _long_text(finding: ParsedError, _: Schema) -> str:
     return f"is too long: at most {finding.details['max_length']} characters"
 
 
-def _short_text(_: Finding, schema: Schema) -> str:
+def _short_text(_: ParsedError, schema: Schema) -> str:
     return f"is empty: {_first_lower(expectation(schema))}".rstrip(": ")
 
 
-def _many(finding: Finding, _: Schema) -> str:
+def _many(finding: ParsedError, _: Schema) -> str:
     return f"has too many entries: at most {finding.details['max_length']}"
 
 
-def _few(finding: Finding, _: Schema) -> str:
+def _few(finding: ParsedError, _: Schema) -> str:
     return f"has too few entries: at least {finding.details['min_length']}"
 
 
-_WORDINGS: Mapping[str, Callable[[Finding, Schema], str]] = {
+_WORDINGS: Mapping[str, Callable[[ParsedError, Schema], str]] = {
     "enum": _choice,
     "literal_error": _choice,
     "int_type": _number,

@@ -52,7 +52,7 @@ AGE = Column("Age", ".metadata.creationTimestamp", "date")
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class CustomResource:
     """What a CRD says besides the schema."""
 
     model: type[LumenModelService | LumenNodePool]
@@ -74,7 +74,7 @@ class Resource:
 
 
 RESOURCES = (
-    Resource(
+    CustomResource(
         model=LumenModelService,
         plural="lumenmodelservices",
         short="lms",
@@ -92,7 +92,7 @@ RESOURCES = (
             AGE,
         ),
     ),
-    Resource(
+    CustomResource(
         model=LumenNodePool,
         plural="lumennodepools",
         short="lnp",
@@ -107,7 +107,7 @@ RESOURCES = (
 )
 
 
-def definition(resource: Resource) -> dict[str, Any]:
+def definition(resource: CustomResource) -> dict[str, Any]:
     """Build the CustomResourceDefinition of one resource."""
     subresources: Schema = {"status": {}}
     if resource.scalable:
@@ -166,7 +166,7 @@ def object_schema(model: type[LumenModelService | LumenNodePool]) -> Schema:
     return schema
 
 
-def definition_text(resource: Resource) -> str:
+def definition_text(resource: CustomResource) -> str:
     """Write the generated file."""
     document = yaml.dump(
         definition(resource), Dumper=_PlainDumper, sort_keys=False, width=98, allow_unicode=True

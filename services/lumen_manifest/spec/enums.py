@@ -44,14 +44,6 @@ class Region(StrEnum):
     CN = "cn"
 
 
-class LabelFormat(StrEnum):
-    """How a label of a taxonomy is shown."""
-
-    COMMON = "common"
-    SCIENTIFIC = "scientific"
-    PATH8 = "path8"
-
-
 class ScenePreset(StrEnum):
     """Ready-made scene prompts (see `scene_presets`)."""
 

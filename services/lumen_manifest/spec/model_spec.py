@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lumen_manifest.spec.enums import LabelFormat, Precision, Region, Runtime, ScenePreset
+from lumen_manifest.spec.enums import Precision, Region, Runtime, ScenePreset
 from lumen_manifest.spec.field_types import (
     DNS_LABEL,
     EMBEDDING_SPACE,
@@ -20,6 +20,7 @@ from lumen_manifest.spec.field_types import (
 )
 from lumen_manifest.spec.pod_fields import LocalReference
 from lumen_manifest.spec.scene_presets import DEFAULT_ROUTES, PROMPTS, ROUTES
+from lumen_terms.taxonomy import LabelFormat
 
 Uri = Annotated[str, Field(pattern=MODEL_URI.regex, max_length=1024)]
 Revision = Annotated[str, Field(pattern=REVISION.regex, max_length=200)]

@@ -11,13 +11,13 @@ from lumen_manifest.conditions import ConditionType
 from lumen_manifest.spec.field_types import Message, Strict, TaskNames, UniqueBy, Word
 
 
-class Observed(Strict):
+class ObservedModel(Strict):
     """A part of status; unknown fields of a newer version are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class Condition(Observed):
+class Condition(ObservedModel):
     """One statement about the object, as in meta/v1."""
 
     type: ConditionType = Field(description="What the statement is about.")
@@ -35,7 +35,7 @@ class Condition(Observed):
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=8), UniqueBy("type")]
 
 
-class RuntimeStatus(Observed):
+class RuntimeStatus(ObservedModel):
     """What the server attested about how it computes."""
 
     name: Word = Field(default="", description="The runtime, such as onnx.")
@@ -48,7 +48,7 @@ class RuntimeStatus(Observed):
     )
 
 
-class ProgressStatus(Observed):
+class ProgressStatus(ObservedModel):
     """How far the fetching of files is."""
 
     phase: Word = Field(default="", description="What is being done, such as Fetching.")
@@ -58,7 +58,7 @@ class ProgressStatus(Observed):
     progressed_at: Word = Field(default="", description="When this last moved, RFC 3339.")
 
 
-class FilesStatus(Observed):
+class FilesStatus(ObservedModel):
     """The files that were verified, and that every pod uses."""
 
     revision: Word = Field(default="", description="The commit that the revision resolved to.")
@@ -69,7 +69,7 @@ class FilesStatus(Observed):
     )
 
 
-class RouteStatus(Observed):
+class RouteStatus(ObservedModel):
     """One way of the router to pods of this service."""
 
     variant: Word = Field(description="The variant that these pods belong to.")
@@ -81,7 +81,7 @@ class RouteStatus(Observed):
     )
 
 
-class ModelServiceStatus(Observed):
+class ModelServiceStatus(ObservedModel):
     """What is known about a LumenModelService."""
 
     observed_generation: int = Field(

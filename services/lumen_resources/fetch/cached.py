@@ -6,16 +6,16 @@ from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import DatasetNotFoundError, FileMissingError, ResourceError
-from lumen_resources.fetch.describe import Subject, describe, proven_by
+from lumen_resources.fetch.describe import UnverifiedModel, describe, proven_by
 from lumen_resources.fetch.pins import check_revision, lock_of
-from lumen_resources.fetch.plan import Wanted, local_files, plan_files, proven
+from lumen_resources.fetch.plan import WantedFile, local_files, plan_files, proven
 from lumen_resources.fetch.transfer import FROM_LOCK, IN_PLACE
 from lumen_resources.fetch.verify import inside, verify_files
 from lumen_resources.model import lock_file
 from lumen_resources.model.digests import bytes_digest, overall
 from lumen_resources.model.layouts import VerifiedModel, model_folder
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, parse, read_bytes
-from lumen_resources.progress import Phase, Progress
+from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.sources.protocol import revision_fits
 
 
@@ -50,24 +50,24 @@ class Cached:
         used = {path: digests[path] for path in (FILE_NAME, *wanted.paths())}
         seen = {} if thorough else {path: file.seen for path, file in lock.files.items()}
         identities = verify_files(self._at, used, progress, promise=FROM_LOCK, seen=seen)
-        progress.begin(Phase.CHECKING)
+        progress.begin(FetchPhase.CHECKING)
         subject = self.subject(info, wanted, used, lock.revision, warnings)
         return proven_by(describe(subject, self._at, thorough=thorough), subject, identities)
 
     def subject(
         self,
         info: ModelInfo,
-        wanted: Wanted,
+        wanted: WantedFile,
         digests: Mapping[str, FileDigest],
         revision: str,
         warnings: tuple[str, ...],
-    ) -> Subject:
+    ) -> UnverifiedModel:
         """Return what is to be described, with its files in this folder."""
-        return Subject(
+        return UnverifiedModel(
             self.config, self.place, self.place, info, wanted, digests, revision, warnings
         )
 
-    def keeplock_of(self, subject: Subject, source: str, seen: Mapping[str, str]) -> None:
+    def keeplock_of(self, subject: UnverifiedModel, source: str, seen: Mapping[str, str]) -> None:
         """Write the lock; files of the same revision that others verified stay in it."""
         lock = lock_of(subject, source, seen)
         with contextlib.suppress(ResourceError):
@@ -91,7 +91,7 @@ class Cached:
         verify_files(self._at, {FILE_NAME: digests[FILE_NAME]}, Progress(), promise=FROM_LOCK)
         return read_bytes(self.place / FILE_NAME)
 
-    def _covered(self, info: ModelInfo, digests: Mapping[str, FileDigest]) -> Wanted | None:
+    def _covered(self, info: ModelInfo, digests: Mapping[str, FileDigest]) -> WantedFile | None:
         """Return the plan when every file of it is in the lock."""
         try:
             wanted = plan_files(info, self.config, set(digests))
@@ -113,6 +113,6 @@ class Cached:
         wanted = plan_files(info, self.config, local_files(self.place, info))
         digests = {FILE_NAME: itself} | proven(wanted, info, info.digests(), str(self.place))
         identities = verify_files(inside(self.place), digests, progress, promise=IN_PLACE)
-        progress.begin(Phase.CHECKING)
+        progress.begin(FetchPhase.CHECKING)
         subject = self.subject(info, wanted, digests, itself.sha256[:40], warnings)
         return proven_by(describe(subject, self._at, thorough=True), subject, identities)

@@ -10,7 +10,7 @@ import numpy as np
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.arrays import UnreadableArrayError, map_npy
 from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
-from lumen_resources.fetch.plan import Wanted
+from lumen_resources.fetch.plan import WantedFile
 from lumen_resources.fetch.verify import At
 from lumen_resources.labels.checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
 from lumen_resources.labels.label_sets import load_labels
@@ -36,7 +36,7 @@ from lumen_resources.model.traits import context_length_of, embedding_space, pre
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class UnverifiedModel:
     """A model whose files agree with their digests (model_info.json's own is among them).
 
     `root` is where the files are or will be, `cache` the model's folder in the cache.
@@ -46,13 +46,13 @@ class Subject:
     root: Path
     cache: Path
     info: ModelInfo
-    wanted: Wanted
+    wanted: WantedFile
     digests: Mapping[str, FileDigest]
     revision: str
     warnings: tuple[str, ...] = ()
 
 
-def describe(subject: Subject, at: At, *, thorough: bool) -> VerifiedModel:
+def describe(subject: UnverifiedModel, at: At, *, thorough: bool) -> VerifiedModel:
     """Check contents and return the model; `at` says where a file lies right now.
 
     Not `thorough` means the same bytes passed all of it before, so only what is cheap is done.
@@ -97,7 +97,9 @@ def describe(subject: Subject, at: At, *, thorough: bool) -> VerifiedModel:
     return model
 
 
-def proven_by(model: VerifiedModel, subject: Subject, seen: Mapping[str, str]) -> VerifiedModel:
+def proven_by(
+    model: VerifiedModel, subject: UnverifiedModel, seen: Mapping[str, str]
+) -> VerifiedModel:
     """Return the model with what proves each file; `seen` is its stat identity when it was read."""
     locked = locked_files(subject.digests, seen)
     return replace(model, proofs={subject.root / path: file for path, file in locked.items()})
@@ -112,7 +114,7 @@ def _about(label_sets: Iterable[LabelSetFiles]) -> Iterator[str]:
         yield from (f"{one.name}: {remark}" for remark in one.remarks)
 
 
-def _check_thoroughly(subject: Subject, at: At, dim: int, context_length: int) -> None:
+def _check_thoroughly(subject: UnverifiedModel, at: At, dim: int, context_length: int) -> None:
     chosen = subject.wanted.chosen
     if chosen.tokenizer:
         tokenizer = load_tokenizer(at(chosen.tokenizer))
@@ -146,7 +148,9 @@ def _check_parity(path: Path, expected: tuple[int, int]) -> None:
         )
 
 
-def _label_sets(subject: Subject, at: At, dim: int, *, thorough: bool) -> list[LabelSetFiles]:
+def _label_sets(
+    subject: UnverifiedModel, at: At, dim: int, *, thorough: bool
+) -> list[LabelSetFiles]:
     found = []
     for spec, dataset in subject.wanted.label_sets:
         files = label_set_files(spec, at(dataset.labels), subject.digests[dataset.labels])
@@ -183,11 +187,11 @@ def _context_length(
     return length
 
 
-def _space(subject: Subject, preprocess: Preprocess, dim: int) -> str:
+def _space(subject: UnverifiedModel, preprocess: Preprocess, dim: int) -> str:
     return embedding_space(subject.info, subject.wanted.chosen, subject.digests, preprocess, dim)
 
 
-def _model_digest(subject: Subject) -> str:
+def _model_digest(subject: UnverifiedModel) -> str:
     """Over the model's own files: naming another label set does not make it another model."""
     paths = (FILE_NAME, *subject.wanted.chosen.all_files())
     return overall({path: subject.digests[path] for path in paths})

@@ -21,7 +21,7 @@ from lumen_resources.errors import (
     translated,
 )
 from lumen_resources.fetch.cached import Cached
-from lumen_resources.fetch.describe import Subject, describe, proven_by
+from lumen_resources.fetch.describe import UnverifiedModel, describe, proven_by
 from lumen_resources.fetch.in_place import InPlace
 from lumen_resources.fetch.lease import Lease
 from lumen_resources.fetch.pins import check_revision
@@ -33,14 +33,14 @@ from lumen_resources.model import lock_file
 from lumen_resources.model.digests import bytes_digest, stat_identity
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, parse
-from lumen_resources.progress import Phase, Progress
+from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.sources.open import open_source, source_uri
 from lumen_resources.sources.protocol import (
     FolderSource,
     RemoteSource,
     RetryPolicy,
-    Snapshot,
     SourceAccess,
+    SourceSnapshot,
     TransientError,
 )
 
@@ -69,7 +69,7 @@ def fetch_and_verify(
     """
     model = _verified(config, cache_dir, source_dir, progress, options or FetchOptions())
     older_caches.adopt(model)
-    progress.begin(Phase.DONE)
+    progress.begin(FetchPhase.DONE)
     return model
 
 
@@ -189,12 +189,12 @@ class _Fetch:
             return self._fetch(lease)
 
     def _wait_for(self, holder: str) -> None:
-        self._progress.begin(Phase.WAITING)
+        self._progress.begin(FetchPhase.WAITING)
         self._progress.at(f"the cache is in use by {holder}")
 
     def _fetch(self, lease: Lease) -> VerifiedModel:
         config, progress = self._cached.config, self._progress
-        progress.begin(Phase.FETCHING)
+        progress.begin(FetchPhase.FETCHING)
         progress.at(FILE_NAME)
         retries = self._options.access.retries
         asked = config.model.source.revision or ""
@@ -206,7 +206,7 @@ class _Fetch:
         complete = fetch_missing(
             self._source, missing, self._place / SIDE_FOLDER / "incoming", progress, retries
         )
-        progress.begin(Phase.CHECKING)
+        progress.begin(FetchPhase.CHECKING)
         describe(subject, lambda path: complete.get(path, self._place / path), thorough=True)
         lease.ensure_held()
         self._move_into_place(complete, snapshot.model_info)
@@ -215,7 +215,7 @@ class _Fetch:
         model = describe(subject, lambda path: self._place / path, thorough=False)
         return proven_by(model, subject, seen)
 
-    def _subject(self, snapshot: Snapshot) -> Subject:
+    def _subject(self, snapshot: SourceSnapshot) -> UnverifiedModel:
         info, warnings = parse(snapshot.model_info)
         available = remote_files(info, snapshot.digests)
         wanted = plan_files(info, self._cached.config, available)
@@ -228,7 +228,7 @@ class _Fetch:
     def _missing(self, promised: Mapping[str, FileDigest]) -> dict[str, FileDigest]:
         """Return what is not here, or is here and is another file."""
         total = sum(d.size for p, d in promised.items() if (self._place / p).is_file())
-        self._progress.begin(Phase.VERIFYING, total_bytes=total, files=len(promised))
+        self._progress.begin(FetchPhase.VERIFYING, total_bytes=total, files=len(promised))
         missing = {}
         for path, digest in promised.items():
             self._progress.at(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ChecksumMismatchError, ResourceNotFoundError, translated
-from lumen_resources.fetch.describe import Subject, describe, proven_by
+from lumen_resources.fetch.describe import UnverifiedModel, describe, proven_by
 from lumen_resources.fetch.pins import check_revision, lock_of
 from lumen_resources.fetch.plan import local_files, plan_files, proven
 from lumen_resources.fetch.transfer import IN_PLACE
@@ -16,7 +16,7 @@ from lumen_resources.model.digests import bytes_digest
 from lumen_resources.model.layouts import VerifiedModel, folder_name, model_folder
 from lumen_resources.model.lock_file import Lock
 from lumen_resources.model.model_info import FILE_NAME, parse, read_bytes
-from lumen_resources.progress import Phase, Progress
+from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.sources.protocol import FolderSource
 
 
@@ -36,10 +36,10 @@ class InPlace:
         subject, at = self._subject()
         promised = {p: d for p, d in subject.digests.items() if p != FILE_NAME}
         seen = verify_files(at, promised, progress, promise=IN_PLACE)
-        progress.begin(Phase.CHECKING)
+        progress.begin(FetchPhase.CHECKING)
         model = describe(subject, at, thorough=True)
         lock_file.write(self._cache, lock_of(subject, self._source.uri, seen, root=self._root))
-        progress.begin(Phase.DONE)
+        progress.begin(FetchPhase.DONE)
         return proven_by(model, subject, seen)
 
     def reopen(self) -> VerifiedModel:
@@ -54,7 +54,7 @@ class InPlace:
         seen = verify_files(at, promised, Progress(), promise=IN_PLACE, seen=seen)
         return proven_by(describe(subject, at, thorough=lock is None), subject, seen)
 
-    def _subject(self) -> tuple[Subject, At]:
+    def _subject(self) -> tuple[UnverifiedModel, At]:
         with translated(self._root, "looking at"):
             if not self._root.is_dir():
                 raise ResourceNotFoundError(
@@ -71,7 +71,7 @@ class InPlace:
         with translated(self._root, "listing"):
             wanted = plan_files(info, self._config, local_files(self._root, info))
         digests = proven(wanted, info, info.digests(), str(self._root))
-        subject = Subject(
+        subject = UnverifiedModel(
             config=self._config,
             root=self._root,
             cache=self._cache,
@@ -84,7 +84,7 @@ class InPlace:
         return subject, at
 
 
-def _refuse_change(subject: Subject, lock: Lock) -> None:
+def _refuse_change(subject: UnverifiedModel, lock: Lock) -> None:
     """A server that starts again must not serve other files than those that were verified."""
     locked = lock.digests()
     for path, digest in subject.digests.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ChecksumMismatchError, ResourceNotFoundError
-from lumen_resources.fetch.describe import Subject
+from lumen_resources.fetch.describe import UnverifiedModel
 from lumen_resources.model.digests import overall
 from lumen_resources.model.lock_file import Lock, locked_files
 from lumen_resources.model.model_info import FILE_NAME
@@ -32,7 +32,7 @@ def check_revision(config: ServerConfig, resolved: str, where: str) -> None:
 
 
 def lock_of(
-    subject: Subject, source: str, seen: Mapping[str, str], root: Path | None = None
+    subject: UnverifiedModel, source: str, seen: Mapping[str, str], root: Path | None = None
 ) -> Lock:
     """Return the lock of a verified model."""
     return Lock(

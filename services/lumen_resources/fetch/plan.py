@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.model_spec import LabelSetSpec
-from lumen_resources.errors import ConfigError, DatasetNotFoundError, ModelInfoError
+from lumen_resources.errors import DatasetNotFoundError, InvalidConfig, ModelInfoError
 from lumen_resources.model.layouts import DECISIVE, ChosenFiles, choose
 from lumen_resources.model.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
 
@@ -16,7 +16,7 @@ MAX_LISTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedFile:
     """What one configuration uses of a model; paths are relative to the model's folder."""
 
     chosen: ChosenFiles
@@ -31,7 +31,7 @@ class Wanted:
         return tuple(dict.fromkeys(named))
 
 
-def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]) -> Wanted:
+def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]) -> WantedFile:
     """Choose a model's files for a configuration, given which there are.
 
     Raises RuntimeNotSupportedError, FileMissingError, DatasetNotFoundError, ModelInfoError.
@@ -49,13 +49,13 @@ def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]
     golden = (
         (parity.vectors, *(i.image for i in parity.inputs if i.image is not None)) if parity else ()
     )
-    return Wanted(chosen, label_sets, golden)
+    return WantedFile(chosen, label_sets, golden)
 
 
 def _dataset(info: ModelInfo, spec: LabelSetSpec, available: Collection[str]) -> Dataset:
     """Return a label set's files: as the model info says, else by their name in older layouts."""
     if spec.source is not None:
-        raise ConfigError(
+        raise InvalidConfig(
             f"spec.labelSets {spec.name}: a source of its own is not available in this version.",
             remedy="Put its files into the model's folder and name them under `datasets` in "
             "model_info.json.",
@@ -84,7 +84,7 @@ def _dataset(info: ModelInfo, spec: LabelSetSpec, available: Collection[str]) ->
 
 
 def proven(
-    wanted: Wanted, info: ModelInfo, digests: Mapping[str, FileDigest], source: str
+    wanted: WantedFile, info: ModelInfo, digests: Mapping[str, FileDigest], source: str
 ) -> dict[str, FileDigest]:
     """Return the digest of every wanted file; raises ModelInfoError when one has none."""
     unproven = [path for path in wanted.paths() if path not in digests]

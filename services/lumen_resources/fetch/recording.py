@@ -26,7 +26,7 @@ from lumen_resources.model.model_info import (
     relative_path,
 )
 from lumen_resources.model.onnx_graph import read_graph
-from lumen_resources.progress import Phase, Progress
+from lumen_resources.progress import FetchPhase, Progress
 
 
 def record(folder: Path, progress: Progress) -> dict[str, FileDigest]:
@@ -42,7 +42,7 @@ def record(folder: Path, progress: Progress) -> dict[str, FileDigest]:
     paths = sorted(_recordable(folder, info))
     with translated(folder, "reading"):
         total = sum(at(path).stat().st_size for path in paths)
-    progress.begin(Phase.VERIFYING, total_bytes=total, files=len(paths))
+    progress.begin(FetchPhase.VERIFYING, total_bytes=total, files=len(paths))
     digests = {}
     for path in paths:
         progress.at(path)
@@ -51,7 +51,7 @@ def record(folder: Path, progress: Progress) -> dict[str, FileDigest]:
     files = {path: {"size": d.size, "sha256": d.sha256} for path, d in digests.items()}
     document.setdefault("extra_metadata", {}).setdefault("lumen", {})["files"] = files
     _write(folder / FILE_NAME, document)
-    progress.begin(Phase.DONE)
+    progress.begin(FetchPhase.DONE)
     return digests
 
 

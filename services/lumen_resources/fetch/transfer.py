@@ -16,7 +16,7 @@ from typing import BinaryIO
 from lumen_resources.errors import ChecksumMismatchError, DiskFullError, translated
 from lumen_resources.model.digests import BLOCK_BYTES, digest_of
 from lumen_resources.model.model_info import FileDigest
-from lumen_resources.progress import Phase, Progress
+from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.sources.protocol import (
     Part,
     RangeRefusedError,
@@ -55,7 +55,7 @@ def fetch_missing(
         total = sum(digest.size for digest in places.values())
         have = sum(_kept_bytes(place, digest) for place, digest in places.items())
         _refuse_full_disk(incoming, total - have)
-    progress.begin(Phase.FETCHING, total_bytes=total, kept_bytes=have, files=len(wanted))
+    progress.begin(FetchPhase.FETCHING, total_bytes=total, kept_bytes=have, files=len(wanted))
     complete: dict[str, Path] = {}
     for path, digest in wanted.items():
         progress.at(path)
@@ -202,21 +202,21 @@ class _FileTransfer:
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class DigestAuthority:
     """Who said what a file must be, and what to do when it is not."""
 
     says: str
     remedy: str
 
 
-FROM_SOURCE = Promise(
+FROM_SOURCE = DigestAuthority(
     "model_info.json",
     "Run again to fetch it anew; if it stays, the source is damaged: report it to its owner.",
 )
-FROM_LOCK = Promise(
+FROM_LOCK = DigestAuthority(
     "the lock", "Run `lumen resources download`: it fetches this file anew and keeps the others."
 )
-IN_PLACE = Promise(
+IN_PLACE = DigestAuthority(
     "model_info.json",
     "Put the right file back; if this one is meant, record it with "
     "`lumen resources verify --write FOLDER`.",
@@ -224,7 +224,7 @@ IN_PLACE = Promise(
 
 
 def checksum_mismatch(
-    path: str, wanted: FileDigest, found: Found, promise: Promise, *, others: int = 0
+    path: str, wanted: FileDigest, found: Found, promise: DigestAuthority, *, others: int = 0
 ) -> ChecksumMismatchError:
     """Say what was found, what was promised and by whom."""
     sha256 = f" with sha256 {found.sha256[:12]}..." if found.sha256 else ""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lumen_resources.errors import FileMissingError, ModelInfoError, translated
-from lumen_resources.fetch.transfer import Found, Promise, checksum_mismatch
+from lumen_resources.fetch.transfer import DigestAuthority, Found, checksum_mismatch
 from lumen_resources.model.digests import digest_of, stat_identity
 from lumen_resources.model.model_info import FileDigest
-from lumen_resources.progress import Phase, Progress
+from lumen_resources.progress import FetchPhase, Progress
 
 At = Callable[[str], Path]
 
@@ -17,7 +17,7 @@ def verify_files(
     promised: Mapping[str, FileDigest],
     progress: Progress,
     *,
-    promise: Promise,
+    promise: DigestAuthority,
     seen: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Verify every file of `promised` and return the stat identity each had.
@@ -31,7 +31,7 @@ def verify_files(
         identities[path] = _identity_of_size(at(path), path, digest, promise)
     unread = {p: d for p, d in promised.items() if seen.get(p) != identities[p]}
     total = sum(d.size for d in unread.values())
-    progress.begin(Phase.VERIFYING, total_bytes=total, files=len(unread))
+    progress.begin(FetchPhase.VERIFYING, total_bytes=total, files=len(unread))
     for path, digest in unread.items():
         progress.at(path)
         found = digest_of(at(path), progress.add)
@@ -47,7 +47,7 @@ def verify_files(
     return identities
 
 
-def _identity_of_size(place: Path, path: str, digest: FileDigest, promise: Promise) -> str:
+def _identity_of_size(place: Path, path: str, digest: FileDigest, promise: DigestAuthority) -> str:
     """Refuse a file that is absent or of another size before anything is read."""
     with translated(place, "looking at"):
         if not place.is_file():

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ import orjson
 from numpy.typing import NDArray
 
 from lumen_manifest.reading.regular_files import read_bounded
-from lumen_manifest.spec.enums import LabelFormat
 from lumen_resources.arrays import UnreadableArrayError, map_npy, read_npz
 from lumen_resources.errors import LabelSetError, from_os_error
 from lumen_resources.json_text import utf8
 from lumen_resources.labels.rows import lies_on_its_side
 from lumen_resources.labels.taxa import TaxonIndex
 from lumen_resources.model.layouts import LabelSetFiles
+from lumen_terms.taxonomy import LabelFormat, Rank
 
 MAX_LABELS_BYTES = 512 * 1024 * 1024
 MAX_LABELS = 2_000_000
@@ -35,18 +34,6 @@ UNKNOWN = "*"
 BLOCK_BYTES = 1024 * 1024
 # Where one `[[lineage], name]` entry ends and the next begins.
 _BETWEEN_ENTRIES = re.compile(rb"\]\s*,\s*(?=\[\s*\[)")
-
-
-class Rank(StrEnum):
-    """The seven ranks of a lineage, in its order."""
-
-    KINGDOM = "kingdom"
-    PHYLUM = "phylum"
-    CLASS = "class"
-    ORDER = "order"
-    FAMILY = "family"
-    GENUS = "genus"
-    SPECIES = "species"
 
 
 RANKS = tuple(Rank)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from lumen_manifest.spec.enums import Precision, Runtime
-from lumen_resources.errors import ConfigError, FileMissingError, RuntimeNotSupportedError
+from lumen_resources.errors import FileMissingError, InvalidConfig, RuntimeNotSupportedError
 from lumen_resources.model.lock_file import LockedFile
 from lumen_resources.model.model_info import ModelInfo
 
@@ -196,7 +196,7 @@ def folder_name(model: str) -> str:
     """Return the cache folder of a model; `arch::tag` and `owner/model` become plain names."""
     name = model.replace("::", "__").replace("/", "__")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,199}", name):
-        raise ConfigError(
+        raise InvalidConfig(
             f"spec.model.name: {model!r} cannot name a folder in the cache.",
             remedy="Use letters, digits, '.', '_', '-', or open_clip's arch::tag.",
         )

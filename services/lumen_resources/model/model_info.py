@@ -126,7 +126,7 @@ class PreprocessInfo(_Section):
     fill_color: int | tuple[int, int, int] | None = None
 
 
-class ParityInput(_Section):
+class ParityInputInfo(_Section):
     """One golden input: a picture in the model's folder, or a text."""
 
     image: RelativePath | None = None
@@ -142,7 +142,7 @@ class ParityInput(_Section):
 class ParityInfo(_Section):
     """The golden set: inputs, and the vectors that the checkpoint itself gives for them."""
 
-    inputs: tuple[ParityInput, ...] = Field(min_length=1, max_length=256)
+    inputs: tuple[ParityInputInfo, ...] = Field(min_length=1, max_length=256)
     vectors: RelativePath
 
 

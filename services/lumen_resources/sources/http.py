@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from lumen_resources.errors import (
-    ConfigError,
     FileMissingError,
+    InvalidConfig,
     ResourceError,
     ResourceNotFoundError,
     SourceUnavailableError,
@@ -22,8 +22,8 @@ from lumen_resources.sources.bodies import blocks, is_encoded
 from lumen_resources.sources.protocol import (
     Part,
     RangeRefusedError,
-    Snapshot,
     SourceAccess,
+    SourceSnapshot,
     TransientError,
     revision_fits,
 )
@@ -39,7 +39,7 @@ class HttpSource:
         self.uri = uri
         parts = urlsplit(uri)
         if not parts.hostname or parts.query or parts.fragment or parts.username:
-            raise ConfigError(
+            raise InvalidConfig(
                 f"spec.model.source.uri: {_without_secrets(uri)!r} must be the plain address of a "
                 "folder.",
                 remedy="Write https://host/path/of/the/model; a token belongs into the Secret of "
@@ -56,7 +56,7 @@ class HttpSource:
             timeout=timeout, headers=headers, follow_redirects=True, max_redirects=MAX_REDIRECTS
         )
 
-    def snapshot(self, revision: str) -> Snapshot:
+    def snapshot(self, revision: str) -> SourceSnapshot:
         """Fetch model_info.json; its SHA-256, as long as a commit, is the revision."""
         with self._answer(FILE_NAME, {}) as response:
             content = bytearray()
@@ -72,7 +72,7 @@ class HttpSource:
                 remedy="Correct spec.model.source.revision, or leave it out to take what is there.",
                 file=FILE_NAME,
             )
-        return Snapshot(resolved, bytes(content), info.digests())
+        return SourceSnapshot(resolved, bytes(content), info.digests())
 
     @contextmanager
     def read(self, path: str, offset: int, validator: str) -> Iterator[Part]:
@@ -102,7 +102,7 @@ class HttpSource:
         except httpx.TooManyRedirects as error:
             raise _unreachable(url, f"more than {MAX_REDIRECTS} redirects") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise ConfigError(
+            raise InvalidConfig(
                 f"{url} is not an address: {error}.", remedy="Correct spec.model.source.uri."
             ) from error
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources.errors import ConfigError, UnsupportedSourceError
+from lumen_resources.errors import InvalidConfig, UnsupportedSourceError
 from lumen_resources.sources.protocol import FolderSource, RemoteSource, SourceAccess
 
 WORKING = "file://, pvc://, https:// and http://"
@@ -61,7 +61,7 @@ def _file_path(uri: str, source_dir: Path) -> Path:
     if rest.startswith("/"):
         return Path(rest)
     if not rest or rest.startswith("~"):
-        raise ConfigError(
+        raise InvalidConfig(
             f"spec.model.source.uri: {uri!r} names no folder.",
             remedy="Write file:///absolute/folder, or file://./folder for one beside the manifest.",
         )
@@ -73,7 +73,7 @@ def _claim_path(uri: str, source_dir: Path) -> Path:
     parts = urlsplit(uri)
     path = unquote(parts.path).strip("/")
     if not parts.netloc or ".." in path.split("/"):
-        raise ConfigError(
+        raise InvalidConfig(
             f"spec.model.source.uri: {uri!r} must name a claim and a path inside it.",
             remedy="Write pvc://claim-name/path/of/the/model, without '..'.",
         )

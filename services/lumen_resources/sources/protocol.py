@@ -11,7 +11,7 @@ from lumen_resources.model.model_info import FileDigest
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SourceSnapshot:
     """A model at one revision: its model_info.json and the files whose digests are proven."""
 
     revision: str
@@ -37,7 +37,7 @@ class RemoteSource(Protocol):
 
     uri: str
 
-    def snapshot(self, revision: str) -> Snapshot:
+    def snapshot(self, revision: str) -> SourceSnapshot:
         """Resolve `revision` (empty: whatever is current) and describe it."""
 
     def read(self, path: str, offset: int, validator: str) -> AbstractContextManager[Part]:

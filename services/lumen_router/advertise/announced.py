@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class AnnouncedEndpoint:
     """An address and a port that machines outside the cluster reach; the address is an IP."""
 
     address: str
@@ -15,36 +15,38 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class NoReach:
+class NotAnnounced:
     """There is none, and why."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AnnouncementOverrides:
     """What the settings say instead of the Service: "" and 0 where they say nothing."""
 
     address: str = ""
     port: int = 0
 
 
-def reach_of(service: Mapping[str, Any], node_ip: str, told: Told = Told()) -> Reach | NoReach:
+def reach_of(
+    service: Mapping[str, Any], node_ip: str, told: AnnouncementOverrides = AnnouncementOverrides()
+) -> AnnouncedEndpoint | NotAnnounced:
     """Read a Service as the API server gives it.
 
     A load balancer's address is announced; with a node port it is the node's own.
     """
     spec, port = service.get("spec") or {}, _port(service)
     if port is None:
-        return NoReach("the Service has no port named grpc")
+        return NotAnnounced("the Service has no port named grpc")
     if told.address:
-        return Reach(told.address, told.port or int(port.get("port", 0)))
+        return AnnouncedEndpoint(told.address, told.port or int(port.get("port", 0)))
     balanced = _balancer_ip(service)
     if balanced:
-        return Reach(balanced, told.port or int(port.get("port", 0)))
+        return AnnouncedEndpoint(balanced, told.port or int(port.get("port", 0)))
     if spec.get("type") == "NodePort" and port.get("nodePort"):
-        return Reach(node_ip, told.port or int(port["nodePort"]))
-    return NoReach(_why(str(spec.get("type", ""))))
+        return AnnouncedEndpoint(node_ip, told.port or int(port["nodePort"]))
+    return NotAnnounced(_why(str(spec.get("type", ""))))
 
 
 def _port(service: Mapping[str, Any]) -> Mapping[str, Any] | None:

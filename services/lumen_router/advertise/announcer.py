@@ -29,8 +29,13 @@ from lumen_process import logs
 from lumen_process.addresses import host_port
 from lumen_process.lifetime import terminate_on_signal
 from lumen_process.mdns import Announcement, Announcer, unique_instance
-from lumen_router.advertise.announced import NoReach, Reach, Told, reach_of
-from lumen_router.errors import SettingsError
+from lumen_router.advertise.announced import (
+    AnnouncedEndpoint,
+    AnnouncementOverrides,
+    NotAnnounced,
+    reach_of,
+)
+from lumen_router.errors import RouterSettingsError
 from lumen_wire.server.health import INFERENCE
 
 LOOK_EVERY_S: Final = 10.0
@@ -43,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AnnouncerSettings:
     """What the chart says; every one is an environment variable."""
 
     namespace: str
@@ -52,16 +57,16 @@ class Settings:
     node_ip: str
     name: str
     types: tuple[str, ...]
-    told: Told
+    told: AnnouncementOverrides
     log_format: str
     log_level: str
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "Settings":
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "AnnouncerSettings":
         """Read every variable; raises SettingsError with the one that is missing or wrong."""
         port = env.get("LUMEN_MDNS_PORT") or "0"
         if not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise SettingsError(f"LUMEN_MDNS_PORT is {port!r}: give a port, or 0")
+            raise RouterSettingsError(f"LUMEN_MDNS_PORT is {port!r}: give a port, or 0")
         types = env.get("LUMEN_MDNS_TYPE") or "_lumen._tcp.local."
         return cls(
             namespace=_required(env, "LUMEN_NAMESPACE"),
@@ -70,7 +75,7 @@ class Settings:
             node_ip=_required(env, "LUMEN_NODE_IP"),
             name=env.get("LUMEN_MDNS_NAME") or "lumen",
             types=tuple(one.strip() for one in types.split(",") if one.strip()),
-            told=Told(env.get("LUMEN_MDNS_ADDRESS", ""), int(port)),
+            told=AnnouncementOverrides(env.get("LUMEN_MDNS_ADDRESS", ""), int(port)),
             log_format=env.get("LUMEN_LOG_FORMAT", "json"),
             log_level=env.get("LUMEN_LOG_LEVEL", "info"),
         )
@@ -78,17 +83,19 @@ class Settings:
 
 def _required(env: Mapping[str, str], name: str) -> str:
     if not env.get(name):
-        raise SettingsError(f"{name} is not set")
+        raise RouterSettingsError(f"{name} is not set")
     return env[name]
 
 
-Look = Callable[[], Awaitable[Reach | NoReach]]
+Look = Callable[[], Awaitable[AnnouncedEndpoint | NotAnnounced]]
 
 
 class Advertiser:
     """Announces what `look` finds. `look` answers with what is wrong and never raises."""
 
-    def __init__(self, settings: Settings, look: Look, every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(
+        self, settings: AnnouncerSettings, look: Look, every_s: float = LOOK_EVERY_S
+    ) -> None:
         self._settings = settings
         self._look = look
         self._every_s = every_s
@@ -96,7 +103,7 @@ class Advertiser:
 
     async def live(self, stop: asyncio.Event) -> None:
         """Look and announce until `stop` is set; what was announced is withdrawn then."""
-        now: Reach | NoReach | None = None
+        now: AnnouncedEndpoint | NotAnnounced | None = None
         async with AsyncExitStack() as announced:
             while not stop.is_set():
                 found = await self._look()
@@ -105,15 +112,17 @@ class Advertiser:
                     now = found if await self._say(found, announced) else None
                 await _wait(stop, self._every_s)
 
-    async def _say(self, found: Reach | NoReach, announced: AsyncExitStack) -> bool:
+    async def _say(
+        self, found: AnnouncedEndpoint | NotAnnounced, announced: AsyncExitStack
+    ) -> bool:
         """Announce what was found; False when that failed and is to be tried again."""
-        if isinstance(found, NoReach):
+        if isinstance(found, NotAnnounced):
             log.info("nothing is announced", why=found.why)
             return True
         announcer = Announcer(self._announcement(found))
         return (await announced.enter_async_context(announcer)).announced
 
-    def _announcement(self, reach: Reach) -> Announcement:
+    def _announcement(self, reach: AnnouncedEndpoint) -> Announcement:
         version = metadata.version("lumen-serve")
         return Announcement(
             types=self._settings.types,
@@ -138,14 +147,14 @@ async def _wait(stop: asyncio.Event, longest_s: float) -> None:
         return
 
 
-async def look(settings: Settings) -> Reach | NoReach:
+async def look(settings: AnnouncerSettings) -> AnnouncedEndpoint | NotAnnounced:
     """Return where the router can be reached, if it serves at all."""
     if not await serves(settings.router):
-        return NoReach("the router does not serve")
+        return NotAnnounced("the router does not serve")
     try:
         service = await asyncio.to_thread(read_service, settings.namespace, settings.service)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return NoReach(f"the Service cannot be read: {error}")
+        return NotAnnounced(f"the Service cannot be read: {error}")
     return reach_of(service, settings.node_ip, settings.told)
 
 
@@ -185,16 +194,16 @@ def read_service(namespace: str, name: str, account: Path = ACCOUNT) -> dict[str
     return document
 
 
-async def _live(settings: Settings) -> None:
+async def _live(settings: AnnouncerSettings) -> None:
     await Advertiser(settings, lambda: look(settings)).live(terminate_on_signal())
 
 
 def main() -> int:
     """Announce until SIGTERM; returns the exit code, 2 for settings that cannot be used."""
     try:
-        settings = Settings.from_environment()
+        settings = AnnouncerSettings.from_environment()
         logs.configure(settings.log_format, settings.log_level)
-    except (SettingsError, ValueError) as error:
+    except (RouterSettingsError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return USAGE
     asyncio.run(_live(settings))

@@ -12,7 +12,7 @@ FALLBACK_AT_LEAST_S = 0.05
 ROUNDING = 1e-6
 
 
-class Decision(StrEnum):
+class CascadeDecision(StrEnum):
     """What the scene stage's answer means for the species stage."""
 
     ROUTED = "routed"
@@ -55,7 +55,7 @@ class Verdict:
     `scene` is what an answer names: the best routed scene when routed, else the best of all.
     """
 
-    decision: Decision
+    decision: CascadeDecision
     scene: str
     scene_share: float
     routed_share: float
@@ -76,20 +76,20 @@ def decide(scenes: Sequence[tuple[str, float]], rules: SceneRules) -> Verdict:
     routed_share = sum(share for _, share in routed)
     other_share = max((share for _, share in others), default=0.0)
     decision = _weigh(bool(routed), routed_share, other_share, rules)
-    named = routed if decision is Decision.ROUTED else scenes
+    named = routed if decision is CascadeDecision.ROUTED else scenes
     label, share = max(named, key=lambda scene: scene[1])
     return Verdict(decision, label, share, routed_share, other_share)
 
 
-def _weigh(any_routed: bool, routed: float, other: float, rules: SceneRules) -> Decision:
+def _weigh(any_routed: bool, routed: float, other: float, rules: SceneRules) -> CascadeDecision:
     if not any_routed or routed < other:
-        return Decision.NOT_ROUTED
+        return CascadeDecision.NOT_ROUTED
     # Shares were rounded to float32 on their way: a bound met exactly counts as met.
     if routed < rules.threshold - ROUNDING:
-        return Decision.BELOW_THRESHOLD
+        return CascadeDecision.BELOW_THRESHOLD
     if routed - other < rules.margin - ROUNDING:
-        return Decision.WITHIN_MARGIN
-    return Decision.ROUTED
+        return CascadeDecision.WITHIN_MARGIN
+    return CascadeDecision.ROUTED
 
 
 def fallback_reserve_s(budget_s: float) -> float:

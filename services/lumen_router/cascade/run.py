@@ -14,7 +14,7 @@ import structlog
 
 from lumen_manifest.spec.enums import Family
 from lumen_router.cascade.rule import (
-    Decision,
+    CascadeDecision,
     SceneRules,
     Source,
     Verdict,
@@ -25,12 +25,12 @@ from lumen_router.cascade.rule import (
 from lumen_router.errors import (
     NoServiceOfFamily,
     PodAnswerBroken,
+    ServiceNotRouted,
+    TaskNotRouted,
     TaskOfAnotherFamily,
-    UnknownService,
-    UnknownTask,
 )
-from lumen_router.metrics import Metrics
-from lumen_router.routes.table import Routes, Service, Target, pod_task
+from lumen_router.metrics import RouterMetrics
+from lumen_router.routes.table import Routes, RouteTarget, Service, pod_task
 from lumen_router.upstream.forward import Call, Forwarder
 from lumen_wire import results
 from lumen_wire.deadline import Deadline
@@ -38,7 +38,7 @@ from lumen_wire.errors import InvalidArgument, NotFound, Unavailable, WireError
 from lumen_wire.meta import TOP_K_SPELLINGS, RequestMeta
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.callers import STRANGER, Caller
-from lumen_wire.tasks import SMART_CLASSIFY, Kind
+from lumen_wire.tasks import SMART_CLASSIFY, TaskKind
 
 ALL_SCENES: Final = "1000"
 SPECIES_HOLD_S: Final = 1.0
@@ -73,7 +73,7 @@ class _Stage:
 class SmartClassify:
     """Answers smart_classify with two calls."""
 
-    def __init__(self, forwarder: Forwarder, metrics: Metrics, hold_s: float) -> None:
+    def __init__(self, forwarder: Forwarder, metrics: RouterMetrics, hold_s: float) -> None:
         self._forwarder = forwarder
         self._metrics = metrics
         self._hold_s = hold_s
@@ -93,7 +93,7 @@ class SmartClassify:
         verdict = decide([(one.label, one.score) for one in scenes.labels], clip.scenes)
         species: _Stage | None = None
         failure = ""
-        if verdict.decision is Decision.ROUTED:
+        if verdict.decision is CascadeDecision.ROUTED:
             try:
                 target = _species_target(clip.scenes, routes)
                 hold_s = min(self._hold_s, SPECIES_HOLD_S)
@@ -143,19 +143,21 @@ def species_service(rules: SceneRules, routes: Routes) -> Service | None:
     """Return the service that names the species, None when there is none."""
     try:
         return routes.find(rules.to) if rules.to else routes.default_of(Family.BIOCLIP)
-    except (UnknownService, NoServiceOfFamily):
+    except (ServiceNotRouted, NoServiceOfFamily):
         return None
 
 
-def _species_target(rules: SceneRules, routes: Routes) -> Target:
+def _species_target(rules: SceneRules, routes: Routes) -> RouteTarget:
     service = species_service(rules, routes)
     if service is None:
         raise _NoSpecies
-    return Target(service, Kind.CLASSIFY, pod_task(service.family, Kind.CLASSIFY))
+    return RouteTarget(service, TaskKind.CLASSIFY, pod_task(service.family, TaskKind.CLASSIFY))
 
 
 def _scene_call(picture: Picture, clip: Service) -> Call:
-    target = Target(clip, Kind.SCENE_CLASSIFY, pod_task(clip.family, Kind.SCENE_CLASSIFY))
+    target = RouteTarget(
+        clip, TaskKind.SCENE_CLASSIFY, pod_task(clip.family, TaskKind.SCENE_CLASSIFY)
+    )
     meta = _without_options(picture.meta) | {"top_k": ALL_SCENES}
     return Call(
         target,
@@ -168,7 +170,7 @@ def _scene_call(picture: Picture, clip: Service) -> Call:
     )
 
 
-def _species_call(picture: Picture, target: Target) -> Call:
+def _species_call(picture: Picture, target: RouteTarget) -> Call:
     top_k = picture.asked.top_k or SMART_CLASSIFY.default_top_k
     passed = {key: value for key, value in picture.meta.items() if key in _PASSED_ON}
     meta = _without_options(picture.meta) | passed | {"top_k": str(top_k)}
@@ -188,7 +190,7 @@ def _without_options(meta: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in meta.items() if key not in dropped}
 
 
-def _read_scenes(answer: pb.InferResponse) -> results.Labels:
+def _read_scenes(answer: pb.InferResponse) -> results.LabelsDocument:
     scenes = results.parse_labels(answer.result)
     if not scenes.labels:
         raise PodAnswerBroken("the CLIP service answered no scenes: try again")
@@ -200,20 +202,20 @@ def _failure_name(error: WireError | _NoSpecies, picture: Picture) -> str:
     if isinstance(error, _NoSpecies):
         return "NO_SPECIES_SERVICE"
     own_mistake = isinstance(error, InvalidArgument | NotFound) and not isinstance(
-        error, UnknownTask
+        error, TaskNotRouted
     )
     if own_mistake and not _SPECIES_KEYS.isdisjoint(picture.meta):
         raise error
     # That the service is away is no news for each call: the metrics count it.
-    say = log.debug if isinstance(error, Unavailable | UnknownTask) else log.warning
+    say = log.debug if isinstance(error, Unavailable | TaskNotRouted) else log.warning
     say("species stage failed", code=error.status.name, why=error.message[:200])
     return error.status.name
 
 
-def _source(decision: Decision, species: _Stage | None) -> Source:
+def _source(decision: CascadeDecision, species: _Stage | None) -> Source:
     if species is not None:
         return Source.SPECIES
-    return Source.FALLBACK if decision is Decision.ROUTED else Source.SCENE
+    return Source.FALLBACK if decision is CascadeDecision.ROUTED else Source.SCENE
 
 
 def _meta(
@@ -242,7 +244,7 @@ def _meta(
     return meta
 
 
-def _shares(scenes: results.Labels) -> str:
+def _shares(scenes: results.LabelsDocument) -> str:
     """Return every scene's share as a JSON object, best first."""
     return orjson.dumps({one.label: round(one.score, 6) for one in scenes.labels}).decode()
 

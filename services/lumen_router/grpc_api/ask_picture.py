@@ -31,7 +31,7 @@ _IMAGE_EMBED: Final = "image_embed"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PictureAnswer:
     """What one service made of the picture; `trouble` is empty when its vector is good."""
 
     service: str
@@ -64,7 +64,7 @@ def trouble_with(vector: Iterable[float]) -> str:
     return "" if abs(length - 1) < 1e-2 else f"its vector has length {length:.3f} instead of 1"
 
 
-async def ask_all(address: str, picture: bytes) -> list[Asked]:
+async def ask_all(address: str, picture: bytes) -> list[PictureAnswer]:
     """Ask every ready service. Raises WireError when the router tells of none."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub = pb_grpc.InferenceStub(channel)
@@ -78,20 +78,20 @@ async def ask_all(address: str, picture: bytes) -> list[Asked]:
 
 async def _ask(
     stub: "pb_grpc.InferenceAsyncStub", service: str, task: str, picture: bytes
-) -> Asked:
+) -> PictureAnswer:
     request = pb.InferRequest(correlation_id="picture", task=task, payload=picture)
     started = time.monotonic()
     try:
         embedding = await _vector(stub, request)
     except WireError as error:
-        return Asked(service, task, trouble=f"{error.status.name}: {error.message}")
+        return PictureAnswer(service, task, trouble=f"{error.status.name}: {error.message}")
     took_s = time.monotonic() - started
-    return Asked(service, task, embedding.dim, took_s, trouble_with(embedding.vector))
+    return PictureAnswer(service, task, embedding.dim, took_s, trouble_with(embedding.vector))
 
 
 async def _vector(
     stub: "pb_grpc.InferenceAsyncStub", request: pb.InferRequest
-) -> results.Embedding:
+) -> results.EmbeddingDocument:
     parts: list[pb.InferResponse] = []
     try:
         async for response in stub.Infer(iter(split_request(request)), timeout=ANSWER_S):

@@ -6,16 +6,16 @@ from lumen_manifest.spec.enums import Family
 from lumen_router.cascade.run import species_service
 from lumen_router.errors import NothingReady
 from lumen_router.routes.table import Routes, advertised_names
-from lumen_router.upstream.pod import Learnt
-from lumen_router.upstream.registry import Directory, ServicePods
+from lumen_router.upstream.pod import PodCapabilities
+from lumen_router.upstream.registry import BackendPool, UpstreamRegistry
 from lumen_wire import capabilities as wire
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.tasks import SMART_CLASSIFY, Kind
+from lumen_wire.tasks import SMART_CLASSIFY, TaskKind
 
 SMART = "smart"
 
 
-def records(directory: Directory) -> list[pb.Capability]:
+def records(directory: UpstreamRegistry) -> list[pb.Capability]:
     """Return a record per service, CLIP first, smart last; raises NothingReady when there is none.
 
     A service whose only pod restarts stays advertised for a moment: its calls are held.
@@ -31,12 +31,12 @@ def records(directory: Directory) -> list[pb.Capability]:
     return listed if smart is None else [*listed, smart]
 
 
-def merged(directory: Directory) -> pb.Capability:
+def merged(directory: UpstreamRegistry) -> pb.Capability:
     """Return everything in one record, for clients that know only unary GetCapabilities."""
     return wire.merge(records(directory))
 
 
-def _record(pods: ServicePods, routes: Routes) -> pb.Capability:
+def _record(pods: BackendPool, routes: Routes) -> pb.Capability:
     learnt, service = _learnt(pods), pods.service
     record = pb.Capability(
         service_name=service.family if routes.is_first(service) else service.name,
@@ -55,10 +55,10 @@ def _record(pods: ServicePods, routes: Routes) -> pb.Capability:
     return record
 
 
-def _smart_record(known: dict[str, ServicePods], routes: Routes) -> pb.Capability | None:
+def _smart_record(known: dict[str, BackendPool], routes: Routes) -> pb.Capability | None:
     clip = routes.defaults.get(Family.CLIP)
     scenes = known.get(clip.name) if clip is not None else None
-    if clip is None or scenes is None or Kind.SCENE_CLASSIFY not in _learnt(scenes).kinds:
+    if clip is None or scenes is None or TaskKind.SCENE_CLASSIFY not in _learnt(scenes).kinds:
         return None
     named = species_service(clip.scenes, routes)
     species = known.get(named.name) if named is not None else None
@@ -78,10 +78,10 @@ def _smart_record(known: dict[str, ServicePods], routes: Routes) -> pb.Capabilit
             "margin": f"{clip.scenes.margin:g}",
         },
     )
-    return wire.capability(facts, {SMART_CLASSIFY.name: Kind.SMART_CLASSIFY})
+    return wire.capability(facts, {SMART_CLASSIFY.name: TaskKind.SMART_CLASSIFY})
 
 
-def _concurrency(pods: ServicePods) -> int:
+def _concurrency(pods: BackendPool) -> int:
     """Return how many calls all ready pods take together."""
     return _sum_or_one(pod.learnt.record.max_concurrency for pod in pods.pods if pod.learnt)
 
@@ -90,7 +90,7 @@ def _sum_or_one(figures: Iterable[int]) -> int:
     return max(1, sum(figures))
 
 
-def _learnt(pods: ServicePods) -> Learnt:
+def _learnt(pods: BackendPool) -> PodCapabilities:
     learnt = pods.last_learnt()
     assert learnt is not None, "only services that a pod has spoken for are listed"
     return learnt

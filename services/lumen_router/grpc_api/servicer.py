@@ -16,10 +16,10 @@ from google.protobuf.empty_pb2 import Empty
 from lumen_router.cascade.run import Picture, SmartClassify, scene_service
 from lumen_router.errors import NothingReady
 from lumen_router.grpc_api import capabilities
-from lumen_router.metrics import Metrics
+from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.table import Routes
 from lumen_router.upstream.forward import Call, Forwarder
-from lumen_router.upstream.registry import Directory
+from lumen_router.upstream.registry import UpstreamRegistry
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import WireError
 from lumen_wire.meta import RequestMeta, parse_request_meta
@@ -27,7 +27,7 @@ from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.callers import Caller, caller_of
 from lumen_wire.request.chunks import Assembled
 from lumen_wire.server.stream import StreamOptions, serve_stream
-from lumen_wire.tasks import SMART_CLASSIFY, Kind
+from lumen_wire.tasks import SMART_CLASSIFY, TaskKind
 
 # The router has read these; a pod knows itself by other names and answers one request a call.
 _OWN_KEYS: Final = frozenset({"service", "error_mode"})
@@ -38,9 +38,9 @@ class RouterServicer:
 
     def __init__(
         self,
-        directory: Directory,
+        directory: UpstreamRegistry,
         forwarder: Forwarder,
-        metrics: Metrics,
+        metrics: RouterMetrics,
         options: StreamOptions,
         hold_s: float,
     ) -> None:
@@ -135,7 +135,7 @@ class RouterServicer:
         deadline: Deadline,
         counted: "_Counted",
     ) -> pb.InferResponse:
-        counted.kind = Kind.SMART_CLASSIFY
+        counted.kind = TaskKind.SMART_CLASSIFY
         clip = scene_service(routes, asked.service)
         counted.service = clip.name
         picture = Picture(
@@ -154,12 +154,12 @@ class _Counted:
 
     __slots__ = ("_metrics", "_started", "caller", "kind", "seconds", "service")
 
-    def __init__(self, metrics: Metrics, caller: Caller) -> None:
+    def __init__(self, metrics: RouterMetrics, caller: Caller) -> None:
         self._metrics = metrics
         self.caller = caller
         self._started = time.monotonic()
         self.service = ""
-        self.kind: Kind | None = None
+        self.kind: TaskKind | None = None
         self.seconds = 0.0
 
     def __enter__(self) -> None:

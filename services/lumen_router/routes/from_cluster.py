@@ -16,11 +16,11 @@ import structlog
 
 from lumen_cluster.cluster_api import ClusterApi, find_server
 from lumen_cluster.errors import NoServer
-from lumen_cluster.list_watch import ClusterReader, Follower
+from lumen_cluster.list_watch import ClusterReader, Reflector
 from lumen_cluster.objects import Resource
 from lumen_manifest import names
-from lumen_router.errors import SettingsError
-from lumen_router.metrics import Metrics
+from lumen_router.errors import RouterSettingsError
+from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.cluster_objects import (
     keep_model_service,
     keep_slice,
@@ -28,7 +28,7 @@ from lumen_router.routes.cluster_objects import (
     parse_slice,
 )
 from lumen_router.routes.cluster_routes import routes_of_cluster
-from lumen_router.routes.mirror import Mirror, ParseOnce
+from lumen_router.routes.mirror import ObjectStore, ParseOnce
 from lumen_router.routes.table import Routes
 from lumen_router.settings import ClusterRoutes
 
@@ -49,13 +49,13 @@ def watched_resources(namespace: str) -> tuple[Resource, Resource]:
 
 
 async def open_routes(
-    told: ClusterRoutes, metrics: Metrics, stack: AsyncExitStack
+    told: ClusterRoutes, metrics: RouterMetrics, stack: AsyncExitStack
 ) -> "RoutesFromCluster":
     """Begin to follow a namespace until the stack is left; raises SettingsError."""
     try:
         found = await find_server(told.kubeconfig, os.environ)
     except NoServer as error:
-        raise SettingsError(f"LUMEN_ROUTES_FROM is cluster, but {error}") from error
+        raise RouterSettingsError(f"LUMEN_ROUTES_FROM is cluster, but {error}") from error
     api = await stack.enter_async_context(ClusterApi(found, USER_AGENT))
     log.info("routes come from the cluster", server=found.host, namespace=told.namespace)
     return await stack.enter_async_context(RoutesFromCluster(api, told.namespace, metrics))
@@ -64,15 +64,15 @@ async def open_routes(
 class RoutesFromCluster:
     """The routes of one namespace. Enter it, then `watch`; leaving it ends the watches."""
 
-    def __init__(self, reader: ClusterReader, namespace: str, metrics: Metrics) -> None:
+    def __init__(self, reader: ClusterReader, namespace: str, metrics: RouterMetrics) -> None:
         self._news = asyncio.Event()
         self._metrics = metrics
         services, slices = watched_resources(namespace)
-        self._services = Mirror(keep_model_service, self._news.set)
-        self._slices = Mirror(keep_slice, self._news.set)
+        self._services = ObjectStore(keep_model_service, self._news.set)
+        self._slices = ObjectStore(keep_slice, self._news.set)
         self._followers = (
-            Follower(reader, services, metrics.watches, self._services),
-            Follower(reader, slices, metrics.watches, self._slices),
+            Reflector(reader, services, metrics.watches, self._services),
+            Reflector(reader, slices, metrics.watches, self._slices),
         )
         self._read_service = ParseOnce(parse_model_service)
         self._read_slice = ParseOnce(parse_slice)

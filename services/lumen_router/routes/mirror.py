@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Mirror:
+class ObjectStore:
     """The objects of one kind in one namespace, by name.
 
     `keep` reduces an object to what is read of it: the rest needs no memory, and a change of the

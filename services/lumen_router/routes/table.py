@@ -11,13 +11,13 @@ from lumen_manifest.spec.enums import Family
 from lumen_router.cascade.rule import SceneRules
 from lumen_router.errors import (
     NoServiceOfFamily,
+    ServiceNotRouted,
+    TaskNotRouted,
     TaskOfAnotherFamily,
-    UnknownService,
-    UnknownTask,
 )
 from lumen_wire import tasks
 from lumen_wire.meta import quoted
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RouteTarget:
     """What a task name means: a service, the kind of work, and the name its pods know it by."""
 
     service: Service
-    kind: Kind
+    kind: TaskKind
     pod_task: str
 
 
@@ -85,7 +85,7 @@ class Routes:
     services: tuple[Service, ...]
     names: Mapping[str, Service]
     defaults: Mapping[Family, Service]
-    own_tasks: Mapping[str, tuple[Service, Kind]]
+    own_tasks: Mapping[str, tuple[Service, TaskKind]]
 
     def find(self, name: str) -> Service:
         """Return the service that callers call `name`: an alias, a service, or a family.
@@ -95,7 +95,7 @@ class Routes:
         service = self.names.get(name)
         if service is None:
             known = ", ".join(sorted(self.names)) or "none yet"
-            raise UnknownService(f"no service {quoted(name)} here. Known: {known}")
+            raise ServiceNotRouted(f"no service {quoted(name)} here. Known: {known}")
         return service
 
     def default_of(self, family: Family) -> Service:
@@ -107,7 +107,7 @@ class Routes:
             )
         return service
 
-    def resolve(self, task: str, service_name: str | None) -> Target:
+    def resolve(self, task: str, service_name: str | None) -> RouteTarget:
         """Return what a task name means, with `meta["service"]` if the caller gave one.
 
         Raises UnknownTask, UnknownService, TaskOfAnotherFamily, NoServiceOfFamily.
@@ -123,7 +123,7 @@ class Routes:
             return _target(asked or self.default_of(family), named.kind)
         own = self.own_tasks.get(task)
         if own is None:
-            raise UnknownTask(f"Unknown task: {task[:80]}")
+            raise TaskNotRouted(f"Unknown task: {task[:80]}")
         if asked is not None and asked.name != own[0].name:
             raise TaskOfAnotherFamily(
                 f'task {task} is of service {own[0].name}, meta["service"] says {asked.name}'
@@ -149,7 +149,7 @@ def build(services: Sequence[Service]) -> Routes:
     return Routes(by_age, names, defaults, _own_tasks(by_age))
 
 
-def advertised_names(routes: Routes, service: Service, kind: Kind) -> tuple[str, ...]:
+def advertised_names(routes: Routes, service: Service, kind: TaskKind) -> tuple[str, ...]:
     """Return every name under which the router advertises this work of this service.
 
     A family's first service carries the canonical name and the aliases, CLIP's the names without
@@ -169,15 +169,15 @@ def advertised_names(routes: Routes, service: Service, kind: Kind) -> tuple[str,
     )
 
 
-def _target(service: Service, kind: Kind) -> Target:
-    return Target(service, kind, pod_task(service.family, kind))
+def _target(service: Service, kind: TaskKind) -> RouteTarget:
+    return RouteTarget(service, kind, pod_task(service.family, kind))
 
 
-def pod_task(family: Family, kind: Kind) -> str:
+def pod_task(family: Family, kind: TaskKind) -> str:
     """Return the canonical name by which any model server of the family knows the work."""
     task = tasks.task_for(family, kind)
     if task is None:
-        raise UnknownTask(f"Unknown task: {family} services offer no {kind}")
+        raise TaskNotRouted(f"Unknown task: {family} services offer no {kind}")
     return task.name
 
 
@@ -189,8 +189,8 @@ def _agree(task: str, family: Family, asked: Service | None) -> None:
         )
 
 
-def _own_tasks(by_age: Sequence[Service]) -> dict[str, tuple[Service, Kind]]:
-    table: dict[str, tuple[Service, Kind]] = {}
+def _own_tasks(by_age: Sequence[Service]) -> dict[str, tuple[Service, TaskKind]]:
+    table: dict[str, tuple[Service, TaskKind]] = {}
     for service in by_age:
         kinds = {task.kind for task in tasks.TASKS if task.family == service.family}
         for name, kind in tasks.service_prefixed(service.name, service.family, kinds).items():

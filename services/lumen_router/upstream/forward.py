@@ -13,20 +13,25 @@ from dataclasses import dataclass
 import structlog
 
 from lumen_manifest.conditions import Reason
-from lumen_router.errors import NoReadyPod, SpaceNotServed, TooLate, UnknownTask
-from lumen_router.metrics import Metrics
-from lumen_router.routes.table import Target
+from lumen_router.errors import DeadlineNear, NoReadyPod, SpaceNotServed, TaskNotRouted
+from lumen_router.metrics import RouterMetrics
+from lumen_router.routes.table import RouteTarget
 from lumen_router.upstream.answers import read_answer
 from lumen_router.upstream.lanes import InferCall
 from lumen_router.upstream.pending_calls import (
     HOLD_S,
     HOPELESS,
     RETRY_AFTER_MS,
-    WaitingRoom,
+    PendingCalls,
     hold_at_most_s,
 )
 from lumen_router.upstream.pod import Pod
-from lumen_router.upstream.registry import EMBEDDINGS, Directory, ServicePods, Wanted
+from lumen_router.upstream.registry import (
+    EMBEDDINGS,
+    BackendPool,
+    CallRequirements,
+    UpstreamRegistry,
+)
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import ResourceExhausted, Unavailable, WireError
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -54,7 +59,7 @@ class Call:
     not twice while the call lasts.
     """
 
-    target: Target
+    target: RouteTarget
     payload: bytes
     mime: str
     meta: Mapping[str, str]
@@ -67,7 +72,9 @@ class Call:
 class Forwarder:
     """Sends calls to pods."""
 
-    def __init__(self, directory: Directory, room: WaitingRoom, metrics: Metrics) -> None:
+    def __init__(
+        self, directory: UpstreamRegistry, room: PendingCalls, metrics: RouterMetrics
+    ) -> None:
         self._directory = directory
         self._room = room
         self._metrics = metrics
@@ -81,7 +88,7 @@ class Forwarder:
         """
         pods = self._pods_of(call)
         messages: list[bytes] = []
-        wanted = Wanted(call.target.kind, call.space)
+        wanted = CallRequirements(call.target.kind, call.space)
         pods.budget.earn()
         failed: WireError | None = None
         avoided = NEVER_RETRIED
@@ -109,7 +116,7 @@ class Forwarder:
         assert failed is not None, "the loop ends early only after a failure"
         raise failed
 
-    def _pods_of(self, call: Call) -> ServicePods:
+    def _pods_of(self, call: Call) -> BackendPool:
         service = call.target.service
         pods = self._directory.of(service)
         if pods is None:
@@ -126,7 +133,7 @@ class Forwarder:
     ) -> pb.InferResponse:
         remaining_s = deadline.remaining_s()
         if remaining_s <= 0:
-            raise TooLate("the deadline passed before a pod could be asked")
+            raise DeadlineNear("the deadline passed before a pod could be asked")
         space = pod.learnt.space if pod.learnt else ""
         pod.call_begins()
         answered = False
@@ -152,9 +159,9 @@ class Forwarder:
 
     async def _wait_for_pod(
         self,
-        pods: ServicePods,
+        pods: BackendPool,
         call: Call,
-        wanted: Wanted,
+        wanted: CallRequirements,
         avoided: frozenset[tuple[str, int]],
         deadline: Deadline,
     ) -> Pod:
@@ -214,17 +221,17 @@ def _blame(pod: Pod, epoch: int, error: WireError) -> None:
         pod.eject(error.message)
 
 
-def _refuse_the_hopeless(pods: ServicePods, wanted: Wanted) -> None:
+def _refuse_the_hopeless(pods: BackendPool, wanted: CallRequirements) -> None:
     """Raise at once when waiting would change nothing."""
     service = pods.service
     kinds = pods.known_kinds()
     if kinds is not None and wanted.kind not in kinds:
-        raise UnknownTask(f"Unknown task: service {service.name} offers no {wanted.kind}")
+        raise TaskNotRouted(f"Unknown task: service {service.name} offers no {wanted.kind}")
     if kinds is None and service.reason in HOPELESS:
         raise NoReadyPod(_why_not_ready(pods))
 
 
-def _why_not_ready(pods: ServicePods) -> str:
+def _why_not_ready(pods: BackendPool) -> str:
     service = pods.service
     because = service.message
     if not because and service.reason in Reason.__members__.values():

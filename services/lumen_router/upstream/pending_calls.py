@@ -22,7 +22,7 @@ HOPELESS = FINAL | {Reason.SCALED_TO_ZERO}
 """Reasons that no waiting cures: somebody has to change something first."""
 
 
-class WaitingRoom:
+class PendingCalls:
     """Calls that wait for a service to have a ready pod, counted per service and per caller.
 
     One caller may have `limit` places, of one service three quarters of them: calls for one that

@@ -19,7 +19,7 @@ from lumen_manifest.spec.enums import Family
 from lumen_router.upstream.lanes import InferCall, Lanes
 from lumen_wire import tasks
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 LEARN_TIMEOUT_S: Final = 5.0
 PROBE_FIRST_S: Final = 0.05
@@ -30,17 +30,17 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class PodCapabilities:
     """What a pod says of itself: its record, its kinds of work, the space of its vectors."""
 
     record: pb.Capability
-    kinds: Mapping[Kind, pb.IOTask]
+    kinds: Mapping[TaskKind, pb.IOTask]
     space: str
 
     @classmethod
-    def from_record(cls, record: pb.Capability, family: Family) -> "Learnt":
+    def from_record(cls, record: pb.Capability, family: Family) -> "PodCapabilities":
         """Read a record; names that the family does not know are left out."""
-        kinds: dict[Kind, pb.IOTask] = {}
+        kinds: dict[TaskKind, pb.IOTask] = {}
         for task in record.tasks:
             kind = tasks.resolve(task.name, family)
             if kind is not None:
@@ -56,7 +56,7 @@ class Pod:
         self.outstanding = 0
         self.pushback_until = 0.0
         self.epoch = 0
-        self.learnt: Learnt | None = None
+        self.learnt: PodCapabilities | None = None
         self.asked = False
         self._misfit_epoch = 0
         self._family = family
@@ -156,7 +156,7 @@ class Pod:
         finally:
             await self._lanes.close()
 
-    async def _ask(self) -> Learnt | None:
+    async def _ask(self) -> PodCapabilities | None:
         """Return what the pod says, None when it says nothing; raises AioRpcError."""
         call = self._capabilities(b"", timeout=LEARN_TIMEOUT_S, wait_for_ready=True)
         try:
@@ -165,7 +165,7 @@ class Pod:
             call.cancel()
         if not isinstance(record, pb.Capability):
             return None
-        return Learnt.from_record(record, self._family)
+        return PodCapabilities.from_record(record, self._family)
 
     async def _until_lost(self) -> None:
         """Return when the connection is gone or the pod was ejected."""

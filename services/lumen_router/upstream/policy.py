@@ -14,7 +14,7 @@ RETRY_RATIO = 0.2
 RETRY_BURST = 50.0
 
 
-class Loaded(Protocol):
+class HasLoad(Protocol):
     """Something that can be more or less busy."""
 
     @property
@@ -22,7 +22,7 @@ class Loaded(Protocol):
         """Calls that were sent and are not answered."""
 
 
-LoadedT = TypeVar("LoadedT", bound=Loaded)
+LoadedT = TypeVar("LoadedT", bound=HasLoad)
 
 
 def choose_least_outstanding(

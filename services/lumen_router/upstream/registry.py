@@ -15,26 +15,26 @@ import structlog
 
 from lumen_router.routes.table import Route, Routes, Service
 from lumen_router.upstream import policy
-from lumen_router.upstream.pod import Learnt, Pod
+from lumen_router.upstream.pod import Pod, PodCapabilities
 from lumen_router.upstream.policy import RetryBudget
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 RETIRE_GRACE_S: Final = 60.0
 LINGER_S: Final = 30.0
-EMBEDDINGS: Final = frozenset({Kind.TEXT_EMBED, Kind.IMAGE_EMBED})
+EMBEDDINGS: Final = frozenset({TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED})
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CallRequirements:
     """What a call asks of a pod. `space` is empty unless the caller demands one."""
 
-    kind: Kind
+    kind: TaskKind
     space: str = ""
 
 
-class ServicePods:
+class BackendPool:
     """The pods of one service."""
 
     def __init__(self, service: Service, changed: Callable[[], None]) -> None:
@@ -44,9 +44,9 @@ class ServicePods:
         self._pods: dict[tuple[str, str], Pod] = {}
         self._changed = changed
         self._news = asyncio.Event()
-        self._candidates: dict[Wanted, tuple[tuple[int, tuple[Pod, ...]], ...]] = {}
+        self._candidates: dict[CallRequirements, tuple[tuple[int, tuple[Pod, ...]], ...]] = {}
         self._settled_space = ""
-        self._remembered: Learnt | None = None
+        self._remembered: PodCapabilities | None = None
         self._was_ready = False
 
     @property
@@ -64,17 +64,17 @@ class ServicePods:
         """The space of this service's vectors: as declared, else that of its first ready pod."""
         return self.service.embedding_space or self._settled_space
 
-    def known_kinds(self) -> frozenset[Kind] | None:
+    def known_kinds(self) -> frozenset[TaskKind] | None:
         """Return the kinds of work that ready pods offer, None while no pod is ready."""
         learnt = [pod.learnt for pod in self._pods.values() if pod.learnt is not None]
         return frozenset(kind for one in learnt for kind in one.kinds) if learnt else None
 
-    def last_learnt(self, linger_s: float = LINGER_S) -> Learnt | None:
+    def last_learnt(self, linger_s: float = LINGER_S) -> PodCapabilities | None:
         """Return what a ready pod says, or said a moment ago; None when there is none."""
         recent = time.monotonic() - linger_s
         return self._remembered if self.ready_pods or self.last_ready > recent else None
 
-    def choose(self, wanted: Wanted, avoided: frozenset[tuple[str, int]]) -> Pod | None:
+    def choose(self, wanted: CallRequirements, avoided: frozenset[tuple[str, int]]) -> Pod | None:
         """Return the pod for a call, None when no ready pod may get it.
 
         `avoided` holds address and epoch of pods that already failed it. Variants share calls by
@@ -131,13 +131,13 @@ class ServicePods:
             start(pod)
         self.take_note()
 
-    def _spokesman(self) -> Learnt | None:
+    def _spokesman(self) -> PodCapabilities | None:
         """Return what the first ready pod of the heaviest variant says."""
         weights = {route.variant: route.weight for route in self.service.routes}
         ready = [(variant, pod.learnt) for (variant, _), pod in self._pods.items() if pod.learnt]
         return max(ready, key=lambda one: weights.get(one[0], 0))[1] if ready else None
 
-    def _find_candidates(self, wanted: Wanted) -> tuple[tuple[int, tuple[Pod, ...]], ...]:
+    def _find_candidates(self, wanted: CallRequirements) -> tuple[tuple[int, tuple[Pod, ...]], ...]:
         groups = []
         for route in self.service.routes:
             pods = tuple(
@@ -149,7 +149,7 @@ class ServicePods:
                 groups.append((route.weight, pods))
         return tuple(groups)
 
-    def _may_answer(self, pod: Pod, route: Route, wanted: Wanted) -> bool:
+    def _may_answer(self, pod: Pod, route: Route, wanted: CallRequirements) -> bool:
         learnt = pod.learnt
         if learnt is None or wanted.kind not in learnt.kinds:
             return False
@@ -164,13 +164,13 @@ class ServicePods:
         return False
 
 
-class Directory:
+class UpstreamRegistry:
     """The pods of every service. Enter it before `apply`; leaving it closes every connection."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self.routes: Routes | None = None
         self._changed = changed
-        self._services: dict[str, ServicePods] = {}
+        self._services: dict[str, BackendPool] = {}
         self._watches: dict[Pod, asyncio.Task[None]] = {}
         self._tasks = asyncio.TaskGroup()
         self._closing: set[asyncio.Task[None]] = set()
@@ -195,7 +195,7 @@ class Directory:
                 await pod.close(0.0)
 
     @property
-    def services(self) -> Iterable[ServicePods]:
+    def services(self) -> Iterable[BackendPool]:
         """Every service, oldest first."""
         return tuple(self._services.values())
 
@@ -209,13 +209,13 @@ class Directory:
             if pods is not None and pods.service.family is not service.family:
                 pods.update(_emptied(pods.service), self._start, self._retire)
                 pods = None
-            self._services[service.name] = pods or ServicePods(service, self._changed)
+            self._services[service.name] = pods or BackendPool(service, self._changed)
         for gone in before.values():
             gone.update(_emptied(gone.service), self._start, self._retire)
         for service in routes.services:
             self._services[service.name].update(service, self._start, self._retire)
 
-    def of(self, service: Service) -> ServicePods | None:
+    def of(self, service: Service) -> BackendPool | None:
         """Return the service's pods, None when the routes no longer name it."""
         return self._services.get(service.name)
 

@@ -30,7 +30,7 @@ _TRIAL_S = 2.0
 _BATCH_SCALED = (b"DynamicQuantizeLinear", b"DynamicQuantizeMatMul", b"DynamicQuantizeLSTM")
 
 
-class Batching(StrEnum):
+class BatchMode(StrEnum):
     """How a tower runs a batch so that no item's bytes depend on the others."""
 
     TOGETHER = "together"
@@ -42,9 +42,9 @@ class Tower:
     """One graph: which port takes the items, which gives [N, dim]."""
 
     session: ort.Session
-    input: ort.Port
-    output: ort.Port
-    batching: Batching = Batching.TOGETHER
+    input: ort.TensorSpec
+    output: ort.TensorSpec
+    batching: BatchMode = BatchMode.TOGETHER
 
     @classmethod
     def open(cls, path: Path, dim: int, settings: ort.SessionSettings) -> "Tower":
@@ -70,14 +70,14 @@ class Tower:
                 file=path.name,
             )
         singly = batch == 1 or _scales_over_batch(path)
-        return cls(session, takes, gives, Batching.SINGLY if singly else Batching.TOGETHER)
+        return cls(session, takes, gives, BatchMode.SINGLY if singly else BatchMode.TOGETHER)
 
     def rows(self, items: NDArray[Any]) -> NDArray[np.float32]:
         """Return unit rows float32 [N, dim]; a row's bytes depend on its item alone."""
         if len(items) == 0:
             width = self.output.shape[-1] or 0
             return np.empty((0, width), np.float32)
-        if self.batching is Batching.TOGETHER:
+        if self.batching is BatchMode.TOGETHER:
             return self._run(items)
         return np.concatenate([self._run(items[row : row + 1]) for row in range(len(items))])
 
@@ -87,7 +87,7 @@ class Tower:
         Matrix products of one row and of several may use kernels that add up in another order;
         that depends on the CPU and on the graph, so it is tried and not assumed.
         """
-        if self.batching is Batching.SINGLY:
+        if self.batching is BatchMode.SINGLY:
             return
         began_at = time.monotonic()
         alone = [self._run(items[row : row + 1]).tobytes() for row in range(len(items))]
@@ -95,7 +95,7 @@ class Tower:
             if time.monotonic() - began_at > _TRIAL_S:
                 return
             if self._run(items[:size]).tobytes() != b"".join(alone[:size]):
-                self.batching = Batching.SINGLY
+                self.batching = BatchMode.SINGLY
                 return
 
     def _run(self, items: NDArray[Any]) -> NDArray[np.float32]:
@@ -210,7 +210,7 @@ def unit_rows(vectors: NDArray[Any]) -> NDArray[np.float32]:
     return rows
 
 
-def _output(session: ort.Session, dim: int) -> ort.Port | None:
+def _output(session: ort.Session, dim: int) -> ort.TensorSpec | None:
     """Return the pooled output: [N, dim], and not the tokens some exports give beside it."""
     flat = [port for port in session.outputs if len(port.shape) == 2]
     exact = [port for port in flat if port.shape[-1] == dim]

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from lumen_resources.labels.label_sets import Labels, Lineage
 from lumen_resources.model.layouts import LabelSetFiles
-from lumen_serving.classify.protocol import Shown
+from lumen_serving.classify.protocol import ResultOptions
 from lumen_serving.errors import BadQuery, UnknownLabelSet
 from lumen_serving.label_index.index import LabelIndex
 from lumen_serving.label_index.label_answers import GroupHit, Hit
 from lumen_serving.label_index.scoring import Groups, group_by_rank
-from lumen_wire.meta import Include, LabelFormat, Rank, RequestMeta, Score, clamp, quoted
+from lumen_terms.taxonomy import LabelFormat, Rank
+from lumen_wire.meta import Include, RequestMeta, Score, clamp, quoted
 
 # The longest answer: every label of it is scored exactly and written as JSON.
 MAX_TOP_K = 4096
@@ -104,7 +105,7 @@ class LabelSet:
         return chosen.texts(label_format)
 
 
-class LabelRanking:
+class LabelClassifier:
     """The label sets of a service; the first is the one that is meant when none is named."""
 
     def __init__(self, sets: Mapping[str, LabelSet], logit_scale: float, default_k: int) -> None:
@@ -126,7 +127,7 @@ class LabelRanking:
             **{f"labels.{name}": str(one.count()) for name, one in self._sets.items()},
         }
 
-    def scoring(self, meta: RequestMeta) -> "LabelScoring":
+    def scoring(self, meta: RequestMeta) -> "LabelQuery":
         """Return the query that a request's meta asks for.
 
         Raises:
@@ -140,7 +141,7 @@ class LabelRanking:
                 f"The labels of {chosen.name} have no ranks: leave out rank and include."
             )
         label_format = meta.label_format or LabelFormat(chosen.label_format)
-        return LabelScoring(
+        return LabelQuery(
             label_set=chosen,
             top_k=clamp(meta.top_k or self._default_k, MAX_TOP_K),
             branches=frozenset((one.rank.value, one.value.casefold()) for one in meta.include),
@@ -162,7 +163,7 @@ class LabelRanking:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelScoring:
+class LabelQuery:
     """One request's query; those that differ only in how they are shown are scored together."""
 
     label_set: LabelSet
@@ -198,7 +199,7 @@ class LabelScoring:
         groups = self.label_set.groups(self.rank)
         return self.label_set.index.top_groups(vectors, self.top_k, self.logit_scale, groups, mask)
 
-    def show(self, scored: Any) -> Shown:
+    def show(self, scored: Any) -> ResultOptions:
         """Return labels or groups with shares of this set (or cosines), and their lineages."""
         meta = {"label_set": self.label_set.digest, "logit_scale": f"{self.logit_scale:g}"}
         if self.rank is None:
@@ -209,7 +210,7 @@ class LabelScoring:
             meta["lineage"] = orjson.dumps(lineages).decode()
         cosines = self.score_kind is Score.COSINE
         scores = [hit.cosine if cosines else hit.share for hit in scored]
-        return Shown(list(zip(names, scores, strict=True)), meta)
+        return ResultOptions(list(zip(names, scores, strict=True)), meta)
 
     def _rows(self, hits: Sequence[Hit]) -> tuple[list[str], list[Lineage] | None]:
         rows = [hit.row for hit in hits]

@@ -13,14 +13,14 @@ from lumen_wire.meta import RequestMeta
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ResultOptions:
     """The rows of an answer, best first, and the meta that goes with them."""
 
     labels: Sequence[tuple[str, float]]
     meta: dict[str, str]
 
 
-class RankingScoring(Scoring, Protocol):
+class Query(Scoring, Protocol):
     """One request's query, which the engine runs and the service shows."""
 
     def prepare(self) -> None:
@@ -32,12 +32,12 @@ class RankingScoring(Scoring, Protocol):
         """
         ...
 
-    def show(self, scored: Any) -> Shown:
+    def show(self, scored: Any) -> ResultOptions:
         """Return the answer for what `score` gave for the request's picture."""
         ...
 
 
-class Ranking(Protocol):
+class Classifier(Protocol):
     """A source of labels: the label sets, or the scenes."""
 
     @property
@@ -50,7 +50,7 @@ class Ranking(Protocol):
         """What the capability's `extra` says of it."""
         ...
 
-    def scoring(self, meta: RequestMeta) -> RankingScoring:
+    def scoring(self, meta: RequestMeta) -> Query:
         """Return the query that a request's meta asks for.
 
         Raises:

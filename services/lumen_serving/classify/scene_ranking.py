@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_serving.classify.protocol import Shown
+from lumen_serving.classify.protocol import ResultOptions
 from lumen_serving.classify.scenes import SceneSet
 from lumen_serving.errors import BadQuery
 from lumen_serving.label_index.scoring import shares
@@ -16,7 +16,7 @@ from lumen_wire.meta import RequestMeta, Score, clamp
 DEFAULT_TOP_K = 1
 
 
-class SceneRanking:
+class SceneClassifier:
     """The scenes of a CLIP service and the unit vectors [P, dim] of their prompts."""
 
     def __init__(self, scenes: SceneSet, vectors: NDArray[np.float32], logit_scale: float) -> None:
@@ -35,7 +35,7 @@ class SceneRanking:
         """The scenes, for the capability's `extra`."""
         return {"scenes": ",".join(self.scenes.labels)}
 
-    def scoring(self, meta: RequestMeta) -> "SceneScoring":
+    def scoring(self, meta: RequestMeta) -> "SceneQuery":
         """Return the query that a request's meta asks for.
 
         Raises:
@@ -45,14 +45,14 @@ class SceneRanking:
         if meta.rank or meta.include or meta.labels:
             raise BadQuery("Scenes have no label sets, ranks or branches: send none of them.")
         top_k = clamp(meta.top_k or DEFAULT_TOP_K, len(self.scenes.prompts))
-        return SceneScoring(self, top_k, meta.score)
+        return SceneQuery(self, top_k, meta.score)
 
 
 @dataclass(frozen=True, slots=True)
-class SceneScoring:
+class SceneQuery:
     """One request's query; queries of one kind are scored together."""
 
-    ranking: SceneRanking
+    ranking: SceneClassifier
     top_k: int
     score_kind: Score
 
@@ -64,13 +64,13 @@ class SceneScoring:
         # Row by row: a product of matrices could give a row other bytes beside other rows.
         return [self.ranking.vectors @ vector for vector in vectors]
 
-    def show(self, scored: NDArray[np.float32]) -> Shown:
+    def show(self, scored: NDArray[np.float32]) -> ResultOptions:
         """Return the best scenes with their shares over all scenes, or their cosines."""
         values = shares(scored, self.ranking.logit_scale)
         best = np.argsort(-values, kind="stable")[: self.top_k]
         chosen = scored if self.score_kind is Score.COSINE else values
         labels = self.ranking.scenes.labels
-        return Shown(
+        return ResultOptions(
             labels=[(labels[row], float(chosen[row])) for row in best],
             meta={
                 "label_set": self.ranking.digest,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from lumen_serving.backends.base import Modality
 from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.inference.costs import Measured
-from lumen_serving.metrics import Metrics
+from lumen_serving.metrics import ServerMetrics
 from lumen_wire.request.budget import Account, places
 from lumen_wire.request.callers import STRANGER, Caller
 
@@ -49,7 +49,7 @@ class Admission:
         self,
         limits: AdmissionLimits,
         measured: Mapping[Modality, Measured],
-        metrics: Metrics,
+        metrics: ServerMetrics,
     ) -> None:
         self._limits = limits
         self._costs = {modality: m.curve for modality, m in measured.items()}

@@ -26,7 +26,7 @@ _PATIENCE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class BatchTiming:
     """A batch of `size` items took `ms`."""
 
     size: int
@@ -34,7 +34,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class CostCurve:
+class LatencyModel:
     """A batch of n items takes a_ms * n + b_ms."""
 
     a_ms: float
@@ -50,10 +50,10 @@ class Measured:
     """What warm-up learned of one modality."""
 
     cap: int
-    curve: CostCurve
+    curve: LatencyModel
 
 
-def fitted(samples: Sequence[Sample]) -> CostCurve:
+def fitted(samples: Sequence[BatchTiming]) -> LatencyModel:
     """Return the least-squares line through the samples, neither part negative.
 
     Each sample counts by its relative error, so that the small batches are not lost beside the
@@ -64,17 +64,17 @@ def fitted(samples: Sequence[Sample]) -> CostCurve:
     weight = 1 / times
     through_origin = float(np.sum(sizes * times * weight**2) / np.sum((sizes * weight) ** 2))
     if len(set(sizes)) < 2:
-        return CostCurve(through_origin, 0.0)
+        return LatencyModel(through_origin, 0.0)
     columns = np.stack([sizes, np.ones_like(sizes)], axis=1) * weight[:, None]
     (a, b), *_ = np.linalg.lstsq(columns, np.ones_like(times), rcond=None)
     if b < 0:
-        return CostCurve(through_origin, 0.0)
+        return LatencyModel(through_origin, 0.0)
     if a < 0:
-        return CostCurve(0.0, float(np.sum(times * weight**2) / np.sum(weight**2)))
-    return CostCurve(float(a), float(b))
+        return LatencyModel(0.0, float(np.sum(times * weight**2) / np.sum(weight**2)))
+    return LatencyModel(float(a), float(b))
 
 
-def chosen_cap(samples: Sequence[Sample]) -> int:
+def chosen_cap(samples: Sequence[BatchTiming]) -> int:
     """Return the smallest measured size within 5 % of the best items per millisecond."""
     best = max(sample.size / sample.ms for sample in samples)
     return min(sample.size for sample in samples if sample.size / sample.ms >= NEAR_BEST * best)
@@ -94,7 +94,7 @@ def measure_batches(
     """
     run(1)  # the first run pays for lazy initialisation
     began_at = clock()
-    samples: list[Sample] = []
+    samples: list[BatchTiming] = []
     best, best_at = 0.0, 0
     for size in _sizes(max_batch):
         elapsed_s = clock() - began_at
@@ -102,7 +102,7 @@ def measure_batches(
         unpaid = len(samples) - best_at
         if len(samples) >= 2 and (unpaid >= patience or elapsed_s > LIMIT_S):
             break
-        samples.append(Sample(size, _time_ms(run, size, began_at + budget_s, clock)))
+        samples.append(BatchTiming(size, _time_ms(run, size, began_at + budget_s, clock)))
         if size / samples[-1].ms > best / NEAR_BEST:
             best, best_at = size / samples[-1].ms, len(samples)
     return Measured(chosen_cap(samples), fitted(samples))

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from lumen_serving.errors import Overloaded
 from lumen_serving.inference.engine import Item
-from lumen_serving.inference.turns import Turns
-from lumen_serving.media.work import Work
+from lumen_serving.inference.turns import FairQueue
+from lumen_serving.media.work import PreprocessWork
 from lumen_wire.request.budget import Account, places
 
 
@@ -24,8 +24,8 @@ class Job:
     """An item whose payload is to be decoded; `work` once it was looked at."""
 
     item: Item
-    look: Callable[[], Work]
-    work: Work | None = None
+    look: Callable[[], PreprocessWork]
+    work: PreprocessWork | None = None
     large: bool = False
     place: Account | None = None
 
@@ -40,7 +40,7 @@ class Job:
         return self.work.seconds if self.work else 0.0
 
 
-class DecodeLines:
+class DecodeQueues:
     """Two lines before `workers` threads that hold `memory_bytes` at most between them.
 
     A quarter of the memory is for small work, so that large work cannot keep it out; at most
@@ -51,8 +51,8 @@ class DecodeLines:
         self._room = {False: memory_bytes // 4, True: memory_bytes - memory_bytes // 4}
         self._held = {False: 0, True: 0}
         self._places = places(most_large)
-        self._small: Turns[deque[Job]] = Turns(deque)
-        self._large: Turns[deque[Job]] = Turns(deque)
+        self._small: FairQueue[deque[Job]] = FairQueue(deque)
+        self._large: FairQueue[deque[Job]] = FairQueue(deque)
         self._most_running = max(1, workers - 1)
         self._large_running = 0
         self._large_was_last = False
@@ -117,7 +117,7 @@ class DecodeLines:
         waiting = [*_jobs(self._small), *_jobs(self._large)]
         for job in waiting:
             _leave_place(job)
-        self._small, self._large = Turns(deque), Turns(deque)
+        self._small, self._large = FairQueue(deque), FairQueue(deque)
         return waiting
 
     def _take_large(self) -> Job | None:
@@ -132,7 +132,7 @@ class DecodeLines:
     def _drop_abandoned(self) -> list[Job]:
         """Forget the large ones whose callers left, and return the others."""
         waiting = _jobs(self._large)
-        self._large = Turns(deque)
+        self._large = FairQueue(deque)
         for job in waiting:
             if job.item.abandoned:
                 _leave_place(job)
@@ -152,7 +152,7 @@ class DecodeLines:
         self._held[job.large] += job.peak_bytes
 
 
-def _jobs(turns: Turns[deque[Job]]) -> list[Job]:
+def _jobs(turns: FairQueue[deque[Job]]) -> list[Job]:
     return [job for queue in turns.queues() for job in queue]
 
 

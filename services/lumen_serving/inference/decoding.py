@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Self
 
 from lumen_serving.errors import BackendFailed, Overloaded, Stopping, TooLate
-from lumen_serving.inference.decode_lines import DecodeLines, Job
+from lumen_serving.inference.decode_lines import DecodeQueues, Job
 from lumen_serving.inference.engine import Engine, Item
-from lumen_serving.media.work import Work
-from lumen_serving.metrics import Metrics
+from lumen_serving.media.work import PreprocessWork
+from lumen_serving.metrics import ServerMetrics
 from lumen_wire.errors import WireError
 
 
-class Decoders:
+class PreprocessPool:
     """`workers` threads in front of the engine; an async context manager.
 
     `on_done(seconds)` hears of every item, on one of the threads, when it leaves the line of the
@@ -29,9 +29,9 @@ class Decoders:
     def __init__(
         self,
         workers: int,
-        lines: DecodeLines,
+        lines: DecodeQueues,
         engine: Engine,
-        metrics: Metrics,
+        metrics: ServerMetrics,
         on_done: Callable[[float], None],
     ) -> None:
         self._lines = lines
@@ -70,7 +70,7 @@ class Decoders:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    def submit(self, item: Item, look: Callable[[], Work]) -> None:
+    def submit(self, item: Item, look: Callable[[], PreprocessWork]) -> None:
         """Do the work that `look` finds in a thread, and hand the item on to the engine.
 
         What either raises answers the item: a `WireError` as it is, anything else as Internal.

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from lumen_serving.backends.base import Backend, Modality
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
-from lumen_serving.inference.queue import Line
-from lumen_serving.metrics import Metrics
+from lumen_serving.inference.queue import RequestQueue
+from lumen_serving.metrics import ServerMetrics
 from lumen_wire.errors import WireError
 from lumen_wire.request.callers import STRANGER, Caller
 
@@ -38,7 +38,7 @@ class Scoring(Hashable, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ItemOutcome:
     """What one item got: its unit vector [dim], its score when it asked for one, and the times."""
 
     vector: NDArray[np.float32]
@@ -55,7 +55,7 @@ class Item:
 
     modality: Modality
     deadline_at: float
-    answer: asyncio.Future[Outcome]
+    answer: asyncio.Future[ItemOutcome]
     scoring: Scoring | None = None
     data: NDArray[Any] | None = None
     decode_ms: float = 0.0
@@ -80,7 +80,7 @@ class _Batch:
     score_ms: float = 0.0
 
 
-Answer = tuple[Item, Outcome | WireError]
+Answer = tuple[Item, ItemOutcome | WireError]
 
 
 class Engine:
@@ -93,14 +93,14 @@ class Engine:
         self,
         backend: Backend,
         caps: Mapping[Modality, int],
-        metrics: Metrics,
+        metrics: ServerMetrics,
         on_batch: Callable[[Modality, int, float], None],
     ) -> None:
         self._backend = backend
         self._dim = backend.report().dim
         self._metrics = metrics
         self._on_batch = on_batch
-        self._line: Line[Item] = Line(caps)
+        self._line: RequestQueue[Item] = RequestQueue(caps)
         self._wake = threading.Condition()
         self._stopping = False
         self._threads: list[threading.Thread] = []
@@ -228,7 +228,7 @@ def _deliver(answers: Sequence[Answer]) -> None:
     for item, outcome in answers:
         if item.answer.done():
             continue
-        if isinstance(outcome, Outcome):
+        if isinstance(outcome, ItemOutcome):
             item.answer.set_result(outcome)
         else:
             item.answer.set_exception(outcome)
@@ -248,9 +248,9 @@ def _score(batch: _Batch) -> None:
     batch.score_ms = (time.monotonic() - began_at) * 1000 if groups else 0.0
 
 
-def _outcomes(batch: _Batch) -> list[Outcome]:
+def _outcomes(batch: _Batch) -> list[ItemOutcome]:
     return [
-        Outcome(
+        ItemOutcome(
             vector=batch.vectors[row],
             scored=batch.scored[row],
             decode_ms=item.decode_ms,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from lumen_serving.backends.base import Modality
 from lumen_serving.inference.admission import Admission
-from lumen_serving.inference.decoding import Decoders
-from lumen_serving.inference.engine import Engine, Item, Outcome, Scoring
-from lumen_serving.media.work import Work
+from lumen_serving.inference.decoding import PreprocessPool
+from lumen_serving.inference.engine import Engine, Item, ItemOutcome, Scoring
+from lumen_serving.media.work import PreprocessWork
 from lumen_wire.request.callers import Caller
 
 
@@ -17,7 +17,7 @@ class Pipeline:
     """The long-lived parts that every request goes through."""
 
     admission: Admission
-    decoders: Decoders
+    decoders: PreprocessPool
     engine: Engine
 
     async def run(
@@ -25,9 +25,9 @@ class Pipeline:
         caller: Caller,
         modality: Modality,
         deadline_at: float,
-        look: Callable[[], Work],
+        look: Callable[[], PreprocessWork],
         scoring: Scoring | None = None,
-    ) -> Outcome:
+    ) -> ItemOutcome:
         """Return what the model makes of the one item whose work `look` finds in a thread.
 
         A caller that is cancelled, as it is at its deadline, leaves every queue.
@@ -38,7 +38,7 @@ class Pipeline:
 
         """
         with self.admission.admit(modality, deadline_at, caller):
-            answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[ItemOutcome] = asyncio.get_running_loop().create_future()
             self.admission.decode_begins()
             item = Item(modality, deadline_at, answer, scoring, caller=caller)
             self.decoders.submit(item, look)

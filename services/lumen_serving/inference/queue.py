@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from lumen_serving.backends.base import Modality
-from lumen_serving.inference.turns import Turns
+from lumen_serving.inference.turns import FairQueue
 from lumen_wire.request.callers import Caller
 
 
@@ -44,14 +44,14 @@ ItemT = TypeVar("ItemT", bound=Waiting)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken(Generic[ItemT]):
+class Batch(Generic[ItemT]):
     """One batch of one modality in order of turns, and the dead that were found on the way."""
 
     batch: list[ItemT]
     dead: list[ItemT]
 
 
-class Line(Generic[ItemT]):
+class RequestQueue(Generic[ItemT]):
     """Items of callers who take turns, each caller's in order of arrival.
 
     `caps` is the largest batch of each modality.
@@ -59,7 +59,7 @@ class Line(Generic[ItemT]):
 
     def __init__(self, caps: Mapping[Modality, int]) -> None:
         self._caps = dict(caps)
-        self._turns: Turns[_Own[ItemT]] = Turns(_Own)
+        self._turns: FairQueue[_Own[ItemT]] = FairQueue(_Own)
         self._waiting = 0
         self._arrivals = 0
 
@@ -72,7 +72,7 @@ class Line(Generic[ItemT]):
         self._arrivals += 1
         self._waiting += 1
 
-    def take(self, now: float) -> Taken[ItemT]:
+    def take(self, now: float) -> Batch[ItemT]:
         """Return a batch of the modality of the oldest living item of whoever's turn it is.
 
         The batch is empty only when nobody alive waits. What is dead at `now` is removed and
@@ -86,14 +86,14 @@ class Line(Generic[ItemT]):
             full = len(batch) >= self._caps[item.modality]
             item = None if full else self._next((item.modality,), now, dead)
         self._waiting -= len(batch) + len(dead)
-        return Taken(batch, dead)
+        return Batch(batch, dead)
 
     def drain(self) -> list[ItemT]:
         """Remove and return all that waits, in order of arrival."""
         waiting = sorted(
             (entry for own in self._turns.queues() for entry in own.all()), key=lambda e: e[0]
         )
-        self._turns = Turns(_Own)
+        self._turns = FairQueue(_Own)
         self._waiting = 0
         return [item for _, item in waiting]
 

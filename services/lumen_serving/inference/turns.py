@@ -14,7 +14,7 @@ QueueT = TypeVar("QueueT", bound=Sized)
 ItemT = TypeVar("ItemT")
 
 
-class Turns(Generic[QueueT]):
+class FairQueue(Generic[QueueT]):
     """One queue of each caller, in the order of their turns; an empty one is forgotten."""
 
     def __init__(self, new_queue: Callable[[], QueueT]) -> None:

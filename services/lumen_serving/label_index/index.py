@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_serving.label_index.codes import CodeCache, encode_cached
-from lumen_serving.label_index.label_answers import Answer, GroupHit, Hit, Mask
+from lumen_serving.label_index.label_answers import GroupHit, Hit, Mask, QueryResult
 from lumen_serving.label_index.label_blocks import block_tops, largest, rows_of_blocks
 from lumen_serving.label_index.scorers import (
     Approximation,
@@ -122,12 +122,12 @@ class LabelIndex:
         k: int,
         logit_scale: float,
         include: Mask | None,
-    ) -> Answer:
+    ) -> QueryResult:
         quick, rows = first, self._reaching(first, k, include)
         if quick.coarse and len(rows) > max(_MANY, 2 * k):
             quick = self._scorer.refined(query, first)
             rows = self._reaching(quick, k, include)
-        return Answer(self._matrix, query, quick, logit_scale, include).with_exact(rows, k)
+        return QueryResult(self._matrix, query, quick, logit_scale, include).with_exact(rows, k)
 
     def _reaching(self, quick: Approximation, k: int, include: Mask | None) -> NDArray[np.intp]:
         """Return every row that may be among the k best, in row order.

@@ -47,7 +47,7 @@ class GroupHit:
     cosine: float
 
 
-class Answer:
+class QueryResult:
     """One query against all rows: quick scores, and exact cosines of the rows that matter."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Answer:
         self._rows = np.empty(0, np.intp)
         self._cosines = np.empty(0, np.float64)
 
-    def with_exact(self, rows: NDArray[np.intp], k: int) -> "Answer":
+    def with_exact(self, rows: NDArray[np.intp], k: int) -> "QueryResult":
         """Score these rows, and exactly those that may be among the k best; forget earlier ones.
 
         The others of them are true to float32, which leaves no doubt about a share.

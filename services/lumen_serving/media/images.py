@@ -31,7 +31,7 @@ from lumen_serving.media.containers.jpeg import Jpeg
 from lumen_serving.media.containers.sniffing import checked_format
 from lumen_serving.media.containers.still import MIB, Still, animated, damaged
 from lumen_serving.media.preprocess import Decoded, model_square
-from lumen_serving.media.work import Work
+from lumen_serving.media.work import PreprocessWork
 
 # The largest JPEG of a phone has 200 megapixels, and costs its fraction of them.
 MAX_JPEG_PIXELS = 256_000_000
@@ -92,7 +92,7 @@ def decode_rgb(payload: bytes, mime: str, preprocess: Preprocess) -> NDArray[np.
 
 def look(
     payload: bytes, mime: str, preprocess: Preprocess, most_bytes: int = MAX_PEAK_BYTES
-) -> Work:
+) -> PreprocessWork:
     """Return the work of decoding a picture to uint8 [S, S, 3], RGB, upright; decode nothing.
 
     Raises:
@@ -138,7 +138,7 @@ def _check_pixels(pixels: int, most: int, payload_bytes: int) -> None:
         )
 
 
-def _jpeg_work(payload: bytes, preprocess: Preprocess) -> Work:
+def _jpeg_work(payload: bytes, preprocess: Preprocess) -> PreprocessWork:
     """Scaled in the DCT by 1/8, 1/4 or 1/2 to at least twice the target, which costs 0.2 levels."""
     seen = jpeg.read(payload)
     _check_pixels(seen.width * seen.height, MAX_JPEG_PIXELS, len(payload))
@@ -150,7 +150,7 @@ def _jpeg_work(payload: bytes, preprocess: Preprocess) -> Work:
         with _refusing_damage():
             return _square(_decode_jpeg(payload, seen, fraction), preprocess)
 
-    return Work(
+    return PreprocessWork(
         make,
         peak_bytes=_JPEG_BYTES_PER_PX * made_px + seen.coefficient_bytes + len(payload),
         seconds=_S_PER_JPEG_PX * seen.width * seen.height
@@ -201,7 +201,9 @@ def _upright_fraction(
     return Decoded(picture, size, (left, top, left + width, top + height))
 
 
-def _still_work(still: Still, content: str, payload_bytes: int, preprocess: Preprocess) -> Work:
+def _still_work(
+    still: Still, content: str, payload_bytes: int, preprocess: Preprocess
+) -> PreprocessWork:
     _check_pixels(still.px, MAX_PIXELS, payload_bytes)
 
     def make() -> NDArray[np.uint8]:
@@ -209,7 +211,7 @@ def _still_work(still: Still, content: str, payload_bytes: int, preprocess: Prep
             picture, orientation = _decode_still(still, content)
             return _square(Decoded.whole(_upright(picture, orientation)), preprocess)
 
-    return Work(
+    return PreprocessWork(
         make,
         peak_bytes=still.peak_bytes + _COPIES * payload_bytes,
         seconds=_S_PER_STILL_PX * still.work_px

@@ -13,7 +13,7 @@ _LARGE_S = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PreprocessWork:
     """What is left to do for an item: `make` returns its row of the model's input.
 
     `peak_bytes` is the most memory that it holds at a time, `seconds` about what it takes of one

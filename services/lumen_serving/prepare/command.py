@@ -23,11 +23,11 @@ from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.labels.label_sets import load_labels
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
-from lumen_resources.progress import Phase, Progress
+from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.signals import StopRequest
 from lumen_serving.errors import SettingsInvalid, StartError
-from lumen_serving.prepare.missing_labels import Work, find_missing
-from lumen_serving.settings import Settings
+from lumen_serving.prepare.missing_labels import PrepareWork, find_missing
+from lumen_serving.settings import ServerSettings
 
 REPORT_EVERY_S = 5.0
 # Below, the server searches without codes: `labels.SMALL_ROWS`, whose module loads the runtime.
@@ -47,7 +47,7 @@ def run(termination_log: Path) -> int:
     """Do the work that the environment describes and return the exit code."""
     try:
         with StopRequest() as stop:
-            model = _prepare(Settings.from_environment(), stop)
+            model = _prepare(ServerSettings.from_environment(), stop)
     except StoppedError as error:
         termination.write(termination_log, termination.failure_line(error))
         log.warning("stopped", kept="the rows computed so far")
@@ -79,7 +79,7 @@ def _failure_line(error: ResourceError | StartError) -> bytes:
     )
 
 
-def _prepare(settings: Settings, stop: StopRequest) -> VerifiedModel:
+def _prepare(settings: ServerSettings, stop: StopRequest) -> VerifiedModel:
     try:
         config = ServerConfig.load(settings.config_path)
         logs.configure(settings.log_format, settings.log_level or config.server.log_level)
@@ -94,14 +94,14 @@ def _prepare(settings: Settings, stop: StopRequest) -> VerifiedModel:
             # The runtime is loaded by this module: most starts have nothing to compute.
             vectors = importlib.import_module("lumen_serving.prepare.label_vectors")
             if missing:
-                work = Work(config, settings, progress, stop)
+                work = PrepareWork(config, settings, progress, stop)
                 vectors.compute(model, missing, work)
             for files in uncoded:
                 stop.check()
                 vectors.keep_codes(model, files)
         else:
             log.info("label vectors are there", label_sets=len(model.label_sets))
-    progress.begin(Phase.DONE)
+    progress.begin(FetchPhase.DONE)
     return model
 
 
@@ -116,7 +116,7 @@ def _lacks_codes(model: VerifiedModel, files: LabelSetFiles) -> bool:
 
 
 @contextlib.contextmanager
-def _status_served(settings: Settings, progress: Progress) -> Iterator[None]:
+def _status_served(settings: ServerSettings, progress: Progress) -> Iterator[None]:
     """Answer GET /status while the work goes on; without the port the work goes on as well."""
 
     def status() -> tuple[str, bytes]:

@@ -18,13 +18,13 @@ from lumen_resources.fetch.held import ensure_unchanged
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.label_sets import load_labels, load_matrix
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
-from lumen_resources.progress import Phase
+from lumen_resources.progress import FetchPhase
 from lumen_serving.backends.base import Backend, load_backend
 from lumen_serving.classify.label_loading import code_cache, rows_named
 from lumen_serving.errors import LabelsUnusable
 from lumen_serving.label_index.codes import encode_cached
 from lumen_serving.media.text import Tokenizer
-from lumen_serving.prepare.missing_labels import Missing, Work
+from lumen_serving.prepare.missing_labels import Missing, PrepareWork
 from lumen_serving.startup.attestation import device_mismatch, dimension_mismatch
 from lumen_serving.startup.cores import usable_cores
 from lumen_serving.startup.load import backend_settings
@@ -45,7 +45,7 @@ class Embedder:
     batch: int
 
 
-def compute(model: VerifiedModel, missing: Sequence[Missing], work: Work) -> None:
+def compute(model: VerifiedModel, missing: Sequence[Missing], work: PrepareWork) -> None:
     """Compute and keep the vectors of these label sets.
 
     Raises:
@@ -85,7 +85,9 @@ def _check(
         check_parity(backend, model, tokenizer)
 
 
-def compute_one(model: VerifiedModel, missing: Missing, embedder: Embedder, work: Work) -> None:
+def compute_one(
+    model: VerifiedModel, missing: Missing, embedder: Embedder, work: PrepareWork
+) -> None:
     """Compute one label set, from the row where an earlier run was stopped."""
     files, labels = missing.files, missing.labels
     prompts = labels.prompts(files.template, files.label_format)
@@ -94,7 +96,7 @@ def compute_one(model: VerifiedModel, missing: Missing, embedder: Embedder, work
         kept = preparation.done_rows
         total = len(prompts) * row_bytes
         work.progress.begin(
-            Phase.PREPARING, total_bytes=total, kept_bytes=kept * row_bytes, files=1
+            FetchPhase.PREPARING, total_bytes=total, kept_bytes=kept * row_bytes, files=1
         )
         work.progress.at(files.name)
         log.info(
@@ -114,7 +116,7 @@ def _append_rows(
     preparation: prepared_labels.Preparation,
     prompts: Sequence[str],
     embedder: Embedder,
-    work: Work,
+    work: PrepareWork,
 ) -> None:
     """Embed from where the preparation stands to the end."""
     pending: list[NDArray[np.float32]] = []

@@ -9,7 +9,7 @@ from lumen_resources.labels.label_sets import Labels, load_labels
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import Progress
 from lumen_resources.signals import StopRequest
-from lumen_serving.settings import Settings
+from lumen_serving.settings import ServerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PrepareWork:
     """What the computation needs beside the model: settings, and who watches and stops it."""
 
     config: ServerConfig
-    settings: Settings
+    settings: ServerSettings
     progress: Progress
     stop: StopRequest
 

@@ -8,29 +8,29 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lumen_serving.inference.admission import Admission, AdmissionLimits
-from lumen_serving.inference.decode_lines import DecodeLines
-from lumen_serving.inference.decoding import Decoders
+from lumen_serving.inference.decode_lines import DecodeQueues
+from lumen_serving.inference.decoding import PreprocessPool
 from lumen_serving.inference.engine import Engine
 from lumen_serving.inference.pipeline import Pipeline
-from lumen_serving.metrics import Metrics
+from lumen_serving.metrics import ServerMetrics
 from lumen_serving.service import ModelService
 from lumen_serving.startup.load import WarmModel
 from lumen_wire import capabilities
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.tasks import Kind, names_for
+from lumen_wire.tasks import TaskKind, names_for
 
 _MIB = 1 << 20
 
 
 @asynccontextmanager
-async def assembled(warm: WarmModel, metrics: Metrics) -> AsyncIterator[ModelService]:
+async def assembled(warm: WarmModel, metrics: ServerMetrics) -> AsyncIterator[ModelService]:
     """Own the threads of a model while it serves; gives the device back at the end."""
     limits = AdmissionLimits(
         requests=warm.config.server.max_queue, slots=warm.backend.slots, decoders=warm.cores
     )
     admission = Admission(limits, warm.measured, metrics)
     # Large pictures hold half of the places at most.
-    lines = DecodeLines(
+    lines = DecodeQueues(
         warm.cores, warm.config.server.decode_memory_mib * _MIB, max(1, limits.requests // 2)
     )
     metrics.decode_bytes_with(lambda: lines.held_bytes)
@@ -38,7 +38,7 @@ async def assembled(warm: WarmModel, metrics: Metrics) -> AsyncIterator[ModelSer
     try:
         async with (
             Engine(warm.backend, caps, metrics, admission.batch_done) as engine,
-            Decoders(warm.cores, lines, engine, metrics, admission.decode_ended) as decoders,
+            PreprocessPool(warm.cores, lines, engine, metrics, admission.decode_ended) as decoders,
         ):
             yield ModelService(
                 warm.config.family,
@@ -51,7 +51,7 @@ async def assembled(warm: WarmModel, metrics: Metrics) -> AsyncIterator[ModelSer
         warm.backend.close()
 
 
-def capability(warm: WarmModel, kinds: Collection[Kind]) -> pb.Capability:
+def capability(warm: WarmModel, kinds: Collection[TaskKind]) -> pb.Capability:
     """Return what this server says of itself to clients."""
     facts = capabilities.ServiceFacts(
         service_name=warm.config.service,

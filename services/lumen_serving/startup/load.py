@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.model_service import Family
 from lumen_manifest.server_config import ConfigError, ServerConfig
-from lumen_process.heap import give_back_freed
+from lumen_process.heap import trim_heap
 from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.fetch.held import ensure_unchanged
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
@@ -28,18 +28,18 @@ from lumen_serving.backends.base import (
     load_backend,
 )
 from lumen_serving.classify.label_loading import load_label_sets
-from lumen_serving.classify.label_ranking import LabelRanking, LabelSet
-from lumen_serving.classify.protocol import Ranking
-from lumen_serving.classify.scene_ranking import SceneRanking
+from lumen_serving.classify.label_ranking import LabelClassifier, LabelSet
+from lumen_serving.classify.protocol import Classifier
+from lumen_serving.classify.scene_ranking import SceneClassifier
 from lumen_serving.classify.scenes import SceneSet
 from lumen_serving.errors import LabelsUnusable, SettingsInvalid
 from lumen_serving.inference.costs import Measured, measure
 from lumen_serving.media.text import Tokenizer
-from lumen_serving.settings import Settings
+from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.attestation import device_mismatch, dimension_mismatch
 from lumen_serving.startup.cores import usable_cores
 from lumen_serving.startup.parity import check_parity
-from lumen_wire.tasks import Kind, task_for
+from lumen_wire.tasks import TaskKind, task_for
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ class WarmModel:
     backend: Backend
     report: BackendReport
     tokenizer: Tokenizer | None
-    rankings: Mapping[Kind, Ranking]
+    rankings: Mapping[TaskKind, Classifier]
     measured: Mapping[Modality, Measured]
     parity_cosine: float | None
     cores: int
@@ -85,7 +85,7 @@ def load_config(path: Path) -> ServerConfig:
         raise SettingsInvalid(str(error), file=str(path)) from error
 
 
-def warm_up(config: ServerConfig, settings: Settings) -> WarmModel:
+def warm_up(config: ServerConfig, settings: ServerSettings) -> WarmModel:
     """Return the model, ready to serve.
 
     Raises:
@@ -103,12 +103,16 @@ def warm_up(config: ServerConfig, settings: Settings) -> WarmModel:
         warm = _warm(model, backend, config, settings, cores)
         ensure_unchanged(model)
         on_failure.pop_all()
-    give_back_freed()
+    trim_heap()
     return warm
 
 
 def _warm(
-    model: VerifiedModel, backend: Backend, config: ServerConfig, settings: Settings, cores: int
+    model: VerifiedModel,
+    backend: Backend,
+    config: ServerConfig,
+    settings: ServerSettings,
+    cores: int,
 ) -> WarmModel:
     backend.load(model, backend_settings(config, settings, cores))
     report = _attested(config, model, backend)
@@ -129,7 +133,7 @@ def _warm(
     )
 
 
-def backend_settings(config: ServerConfig, settings: Settings, cores: int) -> BackendSettings:
+def backend_settings(config: ServerConfig, settings: ServerSettings, cores: int) -> BackendSettings:
     """Return what a backend may use of this machine."""
     return BackendSettings(
         accelerator=config.accelerator,
@@ -180,17 +184,17 @@ def _rankings(
     backend: Backend,
     tokenizer: Tokenizer | None,
     sets: Mapping[str, LabelSet],
-) -> dict[Kind, Ranking]:
+) -> dict[TaskKind, Classifier]:
     """Return what pictures can be ranked by: scenes for CLIP, label sets where there are any."""
-    rankings: dict[Kind, Ranking] = {}
+    rankings: dict[TaskKind, Classifier] = {}
     if config.family is Family.CLIP and tokenizer is not None:
         scenes = SceneSet.from_spec(config.scenes)
         tokens, _ = tokenizer.encode(scenes.prompts)
         vectors = backend.embed_texts(tokens)
         _refuse_wrong_scenes(scenes, vectors)
-        rankings[Kind.SCENE_CLASSIFY] = SceneRanking(scenes, vectors, model.logit_scale)
+        rankings[TaskKind.SCENE_CLASSIFY] = SceneClassifier(scenes, vectors, model.logit_scale)
     if sets:
-        task = task_for(config.family, Kind.CLASSIFY)
+        task = task_for(config.family, TaskKind.CLASSIFY)
         default_k = (task.default_top_k if task else None) or 1
-        rankings[Kind.CLASSIFY] = LabelRanking(sets, model.logit_scale, default_k)
+        rankings[TaskKind.CLASSIFY] = LabelClassifier(sets, model.logit_scale, default_k)
     return rankings

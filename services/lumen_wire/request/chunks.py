@@ -32,7 +32,7 @@ from lumen_wire.request.charges import (
 )
 from lumen_wire.request.envelope import LONGEST_NAME, check_envelope, stands_alone
 from lumen_wire.request.part_buffer import PartBuffer
-from lumen_wire.request.past_requests import PastRequests
+from lumen_wire.request.past_requests import RecentRequests
 from lumen_wire.request.splitting import split_request, split_response
 
 __all__ = [
@@ -105,7 +105,7 @@ class Assembler:
         self._clock = clock
         self._account = account or self._limits.budget.account()
         self._open: dict[str, PartBuffer] = {}
-        self._past = PastRequests(self._limits.max_parts, self._account)
+        self._past = RecentRequests(self._limits.max_parts, self._account)
         self._last_at = clock()
 
     @property

@@ -30,7 +30,7 @@ class _Past:
     charged_bytes: int = 0
 
 
-class PastRequests:
+class RecentRequests:
     """The last requests in parts of a stream, by id; a bounded number of them."""
 
     def __init__(self, max_parts: int, account: Account) -> None:

@@ -23,7 +23,7 @@ from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES
 from lumen_wire.server import health_calls
 from lumen_wire.server.health import HealthBoard
 from lumen_wire.server.health_calls import HealthCalls
-from lumen_wire.server.interceptors import CallMetrics, intercept, written
+from lumen_wire.server.interceptors import CallMetrics, intercept, stream_writer
 from lumen_wire.server.small_calls import LONGEST_REQUEST_BYTES, SmallRequests, brief, reflected
 
 _DESCRIPTOR = pb.DESCRIPTOR.services_by_name["Inference"]
@@ -184,7 +184,7 @@ def _method_handlers(
     To gRPC each takes a stream of requests, since then it is this side that decides when to read
     one; those without input never do, whatever is sent there.
     """
-    streamed = written(servicer.StreamCapabilities)
+    streamed = stream_writer(servicer.StreamCapabilities)
     return {
         "Infer": grpc.stream_stream_rpc_method_handler(
             intercept("Infer", servicer.Infer, metrics),
@@ -209,7 +209,7 @@ def _method_handlers(
 def _reflection_handlers(requests: SmallRequests) -> "grpc.GenericRpcHandler":
     names = (SERVICE, OLD_SERVICE, health_calls.SERVICE, reflection.SERVICE_NAME)
     info: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
-        intercept("ServerReflectionInfo", brief(written(reflected(names, requests)))),
+        intercept("ServerReflectionInfo", brief(stream_writer(reflected(names, requests)))),
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return grpc.method_handlers_generic_handler(

@@ -23,7 +23,7 @@ _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 Status: TypeAlias = int
 
 
-class Phase(StrEnum):
+class HealthPhase(StrEnum):
     """Where a process is in its life."""
 
     STARTING = "starting"
@@ -33,9 +33,9 @@ class Phase(StrEnum):
 
 
 _SENTENCES = {
-    Phase.STARTING: "The server is starting; try again in a moment.",
-    Phase.LOADING: "The model is loading; try again in a moment.",
-    Phase.STOPPING: "The server is stopping; another one takes over.",
+    HealthPhase.STARTING: "The server is starting; try again in a moment.",
+    HealthPhase.LOADING: "The model is loading; try again in a moment.",
+    HealthPhase.STOPPING: "The server is stopping; another one takes over.",
 }
 
 
@@ -47,23 +47,23 @@ class HealthBoard:
     """
 
     def __init__(self) -> None:
-        self._phase = Phase.STARTING
+        self._phase = HealthPhase.STARTING
         self._reason = ""
         self._shown: dict[str, Status] = dict.fromkeys((OVERALL, LIVENESS, INFERENCE), _NOT_SERVING)
         self._changed = asyncio.Event()
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> HealthPhase:
         """Return the phase last set."""
         return self._phase
 
     async def set_loading(self, reason: str = "") -> None:
         """The process lives and does not serve yet; `reason` is the sentence callers get."""
-        self._set(Phase.LOADING, reason)
+        self._set(HealthPhase.LOADING, reason)
 
     async def set_serving(self) -> None:
         """Requests are taken."""
-        self._set(Phase.SERVING, "")
+        self._set(HealthPhase.SERVING, "")
 
     async def show(self, service: str, *, serving: bool) -> None:
         """Show one more name beside the three, such as what a readiness probe asks for."""
@@ -72,7 +72,7 @@ class HealthBoard:
 
     async def set_stopping(self, reason: str = "") -> None:
         """No new requests are wanted; those that still come are the servicer's decision."""
-        self._set(Phase.STOPPING, reason)
+        self._set(HealthPhase.STOPPING, reason)
 
     def check(self, service: str) -> health_pb2.HealthCheckResponse:
         """Return what is shown for a name; raises NotFound when nothing is."""
@@ -96,20 +96,20 @@ class HealthBoard:
 
         While it stops, requests that were on their way are still answered: only loading refuses.
         """
-        if self._phase in {Phase.STARTING, Phase.LOADING}:
+        if self._phase in {HealthPhase.STARTING, HealthPhase.LOADING}:
             raise self._unavailable()
 
     def require_healthy(self) -> None:
         """Raise Unavailable unless new requests are wanted here: what unary Health answers."""
-        if self._phase is not Phase.SERVING:
+        if self._phase is not HealthPhase.SERVING:
             raise self._unavailable()
 
     def _unavailable(self) -> Unavailable:
         return Unavailable(self._reason or _SENTENCES[self._phase])
 
-    def _set(self, phase: Phase, reason: str) -> None:
+    def _set(self, phase: HealthPhase, reason: str) -> None:
         self._phase, self._reason = phase, reason
-        serving = _SERVING if phase is Phase.SERVING else _NOT_SERVING
+        serving = _SERVING if phase is HealthPhase.SERVING else _NOT_SERVING
         self._shown |= {OVERALL: _SERVING, LIVENESS: _SERVING, INFERENCE: serving}
         self._tell()
 

@@ -55,7 +55,7 @@ def request_id_of(metadata: Metadata | None, meta: Mapping[str, str] | None = No
     return new_request_id()
 
 
-async def settled(awaitable: Awaitable[_T], event: str) -> _T | WireError:
+async def run_handler(awaitable: Awaitable[_T], event: str) -> _T | WireError:
     """Return what `awaitable` returns, or the error that its caller is told instead.
 
     A failure of our own is logged as `event`, with its cause. Cancellation of the caller's task
@@ -69,10 +69,10 @@ async def settled(awaitable: Awaitable[_T], event: str) -> _T | WireError:
             raise
         return Cancelled("The request was given up before it was answered.")
     except Exception as error:  # noqa: BLE001  (one of four places; see the module's docstring)
-        return told(error, event)
+        return to_wire_error(error, event)
 
 
-def told(error: Exception, event: str) -> WireError:
+def to_wire_error(error: Exception, event: str) -> WireError:
     """Return what a caller is told about a failure, and log it if it is our own."""
     if isinstance(error, WireError) and not (isinstance(error, Internal) and not error.logged):
         return without_frames(error)
@@ -117,7 +117,7 @@ def intercept(method: str, call: Call, metrics: CallMetrics | None = None) -> Ca
             try:
                 response = await call(request, context)
             except Exception as error:  # noqa: BLE001  (likewise)
-                wire_error = told(error, event)
+                wire_error = to_wire_error(error, event)
                 code = wire_error.status
                 await _abort(context, wire_error)
             code = grpc.StatusCode.OK
@@ -129,7 +129,7 @@ def intercept(method: str, call: Call, metrics: CallMetrics | None = None) -> Ca
     return guarded
 
 
-def written(generator: Callable[[Any, Any], AsyncIterator[Any]]) -> Call:
+def stream_writer(generator: Callable[[Any, Any], AsyncIterator[Any]]) -> Call:
     """Return a call that writes what an async generator yields."""
 
     async def call(request: Any, context: Any) -> None:

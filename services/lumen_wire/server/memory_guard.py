@@ -13,7 +13,7 @@ from typing import Self
 
 import structlog
 
-from lumen_process.heap import give_back_freed
+from lumen_process.heap import trim_heap
 from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES
 from lumen_wire.server.open_streams import OpenStreams
 
@@ -71,7 +71,7 @@ class MemoryGuard:
         streams: OpenStreams,
         limit_bytes: int | None,
         measure: Callable[[], int] | None,
-        release: Callable[[], None] = give_back_freed,
+        release: Callable[[], None] = trim_heap,
     ) -> None:
         self._streams = streams
         self._limit_bytes = limit_bytes

@@ -33,7 +33,7 @@ from lumen_wire.request.envelope import LONGEST_NAME
 from lumen_wire.request.reading import Unreadable
 from lumen_wire.request.splitting import MAX_MESSAGE_BYTES, split_response
 from lumen_wire.server.drain import Drain
-from lumen_wire.server.interceptors import REQUEST_ID_META, settled
+from lumen_wire.server.interceptors import REQUEST_ID_META, run_handler
 from lumen_wire.server.kept_answers import kept_instead
 from lumen_wire.server.open_streams import OpenStreams
 
@@ -279,12 +279,12 @@ class _Stream:
         if request_id:
             bind_contextvars(request_id=request_id[:128])
         deadline = Deadline.from_context(self._context, self._options.default_deadline_s)
-        answer = await settled(_called(self._handler, request, deadline), _FAILED)
+        answer = await run_handler(_called(self._handler, request, deadline), _FAILED)
         if isinstance(answer, pb.InferResponse | WireError):
             await self._say(request, kept_instead(self._account, request, answer))
             return
         try:
-            while (response := await settled(_next(answer, deadline), _FAILED)) is not None:
+            while (response := await run_handler(_next(answer, deadline), _FAILED)) is not None:
                 await self._say(request, response)
                 if isinstance(response, WireError):
                     return

@@ -19,12 +19,12 @@ import psutil
 import pytest
 
 from lumen_local.pod.free_ports import FreePorts
-from lumen_local.pod.pod_env import Places
+from lumen_local.pod.pod_env import PodPaths
 from lumen_local.pod.processes import pod_processes
 from lumen_local.show.events import Event, ServiceLine
-from lumen_local.supervise.backoff import Backoff
+from lumen_local.supervise.backoff import RestartBackoff
 from lumen_local.supervise.guarded import Guard
-from lumen_local.supervise.replica import ServicePlan, Surroundings
+from lumen_local.supervise.replica import RunServices, ServicePlan
 from lumen_local.supervise.supervisor import Supervisor
 
 FAKE_SERVER = Path(__file__).parent / "fake_server.py"
@@ -142,7 +142,7 @@ def plan(name: str, deployment: dict[str, Any], tmp_path: Path, replicas: int = 
     ports = FreePorts("127.0.0.1")
 
     def pod(replica: int) -> Any:
-        places = Places(
+        places = PodPaths(
             pod_name=f"{name}-{replica}",
             pod_dir=tmp_path / "pods" / f"{name}-{replica}",
             cache_dir=tmp_path,
@@ -167,15 +167,18 @@ def supervise(tmp_path):
     async def supervised(
         router: dict[str, Any] | None = None,
         replicas: int = 1,
-        backoff: Backoff | None = None,
+        backoff: RestartBackoff | None = None,
         **services: dict[str, Any],
     ):
         run = Run(tmp_path)
         plans = [plan(name, of, tmp_path, replicas) for name, of in services.items()]
         door = plan("router", router, tmp_path) if router else None
         async with Guard(f"test-{os.getpid()}-{tmp_path.name}") as guard:
-            around = Surroundings(
-                run.events.append, run.roster, guard, backoff or Backoff(first_s=0.05, longest_s=1)
+            around = RunServices(
+                run.events.append,
+                run.roster,
+                guard,
+                backoff or RestartBackoff(first_s=0.05, longest_s=1),
             )
             supervisor = Supervisor(plans, door, "127.0.0.1:50051", around)
             run.task = asyncio.create_task(supervisor.run(run.stop))

@@ -14,11 +14,11 @@ from lumen_local.show.events import (
     NotReady,
     Ready,
     Restarted,
+    RunStopping,
     Stopped,
-    Stopping,
 )
-from lumen_local.supervise.backoff import Backoff
-from lumen_local.supervise.supervisor import Outcome
+from lumen_local.supervise.backoff import RestartBackoff
+from lumen_local.supervise.supervisor import RunOutcome
 from lumen_manifest.conditions import Reason
 
 
@@ -74,7 +74,7 @@ async def test_a_killed_server_is_started_again_and_serves_again(supervise, pods
 
 async def test_a_program_that_keeps_crashing_waits_longer_each_time(supervise, pods):
     crashing = pods.program("server", "import sys; print('no such device'); sys.exit(3)")
-    backoff = Backoff(first_s=0.02, longest_s=0.1)
+    backoff = RestartBackoff(first_s=0.02, longest_s=0.1)
     async with supervise(clip=pods.deployment(crashing), backoff=backoff) as run:
         await run.until(Failed, count=5)
 
@@ -173,7 +173,7 @@ async def test_a_run_in_which_nothing_can_ever_serve_ends_by_itself(supervise, p
     ) as run:
         outcome = await run.task
 
-        assert outcome is Outcome.NOTHING_LEFT
+        assert outcome is RunOutcome.NOTHING_LEFT
         assert not run.seen(AllReady)
 
 
@@ -205,12 +205,12 @@ async def test_the_router_drains_before_the_servers_do(supervise, pods, tmp_path
         run.stop.set()
         outcome = await run.task
 
-        assert outcome is Outcome.STOPPED
+        assert outcome is RunOutcome.STOPPED
         assert run.diary()[:2] == ["router SIGTERM", "router ends"]
         assert sorted(run.diary()[2:]) == [
             *("birds SIGTERM", "birds ends", "clip SIGTERM", "clip ends")
         ]
-        assert [type(event) for event in run.events[-2:]] == [Stopping, Stopped]
+        assert [type(event) for event in run.events[-2:]] == [RunStopping, Stopped]
         for name in ("clip", "birds"):
             kinds = [kind for kind, service, _ in run.roster.told if service == name]
             assert kinds[-2:] == ["terminating", "gone"]
@@ -237,7 +237,7 @@ async def test_a_stop_during_an_init_step_ends_that_step(supervise, pods, tmp_pa
         await run.until(LogLine, text="fetching")
         run.stop.set()
 
-        assert await run.task is Outcome.STOPPED
+        assert await run.task is RunOutcome.STOPPED
         assert not run.seen(Failed)
 
 
@@ -249,7 +249,7 @@ async def test_cancelling_the_run_kills_stubborn_servers_at_once(
         await run.until(AllReady)
         pid = server_pid(run)
         run.stop.set()
-        await run.until(Stopping)
+        await run.until(RunStopping)
     # Leaving the block cancels the run, as a second Ctrl-C does.
 
     assert not is_alive(pid)

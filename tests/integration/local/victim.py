@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from lumen_local.pod.pod_env import Ports
+from lumen_local.pod.pod_env import PodPorts
 from lumen_local.pod.processes import ProcessSpec
 from lumen_local.supervise.child import Child
 from lumen_local.supervise.guarded import Guard
@@ -28,7 +28,7 @@ spec = ProcessSpec(
         "LUMEN_RUN_ID": run_id,
     },
     cwd=folder,
-    ports=Ports(grpc=port, health=port, metrics=port),
+    ports=PodPorts(grpc=port, health=port, metrics=port),
     termination_log=folder / "termination",
 )
 

@@ -17,7 +17,7 @@ from tiny_models import TinyModel, a_bioclip, write_model
 
 from lumen_cli.resources import command as resources
 from lumen_cli.resources.work import describe, duration, size
-from lumen_resources.progress import Phase, Snapshot
+from lumen_resources.progress import FetchPhase, ProgressSnapshot
 
 TEXT = "onnx/text.fp32.onnx"
 
@@ -267,7 +267,9 @@ def test_ctrl_c_says_what_is_kept_and_the_next_run_goes_on(tmp_path):
 
 
 def test_the_line_of_progress_says_how_much_how_fast_and_how_long():
-    now = Snapshot(Phase.FETCHING, 812_000_000, 1_700_000_000, 92e6, 9.7, "model.safetensors", 3, 6)
+    now = ProgressSnapshot(
+        FetchPhase.FETCHING, 812_000_000, 1_700_000_000, 92e6, 9.7, "model.safetensors", 3, 6
+    )
 
     assert describe("bioclip-2", now) == (
         "bioclip-2   fetching   3 of 6 files   812 MB / 1.7 GB   92 MB/s   10 s left   "

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from router_world import BOUND_S, JPEG, ScriptedPod, a_service, a_world, until
 
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 BOTH = (a_service(), a_service("bioclip", "bioclip"))
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -72,7 +72,7 @@ async def test_without_clip_there_is_no_cascade(tmp_path):
 
 
 async def test_a_task_without_its_resources_is_not_advertised(tmp_path):
-    kinds = frozenset({Kind.TEXT_EMBED, Kind.IMAGE_EMBED})
+    kinds = frozenset({TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED})
     async with a_world(tmp_path, pod := ScriptedPod(kinds=kinds)) as world:
         await world.routed(a_service(), clip=[pod])
 

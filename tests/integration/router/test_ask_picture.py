@@ -7,7 +7,7 @@ import pytest
 from router_world import JPEG, Refusal, ScriptedPod, a_service, a_world, embedding
 
 from lumen_router.grpc_api.ask_picture import main
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ async def test_without_a_ready_service_it_says_where_to_look(tmp_path, picture, 
 
 
 async def test_services_without_pictures_are_no_proof(tmp_path, picture, capsys):
-    texts = ScriptedPod(kinds=frozenset({Kind.TEXT_EMBED}))
+    texts = ScriptedPod(kinds=frozenset({TaskKind.TEXT_EMBED}))
     async with a_world(tmp_path, texts) as world:
         await world.routed(a_service(), clip=[texts])
         code = await ask(world, picture)

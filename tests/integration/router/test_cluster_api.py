@@ -18,8 +18,8 @@ from lumen_cluster import cluster_api
 from lumen_cluster.cluster_api import ClusterApi, find_server
 from lumen_cluster.errors import ClusterAway, ClusterRefused, HistoryGone, NoServer
 from lumen_cluster.objects import Event, EventType, Page, Resource
-from lumen_router.errors import SettingsError
-from lumen_router.metrics import Metrics
+from lumen_router.errors import RouterSettingsError
+from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.from_cluster import RoutesFromCluster, open_routes, watched_resources
 from lumen_router.settings import ClusterRoutes
 
@@ -332,8 +332,10 @@ async def test_a_router_without_a_cluster_names_the_setting_that_asks_for_one(tm
     told = ClusterRoutes("lab", str(tmp_path / "missing"))
 
     async with AsyncExitStack() as stack:
-        with pytest.raises(SettingsError, match="LUMEN_ROUTES_FROM is cluster, but nothing says"):
-            await open_routes(told, Metrics(), stack)
+        with pytest.raises(
+            RouterSettingsError, match="LUMEN_ROUTES_FROM is cluster, but nothing says"
+        ):
+            await open_routes(told, RouterMetrics(), stack)
 
 
 async def test_routes_follow_a_cluster_whose_server_goes_and_comes_back(tmp_path):
@@ -365,7 +367,7 @@ async def test_routes_follow_a_cluster_whose_server_goes_and_comes_back(tmp_path
     with capture_logs() as logs:
         async with (
             a_cluster(tmp_path, listed, slices_change) as (_, api),
-            RoutesFromCluster(api, "lab", Metrics()) as source,
+            RoutesFromCluster(api, "lab", RouterMetrics()) as source,
         ):
             task = asyncio.create_task(collect(source))
             await until(lambda: seen == [[]])

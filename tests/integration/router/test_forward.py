@@ -11,7 +11,7 @@ from lumen_wire.errors import Unavailable
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.request.chunks import split_request
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 
 async def test_a_request_goes_out_whole_and_its_answer_comes_back(tmp_path):
@@ -180,7 +180,7 @@ async def test_a_pod_that_is_too_slow_is_a_deadline_exceeded(tmp_path):
 
 
 async def test_a_task_whose_resources_are_missing_is_unknown(tmp_path):
-    kinds = frozenset({Kind.IMAGE_EMBED, Kind.TEXT_EMBED})
+    kinds = frozenset({TaskKind.IMAGE_EMBED, TaskKind.TEXT_EMBED})
     async with a_world(tmp_path, pod := ScriptedPod(kinds=kinds)) as world:
         await world.routed(a_service(), clip=[pod])
 

@@ -18,7 +18,7 @@ from router_world import (
 )
 
 from lumen_wire.results import LABELS_MIME, parse_labels
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 SPECIES = "bioclip_classification"
 SCENE = "scene_classification"
@@ -170,7 +170,7 @@ async def test_without_a_species_service_the_scene_is_the_fallback(tmp_path):
 
 
 async def test_a_species_service_without_labels_gives_the_fallback(tmp_path):
-    kinds = frozenset({Kind.IMAGE_EMBED})
+    kinds = frozenset({TaskKind.IMAGE_EMBED})
     async with a_world(tmp_path, clip := a_clip(), bioclip := a_bioclip(kinds=kinds)) as world:
         await world.routed(*BOTH, clip=[clip], bioclip=[bioclip])
 

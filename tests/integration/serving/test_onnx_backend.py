@@ -19,7 +19,7 @@ from lumen_resources.model.lock_file import LockedFile
 from lumen_resources.progress import Progress
 from lumen_serving import ort
 from lumen_serving.backends.base import BackendSettings, Modality
-from lumen_serving.backends.onnx import Batching, OnnxBackend, unit_rows
+from lumen_serving.backends.onnx import BatchMode, OnnxBackend, unit_rows
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, ParityFailed
 from lumen_serving.inference.costs import measure
 from lumen_serving.media.images import decode_rgb
@@ -213,7 +213,7 @@ def test_a_graph_whose_items_see_each_other_is_found_out_when_it_is_loaded(model
 
     backend = loaded(with_vision(model, tmp_path / "neighbours.onnx"))
 
-    assert backend._vision.batching is Batching.SINGLY
+    assert backend._vision.batching is BatchMode.SINGLY
     assert_same_bytes_in_any_batch(backend.embed_images, noise(13))
 
 

@@ -15,7 +15,7 @@ from lumen_resources.fetch.fetch import fetch_and_verify
 from lumen_resources.fetch.recording import record
 from lumen_resources.model import lock_file
 from lumen_resources.progress import Progress
-from lumen_serving.settings import Settings
+from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.load import warm_up
 
 IN_OPEN, IN_ISDIR = 0x20, 0x40000000
@@ -74,7 +74,7 @@ def test_a_server_opens_verified_files_and_no_other(root, tmp_path):
     config = serving_servers.a_config(root, labelSets=[{"name": "tiny-classes"}])
     model = fetch_and_verify(config, tmp_path / "cache", tmp_path, Progress())
     locked = lock_file.read(model.cache)
-    settings = Settings.from_environment(
+    settings = ServerSettings.from_environment(
         {"LUMEN_CACHE_DIR": str(tmp_path / "cache"), "LUMEN_SOURCE_DIR": str(tmp_path)}
     )
 

@@ -10,7 +10,7 @@ from lumen_cli.bench.load import Load, probe
 from lumen_cli.classify import Answered, _row
 from lumen_client import AsyncClient, Classification, ClientError, ServerError
 from lumen_client.answers import Label
-from lumen_client.connection import Answer
+from lumen_client.connection import Reply
 from lumen_client.reading import read_classification, read_vector, stacked
 from lumen_wire.pb import ml_service_pb2 as pb
 
@@ -28,18 +28,18 @@ SENSELESS = {
 @pytest.mark.parametrize(("result", "meta"), SENSELESS.values(), ids=SENSELESS.keys())
 def test_labels_that_are_none_are_the_servers_error(result, meta):
     with pytest.raises(ServerError, match="cannot be read"):
-        read_classification(Answer(result, "", meta))
+        read_classification(Reply(result, "", meta))
 
 
 def test_a_lineage_is_of_texts_whatever_was_sent():
-    answer = read_classification(Answer(LABELS, "", {"lineage": "[[1, null]]"}))
+    answer = read_classification(Reply(LABELS, "", {"lineage": "[[1, null]]"}))
 
     assert answer.labels == (Label("robin", 0.5, ("1", "None")),)
 
 
 def test_vectors_that_are_none_are_the_servers_error():
     with pytest.raises(ServerError):
-        read_vector(Answer(b"abc", "", {}))
+        read_vector(Reply(b"abc", "", {}))
     with pytest.raises(ServerError):
         stacked([np.zeros(2, np.float32), np.zeros(3, np.float32)])
 
@@ -117,7 +117,7 @@ async def test_what_is_no_unicode_text_is_said_so_before_it_is_sent():
 
 
 def test_an_answer_of_one_kind_is_read_as_before():
-    answer = read_classification(Answer(LABELS, "", {"source": "clip"}))
+    answer = read_classification(Reply(LABELS, "", {"source": "clip"}))
 
     assert answer.labels == (Label("robin", 0.5),)
     assert answer.source == "clip"

@@ -11,13 +11,13 @@ from lumen_local.show.events import (
     FilesVerified,
     LogLine,
     NotReady,
-    Phase,
     Ready,
     Restarted,
+    RunStopping,
     ServiceLine,
+    ServicePhase,
     Starting,
     Stopped,
-    Stopping,
     Warned,
     Working,
 )
@@ -26,7 +26,7 @@ from lumen_local.show.output_stream import OutputClosed
 from lumen_local.show.plain import PlainDisplay
 from lumen_local.show.terminal import TerminalDisplay
 from lumen_manifest.conditions import Reason
-from lumen_manifest.pod_reports import Attestation, Failure, Progress, Verified
+from lumen_manifest.pod_reports import Attestation, Failure, ProgressReport, Verified
 
 VERIFIED = Verified("5a7c1e0", "d1", "space", file_bytes=5_104_000, files=4)
 SAID = Attestation("onnxruntime", "1.31", "cpu", "fp32", parity=1.0, tasks=("clip_classify",))
@@ -41,9 +41,9 @@ STARTING = Starting(
 READY = Ready("clip", 0, 0.94, "127.0.0.1:4", SAID)
 EVENTS = (
     STARTING,
-    Working("clip", Phase.FETCHING),
+    Working("clip", ServicePhase.FETCHING),
     FilesVerified("clip", VERIFIED, 0.3),
-    Working("clip", Phase.LOADING),
+    Working("clip", ServicePhase.LOADING),
     READY,
     Ready("router", 0, 0.5, "127.0.0.1:50051", Attestation()),
     Failed("bioclip", "resources", 0, BAD, None),
@@ -90,7 +90,7 @@ def test_what_goes_on_afterwards_is_told_too():
         READY,
         LogLine("clip", "hello"),
         Warned("clip", "careful"),
-        Stopping(3),
+        RunStopping(3),
         Stopped(0.2),
         Stopped(9.0, ("clip",)),
     ):
@@ -108,7 +108,11 @@ def test_what_goes_on_afterwards_is_told_too():
 def test_a_silence_is_broken_after_two_seconds_and_only_while_something_is_under_way():
     display, out, _, clock = a_display()
     display.show(
-        Working("clip", Phase.FETCHING, Progress("Fetching", 812_000_000, 1_700_000_000, 92e6, 10))
+        Working(
+            "clip",
+            ServicePhase.FETCHING,
+            ProgressReport("Fetching", 812_000_000, 1_700_000_000, 92e6, 10),
+        )
     )
     clock.now = 1.9
     display.tick()
@@ -129,7 +133,7 @@ def test_a_silence_is_broken_after_two_seconds_and_only_while_something_is_under
 def test_a_program_reads_one_object_per_event():
     out, err = io.StringIO(), io.StringIO()
     display = JsonDisplay(out, err)
-    for event in (*EVENTS, LogLine("clip", "hello"), Stopping(1), Stopped(0.1)):
+    for event in (*EVENTS, LogLine("clip", "hello"), RunStopping(1), Stopped(0.1)):
         display.show(event)
     events = [json.loads(line) for line in out.getvalue().splitlines()]
 
@@ -178,10 +182,10 @@ def test_what_others_wrote_is_shown_as_text(kind):
 
     out = Terminal()
     display = kind(out, out)
-    at_work = Progress("Fetching", total_bytes=9, file=HOSTILE)
+    at_work = ProgressReport("Fetching", total_bytes=9, file=HOSTILE)
     failed = Failure(Reason.CHECKSUM_MISMATCH, HOSTILE.replace("\n", ""), HOSTILE, HOSTILE)
     for event in (
-        Working("clip", Phase.FETCHING, at_work),
+        Working("clip", ServicePhase.FETCHING, at_work),
         Warned("clip", HOSTILE),
         LogLine("clip", HOSTILE),
         Failed("bioclip", "resources", 0, failed, None),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lumen_local.pod.free_ports import FreePorts
-from lumen_local.pod.plans import Door, Ground, Planned, service_plan
+from lumen_local.pod.plans import Planned, RouterPlan, RunContext, service_plan
 from lumen_local.state_dir import RunFolders
 from lumen_manifest.default_pools import default_pool
 from lumen_manifest.names import METRICS_PORT
@@ -27,9 +27,9 @@ CLIP = parse_object(
 )
 
 
-def server_behind(door: Door | None, ports: FreePorts):
+def server_behind(door: RouterPlan | None, ports: FreePorts):
     here = Path("/nowhere")
-    ground = Ground(RunFolders("run-1", here, here, here), ports, None, {})
+    ground = RunContext(RunFolders("run-1", here, here, here), ports, None, {})
     planned = Planned(CLIP, default_pool(Accelerator.CPU), here)
     return service_plan(planned, ground, door).pod(0).server
 
@@ -41,11 +41,11 @@ def ports() -> FreePorts:
 
 def test_a_server_that_is_the_door_shows_its_status_where_an_operator_asks_for_it(ports):
     door = ports.take()
-    server = server_behind(Door("127.0.0.1", door.grpc, door.metrics), ports)
+    server = server_behind(RouterPlan("127.0.0.1", door.grpc, door.metrics), ports)
 
     assert server.ports.grpc == door.grpc
     assert server.env["LUMEN_METRICS_PORT"] == str(door.metrics)
-    assert Door("0.0.0.0", 50051).status_port == METRICS_PORT
+    assert RouterPlan("0.0.0.0", 50051).status_port == METRICS_PORT
 
 
 def test_where_another_program_is_its_status_goes_elsewhere(ports):
@@ -54,14 +54,14 @@ def test_where_another_program_is_its_status_goes_elsewhere(ports):
         holder.listen()
         taken = holder.getsockname()[1]
 
-        server = server_behind(Door("127.0.0.1", ports.take().grpc, taken), ports)
+        server = server_behind(RouterPlan("127.0.0.1", ports.take().grpc, taken), ports)
 
         assert server.ports.metrics not in {taken, server.ports.grpc}
 
 
 def test_a_door_on_the_port_of_status_pages_keeps_it_for_callers(ports):
     port = ports.take().grpc
-    server = server_behind(Door("127.0.0.1", port, port), ports)
+    server = server_behind(RouterPlan("127.0.0.1", port, port), ports)
 
     assert server.ports.grpc == port
     assert server.ports.metrics != port

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from lumen_local.errors import PodNotRunnable
-from lumen_local.pod.pod_env import Places, Ports
+from lumen_local.pod.pod_env import PodPaths, PodPorts
 from lumen_local.pod.processes import FileToWrite, pod_processes
 from lumen_local.pod.quantities import whole_cores
 
-PORTS = Ports(grpc=40001, health=40002, metrics=40003)
+PORTS = PodPorts(grpc=40001, health=40002, metrics=40003)
 CONFIG = {"metadata": {"name": "clip-abc"}, "data": {"server.json": "{}"}}
 
 
-def places(**changes) -> Places:
+def places(**changes) -> PodPaths:
     values = {
         "pod_name": "clip-0",
         "pod_dir": Path("/state/pods/clip-0"),
@@ -26,7 +26,7 @@ def places(**changes) -> Places:
         "log_level": None,
         "inherited": {"PATH": "/bin", "LUMEN_GRPC_PORT": "1", "LUMEN_SOURCE_TOKEN": "hush"},
     }
-    return Places(**{**values, **changes})
+    return PodPaths(**{**values, **changes})
 
 
 def env(**values: str) -> list[dict]:

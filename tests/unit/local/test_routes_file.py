@@ -1,7 +1,7 @@
 """What the router is told, and when."""
 
-from lumen_local.routes_file import RoutesFile
-from lumen_local.show.events import Failed, FilesVerified, Phase, Ready, Working
+from lumen_local.routes_file import RoutesFileWriter
+from lumen_local.show.events import Failed, FilesVerified, Ready, ServicePhase, Working
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Attestation, Failure, Verified
 from lumen_manifest.reading.parse import parse_text
@@ -25,7 +25,7 @@ class Written:
 
     def __init__(self, tmp_path):
         self.path = tmp_path / "routes.json"
-        self.file = RoutesFile(self.path, parse_text(MANIFEST))
+        self.file = RoutesFileWriter(self.path, parse_text(MANIFEST))
 
     @property
     def document(self) -> RoutesDocument:
@@ -100,7 +100,7 @@ def test_what_the_processes_say_becomes_status(tmp_path):
 
 def test_callers_are_told_why_a_service_does_not_answer(tmp_path):
     written = Written(tmp_path)
-    written.file.observe(Working("clip", Phase.FETCHING))
+    written.file.observe(Working("clip", ServicePhase.FETCHING))
     fetching = written.status.reason
     failure = Failure(Reason.CHECKSUM_MISMATCH, "Bad file.", "Fetch it anew.")
     written.file.observe(Failed("clip", "resources", 0, failure, None))

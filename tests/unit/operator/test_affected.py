@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_watched import WatchedCluster, lives
 
-from lumen_operator.observe.mapping import affected
+from lumen_operator.observe.mapping import map_to_keys
 
 
 @given(devices=st.none() | st.integers(0, 2), happens=lives)
@@ -16,5 +16,5 @@ def test_what_concerns_nobody_changes_no_decision(devices, happens):
         before = cluster.look_at_all()
         for kind, old, new in cluster.tell():
             after = cluster.look_at_all()
-            assert affected(cluster.cache, kind, old, new) or after == before
+            assert map_to_keys(cluster.cache, kind, old, new) or after == before
             before = after

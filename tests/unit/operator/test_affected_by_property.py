@@ -15,10 +15,10 @@ from lumen_operator.kinds import (
     SERVICES,
     WATCHED_KINDS,
     Key,
-    Kind,
+    ObjectKind,
 )
-from lumen_operator.observe.mapping import affected
-from lumen_operator.observe.store import Cache
+from lumen_operator.observe.mapping import map_to_keys
+from lumen_operator.observe.store import ObjectCache
 
 CPU = Key("pool", "", "cpu")
 GPU = Key("pool", "", "cuda")
@@ -57,7 +57,7 @@ def a_child(service="clip", **rest):
 
 @pytest.fixture
 def cache():
-    cache = Cache()
+    cache = ObjectCache()
     for pool in (a_pool("cpu"), a_pool("cuda", gpu="yes")):
         cache.put(POOLS, pool)
     for service in (
@@ -70,24 +70,24 @@ def cache():
 
 
 def test_a_child_concerns_its_service(cache):
-    assert affected(cache, DEPLOYMENTS, None, a_child()) == {service_key("clip")}
+    assert map_to_keys(cache, DEPLOYMENTS, None, a_child()) == {service_key("clip")}
 
 
 def test_a_child_whose_label_was_changed_concerns_both_services(cache):
-    both = affected(cache, DEPLOYMENTS, a_child("clip"), a_child("waits"))
+    both = map_to_keys(cache, DEPLOYMENTS, a_child("clip"), a_child("waits"))
 
     assert both == {service_key("clip"), service_key("waits")}
 
 
 def test_a_child_that_is_gone_concerns_its_service(cache):
-    assert affected(cache, DEPLOYMENTS, a_child(), None) == {service_key("clip")}
+    assert map_to_keys(cache, DEPLOYMENTS, a_child(), None) == {service_key("clip")}
 
 
 def test_a_service_concerns_those_that_want_to_be_the_same_default(cache):
     for each in ("one", "two"):
         cache.put(SERVICES, a_service(each, default=True))
     cache.put(SERVICES, a_service("three", default=True, family="bioclip"))
-    gone = affected(cache, SERVICES, a_service("one", default=True), None)
+    gone = map_to_keys(cache, SERVICES, a_service("one", default=True), None)
 
     assert gone == {service_key("one"), service_key("two")}
 
@@ -100,7 +100,7 @@ def test_what_a_default_service_says_of_itself_concerns_no_rival(cache):
         a_service("one", default=True, reason="Fetching"),
     )
 
-    assert affected(cache, SERVICES, before, after) == {service_key("one")}
+    assert map_to_keys(cache, SERVICES, before, after) == {service_key("one")}
 
 
 @pytest.mark.parametrize(
@@ -117,52 +117,52 @@ def test_what_rivals_read_of_a_default_service_concerns_them(cache, change):
         cache.put(SERVICES, a_service(each, default=True))
     before = a_service("one", default=True)
 
-    assert service_key("two") in affected(cache, SERVICES, before, before | change)
+    assert service_key("two") in map_to_keys(cache, SERVICES, before, before | change)
 
 
 def test_a_pool_concerns_the_services_on_it(cache):
-    found = affected(cache, POOLS, None, a_pool("cuda"))
+    found = map_to_keys(cache, POOLS, None, a_pool("cuda"))
 
     assert found == {GPU, service_key("waits"), service_key("elsewhere", "other")}
 
 
 def test_a_new_node_concerns_its_pools_and_the_services_that_wait_for_one(cache):
-    found = affected(cache, NODES, None, a_node(gpu="yes"))
+    found = map_to_keys(cache, NODES, None, a_node(gpu="yes"))
 
     assert found == {CPU, GPU, service_key("waits")}
 
 
 def test_a_node_that_loses_its_label_concerns_the_pool_that_it_left(cache):
-    found = affected(cache, NODES, a_node(gpu="yes"), a_node())
+    found = map_to_keys(cache, NODES, a_node(gpu="yes"), a_node())
 
     assert GPU in found
 
 
 def test_a_nodes_heartbeat_concerns_nobody(cache):
-    assert affected(cache, NODES, a_node(heartbeat="1"), a_node(heartbeat="2")) == set()
+    assert map_to_keys(cache, NODES, a_node(heartbeat="1"), a_node(heartbeat="2")) == set()
 
 
 def test_a_node_that_is_not_ready_any_more_concerns_its_pools(cache):
-    assert CPU in affected(cache, NODES, a_node(), a_node(ready="False"))
+    assert CPU in map_to_keys(cache, NODES, a_node(), a_node(ready="False"))
 
 
 def test_a_pod_that_got_a_node_concerns_the_pool_whose_devices_it_takes(cache):
     before, after = a_child(spec={}), a_child(spec={"nodeName": "n1"})
 
-    assert affected(cache, PODS, before, after) == {service_key("clip"), CPU}
+    assert map_to_keys(cache, PODS, before, after) == {service_key("clip"), CPU}
 
 
 def test_a_pod_that_got_ready_changes_no_count_of_devices(cache):
     before = a_child(spec={"nodeName": "n1"}, status={"phase": "Pending"})
     after = a_child(spec={"nodeName": "n1"}, status={"phase": "Running"})
 
-    assert affected(cache, PODS, before, after) == {service_key("clip")}
+    assert map_to_keys(cache, PODS, before, after) == {service_key("clip")}
 
 
 def test_a_claim_concerns_the_services_of_its_namespace_that_wait(cache):
     claim = {"metadata": {"name": "models", "namespace": "team"}}
 
-    assert affected(cache, CLAIMS, None, claim) == {service_key("waits")}
+    assert map_to_keys(cache, CLAIMS, None, claim) == {service_key("waits")}
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ def test_a_claim_concerns_the_services_of_its_namespace_that_wait(cache):
         (REPLICA_SETS, {"replicas": 2, "readyReplicas": 2, "observedGeneration": 2}),
         (HPAS, {"currentReplicas": 2, "conditions": [{"type": "AbleToScale", "status": "True"}]}),
     ],
-    ids=lambda each: each.kind if isinstance(each, Kind) else "",
+    ids=lambda each: each.kind if isinstance(each, ObjectKind) else "",
 )
 def test_what_controllers_count_concerns_nobody(cache, kind, status):
-    assert affected(cache, kind, a_child(status={}), a_child(status=status)) == set()
+    assert map_to_keys(cache, kind, a_child(status={}), a_child(status=status)) == set()
 
 
 @pytest.mark.parametrize(
@@ -189,10 +189,10 @@ def test_what_controllers_count_concerns_nobody(cache, kind, status):
         (REPLICA_SETS, {"conditions": [{"type": "ReplicaFailure", "status": "True"}]}),
         (HPAS, {"conditions": [{"type": "ScalingActive", "status": "False"}]}),
     ],
-    ids=lambda each: each.kind if isinstance(each, Kind) else "",
+    ids=lambda each: each.kind if isinstance(each, ObjectKind) else "",
 )
 def test_what_controllers_say_that_decisions_read_concerns_the_service(cache, kind, status):
-    found = affected(cache, kind, a_child(status={}), a_child(status=status))
+    found = map_to_keys(cache, kind, a_child(status={}), a_child(status=status))
 
     assert found == {service_key("clip")}
 
@@ -214,19 +214,19 @@ def test_what_anybody_writes_into_a_childs_metadata_concerns_its_service(cache, 
     before, after = a_child(), a_child()
     after["metadata"] |= written
 
-    assert affected(cache, kind, before, after) == {service_key("clip")}
+    assert map_to_keys(cache, kind, before, after) == {service_key("clip")}
 
 
 @pytest.mark.parametrize("kind", CHILD_KINDS, ids=lambda kind: kind.kind)
 @pytest.mark.parametrize("part", ["spec", "data", "revision", "immutable"])
 def test_what_anybody_writes_into_a_child_concerns_its_service(cache, kind, part):
-    found = affected(cache, kind, a_child(**{part: 1}), a_child(**{part: 2}))
+    found = map_to_keys(cache, kind, a_child(**{part: 1}), a_child(**{part: 2}))
 
     assert found == {service_key("clip")}
 
 
 def test_a_replica_set_that_changes_hands_concerns_both_services(cache):
-    both = affected(cache, REPLICA_SETS, a_child("clip"), a_child("waits"))
+    both = map_to_keys(cache, REPLICA_SETS, a_child("clip"), a_child("waits"))
 
     assert both == {service_key("clip"), service_key("waits")}
 
@@ -234,4 +234,4 @@ def test_a_replica_set_that_changes_hands_concerns_both_services(cache):
 @pytest.mark.parametrize("kind", WATCHED_KINDS, ids=lambda kind: kind.kind)
 @pytest.mark.parametrize("strange", [{}, {"metadata": None, "spec": [], "status": "x"}])
 def test_a_strange_object_harms_nobody(cache, kind, strange):
-    affected(cache, kind, strange, strange)
+    map_to_keys(cache, kind, strange, strange)

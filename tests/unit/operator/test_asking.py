@@ -9,7 +9,7 @@ from aiohttp import web
 
 from lumen_operator.observe.views import PodAddress
 from lumen_operator.polling import asker as asking
-from lumen_operator.polling.asker import Answer, Asker, read_status, session_over
+from lumen_operator.polling.asker import PageAnswer, PageClient, read_status, session_over
 from lumen_operator.polling.networks import ExternalNetworks
 from lumen_operator.polling.resolver import look_up
 
@@ -67,7 +67,7 @@ async def board():
 
 async def ask(address, names, networks=LOOPBACK):
     async with session_over(aiohttp.TCPConnector(force_close=True)) as session:
-        return await Asker(session, networks, names).ask(address)
+        return await PageClient(session, networks, names).ask(address)
 
 
 async def test_a_name_is_resolved_once_and_the_connection_goes_to_what_was_judged(board):
@@ -75,7 +75,7 @@ async def test_a_name_is_resolved_once_and_the_connection_goes_to_what_was_judge
 
     answer = await ask(board.at(), names)
 
-    assert answer == Answer(PAGE, ("127.0.0.1",))
+    assert answer == PageAnswer(PAGE, ("127.0.0.1",))
     assert names.asked == ["board.lan"]
     assert board.hosts == [f"board.lan:{board.port}"]
 
@@ -88,7 +88,7 @@ async def test_one_address_in_no_network_among_many_and_nobody_is_asked(board, b
 
     answer = await ask(board.at(), Names(("127.0.0.1", *many, bad)))
 
-    assert answer == Answer(None, (bad.partition("%")[0],), refused=True)
+    assert answer == PageAnswer(None, (bad.partition("%")[0],), refused=True)
     assert board.hosts == []
 
 
@@ -97,7 +97,7 @@ async def test_an_address_is_judged_too_and_asked_of_no_resolver(board):
 
     assert (await ask(board.at("127.0.0.1"), names)).page == PAGE
     refused = await ask(board.at("127.0.0.1"), names, ExternalNetworks())
-    assert refused == Answer(None, ("127.0.0.1",), refused=True)
+    assert refused == PageAnswer(None, ("127.0.0.1",), refused=True)
     assert names.asked == []
     assert len(board.hosts) == 1
 
@@ -105,7 +105,7 @@ async def test_an_address_is_judged_too_and_asked_of_no_resolver(board):
 async def test_an_address_where_nobody_listens_does_not_hide_the_next(board):
     answer = await ask(board.at(), Names(("::1", "127.0.0.1")))
 
-    assert answer == Answer(PAGE, ("127.0.0.1", "::1"))
+    assert answer == PageAnswer(PAGE, ("127.0.0.1", "::1"))
 
 
 async def test_of_many_addresses_a_few_are_kept_in_an_order_that_stays(board):
@@ -118,7 +118,7 @@ async def test_of_many_addresses_a_few_are_kept_in_an_order_that_stays(board):
 
 
 async def test_a_name_that_nobody_knows_has_no_addresses(board):
-    assert await ask(board.at(), Names(OSError("no such name"))) == Answer(None)
+    assert await ask(board.at(), Names(OSError("no such name"))) == PageAnswer(None)
 
 
 async def test_a_name_that_cannot_be_one_is_not_known():
@@ -155,7 +155,7 @@ async def test_no_cookie_of_one_page_is_sent_to_another(board):
 
     board.answer = answer
     async with session_over(aiohttp.TCPConnector(force_close=True)) as session:
-        asker = Asker(session, LOOPBACK, Names(("127.0.0.1",)))
+        asker = PageClient(session, LOOPBACK, Names(("127.0.0.1",)))
         await asker.ask(board.at())
         await asker.ask(board.at())
 

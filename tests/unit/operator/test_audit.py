@@ -3,10 +3,10 @@ import asyncio
 import pytest
 import virtual_time
 
-from lumen_operator.errors import ServerAway
+from lumen_operator.errors import Unavailable
 from lumen_operator.kinds import PODS, SERVICES, WATCHED_KINDS
 from lumen_operator.observe.audit import Audit
-from lumen_operator.observe.store import Cache, version_of
+from lumen_operator.observe.store import ObjectCache, version_of
 
 
 def an_object(name, uid="", version="1"):
@@ -25,7 +25,7 @@ class World:
 
     def __init__(self):
         self.there = {kind: {} for kind in WATCHED_KINDS}
-        self.cache = Cache()
+        self.cache = ObjectCache()
         self.purged = []
         self.mismatches = 0
         self.listings = []
@@ -44,7 +44,7 @@ class World:
         await asyncio.sleep(0.01)
         if self.away:
             self.away -= 1
-            raise ServerAway("503")
+            raise Unavailable("503")
         return dict(self.there[kind])
 
     def purge(self, kind, name, uid):

@@ -3,7 +3,7 @@ import pytest
 from lumen_manifest.names import PIN_ENV
 from lumen_operator.kinds import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, SERVICES
 from lumen_operator.observe import decode
-from lumen_operator.observe.store import Cache, Change, Version, trimmed, version_of
+from lumen_operator.observe.store import Change, ObjectCache, Version, trimmed, version_of
 
 
 def an_object(name, namespace="team", service="", uid="u1", version="1", **rest):
@@ -14,7 +14,7 @@ def an_object(name, namespace="team", service="", uid="u1", version="1", **rest)
 
 
 def test_objects_are_found_by_name_by_service_and_by_namespace():
-    cache = Cache()
+    cache = ObjectCache()
     mine = an_object("clip-1", service="clip")
     other = an_object("clip-1", namespace="other", service="clip")
     plain = an_object("plain")
@@ -29,7 +29,7 @@ def test_objects_are_found_by_name_by_service_and_by_namespace():
 
 
 def test_a_changed_label_moves_an_object_to_its_new_service():
-    cache = Cache()
+    cache = ObjectCache()
     old, new = an_object("pod", service="old"), an_object("pod", service="new", version="2")
     cache.put(PODS, old)
 
@@ -39,7 +39,7 @@ def test_a_changed_label_moves_an_object_to_its_new_service():
 
 
 def test_a_dropped_object_is_gone_from_every_index():
-    cache = Cache()
+    cache = ObjectCache()
     pod = an_object("pod", service="clip")
     cache.put(PODS, pod)
 
@@ -50,7 +50,7 @@ def test_a_dropped_object_is_gone_from_every_index():
 
 
 def test_the_end_of_a_predecessor_does_not_drop_its_successor():
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(PODS, an_object("pod", uid="first", version="9"))
     cache.put(PODS, an_object("pod", uid="second", version="8"))
 
@@ -59,7 +59,7 @@ def test_the_end_of_a_predecessor_does_not_drop_its_successor():
 
 
 def test_the_same_state_again_is_no_news_and_an_older_one_is_not_kept():
-    cache = Cache()
+    cache = ObjectCache()
     newest = an_object("clip", version="10")
     cache.put(SERVICES, newest)
 
@@ -69,21 +69,21 @@ def test_the_same_state_again_is_no_news_and_an_older_one_is_not_kept():
 
 
 def test_versions_that_are_no_numbers_always_count_as_news():
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(SERVICES, an_object("clip", version="abc"))
 
     assert cache.put(SERVICES, an_object("clip", version="abc")) is not None
 
 
 def test_versions_tell_objects_and_their_states_apart():
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(SERVICES, an_object("clip", uid="second", version="7"))
 
     assert cache.versions(SERVICES) == {("team", "clip"): Version("second", 7)}
 
 
 def test_of_managed_fields_only_those_of_children_that_somebody_applies_are_kept():
-    cache = Cache()
+    cache = ObjectCache()
     raw = an_object("clip")
     applied = [
         {"manager": "lumen-operator", "operation": "Apply"},
@@ -102,13 +102,13 @@ def test_of_managed_fields_only_those_of_children_that_somebody_applies_are_kept
 def test_what_a_watch_delivered_is_not_changed_by_keeping_it():
     raw = an_object("clip")
     raw["metadata"]["managedFields"] = [{"manager": "x", "operation": "Update"}]
-    Cache().put(CONFIG_MAPS, raw)
+    ObjectCache().put(CONFIG_MAPS, raw)
 
     assert raw["metadata"]["managedFields"] == [{"manager": "x", "operation": "Update"}]
 
 
 def test_a_nodes_list_of_images_is_not_kept():
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(NODES, an_object("n1", "", status={"images": [{}] * 50, "allocatable": {"cpu": "4"}}))
 
     assert cache.get(NODES, "", "n1")["status"] == {"allocatable": {"cpu": "4"}}
@@ -116,7 +116,7 @@ def test_a_nodes_list_of_images_is_not_kept():
 
 @pytest.mark.parametrize("strange", [{}, {"metadata": None}, {"metadata": {"labels": None}}])
 def test_an_object_without_metadata_is_kept_without_harm(strange):
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(PODS, strange)
 
     assert len(cache.all(PODS)) == 1
@@ -159,7 +159,7 @@ def test_of_a_pods_spec_what_is_read_is_kept_and_the_rest_is_not(kind):
 
 
 def test_a_pod_whose_spec_is_strange_is_kept():
-    cache = Cache()
+    cache = ObjectCache()
 
     for number, spec in enumerate((None, [], {"containers": "x", "volumes": [1]})):
         assert cache.put(PODS, an_object("pod", version=str(number + 1), spec=spec)) is not None

@@ -8,7 +8,7 @@ from reconciled import World
 from lumen_operator.child_writer import ChildWrites
 from lumen_operator.cluster import object_path
 from lumen_operator.connection import APPLY_PATCH
-from lumen_operator.errors import BeingDeleted, Clash, Refused
+from lumen_operator.errors import BeingDeleted, Conflict, Refused
 from lumen_operator.kinds import (
     CHILD_KINDS,
     CONFIG_MAPS,
@@ -186,7 +186,7 @@ async def test_a_new_service_costs_no_question(world):
 
 
 @pytest.mark.parametrize(
-    "refusal", [Refused("422 no images from there", status=422), Clash("409 again", status=409)]
+    "refusal", [Refused("422 no images from there", status=422), Conflict("409 again", status=409)]
 )
 async def test_a_refusal_of_what_is_ours_is_told_as_it_is(world, refusal):
     await world.reconcile()

@@ -5,7 +5,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from lumen_operator import errors
-from lumen_operator.connection import APPLY_PATCH, BODY_MAX_BYTES, Connection, Request
+from lumen_operator.connection import APPLY_PATCH, BODY_MAX_BYTES, ApiConnection, ApiRequest
 
 
 @pytest.fixture
@@ -34,14 +34,14 @@ def a_connection(url):
     found = Configuration()
     found.host = url
     found.api_key["BearerToken"] = "Bearer secret"
-    return Connection(found)
+    return ApiConnection(found)
 
 
 async def test_a_call_carries_the_token_the_query_and_the_body(api_server):
     url, asked, answers = api_server
     answers["/apis/x"] = web.json_response({"kind": "X"})
     async with a_connection(url) as connection:
-        request = Request("PATCH", "/apis/x", {"force": "true"}, {"a": [1]}, APPLY_PATCH)
+        request = ApiRequest("PATCH", "/apis/x", {"force": "true"}, {"a": [1]}, APPLY_PATCH)
         assert await connection.ask(request) == {"kind": "X"}
     method, path, body, headers = asked[0]
 
@@ -58,7 +58,7 @@ async def test_a_refusal_is_the_error_that_says_what_it_means(api_server):
     )
     async with a_connection(url) as connection:
         with pytest.raises(errors.Throttled, match="GET /busy: 429 slow down") as raised:
-            await connection.call(Request("GET", "/busy"))
+            await connection.call(ApiRequest("GET", "/busy"))
 
     assert raised.value.retry_after_s == 3
 
@@ -67,14 +67,14 @@ async def test_an_answer_that_never_comes_is_given_up_at_the_deadline(api_server
     url, _, answers = api_server
     answers["/frozen"] = asyncio.Event().wait
     async with a_connection(url) as connection:
-        with pytest.raises(errors.ServerAway, match="no answer in"):
-            await connection.call(Request("GET", "/frozen", deadline_s=0.2))
+        with pytest.raises(errors.Unavailable, match="no answer in"):
+            await connection.call(ApiRequest("GET", "/frozen", deadline_s=0.2))
 
 
 async def test_a_server_that_is_not_there_is_away():
     async with a_connection("http://127.0.0.1:9") as connection:
-        with pytest.raises(errors.ServerAway, match="GET /x"):
-            await connection.call(Request("GET", "/x"))
+        with pytest.raises(errors.Unavailable, match="GET /x"):
+            await connection.call(ApiRequest("GET", "/x"))
 
 
 async def test_an_answer_that_is_too_large_is_not_read_to_its_end(api_server):
@@ -82,4 +82,4 @@ async def test_an_answer_that_is_too_large_is_not_read_to_its_end(api_server):
     answers["/large"] = web.Response(body=b" " * (BODY_MAX_BYTES + 1))
     async with a_connection(url) as connection:
         with pytest.raises(errors.TooLarge, match="larger than 16 MiB"):
-            await connection.call(Request("GET", "/large"))
+            await connection.call(ApiRequest("GET", "/large"))

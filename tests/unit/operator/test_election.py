@@ -3,9 +3,9 @@ import asyncio
 import pytest
 import virtual_time
 
-from lumen_operator.connection import Request
+from lumen_operator.connection import ApiRequest
 from lumen_operator.election import Election, Fenced, LeaseName
-from lumen_operator.errors import Absent, Clash, LeaseLost, ServerAway
+from lumen_operator.errors import Conflict, LeaseLost, NotFound, Unavailable
 
 IN = "lumen"
 
@@ -23,7 +23,7 @@ class Leases:
     async def ask(self, request):
         await self._answer(request)
         if self.lease is None:
-            raise Absent("no such lease", status=404)
+            raise NotFound("no such lease", status=404)
         return self.lease
 
     async def call(self, request):
@@ -31,9 +31,9 @@ class Leases:
         self.writes += 1
         if request.method == "POST":
             if self.lease is not None:
-                raise Clash("exists", status=409)
+                raise Conflict("exists", status=409)
         elif request.body["metadata"]["resourceVersion"] != str(self.version):
-            raise Clash("modified", status=409)
+            raise Conflict("modified", status=409)
         self.version += 1
         metadata = {**request.body["metadata"], "resourceVersion": str(self.version)}
         self.lease = {**request.body, "metadata": metadata}
@@ -42,10 +42,10 @@ class Leases:
     async def _answer(self, request):
         if self.frozen:
             await asyncio.sleep(request.deadline_s)
-            raise ServerAway("no answer in time")
+            raise Unavailable("no answer in time")
         await asyncio.sleep(0.01)
         if self.away:
-            raise ServerAway("connection refused")
+            raise Unavailable("connection refused")
 
     @property
     def holder(self):
@@ -248,9 +248,9 @@ def test_a_process_that_slept_through_its_lease_writes_nothing_more():
         written = leases.writes
         for write in (fenced.call, fenced.ask):
             with pytest.raises(LeaseLost):
-                await write(Request("PATCH", "/apis/apps/v1/x"))
+                await write(ApiRequest("PATCH", "/apis/apps/v1/x"))
 
         assert leases.writes == written
-        assert await fenced.ask(Request("GET", "/x"))
+        assert await fenced.ask(ApiRequest("GET", "/x"))
 
     virtual_time.run(story())

@@ -2,11 +2,13 @@ import orjson
 import pytest
 
 from lumen_operator import errors
-from lumen_operator.errors import Answer, classify
+from lumen_operator.errors import ApiResponse, classify
 
 
 def an_answer(status, body=b"", **headers):
-    return Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    return ApiResponse(
+        status, body, {name.replace("_", "-"): value for name, value in headers.items()}
+    )
 
 
 @pytest.mark.parametrize(
@@ -15,13 +17,13 @@ def an_answer(status, body=b"", **headers):
         (400, errors.Refused),
         (401, errors.Forbidden),
         (403, errors.Forbidden),
-        (404, errors.Absent),
-        (409, errors.Clash),
+        (404, errors.NotFound),
+        (409, errors.Conflict),
         (422, errors.Refused),
         (429, errors.Throttled),
-        (500, errors.ServerAway),
-        (503, errors.ServerAway),
-        (504, errors.ServerAway),
+        (500, errors.Unavailable),
+        (503, errors.Unavailable),
+        (504, errors.Unavailable),
     ],
 )
 def test_every_status_means_one_error(status, kind):

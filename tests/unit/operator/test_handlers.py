@@ -2,9 +2,9 @@ import pytest
 
 from lumen_cluster.objects import Event, EventType
 from lumen_operator.kinds import DEPLOYMENTS, WATCHED_KINDS, Key
-from lumen_operator.metrics import Metrics
-from lumen_operator.observe.event_handler import Feed, Followed
-from lumen_operator.observe.store import Cache
+from lumen_operator.metrics import OperatorMetrics
+from lumen_operator.observe.event_handler import EventHandler, Followed
+from lumen_operator.observe.store import ObjectCache
 
 CLIP = Key("service", "team", "clip")
 
@@ -17,9 +17,9 @@ def a_child(name="clip-stable", version="1", uid="u1"):
 
 class World:
     def __init__(self):
-        self.cache = Cache()
+        self.cache = ObjectCache()
         self.keys = []
-        self.feed = Feed(self.cache, self.keys.append, Metrics())
+        self.feed = EventHandler(self.cache, self.keys.append, OperatorMetrics())
 
     def hears(self, type_, raw, kind=DEPLOYMENTS):
         self.feed.heard(kind, Event(EventType(type_), raw))

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from lumen_operator.kinds import Key
 from lumen_operator.observe.views import PodAddress
-from lumen_operator.polling.asker import Answer
-from lumen_operator.polling.hearing import AT_MOST_EVERY_S, Asked, Hearing
+from lumen_operator.polling.asker import PageAnswer
+from lumen_operator.polling.hearing import AT_MOST_EVERY_S, PolledPage, ReportReader
 
 EVERY_S = 5.0
 MINUTE_S = 60.0
-SILENCE = Answer(None, ("10.0.0.1",))
+SILENCE = PageAnswer(None, ("10.0.0.1",))
 
 
 class Listener:
@@ -21,8 +21,10 @@ class Listener:
 
     def __init__(self, external=True, hearing=None, uid="page"):
         key = Key("service", "team", "board")
-        self.hearing = hearing or Hearing(EVERY_S)
-        self.asked = Asked(key, PodAddress(uid, "board.lan", "server", external=external), EVERY_S)
+        self.hearing = hearing or ReportReader(EVERY_S)
+        self.asked = PolledPage(
+            key, PodAddress(uid, "board.lan", "server", external=external), EVERY_S
+        )
         self.now, self.told = 0.0, []
 
     def hears(self, answer, at):
@@ -36,10 +38,10 @@ class Listener:
 
 
 def serving(model="clip"):
-    return Answer({"phase": "serving", "modelId": model}, ("10.0.0.1",))
+    return PageAnswer({"phase": "serving", "modelId": model}, ("10.0.0.1",))
 
 
-LOADING = Answer({"phase": "loading"}, ("10.0.0.1",))
+LOADING = PageAnswer({"phase": "loading"}, ("10.0.0.1",))
 
 
 def test_the_first_word_and_that_it_serves_are_told_at_once():
@@ -123,7 +125,7 @@ def test_two_misses_within_half_a_minute_are_no_silence():
 def test_a_server_with_an_address_that_may_not_be_called_is_said_to_have_it():
     board = Listener()
     board.hears(serving(), 0)
-    board.hears(Answer(None, ("169.254.169.254",), refused=True), 61)
+    board.hears(PageAnswer(None, ("169.254.169.254",), refused=True), 61)
 
     assert board.shown.addresses == ("169.254.169.254",)
     assert not board.shown.answers
@@ -144,11 +146,11 @@ def test_a_page_that_fails_is_asked_ever_more_rarely_and_one_that_answers_as_bef
 
 
 def test_figures_of_pods_that_fetch_are_told_together_and_as_often_as_pods_are_asked():
-    hearing = Hearing(EVERY_S)
+    hearing = ReportReader(EVERY_S)
     pods = [Listener(external=False, hearing=hearing, uid=f"pod-{n}") for n in range(50)]
     for tick in range(600):
         pod = pods[tick % 50]
-        pod.hears(Answer({"phase": "Fetching", "bytesDone": tick}), tick / 10)
+        pod.hears(PageAnswer({"phase": "Fetching", "bytesDone": tick}), tick / 10)
     told = sorted(at for pod in pods for at in pod.told)
 
     assert len(told) <= 50 + 60 / EVERY_S

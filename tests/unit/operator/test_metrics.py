@@ -1,6 +1,6 @@
 from lumen_operator.errors import Throttled
 from lumen_operator.kinds import DEPLOYMENTS, PODS, SERVICES
-from lumen_operator.metrics import Metrics
+from lumen_operator.metrics import OperatorMetrics
 
 
 def figures(metrics):
@@ -11,7 +11,7 @@ def figures(metrics):
 
 
 def test_work_is_counted_and_failures_by_their_reason():
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     metrics.worked(0.2)
     metrics.failed(Throttled("busy"), 0.1)
     metrics.failed(KeyError("a mistake"), 0.1)
@@ -25,7 +25,7 @@ def test_work_is_counted_and_failures_by_their_reason():
 
 
 def test_writes_watches_and_the_audit_are_counted_by_kind():
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     metrics.wrote(DEPLOYMENTS, "apply", 0.01)
     metrics.heard(PODS)
     metrics.mismatched(PODS, 3)
@@ -39,7 +39,7 @@ def test_writes_watches_and_the_audit_are_counted_by_kind():
 
 
 def test_figures_and_conditions_are_read_when_they_are_asked_for():
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     depth, conditions = [0], {}
     metrics.watch("lumen_operator_queue_depth", "Keys that wait.", lambda: depth[0])
     metrics.count_conditions(lambda: conditions)
@@ -54,7 +54,7 @@ def test_figures_and_conditions_are_read_when_they_are_asked_for():
 
 
 def test_conditions_of_objects_that_are_gone_are_not_shown():
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     conditions = {(SERVICES.kind, "Ready", "True", "Ready"): 2}
     metrics.count_conditions(lambda: conditions)
     assert any(name.startswith("lumen_operator_conditions{") for name in figures(metrics))

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from lumen_operator import election, liveness
-from lumen_operator.controller import Leading, Outside
+from lumen_operator.controller import Controller, Dependencies
 from lumen_operator.kinds import DEPLOYMENTS
-from lumen_operator.metrics import Metrics
-from lumen_operator.settings import Settings
+from lumen_operator.metrics import OperatorMetrics
+from lumen_operator.settings import OperatorSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "operator.md"
 
@@ -17,12 +17,12 @@ class Nobody:
 
 
 async def test_the_page_names_every_metric_and_no_other():
-    metrics = Metrics()
-    settings = Settings.from_environment({})
+    metrics = OperatorMetrics()
+    settings = OperatorSettings.from_environment({})
     lease = election.LeaseName("lumen", "lumen-operator", "me")
     found = election.Election(Nobody(), lease)
-    Leading(
-        Outside(
+    Controller(
+        Dependencies(
             settings=settings,
             connection=Nobody(),
             reader=Nobody(),

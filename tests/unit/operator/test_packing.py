@@ -4,8 +4,8 @@ import pytest
 
 from lumen_operator.kinds import DEPLOYMENTS, SERVICES, Key
 from lumen_operator.observe import packing, parse
-from lumen_operator.observe.mapping import affected
-from lumen_operator.observe.store import Cache
+from lumen_operator.observe.mapping import map_to_keys
+from lumen_operator.observe.store import ObjectCache
 
 
 def a_service(name="clip", values=2_000, **spec):
@@ -40,7 +40,7 @@ LARGE = a_service(values=512)
 
 @pytest.fixture
 def cache():
-    found = Cache()
+    found = ObjectCache()
     found.put(SERVICES, LARGE)
     return found
 
@@ -58,11 +58,11 @@ def test_of_all_objects_at_once_a_large_one_shows_what_is_read_of_every_object(c
 
     assert head["spec"] == {"family": "clip", "pool": "cpu"}
     assert head["status"] == LARGE["status"]
-    assert affected(cache, SERVICES, None, LARGE) == {Key("service", "team", "clip")}
+    assert map_to_keys(cache, SERVICES, None, LARGE) == {Key("service", "team", "clip")}
 
 
 def test_a_small_object_is_kept_as_it_is():
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(SERVICES, a_service(values=0))
 
     assert not cache.is_large("team", "clip")
@@ -83,7 +83,7 @@ def test_a_large_child_is_whole_among_its_services_and_gone_when_it_is_deleted()
     labels = {"lumen.dev/service": "clip"}
     metadata = {"name": "clip-stable", "namespace": "team", "uid": "d", "labels": labels}
     child = {"metadata": {**metadata, "resourceVersion": "1"}, "spec": {"text": ["x" * 99] * 99}}
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(DEPLOYMENTS, child)
 
     assert cache.of_service(DEPLOYMENTS, "team", "clip") == (child,)
@@ -97,7 +97,7 @@ def test_a_large_child_is_whole_among_its_services_and_gone_when_it_is_deleted()
 
 
 def test_an_object_beyond_every_bound_is_left_out_and_its_spec_is_invalid():
-    cache = Cache()
+    cache = ObjectCache()
     cache.put(SERVICES, a_service(notes="x" * 700_000))
 
     raw = cache.get(SERVICES, "team", "clip")

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from reconciled import World, kind_fields, status_written
 
-from lumen_operator.errors import Clash, Forbidden, Refused, ServerAway
+from lumen_operator.errors import Conflict, Forbidden, Refused, Unavailable
 from lumen_operator.kinds import POOLS, SERVICES, Key
 
 CPU = Key("pool", "", "cpu")
@@ -63,15 +63,15 @@ async def test_a_child_that_is_refused_is_told_once_in_the_servers_own_words(wor
 
 
 async def test_a_server_that_is_away_is_no_refusal(world):
-    world.server.refuse["/deployments"] = ServerAway("PATCH x: 503", status=503)
-    with pytest.raises(ServerAway):
+    world.server.refuse["/deployments"] = Unavailable("PATCH x: 503", status=503)
+    with pytest.raises(Unavailable):
         await world.reconcile()
 
     assert all(note["reason"] != "ChildRefused" for note in world.notes())
 
 
 async def test_an_event_that_cannot_be_posted_does_not_keep_the_status_from_being_written(world):
-    world.server.refuse["/events"] = ServerAway("503", status=503)
+    world.server.refuse["/events"] = Unavailable("503", status=503)
     await world.reconcile()
 
     assert world.kinds_written()[-1] == "status"
@@ -107,7 +107,7 @@ async def test_a_missing_default_pool_is_created_and_another_pool_is_not(world):
 
 async def test_a_pool_that_somebody_made_meanwhile_is_left_alone(world):
     world.cache.drop(POOLS, ("", "cpu"), "u2")
-    world.server.refuse["/lumennodepools"] = Clash("exists", status=409)
+    world.server.refuse["/lumennodepools"] = Conflict("exists", status=409)
 
     assert await world.reconcile(CPU) is None
 

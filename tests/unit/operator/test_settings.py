@@ -1,13 +1,13 @@
 import orjson
 import pytest
 
-from lumen_operator.errors import SettingsError
+from lumen_operator.errors import OperatorSettingsError
 from lumen_operator.polling.networks import ExternalNetworks
-from lumen_operator.settings import Settings
+from lumen_operator.settings import OperatorSettings
 
 
 def test_nothing_set_gives_the_built_in_settings():
-    settings = Settings.from_environment({})
+    settings = OperatorSettings.from_environment({})
 
     assert settings.watch_namespace == ""
     assert (settings.health_port, settings.metrics_port) == (8081, 9090)
@@ -16,7 +16,7 @@ def test_nothing_set_gives_the_built_in_settings():
 
 
 def test_what_is_set_reaches_the_context_of_decisions():
-    settings = Settings.from_environment(
+    settings = OperatorSettings.from_environment(
         {
             "LUMEN_IMAGE_PREFIX": "registry.example/lumen",
             "LUMEN_IMAGE_TAG": "9",
@@ -36,23 +36,25 @@ def test_what_is_set_reaches_the_context_of_decisions():
 
 def test_a_restarted_container_has_the_identity_that_its_predecessor_had():
     env = {"LUMEN_POD_NAME": "lumen-operator-abc"}
-    first, second = (Settings.from_environment(env).identity for _ in range(2))
+    first, second = (OperatorSettings.from_environment(env).identity for _ in range(2))
 
     assert first == second == "lumen-operator-abc"
 
 
 def test_two_processes_outside_of_pods_have_identities_of_their_own():
-    first, second = (Settings.from_environment({}).identity for _ in range(2))
+    first, second = (OperatorSettings.from_environment({}).identity for _ in range(2))
 
     assert first != second
 
 
 def test_pools_of_the_chart_replace_the_built_in_ones():
     entry = {"name": "cpu", "spec": {"accelerator": "cpu", "nodeSelector": {"a": "b"}}}
-    settings = Settings.from_environment({"LUMEN_DEFAULT_POOLS": orjson.dumps([entry]).decode()})
+    settings = OperatorSettings.from_environment(
+        {"LUMEN_DEFAULT_POOLS": orjson.dumps([entry]).decode()}
+    )
 
     assert [pool.spec.node_selector for pool in settings.pools] == [{"a": "b"}]
-    assert Settings.from_environment({"LUMEN_DEFAULT_POOLS": "[]"}).pools == ()
+    assert OperatorSettings.from_environment({"LUMEN_DEFAULT_POOLS": "[]"}).pools == ()
 
 
 @pytest.mark.parametrize(
@@ -75,5 +77,5 @@ def test_pools_of_the_chart_replace_the_built_in_ones():
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_its_name(name, value):
-    with pytest.raises(SettingsError, match=name):
-        Settings.from_environment({name: value})
+    with pytest.raises(OperatorSettingsError, match=name):
+        OperatorSettings.from_environment({name: value})

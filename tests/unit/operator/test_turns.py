@@ -5,11 +5,11 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_operator.polling.turns import Turns
+from lumen_operator.polling.turns import FairSchedule
 
 
 def test_a_thousand_slow_pages_keep_another_owner_from_nothing():
-    turns = Turns(at_once=64, of_one_at_once=8)
+    turns = FairSchedule(at_once=64, of_one_at_once=8)
     for number in range(1000):
         turns.add("crowd", 0.0, number)
     taken = []
@@ -22,7 +22,7 @@ def test_a_thousand_slow_pages_keep_another_owner_from_nothing():
 
 
 def test_owners_that_wait_for_a_place_take_turns_and_the_oldest_of_each_comes_first():
-    turns = Turns(at_once=1, of_one_at_once=1)
+    turns = FairSchedule(at_once=1, of_one_at_once=1)
     for owner, at, item in [("a", 0, 1), ("a", 2, 2), ("a", 1, 3), ("b", 3, 4), ("b", 3, 5)]:
         turns.add(owner, at, item)
 
@@ -35,7 +35,7 @@ def test_owners_that_wait_for_a_place_take_turns_and_the_oldest_of_each_comes_fi
 
 
 def test_nothing_is_taken_before_its_time():
-    turns = Turns(at_once=2, of_one_at_once=1)
+    turns = FairSchedule(at_once=2, of_one_at_once=1)
     assert turns.wait_s(0.0) is None
     turns.add("a", 5.0, "page")
 
@@ -56,7 +56,7 @@ class Replay:
     """Takes all that can be taken after each move, and looks at each taking."""
 
     def __init__(self, at_once, of_one):
-        self.turns, self.at_once, self.of_one = Turns(at_once, of_one), at_once, of_one
+        self.turns, self.at_once, self.of_one = FairSchedule(at_once, of_one), at_once, of_one
         self.now, self.due, self.out, self.taken = 0.0, {}, [], []
 
     def move(self, what, number, seconds):

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from lumen_operator.errors import Throttled
-from lumen_operator.workqueue import Backoff, Workqueue
+from lumen_operator.workqueue import KeyBackoff, Workqueue
 
 
 class Counts:
@@ -119,7 +119,7 @@ async def test_no_more_keys_are_in_work_than_there_are_workers(running):
 async def test_a_failure_is_retried_later_and_others_go_on_meanwhile(running):
     work, counts = Worker(), Counts()
     work.answers["bad"] = [ValueError("broken"), ValueError("broken again")]
-    queue = Workqueue(work, counts, backoff=Backoff(first_s=0.01, most_s=0.02))
+    queue = Workqueue(work, counts, backoff=KeyBackoff(first_s=0.01, most_s=0.02))
     queue.add("bad")
     queue.add("good")
     running(queue)
@@ -180,7 +180,7 @@ async def test_an_event_overtakes_the_date_of_a_key(running):
 async def test_a_key_rests_after_its_work_and_what_comes_meanwhile_is_one_piece_of_work(running):
     clock = Clock()
     work = Worker()
-    queue = Workqueue(work, Counts(), backoff=Backoff(rest_s=1.0), clock=clock)
+    queue = Workqueue(work, Counts(), backoff=KeyBackoff(rest_s=1.0), clock=clock)
     queue.add("a")
     running(queue)
     await until(lambda: work.started == ["a"] and queue.idle())
@@ -201,7 +201,7 @@ async def test_a_key_added_while_its_work_fails_waits_for_the_back_off(running):
     work = Worker()
     work.answers["a"] = [ValueError("broken")]
     work.gates["a"] = asyncio.Event()
-    queue = Workqueue(work, Counts(), backoff=Backoff(first_s=600))
+    queue = Workqueue(work, Counts(), backoff=KeyBackoff(first_s=600))
     queue.add("a")
     running(queue)
     await until(lambda: work.started == ["a"])
@@ -328,7 +328,7 @@ async def test_many_changed_dates_leave_nothing_behind():
 
 async def test_keys_that_came_and_went_leave_nothing_behind(running):
     clock, work = Clock(), Worker()
-    queue = Workqueue(work, Counts(), backoff=Backoff(rest_s=1.0), clock=clock)
+    queue = Workqueue(work, Counts(), backoff=KeyBackoff(rest_s=1.0), clock=clock)
     running(queue)
     for number in range(2_000):
         queue.add(number)
@@ -340,7 +340,7 @@ async def test_keys_that_came_and_went_leave_nothing_behind(running):
 
 
 def test_back_off_doubles_up_to_its_bound_with_jitter_around_it():
-    backoff = Backoff(first_s=1, most_s=60, jitter=0.25)
+    backoff = KeyBackoff(first_s=1, most_s=60, jitter=0.25)
 
     assert [backoff.after(n, 0.5) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert backoff.after(1, 0) == 0.75

@@ -25,8 +25,8 @@ from lumen_resources.model.contents import check_safetensors, check_weights, row
 from lumen_resources.model.digests import canonical_json, digest_of, overall
 from lumen_resources.model.model_info import FileDigest
 from lumen_resources.model.onnx_graph import FLOAT, INSIDE, INT64, Message, Value, read_graph
-from lumen_resources.progress import Phase, Progress
-from lumen_resources.settings import Settings
+from lumen_resources.progress import FetchPhase, Progress
+from lumen_resources.settings import ResourcesSettings
 from lumen_wire.varint import varint
 
 
@@ -374,7 +374,7 @@ def test_the_overall_digest_does_not_depend_on_order_but_on_every_part():
 
 def test_progress_counts_what_is_kept_but_not_in_the_rate():
     progress = Progress()
-    progress.begin(Phase.FETCHING, total_bytes=100, kept_bytes=40, files=2)
+    progress.begin(FetchPhase.FETCHING, total_bytes=100, kept_bytes=40, files=2)
     before = progress.snapshot()
     assert before.as_status()["bytesDone"] == 40
     assert (before.rate_bytes_per_s, before.eta_s) == (0, None)
@@ -390,13 +390,15 @@ def test_progress_counts_what_is_kept_but_not_in_the_rate():
 
 
 def test_settings_come_from_the_environment_and_a_wrong_port_is_named():
-    settings = Settings.from_environment({"LUMEN_CACHE_DIR": "/c", "LUMEN_METRICS_PORT": "0"})
+    settings = ResourcesSettings.from_environment(
+        {"LUMEN_CACHE_DIR": "/c", "LUMEN_METRICS_PORT": "0"}
+    )
 
     assert (settings.cache_dir, settings.metrics_port) == (Path("/c"), 0)
     assert settings.config == Path("/etc/lumen/server.json")
     for wrong in ("x", "70000", "-1", ""):
         with pytest.raises(ResourceError, match="LUMEN_METRICS_PORT"):
-            Settings.from_environment({"LUMEN_METRICS_PORT": wrong})
+            ResourcesSettings.from_environment({"LUMEN_METRICS_PORT": wrong})
 
 
 @pytest.mark.parametrize("text", ["caf\udce9", "\x1b[2J" * 5000, "\u202e" * 5000])

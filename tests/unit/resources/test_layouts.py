@@ -8,8 +8,8 @@ import pytest
 
 from lumen_manifest.spec.enums import Precision, Runtime
 from lumen_resources.errors import (
-    ConfigError,
     FileMissingError,
+    InvalidConfig,
     ModelInfoError,
     RuntimeNotSupportedError,
 )
@@ -152,7 +152,7 @@ def test_the_cache_may_already_end_in_models(tmp_path):
 def test_a_model_name_becomes_one_folder_or_is_refused():
     assert folder_name("ViT-B-32::laion2b_s34b") == "ViT-B-32__laion2b_s34b"
     for hostile in ("..", "", ".hidden", "a b", "a\\b", "../../x"):
-        with pytest.raises(ConfigError):
+        with pytest.raises(InvalidConfig):
             folder_name(hostile)
 
 

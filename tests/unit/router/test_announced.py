@@ -7,9 +7,14 @@ import pytest
 from structlog.testing import capture_logs
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
-from lumen_router.advertise.announced import NoReach, Reach, Told, reach_of
-from lumen_router.advertise.announcer import Advertiser, Settings, look, read_service
-from lumen_router.errors import SettingsError
+from lumen_router.advertise.announced import (
+    AnnouncedEndpoint,
+    AnnouncementOverrides,
+    NotAnnounced,
+    reach_of,
+)
+from lumen_router.advertise.announcer import Advertiser, AnnouncerSettings, look, read_service
+from lumen_router.errors import RouterSettingsError
 
 ENVIRONMENT = {
     "LUMEN_NAMESPACE": "lumen",
@@ -29,26 +34,30 @@ def a_service(kind="LoadBalancer", *, ingress=(), node_port=None):
 
 
 def settings(**changes):
-    return Settings.from_environment({**ENVIRONMENT, **changes})
+    return AnnouncerSettings.from_environment({**ENVIRONMENT, **changes})
 
 
 def test_a_load_balancers_address_is_announced_with_the_services_port():
     service = a_service(ingress=[{"hostname": "lb.example.org"}, {"ip": "192.168.7.50"}])
 
-    assert reach_of(service, "192.168.7.7") == Reach("192.168.7.50", 50051)
+    assert reach_of(service, "192.168.7.7") == AnnouncedEndpoint("192.168.7.50", 50051)
 
 
 def test_a_node_port_is_announced_at_the_nodes_address():
     service = a_service("NodePort", node_port=30051)
 
-    assert reach_of(service, "192.168.7.7") == Reach("192.168.7.7", 30051)
+    assert reach_of(service, "192.168.7.7") == AnnouncedEndpoint("192.168.7.7", 30051)
 
 
 def test_what_the_settings_say_goes_before_what_the_service_says():
     service = a_service(ingress=[{"ip": "192.168.7.50"}])
 
-    assert reach_of(service, "", Told("10.1.2.3")) == Reach("10.1.2.3", 50051)
-    assert reach_of(service, "", Told("10.1.2.3", 443)) == Reach("10.1.2.3", 443)
+    assert reach_of(service, "", AnnouncementOverrides("10.1.2.3")) == AnnouncedEndpoint(
+        "10.1.2.3", 50051
+    )
+    assert reach_of(service, "", AnnouncementOverrides("10.1.2.3", 443)) == AnnouncedEndpoint(
+        "10.1.2.3", 443
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,12 +72,12 @@ def test_what_the_settings_say_goes_before_what_the_service_says():
 def test_an_address_that_nobody_reaches_is_not_announced(service, why):
     found = reach_of(service, "192.168.7.7")
 
-    assert isinstance(found, NoReach)
+    assert isinstance(found, NotAnnounced)
     assert why in found.why
 
 
 async def test_a_router_that_does_not_serve_is_not_announced():
-    assert await look(settings()) == NoReach("the router does not serve")
+    assert await look(settings()) == NotAnnounced("the router does not serve")
 
 
 @pytest.mark.parametrize(
@@ -81,12 +90,16 @@ async def test_a_router_that_does_not_serve_is_not_announced():
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(changes, named):
-    with pytest.raises(SettingsError, match=named):
+    with pytest.raises(RouterSettingsError, match=named):
         settings(**changes)
 
 
 async def test_a_new_address_replaces_the_one_before_and_the_end_withdraws_it():
-    reaches = [Reach("127.0.0.1", 50051), Reach("127.0.0.1", 50052), NoReach("gone")]
+    reaches = [
+        AnnouncedEndpoint("127.0.0.1", 50051),
+        AnnouncedEndpoint("127.0.0.1", 50052),
+        NotAnnounced("gone"),
+    ]
     advertiser = Advertiser(settings(), lambda: _next(reaches), every_s=0.01)
     instance = advertiser._announcement(reaches[0]).instance
     stop = asyncio.Event()
@@ -112,7 +125,7 @@ async def test_an_announcement_that_failed_is_tried_again():
         looks.append("look")
         if len(looks) == 3:
             stop.set()
-        return Reach("no-address", 1)
+        return AnnouncedEndpoint("no-address", 1)
 
     with capture_logs() as logs:
         async with asyncio.timeout(60):

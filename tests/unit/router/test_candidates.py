@@ -2,14 +2,17 @@
 
 from lumen_manifest.spec.enums import Family
 from lumen_router.routes.table import Service
-from lumen_router.upstream.registry import ServicePods, Wanted
-from lumen_wire.tasks import Kind
+from lumen_router.upstream.registry import BackendPool, CallRequirements
+from lumen_wire.tasks import TaskKind
 
 
 def test_spaces_that_nobody_offers_are_not_remembered():
-    pods = ServicePods(Service("clip", Family.CLIP), lambda: None)
+    pods = BackendPool(Service("clip", Family.CLIP), lambda: None)
 
-    found = [pods.choose(Wanted(Kind.CLASSIFY, f"space-{n}"), frozenset()) for n in range(1000)]
+    found = [
+        pods.choose(CallRequirements(TaskKind.CLASSIFY, f"space-{n}"), frozenset())
+        for n in range(1000)
+    ]
 
     assert set(found) == {None}
     assert len(pods._candidates) == 0

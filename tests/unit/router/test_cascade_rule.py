@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lumen_manifest.model_service import ScenesSpec
 from lumen_router.cascade.rule import (
     ROUNDING,
-    Decision,
+    CascadeDecision,
     SceneRules,
     decide,
     fallback_reserve_s,
@@ -21,22 +21,22 @@ RULES = SceneRules()
 @pytest.mark.parametrize(
     ("shares", "decision", "scene"),
     [
-        ({"animal": 0.9, "vehicle": 0.1}, Decision.ROUTED, "animal"),
-        ({"vehicle": 0.9, "animal": 0.1}, Decision.NOT_ROUTED, "vehicle"),
+        ({"animal": 0.9, "vehicle": 0.1}, CascadeDecision.ROUTED, "animal"),
+        ({"vehicle": 0.9, "animal": 0.1}, CascadeDecision.NOT_ROUTED, "vehicle"),
         # First minus second would be 0: together they are sure.
-        ({"animal": 0.45, "bird": 0.45, "object": 0.1}, Decision.ROUTED, "animal"),
-        ({"vehicle": 0.4, "animal": 0.3, "bird": 0.3}, Decision.ROUTED, "animal"),
+        ({"animal": 0.45, "bird": 0.45, "object": 0.1}, CascadeDecision.ROUTED, "animal"),
+        ({"vehicle": 0.4, "animal": 0.3, "bird": 0.3}, CascadeDecision.ROUTED, "animal"),
         (
             {"animal": 0.45, "vehicle": 0.2, "food": 0.2, "person": 0.15},
-            Decision.BELOW_THRESHOLD,
+            CascadeDecision.BELOW_THRESHOLD,
             "animal",
         ),
-        ({"animal": 0.52, "nature": 0.48}, Decision.WITHIN_MARGIN, "animal"),
-        ({"animal": 0.55, "nature": 0.45}, Decision.ROUTED, "animal"),
-        ({"animal": 0.5, "nature": 0.4, "food": 0.1}, Decision.ROUTED, "animal"),
-        ({"nature": 0.5, "animal": 0.5}, Decision.WITHIN_MARGIN, "nature"),
-        ({"nature": 1.0}, Decision.NOT_ROUTED, "nature"),
-        ({"animal": 1.0}, Decision.ROUTED, "animal"),
+        ({"animal": 0.52, "nature": 0.48}, CascadeDecision.WITHIN_MARGIN, "animal"),
+        ({"animal": 0.55, "nature": 0.45}, CascadeDecision.ROUTED, "animal"),
+        ({"animal": 0.5, "nature": 0.4, "food": 0.1}, CascadeDecision.ROUTED, "animal"),
+        ({"nature": 0.5, "animal": 0.5}, CascadeDecision.WITHIN_MARGIN, "nature"),
+        ({"nature": 1.0}, CascadeDecision.NOT_ROUTED, "nature"),
+        ({"animal": 1.0}, CascadeDecision.ROUTED, "animal"),
     ],
 )
 def test_the_summed_share_decides(shares, decision, scene):
@@ -67,7 +67,7 @@ def test_delegation_is_exactly_the_rule(scenes, threshold, margin):
 
     verdict = decide(scenes, rules)
 
-    if verdict.decision is Decision.ROUTED:
+    if verdict.decision is CascadeDecision.ROUTED:
         assert routed
         assert sum(routed) >= threshold - ROUNDING
         assert clear >= margin - ROUNDING
@@ -81,8 +81,8 @@ def test_a_higher_bound_never_delegates_more(share, threshold, margin, more):
     strict = SceneRules(threshold=min(1, threshold + more), margin=min(1, margin + more))
     loose = SceneRules(threshold=threshold, margin=margin)
 
-    if decide(scenes, strict).decision is Decision.ROUTED:
-        assert Decision.ROUTED is decide(scenes, loose).decision
+    if decide(scenes, strict).decision is CascadeDecision.ROUTED:
+        assert CascadeDecision.ROUTED is decide(scenes, loose).decision
 
 
 def test_no_scenes_are_no_decision():

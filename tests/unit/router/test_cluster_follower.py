@@ -11,12 +11,12 @@ from structlog.testing import capture_logs
 
 from lumen_cluster import list_watch
 from lumen_cluster.errors import ClusterAway, ClusterRefused, ClusterTrouble, HistoryGone
-from lumen_cluster.list_watch import Follower, pause_s
+from lumen_cluster.list_watch import Reflector, pause_s
 from lumen_cluster.objects import Event, EventType, Page, Resource
-from lumen_router.metrics import Metrics
+from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.cluster_objects import keep_model_service
 from lumen_router.routes.from_cluster import RoutesFromCluster, watched_resources
-from lumen_router.routes.mirror import Mirror
+from lumen_router.routes.mirror import ObjectStore
 from lumen_router.routes.table import Routes
 
 BOUND_S = 60
@@ -104,10 +104,10 @@ def addresses(routes: Routes) -> list[str]:
 
 
 @asynccontextmanager
-async def following(cluster: FakeCluster) -> AsyncIterator[tuple[Mirror, Metrics]]:
+async def following(cluster: FakeCluster) -> AsyncIterator[tuple[ObjectStore, RouterMetrics]]:
     """What a follower of the services keeps."""
-    metrics, mirror = Metrics(), Mirror(keep_model_service, lambda: None)
-    follower = Follower(cluster, SERVICES, metrics.watches, mirror)
+    metrics, mirror = RouterMetrics(), ObjectStore(keep_model_service, lambda: None)
+    follower = Reflector(cluster, SERVICES, metrics.watches, mirror)
     task = asyncio.create_task(follower.run())
     try:
         yield mirror, metrics
@@ -116,7 +116,7 @@ async def following(cluster: FakeCluster) -> AsyncIterator[tuple[Mirror, Metrics
         await asyncio.wait([task])
 
 
-def figure(metrics: Metrics, name: str, **labels: str) -> float | None:
+def figure(metrics: RouterMetrics, name: str, **labels: str) -> float | None:
     return metrics._registry.get_sample_value(name, {"resource": "lumenmodelservices", **labels})
 
 
@@ -254,9 +254,9 @@ def test_pauses_grow_to_a_bound_and_half_of_each_is_chance():
 
 
 @asynccontextmanager
-async def routed(cluster: FakeCluster) -> AsyncIterator[tuple[list, Metrics]]:
+async def routed(cluster: FakeCluster) -> AsyncIterator[tuple[list, RouterMetrics]]:
     """The routes that the source has yielded so far."""
-    metrics, seen = Metrics(), []
+    metrics, seen = RouterMetrics(), []
 
     async def collect(source: RoutesFromCluster) -> None:
         async for routes in source.watch():

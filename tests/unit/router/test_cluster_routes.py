@@ -16,7 +16,7 @@ from lumen_router.routes.cluster_objects import (
 )
 from lumen_router.routes.cluster_routes import routes_of_cluster
 from lumen_router.routes.from_file import parse_routes
-from lumen_router.routes.mirror import Mirror, ParseOnce
+from lumen_router.routes.mirror import ObjectStore, ParseOnce
 
 
 def routes_of(services=(), slices=()):
@@ -321,7 +321,7 @@ def _history(objects):
 
 def _replay(steps, keep, parse):
     """Return what a mirror knows in the end, read after each step, and what a fresh list says."""
-    mirror, reading, truth, count = Mirror(keep, lambda: None), ParseOnce(parse), {}, 0
+    mirror, reading, truth, count = ObjectStore(keep, lambda: None), ParseOnce(parse), {}, 0
     mirror.replace((), "0")
     blind = False
     for what, given_object in steps:

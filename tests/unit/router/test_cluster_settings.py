@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from lumen_router import settings
-from lumen_router.errors import SettingsError
-from lumen_router.settings import ClusterRoutes, FileRoutes, Settings
+from lumen_router.errors import RouterSettingsError
+from lumen_router.settings import ClusterRoutes, FileRoutes, RouterSettings
 
 
 def routes(**env: str) -> FileRoutes | ClusterRoutes:
-    return Settings.from_environment(env).routes
+    return RouterSettings.from_environment(env).routes
 
 
 @pytest.fixture(autouse=True)
@@ -50,5 +50,5 @@ def test_in_a_pod_the_namespace_is_its_own_unless_named(tmp_path):
     ],
 )
 def test_what_cannot_be_used_is_said_with_what_to_do(env, sentence):
-    with pytest.raises(SettingsError, match=sentence):
-        Settings.from_environment(env)
+    with pytest.raises(RouterSettingsError, match=sentence):
+        RouterSettings.from_environment(env)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_router.errors import RouterFull
-from lumen_router.upstream.pending_calls import WaitingRoom, hold_at_most_s
+from lumen_router.upstream.pending_calls import PendingCalls, hold_at_most_s
 
 
 def test_the_room_is_full_at_its_limit_and_says_when_to_come_back():
-    room = WaitingRoom(limit=2)
+    room = PendingCalls(limit=2)
 
     with room.enter("clip"), room.enter("bioclip"), pytest.raises(RouterFull) as refusal:
         room.enter("clip").__enter__()
@@ -22,7 +22,7 @@ def test_the_room_is_full_at_its_limit_and_says_when_to_come_back():
 
 
 def test_waiting_calls_are_counted_per_service_and_forgotten():
-    room = WaitingRoom()
+    room = PendingCalls()
 
     with room.enter("clip"):
         with room.enter("clip"):
@@ -33,7 +33,7 @@ def test_waiting_calls_are_counted_per_service_and_forgotten():
 
 
 def test_one_caller_has_its_limit_and_three_quarters_of_it_for_one_service():
-    room = WaitingRoom(limit=8)
+    room = PendingCalls(limit=8)
     with ExitStack() as places:
         for _ in range(6):
             places.enter_context(room.enter("clip"))
@@ -50,7 +50,7 @@ def test_one_caller_has_its_limit_and_three_quarters_of_it_for_one_service():
 
 @pytest.mark.parametrize("address", ["10.0.0.{}", "proxy"])
 def test_callers_who_fill_the_room_for_a_service_leave_a_place_in_it_to_a_newcomer(address):
-    room, refused = WaitingRoom(), 0
+    room, refused = PendingCalls(), 0
     turns = itertools.cycle((address.format(n), str(n)) for n in range(16))
     with ExitStack() as places:
         while refused < 16:

@@ -5,16 +5,16 @@ import random
 import pytest
 
 from lumen_manifest.spec.enums import Family
-from lumen_router.metrics import Metrics
-from lumen_router.routes.table import Service, Target
+from lumen_router.metrics import RouterMetrics
+from lumen_router.routes.table import RouteTarget, Service
 from lumen_router.upstream.forward import WHOLE_BYTES, Call, messages_of
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.chunks import Assembler
 from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 MIB = 1 << 20
-TARGET = Target(Service("clip", Family.CLIP), Kind.IMAGE_EMBED, "clip_image_embed")
+TARGET = RouteTarget(Service("clip", Family.CLIP), TaskKind.IMAGE_EMBED, "clip_image_embed")
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152])
@@ -50,22 +50,22 @@ def test_whatever_the_size_no_message_is_too_large_for_a_pod_and_it_gets_the_who
     assert request.payload == payload
 
 
-def counted(metrics: Metrics) -> list[str]:
+def counted(metrics: RouterMetrics) -> list[str]:
     text = metrics.page()[1].decode()
     return [line for line in text.splitlines() if line.startswith("lumen_router_requests_total{")]
 
 
 def test_a_service_that_comes_back_is_counted_from_nothing():
-    metrics = Metrics()
+    metrics = RouterMetrics()
     metrics.keep_only(["clip", "bio"])
     for service in ("clip", "clip", "bio"):
-        metrics.request_done(service, Kind.CLASSIFY, "OK", 0.1)
+        metrics.request_done(service, TaskKind.CLASSIFY, "OK", 0.1)
 
     metrics.keep_only(["bio"])
     gone = counted(metrics)
     metrics.keep_only(["clip", "bio"])
-    metrics.request_done("clip", Kind.CLASSIFY, "OK", 0.1)
-    metrics.request_done("bio", Kind.CLASSIFY, "OK", 0.1)
+    metrics.request_done("clip", TaskKind.CLASSIFY, "OK", 0.1)
+    metrics.request_done("bio", TaskKind.CLASSIFY, "OK", 0.1)
 
     assert gone == ['lumen_router_requests_total{code="OK",service="bio",task="classify"} 1.0']
     assert sorted(counted(metrics)) == [

@@ -6,13 +6,13 @@ import pytest
 from lumen_manifest.routes_document import RoutesDocument
 from lumen_router.errors import (
     NoServiceOfFamily,
+    ServiceNotRouted,
+    TaskNotRouted,
     TaskOfAnotherFamily,
-    UnknownService,
-    UnknownTask,
 )
 from lumen_router.routes.documents import routes_from_document
 from lumen_router.routes.table import Endpoint, Routes, advertised_names
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 
 def a_service(name="clip", family="clip", *, created=None, status=None, **spec) -> dict:
@@ -39,16 +39,16 @@ BOTH = (a_service(), a_service("bioclip", "bioclip"))
 @pytest.mark.parametrize(
     ("task", "asked", "service", "kind", "pod_task"),
     [
-        ("clip_image_embed", None, "clip", Kind.IMAGE_EMBED, "clip_image_embed"),
-        ("semantic_text_embed", None, "clip", Kind.TEXT_EMBED, "clip_text_embed"),
-        ("image_embed", None, "clip", Kind.IMAGE_EMBED, "clip_image_embed"),
-        ("embed", "clip", "clip", Kind.TEXT_EMBED, "clip_text_embed"),
-        ("embed", "bioclip", "bioclip", Kind.TEXT_EMBED, "bioclip_text_embed"),
-        ("classify", "bioclip", "bioclip", Kind.CLASSIFY, "bioclip_classify"),
-        ("classify", None, "clip", Kind.CLASSIFY, "clip_classify"),
-        ("classify_scene", None, "clip", Kind.SCENE_CLASSIFY, "clip_scene_classify"),
-        ("smartclip_bioclassify", None, "bioclip", Kind.CLASSIFY, "bioclip_classify"),
-        ("bioclip_embed", "bioclip", "bioclip", Kind.TEXT_EMBED, "bioclip_text_embed"),
+        ("clip_image_embed", None, "clip", TaskKind.IMAGE_EMBED, "clip_image_embed"),
+        ("semantic_text_embed", None, "clip", TaskKind.TEXT_EMBED, "clip_text_embed"),
+        ("image_embed", None, "clip", TaskKind.IMAGE_EMBED, "clip_image_embed"),
+        ("embed", "clip", "clip", TaskKind.TEXT_EMBED, "clip_text_embed"),
+        ("embed", "bioclip", "bioclip", TaskKind.TEXT_EMBED, "bioclip_text_embed"),
+        ("classify", "bioclip", "bioclip", TaskKind.CLASSIFY, "bioclip_classify"),
+        ("classify", None, "clip", TaskKind.CLASSIFY, "clip_classify"),
+        ("classify_scene", None, "clip", TaskKind.SCENE_CLASSIFY, "clip_scene_classify"),
+        ("smartclip_bioclassify", None, "bioclip", TaskKind.CLASSIFY, "bioclip_classify"),
+        ("bioclip_embed", "bioclip", "bioclip", TaskKind.TEXT_EMBED, "bioclip_text_embed"),
     ],
 )
 def test_a_task_name_and_the_callers_service_say_who_is_meant(task, asked, service, kind, pod_task):
@@ -58,7 +58,7 @@ def test_a_task_name_and_the_callers_service_say_who_is_meant(task, asked, servi
 
 
 def test_an_unknown_service_is_named_with_those_that_are_known():
-    with pytest.raises(UnknownService, match=r'"birds" here\. Known: bioclip, clip'):
+    with pytest.raises(ServiceNotRouted, match=r'"birds" here\. Known: bioclip, clip'):
         some_routes(*BOTH).resolve("embed", "birds")
 
 
@@ -66,12 +66,12 @@ def test_an_unknown_service_is_named_with_those_that_are_known():
     "task", ["nonsense", "", "clip", "siglip", "clip_smart", "bioclip_scene_classify"]
 )
 def test_an_unknown_task_is_invalid(task):
-    with pytest.raises(UnknownTask, match="Unknown task: "):
+    with pytest.raises(TaskNotRouted, match="Unknown task: "):
         some_routes(*BOTH).resolve(task, None)
 
 
 def test_scenes_are_not_asked_of_a_species_service():
-    with pytest.raises(UnknownTask, match="bioclip services offer no scene_classify"):
+    with pytest.raises(TaskNotRouted, match="bioclip services offer no scene_classify"):
         some_routes(*BOTH).resolve("classify_scene", "bioclip")
 
 
@@ -141,7 +141,7 @@ def test_a_second_service_carries_its_own_prefix():
     target = routes.resolve("fast_image_embed", None)
 
     assert (target.service.name, target.pod_task) == ("fast", "clip_image_embed")
-    assert advertised_names(routes, target.service, Kind.IMAGE_EMBED) == ("fast_image_embed",)
+    assert advertised_names(routes, target.service, TaskKind.IMAGE_EMBED) == ("fast_image_embed",)
     with pytest.raises(TaskOfAnotherFamily, match="of service fast"):
         routes.resolve("fast_image_embed", "clip")
 
@@ -161,7 +161,7 @@ def test_no_name_is_advertised_twice():
     names = [
         name
         for service in routes.services
-        for kind in Kind
+        for kind in TaskKind
         for name in advertised_names(routes, service, kind)
     ]
 
@@ -173,7 +173,7 @@ def test_every_advertised_name_resolves_to_its_service():
     routes = some_routes(*BOTH, a_service("siglip", "siglip"), a_service("fast"))
 
     for service in routes.services:
-        for kind in Kind:
+        for kind in TaskKind:
             for name in advertised_names(routes, service, kind):
                 target = routes.resolve(name, None)
                 assert (target.service.name, target.kind) == (service.name, kind)

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from lumen_serving.backends.base import Modality
 from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.inference.admission import Admission, AdmissionLimits
-from lumen_serving.inference.costs import CostCurve, Measured
-from lumen_serving.metrics import Metrics
+from lumen_serving.inference.costs import LatencyModel, Measured
+from lumen_serving.metrics import ServerMetrics
 from lumen_wire.request.callers import STRANGER
 
 
 def an_admission(requests=512, a_ms=90.0, b_ms=10.0, cap=10, **limits):
     return Admission(
         AdmissionLimits(requests, **limits),
-        dict.fromkeys(Modality, Measured(cap, CostCurve(a_ms, b_ms))),
-        Metrics(),
+        dict.fromkeys(Modality, Measured(cap, LatencyModel(a_ms, b_ms))),
+        ServerMetrics(),
     )
 
 

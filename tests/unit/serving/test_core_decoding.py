@@ -13,11 +13,11 @@ from tokenizers import Tokenizer, models
 
 from lumen_serving.backends.base import BackendReport, Modality
 from lumen_serving.errors import BackendFailed, BadImage, Overloaded, Stopping
-from lumen_serving.inference.decode_lines import DecodeLines, Job
-from lumen_serving.inference.decoding import Decoders
+from lumen_serving.inference.decode_lines import DecodeQueues, Job
+from lumen_serving.inference.decoding import PreprocessPool
 from lumen_serving.inference.engine import Engine, Item
-from lumen_serving.media.work import Work
-from lumen_serving.metrics import Metrics
+from lumen_serving.media.work import PreprocessWork
+from lumen_serving.metrics import ServerMetrics
 from lumen_wire.errors import WireError
 from lumen_wire.request.callers import STRANGER
 
@@ -25,8 +25,8 @@ MIB = 1 << 20
 MEMORY = 1024 * MIB
 
 
-def lines(workers=2, memory=MEMORY, most_large=100) -> DecodeLines:
-    return DecodeLines(workers, memory, most_large)
+def lines(workers=2, memory=MEMORY, most_large=100) -> DecodeQueues:
+    return DecodeQueues(workers, memory, most_large)
 
 
 def a_job(peak_mib=1, seconds=0.01, patience_s=60.0, caller=STRANGER) -> Job:
@@ -34,11 +34,13 @@ def a_job(peak_mib=1, seconds=0.01, patience_s=60.0, caller=STRANGER) -> Job:
     return Job(item, lambda: looked_at(peak_mib, seconds))
 
 
-def looked_at(peak_mib=1, seconds=0.01, make=lambda: np.zeros((2, 2, 3), np.uint8)) -> Work:
-    return Work(make, peak_mib * MIB, seconds)
+def looked_at(
+    peak_mib=1, seconds=0.01, make=lambda: np.zeros((2, 2, 3), np.uint8)
+) -> PreprocessWork:
+    return PreprocessWork(make, peak_mib * MIB, seconds)
 
 
-def begun(line: DecodeLines, job: Job) -> bool:
+def begun(line: DecodeQueues, job: Job) -> bool:
     """Look at a job, and ask whether it goes on at once."""
     job.work = job.look()
     return line.begin(job, time.monotonic())
@@ -185,12 +187,12 @@ class ABackend:
 
 
 def an_engine() -> Engine:
-    return Engine(ABackend(), dict.fromkeys(Modality, 4), Metrics(), lambda *_: None)
+    return Engine(ABackend(), dict.fromkeys(Modality, 4), ServerMetrics(), lambda *_: None)
 
 
-def decoders(engine, workers=1, heard=None) -> Decoders:
+def decoders(engine, workers=1, heard=None) -> PreprocessPool:
     heard = [] if heard is None else heard
-    return Decoders(workers, lines(workers), engine, Metrics(), heard.append)
+    return PreprocessPool(workers, lines(workers), engine, ServerMetrics(), heard.append)
 
 
 def an_item() -> Item:
@@ -203,7 +205,7 @@ async def vector_of(item):
         return (await item.answer).vector
 
 
-def panicking() -> Work:
+def panicking() -> PreprocessWork:
     """Make a library in Rust panic: a pattern that backtracks past its limit."""
     core = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
     core.pre_tokenizer = backtracking_splitter()
@@ -217,7 +219,7 @@ def backtracking_splitter():
     return pre_tokenizers.Split(Regex("(a+)+$"), "removed")
 
 
-def raising(error: BaseException) -> Work:
+def raising(error: BaseException) -> PreprocessWork:
     raise error
 
 
@@ -228,7 +230,7 @@ def raising(error: BaseException) -> Work:
         lambda: raising(MemoryError()),
         lambda: raising(RecursionError()),
         lambda: raising(SystemError("error return without exception set")),
-        lambda: Work(panicking),
+        lambda: PreprocessWork(panicking),
     ],
 )
 async def test_whatever_a_library_raises_the_caller_is_told_and_the_thread_goes_on(look):

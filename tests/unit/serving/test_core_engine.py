@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lumen_serving.backends.base import BackendReport, Modality
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
 from lumen_serving.inference.engine import Engine, Item
-from lumen_serving.metrics import Metrics
+from lumen_serving.metrics import ServerMetrics
 from lumen_wire.errors import WireError
 
 DIM = 4
@@ -83,7 +83,7 @@ def an_item(number, modality=Modality.IMAGE, patience_s=60.0, scoring=None):
 
 def an_engine(backend, metrics=None, heard=None):
     heard = [] if heard is None else heard
-    return Engine(backend, CAPS, metrics or Metrics(), lambda *batch: heard.append(batch[:2]))
+    return Engine(backend, CAPS, metrics or ServerMetrics(), lambda *batch: heard.append(batch[:2]))
 
 
 async def number_of(item):
@@ -169,7 +169,7 @@ async def test_a_vector_that_has_no_direction_or_another_length_fails_its_caller
 
 
 async def test_the_dead_are_dropped_and_counted_before_the_batch_forms():
-    backend, metrics = ABackend(), Metrics()
+    backend, metrics = ABackend(), ServerMetrics()
     async with an_engine(backend, metrics) as engine:
         first = an_item(0)
         engine.submit(first)
@@ -239,7 +239,7 @@ async def test_leaving_the_engine_answers_what_still_waits():
 )
 def test_every_item_gets_its_own_answer_exactly_once(plan, slots):
     async def replay():
-        backend, metrics = ABackend(slots=slots), Metrics()
+        backend, metrics = ABackend(slots=slots), ServerMetrics()
         backend.gate.set()
         items = []
         async with an_engine(backend, metrics) as engine:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from lumen_serving.backends.base import Modality
-from lumen_serving.inference.queue import Line
+from lumen_serving.inference.queue import RequestQueue
 
 CAPS = {Modality.IMAGE: 3, Modality.TEXT: 2}
 
@@ -36,7 +36,7 @@ class TheLine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.line = Line(CAPS)
+        self.line = RequestQueue(CAPS)
         self.now = 0.0
         self.arrived = 0
         self.fate = Fate()
@@ -106,7 +106,7 @@ CALLERS = [
 
 def a_line(waiting):
     """A line with an item of each (caller, modality, dies); and the items."""
-    line = Line(CAPS)
+    line = RequestQueue(CAPS)
     items = [
         AnItem(number, modality, 0.0 if dies else 9.0, caller)
         for number, (caller, modality, dies) in enumerate(waiting)

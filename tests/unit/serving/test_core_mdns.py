@@ -10,7 +10,7 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 from lumen_manifest.server_config import ServerConfig
 from lumen_process.mdns import Announcement, Announcer, choose_address, full_type, unique_instance
 from lumen_serving.mdns import announcement
-from lumen_serving.settings import Settings
+from lumen_serving.settings import ServerSettings
 
 
 def a_config(**mdns):
@@ -19,7 +19,7 @@ def a_config(**mdns):
 
 
 def settings(**env):
-    return Settings.from_environment({"LUMEN_BIND": "127.0.0.1", **env})
+    return ServerSettings.from_environment({"LUMEN_BIND": "127.0.0.1", **env})
 
 
 def an_announcement(**changes):

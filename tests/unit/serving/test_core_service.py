@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from lumen_manifest.model_service import Family
-from lumen_serving.classify.protocol import Shown
+from lumen_serving.classify.protocol import ResultOptions
 from lumen_serving.errors import BackendFailed
-from lumen_serving.inference.engine import Outcome
+from lumen_serving.inference.engine import ItemOutcome
 from lumen_serving.requests import Request
 from lumen_serving.service import ModelService
 from lumen_wire.meta import RequestMeta
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
 
 class APipeline:
@@ -20,7 +20,7 @@ class APipeline:
 
     async def run(self, caller, modality, deadline_at, look, scoring=None):
         vector = np.array([1, 0], np.float32)
-        return Outcome(vector, [], decode_ms=0, queue_ms=0, model_ms=0, score_ms=0)
+        return ItemOutcome(vector, [], decode_ms=0, queue_ms=0, model_ms=0, score_ms=0)
 
 
 class ARanking:
@@ -36,18 +36,18 @@ class ARanking:
         return self
 
     def show(self, scored):
-        return Shown(self.labels, {})
+        return ResultOptions(self.labels, {})
 
 
 def a_service(labels) -> ModelService:
     files = SimpleNamespace(vision="vision.onnx", text=None)
     model = SimpleNamespace(files=files, embedding_space="s", model_id="m")
-    rankings = {Kind.CLASSIFY: ARanking(labels)}
+    rankings = {TaskKind.CLASSIFY: ARanking(labels)}
     return ModelService(Family.CLIP, model, None, rankings, APipeline())
 
 
 def a_request() -> Request:
-    return Request(Kind.CLASSIFY, b"", "", RequestMeta(), 0.0)
+    return Request(TaskKind.CLASSIFY, b"", "", RequestMeta(), 0.0)
 
 
 async def test_labels_that_were_found_are_the_answer():

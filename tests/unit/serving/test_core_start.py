@@ -14,8 +14,8 @@ from lumen_serving.backends import base
 from lumen_serving.backends.base import BACKENDS, BackendReport, BackendSettings, load_backend
 from lumen_serving.backends.fake import FakeBackend
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, SettingsInvalid, StartError
-from lumen_serving.phase import Phase, Status
-from lumen_serving.settings import Settings
+from lumen_serving.phase import ServerPhase, ServerStatus
+from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.attestation import device_mismatch, dimension_mismatch
 from lumen_serving.startup.cores import parse_cpu_max, usable_cores
 from lumen_wire.errors import WireError
@@ -52,7 +52,7 @@ def test_nothing_heavy_is_imported_before_the_port_is_open():
 
 
 def test_the_defaults_are_those_of_a_pod():
-    settings = Settings.from_environment({})
+    settings = ServerSettings.from_environment({})
 
     assert (settings.grpc_port, settings.health_port, settings.metrics_port) == (50051, 50052, 9090)
     assert (settings.drain_delay_s, settings.grace_s) == (5.0, 25.0)
@@ -73,7 +73,7 @@ def test_the_defaults_are_those_of_a_pod():
 )
 def test_a_variable_that_cannot_be_is_named(name, value):
     with pytest.raises(SettingsInvalid, match=re.escape(name)) as error:
-        Settings.from_environment({name: value})
+        ServerSettings.from_environment({name: value})
 
     assert error.value.remedy
     assert error.value.reason == "InvalidSpec"
@@ -148,7 +148,7 @@ def test_the_fake_tells_pictures_from_texts_of_the_same_bytes():
 
 
 def test_status_is_json_with_the_phase_and_the_facts():
-    status = Status(phase=Phase.SERVING, facts={"modelId": "m"})
+    status = ServerStatus(phase=ServerPhase.SERVING, facts={"modelId": "m"})
     content_type, body = status.page()
     document = json.loads(body)
 

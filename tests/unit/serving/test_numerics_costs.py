@@ -4,14 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_serving.inference.costs import CostCurve, Sample, chosen_cap, fitted, measure_batches
+from lumen_serving.inference.costs import (
+    BatchTiming,
+    LatencyModel,
+    chosen_cap,
+    fitted,
+    measure_batches,
+)
 
 times = st.floats(0.01, 5000)
 
 
 @given(a=st.floats(0.01, 100), b=st.floats(0, 500))
 def test_a_straight_line_is_found_again(a, b):
-    curve = fitted([Sample(n, a * n + b) for n in (1, 2, 4, 8, 16)])
+    curve = fitted([BatchTiming(n, a * n + b) for n in (1, 2, 4, 8, 16)])
 
     assert curve.a_ms == pytest.approx(a, rel=1e-3, abs=1e-3)
     assert curve.b_ms == pytest.approx(b, rel=1e-3, abs=1e-3)
@@ -19,7 +25,7 @@ def test_a_straight_line_is_found_again(a, b):
 
 @given(st.lists(st.tuples(st.integers(1, 64), times), min_size=1, max_size=8))
 def test_any_timings_give_a_curve_that_never_falls_below_nothing(pairs):
-    curve = fitted([Sample(n, ms) for n, ms in pairs])
+    curve = fitted([BatchTiming(n, ms) for n, ms in pairs])
 
     assert curve.a_ms >= 0
     assert curve.b_ms >= 0
@@ -27,18 +33,18 @@ def test_any_timings_give_a_curve_that_never_falls_below_nothing(pairs):
 
 
 def test_one_sample_gives_a_line_through_the_origin():
-    assert fitted([Sample(4, 20.0)]) == CostCurve(5.0, 0.0)
+    assert fitted([BatchTiming(4, 20.0)]) == LatencyModel(5.0, 0.0)
 
 
 def test_the_cap_is_the_smallest_size_within_five_percent_of_the_best():
     # 27, 33, 38, 39 and 30 pictures a second: 4 is within 5 % of 8.
     rates = {1: 27, 2: 33, 4: 38, 8: 39, 32: 30}
 
-    assert chosen_cap([Sample(n, 1000 * n / rate) for n, rate in rates.items()]) == 4
+    assert chosen_cap([BatchTiming(n, 1000 * n / rate) for n, rate in rates.items()]) == 4
 
 
 def test_a_model_that_gains_nothing_by_batches_gets_a_cap_of_one():
-    assert chosen_cap([Sample(n, 10.0 * n) for n in (1, 2, 4)]) == 1
+    assert chosen_cap([BatchTiming(n, 10.0 * n) for n in (1, 2, 4)]) == 1
 
 
 class Slow:

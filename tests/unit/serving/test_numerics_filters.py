@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lumen_resources.labels.label_sets import Labels
 from lumen_resources.model.layouts import LabelSetFiles
-from lumen_serving.classify.label_ranking import LabelRanking, LabelSet
+from lumen_serving.classify.label_ranking import LabelClassifier, LabelSet
 from lumen_serving.errors import BadQuery
 from lumen_serving.label_index.index import LabelIndex
 from lumen_serving.label_index.label_answers import best_rows, exact_cosines
@@ -31,7 +31,7 @@ def a_label_set(rows: int = 90) -> LabelSet:
 
 
 def a_query(label_set: LabelSet, **meta: str):
-    return LabelRanking({"species": label_set}, 50.0, 3).scoring(parse_request_meta(meta))
+    return LabelClassifier({"species": label_set}, 50.0, 3).scoring(parse_request_meta(meta))
 
 
 def a_vector() -> np.ndarray:

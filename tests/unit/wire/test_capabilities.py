@@ -10,9 +10,9 @@ from lumen_wire.capabilities import (
     merge,
 )
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.tasks import Kind, names_for
+from lumen_wire.tasks import TaskKind, names_for
 
-EMBED = (Kind.TEXT_EMBED, Kind.IMAGE_EMBED)
+EMBED = (TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED)
 
 
 def a_record(name: str = "clip", runtime: str = "onnx", **extra: str) -> pb.Capability:
@@ -42,8 +42,8 @@ def test_tasks_say_what_they_take_and_give():
 def test_a_tensor_offer_names_its_preprocessing_and_takes_octet_streams():
     record = capability(
         ServiceFacts("clip", ["m"], "onnx", 1),
-        {"clip_classify": Kind.CLASSIFY},
-        tensors={Kind.CLASSIFY: TensorOffer("clip-224", batching=True)},
+        {"clip_classify": TaskKind.CLASSIFY},
+        tensors={TaskKind.CLASSIFY: TensorOffer("clip-224", batching=True)},
     )
 
     [task] = record.tasks

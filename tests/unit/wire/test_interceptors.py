@@ -7,7 +7,7 @@ import weakref
 import pytest
 
 from lumen_wire.errors import InvalidArgument, WireError
-from lumen_wire.server.interceptors import settled
+from lumen_wire.server.interceptors import run_handler
 
 
 class Payload:
@@ -40,7 +40,7 @@ async def test_what_a_refused_request_held_is_free_at_once_and_not_at_the_next_c
     try:
         payload = Payload()
         gone = weakref.ref(payload)
-        error = await settled(answered_by_a_future(payload, cause), "request failed")
+        error = await run_handler(answered_by_a_future(payload, cause), "request failed")
         del payload
         await asyncio.sleep(0)
 

@@ -2,14 +2,13 @@
 
 import pytest
 
+from lumen_terms.taxonomy import LabelFormat, Rank
 from lumen_wire.errors import InvalidArgument
 from lumen_wire.meta import (
     LONGEST_BRANCH,
     MOST_BRANCHES,
     TOP_K_SPELLINGS,
     Include,
-    LabelFormat,
-    Rank,
     RequestMeta,
     Score,
     VectorFormat,

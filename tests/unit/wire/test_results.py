@@ -9,7 +9,7 @@ import pytest
 
 from lumen_wire import results
 from lumen_wire.errors import Internal
-from lumen_wire.results import Embedding, Label, Labels
+from lumen_wire.results import EmbeddingDocument, LabelScore, LabelsDocument
 
 
 def test_the_mimes_are_exact_strings_without_spaces():
@@ -54,13 +54,13 @@ def test_a_vector_on_request_is_raw_little_endian_float32():
 def test_clients_read_what_servers_write():
     vector = np.array([0.1, -0.5], dtype=np.float32)
 
-    assert results.parse_labels(results.labels_v1([("a", 0.5)], "m")) == Labels(
-        (Label("a", 0.5),), "m"
+    assert results.parse_labels(results.labels_v1([("a", 0.5)], "m")) == LabelsDocument(
+        (LabelScore("a", 0.5),), "m"
     )
     read = results.parse_embedding(results.embedding_v1(vector, "m"))
     raw = results.parse_embedding(results.embedding_f32le(vector), results.EMBEDDING_F32LE_MIME)
     assert (read.vector.tobytes(), read.model_id, read.dim) == (vector.tobytes(), "m", 2)
-    assert raw == Embedding(read.vector, "")
+    assert raw == EmbeddingDocument(read.vector, "")
 
 
 @pytest.mark.parametrize("result", [b"", b"{}", b"[]", b'{"labels":[{}],"model_id":""}', b"\xff"])

@@ -3,9 +3,9 @@
 import pytest
 
 from lumen_wire import tasks
-from lumen_wire.tasks import Kind
+from lumen_wire.tasks import TaskKind
 
-ALL = tuple(Kind)
+ALL = tuple(TaskKind)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_a_clip_server_advertises_every_alias_and_its_unprefixed_names():
     names = tasks.names_for("clip", ALL)
 
     assert len(names) == 15
-    assert names["embed"] is Kind.TEXT_EMBED
-    assert names["classify_scene"] is Kind.SCENE_CLASSIFY
+    assert names["embed"] is TaskKind.TEXT_EMBED
+    assert names["classify_scene"] is TaskKind.SCENE_CLASSIFY
 
 
 def test_a_bioclip_server_alone_has_the_unprefixed_names_but_no_scenes():
@@ -68,26 +68,26 @@ def test_a_bioclip_server_alone_has_the_unprefixed_names_but_no_scenes():
 
 
 def test_a_task_whose_resources_are_missing_is_not_advertised():
-    names = tasks.names_for("clip", (Kind.TEXT_EMBED, Kind.IMAGE_EMBED))
+    names = tasks.names_for("clip", (TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED))
 
     assert "classify" not in names
-    assert set(names.values()) == {Kind.TEXT_EMBED, Kind.IMAGE_EMBED}
+    assert set(names.values()) == {TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED}
 
 
 def test_an_unprefixed_name_means_the_servers_own_family():
-    assert tasks.resolve("classify", "bioclip") is Kind.CLASSIFY
+    assert tasks.resolve("classify", "bioclip") is TaskKind.CLASSIFY
     assert tasks.resolve("clip_classify", "bioclip") is None
-    assert tasks.unprefixed("classify") is Kind.CLASSIFY
+    assert tasks.unprefixed("classify") is TaskKind.CLASSIFY
     assert tasks.unprefixed("clip_classify") is None
 
 
 def test_a_familys_second_service_has_names_of_its_own():
     assert tasks.service_prefixed("fast", "clip", ALL) == {
-        "fast_text_embed": Kind.TEXT_EMBED,
-        "fast_embed": Kind.TEXT_EMBED,
-        "fast_image_embed": Kind.IMAGE_EMBED,
-        "fast_classify": Kind.CLASSIFY,
-        "fast_scene_classify": Kind.SCENE_CLASSIFY,
+        "fast_text_embed": TaskKind.TEXT_EMBED,
+        "fast_embed": TaskKind.TEXT_EMBED,
+        "fast_image_embed": TaskKind.IMAGE_EMBED,
+        "fast_classify": TaskKind.CLASSIFY,
+        "fast_scene_classify": TaskKind.SCENE_CLASSIFY,
     }
 
 

@@ -1,0 +1,1 @@
+"""The closed sets that the protocol, the manifest and the label sets share."""
