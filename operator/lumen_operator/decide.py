@@ -19,10 +19,10 @@ from lumen_operator.diagnose.finding import Finding
 from lumen_operator.kinds import Ref
 from lumen_operator.looking import (
     SOONEST_S,
-    again_in_s,
     conflict_told_at,
     foreign_again_in_s,
     pods_to_ask,
+    requeue_after_s,
 )
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed, ObservedPool
@@ -52,7 +52,7 @@ class Decision:
 
     `apply` has only manifests that are not contained in what is observed. `status` is the whole
     status in the API's spelling, None when it is what is stored. `poll` names the pods to ask for
-    a report until the next decision. `again_in_s` is when time alone can change the decision.
+    a report until the next decision. `requeue_after_s` is when time alone can change the decision.
     `look_first` asks to look for children that are not observed before anything is written: an
     object of somebody else's was in the way, and watches by our label may not tell of it.
     """
@@ -62,7 +62,7 @@ class Decision:
     status: Mapping[str, Any] | None = None
     events: tuple[EventNote, ...] = ()
     poll: tuple[PodAddress, ...] = ()
-    again_in_s: float | None = None
+    requeue_after_s: float | None = None
     look_first: bool = False
 
 
@@ -94,7 +94,7 @@ def decide_foreign(observed: Observed, found: Finding) -> Decision:
     What the watches do not tell of is looked for again, less and less often.
     """
     blocked = _decide_blocked(observed, found)
-    return replace(blocked, again_in_s=foreign_again_in_s(observed))
+    return replace(blocked, requeue_after_s=foreign_again_in_s(observed))
 
 
 def decide_pool(observed: ObservedPool, now: datetime) -> Decision:
@@ -151,7 +151,7 @@ def _decide_deployed(observed: Observed, rollout: Rollout, compared: Comparison)
         apply=compared.apply,
         delete=to_delete(observed, compared.rendered, compared.apply, rollout),
         poll=tuple(pods_to_ask(observed)),
-        again_in_s=SOONEST_S if overrules else again_in_s(observed, rollout),
+        requeue_after_s=SOONEST_S if overrules else requeue_after_s(observed, rollout),
         look_first=conflict_told_at(observed) is not None,
         **_told(observed, service_status(observed, rollout, problem)),
     )

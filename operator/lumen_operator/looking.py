@@ -46,7 +46,7 @@ def foreign_again_in_s(observed: Observed) -> float:
     return min(latest, max(soonest, stood_s / 4))
 
 
-def again_in_s(observed: Observed, rollout: Rollout) -> float | None:
+def requeue_after_s(observed: Observed, rollout: Rollout) -> float | None:
     """Return when a deadline passes: that of the rollout, or that of a pod that stands still."""
     target, deadline = rollout.target, rollout.until if rollout.failed is None else None
     moments = [each for each in (deadline, rollout.look_again) if each is not None]

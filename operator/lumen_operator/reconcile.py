@@ -114,7 +114,11 @@ class Reconciler:
     def _again(self, decision: Decision) -> float:
         """Return when to look again though nothing happens, spread so that not all do at once."""
         resync_s = self.settings.resync_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads work
-        return resync_s if decision.again_in_s is None else min(decision.again_in_s, resync_s)
+        return (
+            resync_s
+            if decision.requeue_after_s is None
+            else min(decision.requeue_after_s, resync_s)
+        )
 
     async def _carry_out(self, kind: ObjectKind, raw: Raw, decision: Decision) -> None:
         """Write what was decided; the status is written too when children cannot be.

@@ -148,10 +148,6 @@ class Workqueue(Generic[K]):
         """Return how many keys wait to be worked on now."""
         return len(self._waiting)
 
-    def delayed(self) -> int:
-        """Return how many keys wait for a time."""
-        return len(self._due)
-
     def failing(self) -> int:
         """Return how many keys failed the last time."""
         return len(self._failures)

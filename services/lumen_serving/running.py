@@ -134,7 +134,9 @@ class _Running:
             device=warm.report.device,
             precision=warm.report.precision,
             parity_cosine=warm.parity_cosine,
-            caps={modality: measured.cap for modality, measured in warm.measured.items()},
+            max_batch_sizes={
+                modality: measured.max_batch_size for modality, measured in warm.measured.items()
+            },
         )
         return Announcer(announcement(warm.config, self._settings, self._grpc_port))
 

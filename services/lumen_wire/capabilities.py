@@ -116,11 +116,6 @@ def merge(records: Iterable[pb.Capability]) -> pb.Capability:
     return merged
 
 
-def is_compatible(record: pb.Capability) -> bool:
-    """Say whether a record speaks this protocol: a version of major 1."""
-    return record.protocol_version.partition(".")[0] == "1"
-
-
 def _extend(target: "Sequence[str]", values: Iterable[str]) -> None:
     for value in values:
         if value not in target:

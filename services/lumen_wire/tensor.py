@@ -50,14 +50,6 @@ class TensorSpec:
         """Return the bytes that a payload of this shape has."""
         return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
 
-    def check_payload(self, payload_bytes: int) -> None:
-        """Raise InvalidArgument unless the payload has exactly the bytes of this shape."""
-        if payload_bytes != self.byte_count:
-            raise InvalidArgument(
-                f"The tensor's shape {list(self.shape)} of {self.dtype} needs"
-                f" {self.byte_count} bytes, but the payload has {payload_bytes}."
-            )
-
 
 def is_tensor(meta: Mapping[str, str]) -> bool:
     """Say whether a request's meta declares a tensor."""

@@ -48,8 +48,8 @@ def is_due(seen: Seen, within_s: float) -> bool:
         observed = gather_service(seen.found, {}, key, now)
         if observed is None or (observed.service is not None and observed.service.spec.external):
             continue
-        again_in_s = decide_service(observed, seen.context, now).again_in_s
-        if again_in_s is not None and again_in_s <= within_s:
+        requeue_after_s = decide_service(observed, seen.context, now).requeue_after_s
+        if requeue_after_s is not None and requeue_after_s <= within_s:
             return True
     return False
 

@@ -24,22 +24,6 @@ MODELS = {
 }
 _MDNS = ("TYPE", "NAME", "UUID", "STATUS", "VERSION")
 _PREFIXES = ("CLIP_", "BIOCLIP_")
-_SETTINGS = (
-    "BACKEND",
-    "DEVICE",
-    "MAX_BATCH_SIZE",
-    "ONNX_IMAGE",
-    "ONNX_TEXT",
-    "ORT_PROVIDERS",
-    "RKNN_MODEL",
-    "RKNN_TARGET",
-)
-
-
-def speaks_of_older_server(environment: Mapping[str, str]) -> bool:
-    """Say whether any variable of the older server is set."""
-    known = {f"{prefix}{setting}" for prefix in _PREFIXES for setting in _SETTINGS}
-    return any(environment.get(name) for name in known)
 
 
 def services_from_environment(environment: Mapping[str, str]) -> SingleServer:

@@ -11,7 +11,7 @@ from lumen_manifest.server_config import ServerConfig
 from lumen_resources.arrays import UnreadableArrayError, map_npy
 from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
 from lumen_resources.fetch.plan import WantedFile
-from lumen_resources.fetch.verify import At
+from lumen_resources.fetch.verify import PathResolver
 from lumen_resources.labels.checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
 from lumen_resources.labels.label_sets import load_labels
 from lumen_resources.model.contents import (
@@ -52,7 +52,7 @@ class UnverifiedModel:
     warnings: tuple[str, ...] = ()
 
 
-def describe(subject: UnverifiedModel, at: At, *, thorough: bool) -> VerifiedModel:
+def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> VerifiedModel:
     """Check contents and return the model; `at` says where a file lies right now.
 
     Not `thorough` means the same bytes passed all of it before, so only what is cheap is done.
@@ -114,7 +114,9 @@ def _about(label_sets: Iterable[LabelSetFiles]) -> Iterator[str]:
         yield from (f"{one.name}: {remark}" for remark in one.remarks)
 
 
-def _check_thoroughly(subject: UnverifiedModel, at: At, dim: int, context_length: int) -> None:
+def _check_thoroughly(
+    subject: UnverifiedModel, at: PathResolver, dim: int, context_length: int
+) -> None:
     chosen = subject.wanted.chosen
     if chosen.tokenizer:
         tokenizer = load_tokenizer(at(chosen.tokenizer))
@@ -149,7 +151,7 @@ def _check_parity(path: Path, expected: tuple[int, int]) -> None:
 
 
 def _label_sets(
-    subject: UnverifiedModel, at: At, dim: int, *, thorough: bool
+    subject: UnverifiedModel, at: PathResolver, dim: int, *, thorough: bool
 ) -> list[LabelSetFiles]:
     found = []
     for spec, dataset in subject.wanted.label_sets:
@@ -165,7 +167,7 @@ def _label_sets(
 
 
 def _in_place(
-    files: LabelSetFiles, root: Path, labels: str, embeddings: str | None, at: At
+    files: LabelSetFiles, root: Path, labels: str, embeddings: str | None, at: PathResolver
 ) -> LabelSetFiles:
     """Name the files where they will be, when they were looked at before their move."""
     moved = files.embeddings

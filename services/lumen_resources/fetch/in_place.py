@@ -10,7 +10,7 @@ from lumen_resources.fetch.describe import UnverifiedModel, describe, proven_by
 from lumen_resources.fetch.pins import check_revision, lock_of
 from lumen_resources.fetch.plan import local_files, plan_files, proven
 from lumen_resources.fetch.transfer import IN_PLACE
-from lumen_resources.fetch.verify import At, inside, verify_files
+from lumen_resources.fetch.verify import PathResolver, inside, verify_files
 from lumen_resources.model import lock_file
 from lumen_resources.model.digests import bytes_digest
 from lumen_resources.model.layouts import VerifiedModel, folder_name, model_folder
@@ -54,7 +54,7 @@ class InPlace:
         seen = verify_files(at, promised, Progress(), promise=IN_PLACE, seen=seen)
         return proven_by(describe(subject, at, thorough=lock is None), subject, seen)
 
-    def _subject(self) -> tuple[UnverifiedModel, At]:
+    def _subject(self) -> tuple[UnverifiedModel, PathResolver]:
         with translated(self._root, "looking at"):
             if not self._root.is_dir():
                 raise ResourceNotFoundError(

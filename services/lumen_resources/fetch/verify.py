@@ -9,11 +9,11 @@ from lumen_resources.model.digests import digest_of, stat_identity
 from lumen_resources.model.model_info import FileDigest
 from lumen_resources.progress import FetchPhase, Progress
 
-At = Callable[[str], Path]
+PathResolver = Callable[[str], Path]
 
 
 def verify_files(
-    at: At,
+    at: PathResolver,
     promised: Mapping[str, FileDigest],
     progress: Progress,
     *,
@@ -70,7 +70,7 @@ def agrees(place: Path, digest: FileDigest, progress: Progress) -> bool:
     return digest_of(place, progress.add) == digest
 
 
-def inside(root: Path) -> At:
+def inside(root: Path) -> PathResolver:
     """Return a function from a relative path to its place; it refuses to leave `root`.
 
     The path's text was checked when the model info was parsed; here links are followed.

@@ -20,8 +20,8 @@ from lumen_router.upstream.answers import read_answer
 from lumen_router.upstream.lanes import InferCall
 from lumen_router.upstream.pending_calls import (
     HOLD_S,
-    HOPELESS,
     RETRY_AFTER_MS,
+    TERMINAL_REASONS,
     PendingCalls,
     hold_at_most_s,
 )
@@ -148,7 +148,7 @@ class Forwarder:
         self._let_end(sent)
         if call.target.kind in EMBEDDINGS and answer.meta.get("embedding_space", space) != space:
             raise Unavailable(f"pod {pod.address} changed its embedding space: try again")
-        pod.praise()
+        pod.record_success()
         return answer
 
     def _let_end(self, sent: InferCall) -> None:
@@ -227,7 +227,7 @@ def _refuse_the_hopeless(pods: BackendPool, wanted: CallRequirements) -> None:
     kinds = pods.known_kinds()
     if kinds is not None and wanted.kind not in kinds:
         raise TaskNotRouted(f"Unknown task: service {service.name} offers no {wanted.kind}")
-    if kinds is None and service.reason in HOPELESS:
+    if kinds is None and service.reason in TERMINAL_REASONS:
         raise NoReadyPod(_why_not_ready(pods))
 
 

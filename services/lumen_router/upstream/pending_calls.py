@@ -18,7 +18,7 @@ RETRY_AFTER_MS = 500
 # For the refusal to be made and travel: a caller learns the reason, not that its time is over.
 ANSWER_BEFORE_S = 0.5
 
-HOPELESS = FINAL | {Reason.SCALED_TO_ZERO}
+TERMINAL_REASONS = FINAL | {Reason.SCALED_TO_ZERO}
 """Reasons that no waiting cures: somebody has to change something first."""
 
 

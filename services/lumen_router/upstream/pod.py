@@ -100,7 +100,7 @@ class Pod:
         if self.outstanding == 0:
             self._idle.set()
 
-    def praise(self) -> None:
+    def record_success(self) -> None:
         """Take note that it answered a call: its record of failures is forgotten."""
         self._ejections = 0
 

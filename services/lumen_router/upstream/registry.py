@@ -102,7 +102,7 @@ class BackendPool:
         """Return when a pod of this service has become ready or stopped being so."""
         await self._news.wait()
 
-    def take_note(self) -> None:
+    def on_change(self) -> None:
         """Forget what was derived from the pods' state and wake whoever waits for a change."""
         self._candidates.clear()
         ready = [pod.learnt for pod in self._pods.values() if pod.learnt is not None]
@@ -127,9 +127,9 @@ class BackendPool:
         for key in [key for key in self._pods if key not in wanted]:
             retire(self._pods.pop(key))
         for key in sorted(wanted - self._pods.keys()):
-            pod = self._pods[key] = Pod(key[1], service.family, self.take_note)
+            pod = self._pods[key] = Pod(key[1], service.family, self.on_change)
             start(pod)
-        self.take_note()
+        self.on_change()
 
     def _spokesman(self) -> PodCapabilities | None:
         """Return what the first ready pod of the heaviest variant says."""

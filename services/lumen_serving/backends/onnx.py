@@ -81,7 +81,7 @@ class Tower:
             return self._run(items)
         return np.concatenate([self._run(items[row : row + 1]) for row in range(len(items))])
 
-    def prove(self, items: NDArray[Any]) -> None:
+    def check_batch_invariance(self, items: NDArray[Any]) -> None:
         """Try `items`, distinct and typical, alone and together; run singly when they differ.
 
         Matrix products of one row and of several may use kernels that add up in another order;
@@ -136,13 +136,17 @@ class OnnxBackend:
             side = model.preprocess.size
             noise = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
             _usable(
-                model.files.vision, lambda tower: tower.prove(self._pixels(noise)), self._vision
+                model.files.vision,
+                lambda tower: tower.check_batch_invariance(self._pixels(noise)),
+                self._vision,
             )
         if model.files.text is not None:
             self._text = _tower(model, model.files.text, session_settings)
             # Low numbers are in every vocabulary; their order makes the texts distinct.
             tokens = rng.integers(1, 200, (count, model.context_length), dtype=np.int64)
-            _usable(model.files.text, lambda tower: tower.prove(tokens), self._text)
+            _usable(
+                model.files.text, lambda tower: tower.check_batch_invariance(tokens), self._text
+            )
         self._report = self._describe(model, settings, session_settings.providers)
 
     def embed_images(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

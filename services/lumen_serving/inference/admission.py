@@ -53,7 +53,7 @@ class Admission:
     ) -> None:
         self._limits = limits
         self._costs = {modality: m.curve for modality, m in measured.items()}
-        self._caps = {modality: m.cap for modality, m in measured.items()}
+        self._max_batch_sizes = {modality: m.max_batch_size for modality, m in measured.items()}
         self._metrics = metrics
         self._pending = dict.fromkeys(measured, 0)
         self._places = places(limits.requests)
@@ -130,13 +130,13 @@ class Admission:
 
     def _share_ahead(self, turns: int) -> float:
         """Return the part of what is in flight that goes first; what runs now runs to its end."""
-        running = self._limits.slots * max(self._caps.values())
+        running = self._limits.slots * max(self._max_batch_sizes.values())
         return min(1.0, (turns + running) / max(1, self.in_flight))
 
     def _work_ms(self, modality: Modality, count: int) -> float:
-        full, rest = divmod(count, self._caps[modality])
+        full, rest = divmod(count, self._max_batch_sizes[modality])
         cost = self._costs[modality]
-        whole_ms = full * cost.predict_ms(self._caps[modality])
+        whole_ms = full * cost.predict_ms(self._max_batch_sizes[modality])
         return self._pace * (whole_ms + (cost.predict_ms(rest) if rest else 0.0))
 
     def _take_one(self, place: Account) -> None:
@@ -167,7 +167,7 @@ class Admission:
     def _one_batch_ms(self) -> int:
         """Return when the batch that runs now should be done, and with it some places free."""
         batches_ms = [
-            self._work_ms(modality, min(pending, self._caps[modality]))
+            self._work_ms(modality, min(pending, self._max_batch_sizes[modality]))
             for modality, pending in self._pending.items()
         ]
         return max(1, math.ceil(max(batches_ms)))

@@ -49,7 +49,7 @@ class LatencyModel:
 class Measured:
     """What warm-up learned of one modality."""
 
-    cap: int
+    max_batch_size: int
     curve: LatencyModel
 
 

@@ -92,7 +92,7 @@ class Engine:
     def __init__(
         self,
         backend: Backend,
-        caps: Mapping[Modality, int],
+        max_batch_sizes: Mapping[Modality, int],
         metrics: ServerMetrics,
         on_batch: Callable[[Modality, int, float], None],
     ) -> None:
@@ -100,7 +100,7 @@ class Engine:
         self._dim = backend.report().dim
         self._metrics = metrics
         self._on_batch = on_batch
-        self._line: RequestQueue[Item] = RequestQueue(caps)
+        self._line: RequestQueue[Item] = RequestQueue(max_batch_sizes)
         self._wake = threading.Condition()
         self._stopping = False
         self._threads: list[threading.Thread] = []

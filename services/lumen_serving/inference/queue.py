@@ -54,11 +54,11 @@ class Batch(Generic[ItemT]):
 class RequestQueue(Generic[ItemT]):
     """Items of callers who take turns, each caller's in order of arrival.
 
-    `caps` is the largest batch of each modality.
+    `max_batch_sizes` is the largest batch of each modality.
     """
 
-    def __init__(self, caps: Mapping[Modality, int]) -> None:
-        self._caps = dict(caps)
+    def __init__(self, max_batch_sizes: Mapping[Modality, int]) -> None:
+        self._max_batch_sizes = dict(max_batch_sizes)
         self._turns: FairQueue[_Own[ItemT]] = FairQueue(_Own)
         self._waiting = 0
         self._arrivals = 0
@@ -83,7 +83,7 @@ class RequestQueue(Generic[ItemT]):
         item = self._next(tuple(Modality), now, dead)
         while item is not None:
             batch.append(item)
-            full = len(batch) >= self._caps[item.modality]
+            full = len(batch) >= self._max_batch_sizes[item.modality]
             item = None if full else self._next((item.modality,), now, dead)
         self._waiting -= len(batch) + len(dead)
         return Batch(batch, dead)

@@ -34,10 +34,12 @@ async def assembled(warm: WarmModel, metrics: ServerMetrics) -> AsyncIterator[Mo
         warm.cores, warm.config.server.decode_memory_mib * _MIB, max(1, limits.requests // 2)
     )
     metrics.decode_bytes_with(lambda: lines.held_bytes)
-    caps = {modality: measured.cap for modality, measured in warm.measured.items()}
+    max_batch_sizes = {
+        modality: measured.max_batch_size for modality, measured in warm.measured.items()
+    }
     try:
         async with (
-            Engine(warm.backend, caps, metrics, admission.batch_done) as engine,
+            Engine(warm.backend, max_batch_sizes, metrics, admission.batch_done) as engine,
             PreprocessPool(warm.cores, lines, engine, metrics, admission.decode_ended) as decoders,
         ):
             yield ModelService(
@@ -65,7 +67,7 @@ def capability(warm: WarmModel, kinds: Collection[TaskKind]) -> pb.Capability:
             "embedding_dim": str(warm.model.embedding_dim),
             "device": warm.report.device,
             "precision": warm.report.precision,
-            "batch_size": str(max(measured.cap for measured in warm.measured.values())),
+            "batch_size": str(max(measured.max_batch_size for measured in warm.measured.values())),
             "logit_scale": f"{warm.model.logit_scale:g}",
             **{key: text for r in warm.rankings.values() for key, text in r.facts.items()},
         },
@@ -101,7 +103,7 @@ def facts(warm: WarmModel, record: pb.Capability) -> dict[str, Any]:
         "cores": warm.cores,
         "batches": {
             modality.value: {
-                "cap": measured.cap,
+                "cap": measured.max_batch_size,
                 "perItemMs": measured.curve.a_ms,
                 "perBatchMs": measured.curve.b_ms,
             }

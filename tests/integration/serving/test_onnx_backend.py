@@ -417,7 +417,9 @@ def test_both_towers_are_measured(model):
     measured = measure(loaded(model), model, 16, budget_s=0.05)
 
     assert set(measured) == set(Modality)
-    assert all(1 <= one.cap <= 16 and one.curve.predict_ms(1) > 0 for one in measured.values())
+    assert all(
+        1 <= one.max_batch_size <= 16 and one.curve.predict_ms(1) > 0 for one in measured.values()
+    )
 
 
 def test_what_a_graph_calls_its_nodes_reaches_no_terminal(tmp_path, capfd):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lumen_manifest.legacy.environment import services_from_environment, speaks_of_older_server
+from lumen_manifest.legacy.environment import services_from_environment
 from lumen_manifest.server_config import ConfigError
 from lumen_manifest.spec.enums import Family, Precision, Runtime
 
@@ -127,8 +127,3 @@ def test_a_variable_that_cannot_be_followed_is_named():
 def test_a_wrong_variable_is_an_error(environment: dict[str, str], message: str):
     with pytest.raises(ConfigError, match=message):
         services_from_environment(environment)
-
-
-def test_the_older_server_is_recognised_by_its_variables():
-    assert speaks_of_older_server({"BIOCLIP_DEVICE": "cpu"})
-    assert not speaks_of_older_server({"PATH": "/bin", "CLIP_BACKEND": ""})

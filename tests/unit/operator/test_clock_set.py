@@ -14,7 +14,7 @@ def test_a_clock_that_is_set_makes_no_rollout_late_and_the_deadline_begins_anew(
     world.set_clock(3600)
     world.settle(key)
     assert world.said(key, C.PROGRESSING) == ("True", "RollingOut")
-    assert world.decide(key).again_in_s == 900
+    assert world.decide(key).requeue_after_s == 900
 
     world.later(901)
     world.settle(key)

@@ -210,17 +210,17 @@ def test_the_next_look_is_when_the_deadline_passes(world):
     world.settle(key)
     world.later(300)
 
-    assert world.decide(key).again_in_s == 600
+    assert world.decide(key).requeue_after_s == 600
     world.later(700)
     world.settle(key)
-    assert world.decide(key).again_in_s is None
+    assert world.decide(key).requeue_after_s is None
 
 
 def test_a_service_at_rest_asks_for_no_further_look(world):
     key = world.service()
     world.serve(key)
 
-    assert world.decide(key).again_in_s is None
+    assert world.decide(key).requeue_after_s is None
 
 
 def test_a_revision_applied_again_is_not_blamed_for_its_old_age(world):

@@ -64,7 +64,7 @@ def test_the_next_look_is_when_standing_still_becomes_stalled(world):
     world.settle(key)
     world.later(50)
 
-    assert world.decide(key).again_in_s == 70
+    assert world.decide(key).requeue_after_s == 70
 
 
 def test_pods_are_asked_until_they_serve_and_once_after(world):

@@ -158,7 +158,7 @@ def come_to_rest(cluster: Cluster) -> None:
         if cluster.fingerprint() != before:
             cluster.later(1)
             continue
-        wait_s = cluster.decide(cluster.key).again_in_s
+        wait_s = cluster.decide(cluster.key).requeue_after_s
         if wait_s is None:
             return
         cluster.later(wait_s)

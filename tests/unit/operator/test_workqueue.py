@@ -137,7 +137,7 @@ async def test_a_failure_waits_at_least_as_long_as_the_server_asked(running):
     queue = Workqueue(work, Counts(), clock=clock)
     queue.add("a")
     running(queue)
-    await until(lambda: queue.delayed() == 1)
+    await until(lambda: len(queue._due) == 1)
     clock.now += 29.9
     queue.add("b")
     await until(lambda: "b" in work.started and queue.idle())
@@ -155,13 +155,13 @@ async def test_a_key_whose_work_says_so_is_due_again_then_and_an_earlier_date_st
     queue = Workqueue(work, Counts(), clock=clock)
     queue.add("a")
     running(queue)
-    await until(lambda: queue.delayed() == 1)
+    await until(lambda: len(queue._due) == 1)
     queue.add_after("a", 600.0)
     clock.now += 60.1
     queue.add("b")
     await until(lambda: work.started.count("a") == 2)
 
-    assert queue.delayed() == 0
+    assert len(queue._due) == 0
 
 
 async def test_an_event_overtakes_the_date_of_a_key(running):
@@ -170,11 +170,11 @@ async def test_an_event_overtakes_the_date_of_a_key(running):
     queue = Workqueue(work, Counts())
     queue.add("a")
     running(queue)
-    await until(lambda: queue.delayed() == 1)
+    await until(lambda: len(queue._due) == 1)
     queue.add("a")
     await until(lambda: work.started == ["a", "a"] and queue.idle())
 
-    assert queue.delayed() == 0
+    assert len(queue._due) == 0
 
 
 async def test_a_key_rests_after_its_work_and_what_comes_meanwhile_is_one_piece_of_work(running):
@@ -187,7 +187,7 @@ async def test_a_key_rests_after_its_work_and_what_comes_meanwhile_is_one_piece_
     for _ in range(10):
         clock.now += 0.05
         queue.add("a")
-    assert (queue.delayed(), queue.depth()) == (1, 0)
+    assert (len(queue._due), queue.depth()) == (1, 0)
 
     clock.now += 0.6
     queue.add("b")
@@ -209,7 +209,7 @@ async def test_a_key_added_while_its_work_fails_waits_for_the_back_off(running):
     work.gates["a"].set()
     await until(queue.idle)
 
-    assert (queue.delayed(), queue.depth()) == (1, 0)
+    assert (len(queue._due), queue.depth()) == (1, 0)
 
 
 async def test_the_age_is_that_of_the_oldest_key_whether_it_waits_or_hangs(running):
@@ -314,7 +314,7 @@ async def test_forgetting_a_key_drops_its_date_and_its_failures(running):
     await until(lambda: queue.failing() == 1)
     queue.forget("a")
 
-    assert (queue.failing(), queue.delayed()) == (0, 0)
+    assert (queue.failing(), len(queue._due)) == (0, 0)
 
 
 async def test_many_changed_dates_leave_nothing_behind():

@@ -66,7 +66,7 @@ def test_a_fixed_cost_makes_the_largest_batch_the_best():
 
     measured = model.measured(16, budget_s=5)
 
-    assert measured.cap == 16
+    assert measured.max_batch_size == 16
     assert max(model.asked) == 16
 
 
@@ -75,7 +75,7 @@ def test_sizes_are_not_tried_once_larger_ones_bring_nothing():
 
     measured = model.measured(64, budget_s=5)
 
-    assert measured.cap <= 4
+    assert measured.max_batch_size <= 4
     assert max(model.asked) <= 16
 
 
@@ -85,7 +85,7 @@ def test_a_slow_model_is_measured_at_the_smallest_sizes_alone():
     measured = model.measured(64, budget_s=0.001)
 
     assert model.asked == [1, 1, 2]
-    assert measured.cap in {1, 2}
+    assert measured.max_batch_size in {1, 2}
 
 
 def test_a_slow_machine_still_finds_that_larger_batches_pay():
@@ -94,7 +94,7 @@ def test_a_slow_machine_still_finds_that_larger_batches_pay():
     measured = model.measured(16, budget_s=0.001)
 
     assert model.asked == [1, 1, 2, 4, 8, 16]
-    assert measured.cap == 16
+    assert measured.max_batch_size == 16
 
 
 def test_the_largest_allowed_batch_is_tried_though_no_power_of_two():

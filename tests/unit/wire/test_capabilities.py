@@ -6,7 +6,6 @@ from lumen_wire.capabilities import (
     ServiceFacts,
     TensorOffer,
     capability,
-    is_compatible,
     merge,
 )
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -83,9 +82,3 @@ def test_one_runtime_is_not_mixed_and_a_batch_size_that_is_no_number_is_left_out
 
     assert merged.runtime == "onnx"
     assert "batch_size" not in merged.extra
-
-
-def test_a_record_without_a_version_of_major_1_is_not_ours():
-    assert is_compatible(pb.Capability(protocol_version="1.7.0"))
-    assert not is_compatible(pb.Capability(protocol_version="2.0.0"))
-    assert not is_compatible(pb.Capability())

@@ -136,15 +136,6 @@ def test_a_tensor_is_declared_by_six_keys():
     assert tensor.byte_count == 192
 
 
-def test_a_tensors_byte_count_must_equal_its_shape():
-    tensor = parse_request_meta(TENSOR).tensor
-    assert tensor is not None
-
-    tensor.check_payload(192)
-    with pytest.raises(InvalidArgument, match="needs 192 bytes, but the payload has 191"):
-        tensor.check_payload(191)
-
-
 @pytest.mark.parametrize(
     ("key", "text"),
     [
