@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping
 from time import monotonic
 from typing import Any
 
+from lumen_cluster.errors import BeingDeleted, Refused
+from lumen_cluster.kinds import Ref, by_plural
+from lumen_cluster.writer import ClusterWriter
 from lumen_operator.children.ownership import taken_by_other
-from lumen_operator.cluster import KIND_OF_PLURAL, Cluster
-from lumen_operator.errors import BeingDeleted, ForeignChild, Refused
-from lumen_operator.kinds import Ref, kind_of
+from lumen_operator.diagnose.finding import Finding
+from lumen_operator.kinds import WRITTEN_KINDS, kind_of
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe import decode
 from lumen_operator.observe.store import ObjectCache, name_of, uid_of, version_of
@@ -23,10 +25,20 @@ NAME_TAKEN, NOT_THE_ONE = 409, 422
 """How the API server says that an object is not the one that an apply meant."""
 
 
+class ForeignChild(Exception):
+    """The name of a child is taken by an object of somebody else's; `finding` says whose it is."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
 class ChildWrites:
     """Applies and deletes children; what is stored goes into the cache at once."""
 
-    def __init__(self, cluster: Cluster, cache: ObjectCache, metrics: OperatorMetrics) -> None:
+    def __init__(
+        self, cluster: ClusterWriter, cache: ObjectCache, metrics: OperatorMetrics
+    ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._metrics = metrics
@@ -75,7 +87,7 @@ class ChildWrites:
         """
         start = monotonic()
         await self._cluster.delete(ref)
-        self._metrics.wrote(KIND_OF_PLURAL[ref.plural], "delete", monotonic() - start)
+        self._metrics.wrote(by_plural(ref.plural, WRITTEN_KINDS), "delete", monotonic() - start)
 
     async def _apply(self, manifest: Raw, uid: str) -> None:
         kind, start = kind_of(manifest), monotonic()

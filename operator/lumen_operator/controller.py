@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 import structlog
 
-from lumen_cluster.list_watch import ClusterReader, Reflector
-from lumen_operator.cluster import Cluster
-from lumen_operator.connection import ApiConnection
-from lumen_operator.election import Election, Fenced
-from lumen_operator.errors import LeaseLost
-from lumen_operator.kinds import POOLS, SERVICES, Key
+from lumen_cluster.client import ClusterClient
+from lumen_cluster.election import Election, Fenced
+from lumen_cluster.errors import LeaseLost
+from lumen_cluster.reflector import Reflector
+from lumen_cluster.writer import ClusterWriter
+from lumen_manifest.names import FIELD_MANAGER
+from lumen_operator.kinds import POOLS, SERVICES, WRITTEN_KINDS, Key
 from lumen_operator.liveness import Liveness, queue_stands_still
 from lumen_operator.metrics import Condition, OperatorMetrics
 from lumen_operator.observe import decode
-from lumen_operator.observe.audit import Audit
+from lumen_operator.observe.audit import Audit, MetadataLister
 from lumen_operator.observe.event_handler import EventHandler, followers
 from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports, Reach
@@ -41,8 +42,7 @@ class Dependencies:
     """What leading needs of the process around it."""
 
     settings: OperatorSettings
-    connection: ApiConnection
-    reader: ClusterReader
+    client: ClusterClient
     election: Election
     liveness: Liveness
     metrics: OperatorMetrics
@@ -57,8 +57,8 @@ class Controller:
         self._settings = settings = outside.settings
         self._metrics = outside.metrics
         self._cache = ObjectCache()
-        self._cluster = Cluster(
-            Fenced(outside.connection, outside.election.leads), settings.watch_namespace
+        self._cluster = ClusterWriter(
+            Fenced(outside.client, outside.election.leads), FIELD_MANAGER, WRITTEN_KINDS
         )
         self._queue: Workqueue[Key] = Workqueue(
             self._reconcile,
@@ -70,9 +70,8 @@ class Controller:
             self._queue.add, outside.reach, networks=settings.context.external_networks
         )
         self._feed = EventHandler(self._cache, self._queue.add, outside.metrics)
-        self._audit = Audit(
-            self._cluster, self._cache, self._feed.gone, outside.metrics, settings.audit_s
-        )
+        lister = MetadataLister(outside.client, settings.watch_namespace)
+        self._audit = Audit(lister, self._cache, self._feed.gone, outside.metrics, settings.audit_s)
         self._reconciler = Reconciler(
             settings, self._cache, self._cluster, self._reports, outside.metrics
         )
@@ -110,7 +109,7 @@ class Controller:
 
     def _followers(self) -> Iterable[Reflector]:
         outside, metrics = self._outside, self._metrics.watches
-        return followers(outside.reader, self._feed, metrics, self._settings.watch_namespace)
+        return followers(outside.client, self._feed, metrics, self._settings.watch_namespace)
 
     def _show(self) -> None:
         """Offer what can be seen from outside: health and figures."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from lumen_cluster.kinds import Ref
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import Manifest
@@ -16,7 +17,6 @@ from lumen_operator.checks import ADVISORY, BLOCKING, first_of
 from lumen_operator.children.comparison import Comparison, Memory
 from lumen_operator.children.plan import OperatorContext, to_delete, wanted
 from lumen_operator.diagnose.finding import Finding
-from lumen_operator.kinds import Ref
 from lumen_operator.looking import (
     SOONEST_S,
     conflict_told_at,

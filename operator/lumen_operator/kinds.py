@@ -1,52 +1,30 @@
-"""The kinds of objects that are watched or written, and the keys of the work queue."""
+"""The kinds of objects that the operator watches or writes, and the keys of the work queue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lumen_manifest.names import GROUP, VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectKind:
-    """A kind as the API server names it; `group` is empty for core/v1."""
-
-    group: str
-    version: str
-    kind: str
-    plural: str
-    namespaced: bool = True
-
-    @property
-    def api_version(self) -> str:
-        """The value of `apiVersion`."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    def describes(self, document: Mapping[str, Any]) -> bool:
-        """Return whether an object is of this kind."""
-        return bool(
-            document.get("kind") == self.kind and document.get("apiVersion") == self.api_version
-        )
-
+from lumen_cluster import kinds as cluster_kinds
+from lumen_cluster.kinds import (
+    CLAIMS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    EVENTS,
+    HEADLESS,
+    HPAS,
+    NETWORK_POLICIES,
+    NODES,
+    PDBS,
+    PODS,
+    REPLICA_SETS,
+    REVISIONS,
+    ObjectKind,
+)
+from lumen_cluster.objects import Resource
+from lumen_manifest.names import GROUP, SERVICE_LABEL, VERSION
 
 SERVICES = ObjectKind(GROUP, VERSION, "LumenModelService", "lumenmodelservices")
 POOLS = ObjectKind(GROUP, VERSION, "LumenNodePool", "lumennodepools", namespaced=False)
-
-REVISIONS = ObjectKind("apps", "v1", "ControllerRevision", "controllerrevisions")
-CONFIG_MAPS = ObjectKind("", "v1", "ConfigMap", "configmaps")
-NETWORK_POLICIES = ObjectKind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
-HEADLESS = ObjectKind("", "v1", "Service", "services")
-DEPLOYMENTS = ObjectKind("apps", "v1", "Deployment", "deployments")
-PDBS = ObjectKind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
-HPAS = ObjectKind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
-
-REPLICA_SETS = ObjectKind("apps", "v1", "ReplicaSet", "replicasets")
-PODS = ObjectKind("", "v1", "Pod", "pods")
-NODES = ObjectKind("", "v1", "Node", "nodes", namespaced=False)
-CLAIMS = ObjectKind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
-
-EVENTS = ObjectKind("events.k8s.io", "v1", "Event", "events")
-LEASES = ObjectKind("coordination.k8s.io", "v1", "Lease", "leases")
 
 CHILD_KINDS = (
     REVISIONS,
@@ -70,17 +48,23 @@ WATCHED_KINDS = (*OWN_KINDS, NODES, CLAIMS, *OBSERVED_KINDS)
 """Everything that is watched; ours, nodes and claims whole."""
 
 
+WRITTEN_KINDS = (*CHILD_KINDS, *OWN_KINDS, EVENTS)
+"""Everything that is ever written, but the Lease."""
+
+
 def kind_of(manifest: Mapping[str, Any]) -> ObjectKind:
-    """Return the kind of a child's manifest.
+    """Return the kind of a manifest that the operator writes; raises KeyError for others."""
+    return cluster_kinds.kind_of(manifest, WRITTEN_KINDS)
 
-    Raises:
-        KeyError: it is no kind that is written here.
 
+def watched(kind: ObjectKind, namespace: str) -> Resource:
+    """Return what is watched of a kind, in one namespace or, if that is empty, in all.
+
+    Children are watched by their label, the rest whole.
     """
-    for kind in (*CHILD_KINDS, SERVICES, POOLS):
-        if kind.describes(manifest):
-            return kind
-    raise KeyError(f"{manifest.get('apiVersion')} {manifest.get('kind')}")
+    where = namespace if kind.namespaced else ""
+    selector = SERVICE_LABEL if kind in OBSERVED_KINDS else ""
+    return Resource(kind.group, kind.version, kind.plural, where, selector)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,13 +74,3 @@ class Key:
     kind: Literal["service", "pool"]
     namespace: str
     name: str
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Ref:
-    """One object, by name; `uid` guards against deleting its successor."""
-
-    plural: str
-    namespace: str
-    name: str
-    uid: str = ""

@@ -9,10 +9,9 @@ import sys
 
 import structlog
 
-from lumen_operator.errors import OperatorSettingsError
 from lumen_operator.polling.status_poller import Reach, by_their_addresses
 from lumen_operator.running import OperatorProcess
-from lumen_operator.settings import OperatorSettings
+from lumen_operator.settings import OperatorSettings, OperatorSettingsError
 from lumen_process import lifetime, logs
 
 FAILED = 1

@@ -14,9 +14,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from lumen_cluster.errors import ApiError, ErrorReason
+from lumen_cluster.kinds import ObjectKind
 from lumen_cluster.metrics import WatchMetrics
-from lumen_operator.errors import ErrorReason, reason_of
-from lumen_operator.kinds import WATCHED_KINDS, ObjectKind
+from lumen_operator.kinds import WATCHED_KINDS
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -44,6 +45,15 @@ class Conditions(Collector):
         for labels, objects in self._count().items():
             family.add_metric(labels, objects)
         yield family
+
+
+BUG = "bug"
+"""The label of an error that is a mistake of ours."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Name an error for the metrics; what is no ApiError is a mistake of ours."""
+    return error.reason if isinstance(error, ApiError) else BUG
 
 
 class OperatorMetrics:
@@ -90,8 +100,8 @@ class OperatorMetrics:
         )
         self.watches = WatchMetrics("lumen_operator", registry)
         self._leader = Gauge("lumen_operator_leader", "1 while this one leads.", registry=registry)
-        for reason in ErrorReason:
-            self._errors.labels(reason.value)
+        for reason in (*ErrorReason, BUG):
+            self._errors.labels(reason)
         for kind in WATCHED_KINDS:
             self._events.labels(kind.kind)
             self._mismatches.labels(kind.kind)
@@ -111,7 +121,7 @@ class OperatorMetrics:
 
     def failed(self, error: BaseException, seconds: float) -> None:
         """Count one that failed."""
-        self._errors.labels(reason_of(error).value).inc()
+        self._errors.labels(reason_of(error)).inc()
         self._seconds.observe(seconds)
 
     def wrote(self, kind: ObjectKind, verb: str, seconds: float) -> None:

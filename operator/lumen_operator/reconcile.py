@@ -14,10 +14,12 @@ from typing import Any
 
 import structlog
 
-from lumen_operator.child_writer import ChildWrites
+from lumen_cluster.errors import ApiError, Refused
+from lumen_cluster.kinds import EVENTS, ObjectKind
+from lumen_cluster.writer import ClusterWriter
+from lumen_operator.child_writer import ChildWrites, ForeignChild
 from lumen_operator.children.comparison import Memory
 from lumen_operator.clock import Clock
-from lumen_operator.cluster import Cluster
 from lumen_operator.decide import (
     Decision,
     decide_default_pools,
@@ -25,8 +27,7 @@ from lumen_operator.decide import (
     decide_pool,
     decide_service,
 )
-from lumen_operator.errors import ApiError, ForeignChild, Refused
-from lumen_operator.kinds import EVENTS, POOLS, SERVICES, Key, ObjectKind
+from lumen_operator.kinds import POOLS, SERVICES, Key
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe.gather import gather_pool, gather_service
 from lumen_operator.observe.store import ObjectCache
@@ -52,7 +53,7 @@ class Reconciler:
 
     settings: OperatorSettings
     cache: ObjectCache
-    cluster: Cluster
+    cluster: ClusterWriter
     reports: PodReports
     metrics: OperatorMetrics
     memories: dict[Key, Memory] = field(default_factory=dict)

@@ -7,18 +7,17 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from lumen_cluster.cluster_api import ClusterApi, find_server
+from lumen_cluster.client import ClusterClient, find_server
+from lumen_cluster.election import Election, LeaseName
 from lumen_cluster.errors import NoServer
-from lumen_operator.connection import USER_AGENT, ApiConnection
 from lumen_operator.controller import Controller, Dependencies
-from lumen_operator.election import Election, LeaseName
-from lumen_operator.errors import OperatorSettingsError
 from lumen_operator.liveness import Liveness, serve
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.polling.status_poller import Reach, by_their_addresses
-from lumen_operator.settings import OperatorSettings
+from lumen_operator.settings import OperatorSettings, OperatorSettingsError
 from lumen_process.http_status import start_http_status
 
+USER_AGENT = "lumen-operator"
 STOP_S = 10.0
 FAILED = 1
 
@@ -48,15 +47,13 @@ class OperatorProcess:
                 found = await find_server(os.environ.get("KUBECONFIG", ""), os.environ)
             except NoServer as error:
                 raise OperatorSettingsError(str(error)) from error
-            connection = await stack.enter_async_context(ApiConnection(found))
-            reader = await stack.enter_async_context(ClusterApi(found, USER_AGENT))
+            client = await stack.enter_async_context(ClusterClient(found, USER_AGENT))
             lease = LeaseName(settings.namespace, settings.lease_name, settings.identity)
-            election = Election(connection, lease)
+            election = Election(client, lease)
             liveness = Liveness(lambda: election.asked)
             outside = Dependencies(
                 settings=settings,
-                connection=connection,
-                reader=reader,
+                client=client,
                 election=election,
                 liveness=liveness,
                 metrics=metrics,

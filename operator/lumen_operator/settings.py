@@ -14,11 +14,14 @@ from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.render.context import Images
 from lumen_operator.decide import OperatorContext
-from lumen_operator.errors import OperatorSettingsError
 from lumen_operator.polling.networks import ExternalNetworks
 
 WORKERS_MAX = 256
 DAY_S = 86400.0
+
+
+class OperatorSettingsError(ValueError):
+    """Whoever starts the operator gave a value that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

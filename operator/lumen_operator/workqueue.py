@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from lumen_operator.errors import ApiError
+from lumen_cluster.errors import ApiError
 from lumen_operator.polling.turns import FairSchedule
 
 log = structlog.get_logger(__name__)

@@ -1,40 +1,167 @@
-"""Every way in which the API server cannot be read.
+"""Every way in which the API server does not do what it is asked.
 
-NoServer                     nothing says where the API server is
-ClusterTrouble               it cannot be read now; what was last known stays
-├── ClusterAway              nobody answers, or not in time, or with an error of the server's own
-│   └── PageTooLarge         it answers with more than is read at once
-├── ClusterRefused           it answers that we may not, or that it has no such kind
-└── HistoryGone              a watch cannot go on where it ended: list again
+NoServer                  nothing says where the API server is
+ApiError                  the API server did not do what it was asked to
+├── Refused               it will not do this, however often it is asked (400, 403, 404, 422 ...)
+│   ├── NotFound          the object is not there (404)
+│   ├── Forbidden         a permission is missing (401, 403)
+│   ├── Conflict          the object is another one than expected (409)
+│   └── TooLarge          the answer is larger than what is read at once
+└── Transient             asking again later may help
+    ├── BeingDeleted      the object has to be gone first
+    ├── Throttled         too many requests (429)
+    ├── Unavailable       no answer in time, a broken connection, or a failure of its own (5xx)
+    │   └── PageTooLarge  it answers a list with more than is read at once
+    └── HistoryGone       a watch cannot go on where it ended: list again
+LeaseLost                 another process may lead now: this one must end
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import orjson
+
+MESSAGE_MAX = 500
+RETRY_AFTER_MAX_S = 60.0
 
 
 class NoServer(Exception):
     """Nothing says how to reach an API server; the message says what would."""
 
 
-class ClusterTrouble(Exception):
-    """The API server gives no answer that can be used; the message says what to do about it.
+class LeaseLost(Exception):
+    """Another process may lead now: this one must end."""
 
-    `retry_after_s` is how long it asked to be left alone.
+
+class ErrorReason(StrEnum):
+    """What kind of failure it is, for metrics: a closed set."""
+
+    ABSENT = "absent"
+    FORBIDDEN = "forbidden"
+    CLASH = "clash"
+    REFUSED = "refused"
+    THROTTLED = "throttled"
+    SERVER_AWAY = "server-away"
+
+
+class ApiError(Exception):
+    """The API server did not do what it was asked to.
+
+    `retry_after_s` is what it asked us to wait, None when it did not.
     """
 
-    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+    reason = ErrorReason.REFUSED
+
+    def __init__(
+        self, message: str, *, status: int = 0, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
+        self.status = status
         self.retry_after_s = retry_after_s
 
 
-class ClusterAway(ClusterTrouble):
-    """The API server cannot be reached, went silent, or failed."""
+class Refused(ApiError):
+    """It will not do this, however often it is asked."""
 
 
-class PageTooLarge(ClusterAway):
-    """The answer is larger than what is read at once: ask for fewer objects."""
+class NotFound(Refused):
+    """The object is not there."""
+
+    reason = ErrorReason.ABSENT
 
 
-class ClusterRefused(ClusterTrouble):
-    """The API server refuses: who we are, what we may, or a kind that it does not know."""
+class TooLarge(Refused):
+    """The answer is larger than what is read at once: ask for less."""
 
 
-class HistoryGone(ClusterTrouble):
+class Forbidden(Refused):
+    """A permission is missing."""
+
+    reason = ErrorReason.FORBIDDEN
+
+
+class Conflict(Refused):
+    """The object is another one than expected."""
+
+    reason = ErrorReason.CLASH
+
+
+class Transient(ApiError):
+    """Asking again later may help."""
+
+    reason = ErrorReason.SERVER_AWAY
+
+
+class BeingDeleted(Transient):
+    """The object has to be gone first."""
+
+    reason = ErrorReason.CLASH
+
+
+class Throttled(Transient):
+    """Too many requests."""
+
+    reason = ErrorReason.THROTTLED
+
+
+class Unavailable(Transient):
+    """No answer in time, a broken connection, or a failure of the server's own."""
+
+
+class PageTooLarge(Unavailable):
+    """A page of a list is larger than what is read at once: ask for fewer objects."""
+
+
+class HistoryGone(Transient):
     """The watch cannot be resumed from where it ended: everything is to be listed anew."""
+
+
+_BY_STATUS: Mapping[int, type[ApiError]] = {
+    401: Forbidden,
+    403: Forbidden,
+    404: NotFound,
+    408: Unavailable,
+    409: Conflict,
+    410: NotFound,
+    429: Throttled,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResponse:
+    """What the API server answered."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def classify(what: str, answer: ApiResponse) -> ApiError:
+    """Turn an answer that is no success into the error that says what it means.
+
+    `what` is the request, as it is to be read in the log.
+    """
+    fallback = Unavailable if answer.status >= 500 else Refused
+    kind = _BY_STATUS.get(answer.status, fallback)
+    return kind(
+        f"{what}: {answer.status} {_message(answer.body)}".rstrip(),
+        status=answer.status,
+        retry_after_s=retry_after_s(answer.headers),
+    )
+
+
+def _message(body: bytes) -> str:
+    """Return a Status object's message, else the beginning of the text."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body[:MESSAGE_MAX].decode(errors="replace")
+    message = document.get("message") if isinstance(document, dict) else None
+    return str(message or "")[:MESSAGE_MAX]
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of Retry-After, bounded; dates are not what API servers send."""
+    text = headers.get("Retry-After", "")
+    return min(float(text), RETRY_AFTER_MAX_S) if text.isascii() and text.isdecimal() else None

@@ -7,8 +7,8 @@ import orjson
 from bare_client import Document
 from bench_cluster import SERVICES_NAMESPACE
 
+from lumen_cluster.kinds import object_path
 from lumen_manifest.default_pools import default_pools
-from lumen_operator.cluster import object_path
 from lumen_operator.decide import OperatorContext, decide_default_pools, decide_service
 from lumen_operator.kinds import POOLS, SERVICES, Key, kind_of
 from lumen_operator.observe.gather import gather_service

@@ -24,8 +24,8 @@ from operator_lab import BESIDE_PODS, Operator
 from ports import reserved_ports
 
 from lumen_cli.bench.report import percentile
-from lumen_operator.cluster import collection_path
-from lumen_operator.kinds import PODS, SERVICES
+from lumen_cluster.kinds import PODS, collection_path
+from lumen_operator.kinds import SERVICES
 
 Raw = dict[str, Any]
 

@@ -9,21 +9,19 @@ from typing import Any
 from controlplane.nodes import BEHAVIOUR, Behaviour
 from lane_sight import Seen
 
-from lumen_manifest.names import PINS_INFIX, SERVICE_LABEL
-from lumen_operator.kinds import (
-    CHILD_KINDS,
+from lumen_cluster.kinds import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     HEADLESS,
     HPAS,
     NETWORK_POLICIES,
-    OBSERVED_KINDS,
     PDBS,
     PODS,
     REPLICA_SETS,
     REVISIONS,
-    SERVICES,
 )
+from lumen_manifest.names import PINS_INFIX, SERVICE_LABEL
+from lumen_operator.kinds import CHILD_KINDS, OBSERVED_KINDS, SERVICES
 
 Raw = Mapping[str, Any]
 

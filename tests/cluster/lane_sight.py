@@ -8,18 +8,9 @@ from controlplane.cluster import Cluster
 from decisions_by_hand import Listed
 from lanes import CARD, Lane
 
+from lumen_cluster.kinds import DEPLOYMENTS, HPAS, NODES, PDBS, PODS
 from lumen_operator.decide import OperatorContext
-from lumen_operator.kinds import (
-    CHILD_KINDS,
-    DEPLOYMENTS,
-    HPAS,
-    NODES,
-    OBSERVED_KINDS,
-    PDBS,
-    PODS,
-    POOLS,
-    SERVICES,
-)
+from lumen_operator.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES
 
 Raw = Mapping[str, Any]
 

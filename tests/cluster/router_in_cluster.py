@@ -19,7 +19,7 @@ from controlplane.cluster import Cluster
 from go_tools import program
 from router_world import World, until
 
-from lumen_cluster.cluster_api import SILENCE_S, ClusterApi, find_server
+from lumen_cluster.client import SILENCE_S, ClusterClient, find_server
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes import table as routes
 from lumen_router.routes.from_cluster import RoutesFromCluster
@@ -176,7 +176,9 @@ class ClusterWorld(World):
     async def __aenter__(self) -> Self:
         metrics = RouterMetrics()
         found = await find_server(str(self.kubeconfig), {})
-        api = await self._open.enter_async_context(ClusterApi(found, "lumen-test", self.silence_s))
+        api = await self._open.enter_async_context(
+            ClusterClient(found, "lumen-test", self.silence_s)
+        )
         source = RoutesFromCluster(api, self.lab.namespace, metrics)
         self.source = Dialled(await self._open.enter_async_context(source), self.lab.dialer)
         self.running = RouterProcess(self.settings, self.source, metrics)

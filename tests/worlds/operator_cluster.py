@@ -25,8 +25,9 @@ from operator_world import (
     verified,
 )
 
+from lumen_cluster.kinds import DEPLOYMENTS, PODS, REPLICA_SETS, REVISIONS
 from lumen_manifest.names import REVISION_LABEL
-from lumen_operator.kinds import DEPLOYMENTS, PODS, REPLICA_SETS, REVISIONS, Key
+from lumen_operator.kinds import Key
 
 GPU = "nvidia.com/gpu"
 GOOD_BATCHES, CRASHING_BATCH = (8, 16, 32), 13

@@ -1,9 +1,11 @@
 """A reconciler over an API server in small: what is asked of it, and what it keeps."""
 
-from lumen_operator.cluster import Cluster, object_path
-from lumen_operator.connection import APPLY_PATCH
-from lumen_operator.errors import Conflict, NotFound, Refused
-from lumen_operator.kinds import POOLS, SERVICES, Key
+from lumen_cluster.errors import Conflict, NotFound, Refused
+from lumen_cluster.kinds import object_path
+from lumen_cluster.requests import APPLY_PATCH
+from lumen_cluster.writer import ClusterWriter
+from lumen_manifest.names import FIELD_MANAGER
+from lumen_operator.kinds import POOLS, SERVICES, WRITTEN_KINDS, Key
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe.store import ObjectCache, name_of
 from lumen_operator.polling.status_poller import PodReports, by_their_addresses
@@ -84,7 +86,7 @@ class World:
         self.reconciler = Reconciler(
             OperatorSettings.from_environment({"LUMEN_POD_NAME": "operator", **environment}),
             self.cache,
-            Cluster(self.server),
+            ClusterWriter(self.server, FIELD_MANAGER, WRITTEN_KINDS),
             PodReports(lambda key: None, by_their_addresses),
             self.metrics,
         )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lumen_cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import PINS_INFIX
 from lumen_manifest.node_pool import LumenNodePool
@@ -11,7 +12,6 @@ from lumen_manifest.render.children import render
 from lumen_manifest.render.config_map import pins_config_map, pins_name_of
 from lumen_manifest.render.context import Images, Manifest, Pinned, RenderContext, Rendering
 from lumen_manifest.render.controller_revision import controller_revision
-from lumen_operator.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Child, Observed
 from lumen_operator.polling.networks import ExternalNetworks

@@ -12,10 +12,16 @@ from typing import Protocol
 
 import structlog
 
-from lumen_operator.errors import ApiError
-from lumen_operator.kinds import WATCHED_KINDS, ObjectKind
-from lumen_operator.observe.store import Name, Version
+from lumen_cluster.errors import ApiError, NotFound, TooLarge
+from lumen_cluster.kinds import ObjectKind
+from lumen_cluster.requests import JSON, ApiRequest, Caller
+from lumen_operator.kinds import WATCHED_KINDS, watched
+from lumen_operator.observe.store import Name, Version, name_of, version_of
 
+LIST_S = 60.0
+CHUNK = 500
+"""Fewer where somebody's metadata is large: annotations alone may be 256 KiB."""
+METADATA_ONLY = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 LASTING_S = 120.0
 """Beyond the silence after which a watch is begun anew, and the time that this takes."""
 LOOK_AGAIN_S = 20.0
@@ -33,7 +39,7 @@ class AuditedStore(Protocol):
 
 
 class Lister(Protocol):
-    """Who lists: the cluster."""
+    """Who lists."""
 
     async def list_metadata(self, kind: ObjectKind) -> Versions:
         """Return every object of a kind that the watch should know, newest state."""
@@ -53,6 +59,50 @@ class _Suspect:
     version: Version
     since: float
     counted: bool = False
+
+
+class MetadataLister:
+    """Lists what the watches should know, by metadata alone."""
+
+    def __init__(self, caller: Caller, watch_namespace: str = "") -> None:
+        self._caller = caller
+        self._namespace = watch_namespace
+
+    async def list_metadata(self, kind: ObjectKind) -> dict[Name, Version]:
+        """Return every object of a kind that the watch should know, in chunks, newest state.
+
+        A listing that takes so long that the server forgets its place begins anew, once.
+        """
+        try:
+            return await self._list_metadata(kind)
+        except NotFound as error:
+            if error.status != 410:
+                raise
+            return await self._list_metadata(kind)
+
+    async def _list_metadata(self, kind: ObjectKind) -> dict[Name, Version]:
+        found: dict[Name, Version] = {}
+        resource = watched(kind, self._namespace)
+        query = {"limit": str(CHUNK)}
+        if resource.selector:
+            query["labelSelector"] = resource.selector
+        while True:
+            request = ApiRequest(
+                "GET", resource.path, query, accept=METADATA_ONLY, deadline_s=LIST_S
+            )
+            try:
+                page = await self._caller.ask(request)
+            except TooLarge:
+                if query["limit"] == "1":
+                    raise
+                query = {**query, "limit": str(max(1, int(query["limit"]) // 10))}
+                continue
+            for item in page.get("items") or ():
+                found[name_of(item)] = version_of(item)
+            position = (page.get("metadata") or {}).get("continue")
+            if not position:
+                return found
+            query = {**query, "limit": str(CHUNK), "continue": position}
 
 
 class Audit:

@@ -10,25 +10,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
-from lumen_manifest.names import PINS_INFIX, attached_name, variant_name
-from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
-from lumen_operator.kinds import (
-    CHILD_KINDS,
+from lumen_cluster.kinds import (
     CLAIMS,
     CONFIG_MAPS,
     DEPLOYMENTS,
     HPAS,
     NODES,
-    OBSERVED_KINDS,
     PODS,
-    POOLS,
     REPLICA_SETS,
     REVISIONS,
-    SERVICES,
-    Key,
     ObjectKind,
 )
+from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.names import PINS_INFIX, attached_name, variant_name
+from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
+from lumen_operator.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES, Key
 from lumen_operator.observe import decode, parse
 from lumen_operator.observe.views import (
     AutoscalerView,

@@ -7,19 +7,8 @@ controllers count and kubelets report all day long, and no decision reads, conce
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from lumen_operator.kinds import (
-    CHILD_KINDS,
-    CLAIMS,
-    DEPLOYMENTS,
-    HPAS,
-    NODES,
-    PODS,
-    POOLS,
-    REPLICA_SETS,
-    SERVICES,
-    Key,
-    ObjectKind,
-)
+from lumen_cluster.kinds import CLAIMS, DEPLOYMENTS, HPAS, NODES, PODS, REPLICA_SETS, ObjectKind
+from lumen_operator.kinds import CHILD_KINDS, POOLS, SERVICES, Key
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Snapshot
 from lumen_operator.observe.store import name_of, service_of

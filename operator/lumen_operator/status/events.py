@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from lumen_cluster.kinds import EVENTS, ObjectKind
 from lumen_manifest.names import FIELD_MANAGER, digest_of
-from lumen_operator.kinds import EVENTS, ObjectKind
 
 NOTE_MAX_BYTES = 1024
 NAME_MAX = 200

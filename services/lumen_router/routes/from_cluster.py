@@ -14,10 +14,10 @@ from typing import Final, Self
 
 import structlog
 
-from lumen_cluster.cluster_api import ClusterApi, find_server
+from lumen_cluster.client import ClusterClient, find_server
 from lumen_cluster.errors import NoServer
-from lumen_cluster.list_watch import ClusterReader, Reflector
 from lumen_cluster.objects import Resource
+from lumen_cluster.reflector import ClusterReader, Reflector
 from lumen_manifest import names
 from lumen_router.errors import RouterSettingsError
 from lumen_router.metrics import RouterMetrics
@@ -56,7 +56,7 @@ async def open_routes(
         found = await find_server(told.kubeconfig, os.environ)
     except NoServer as error:
         raise RouterSettingsError(f"LUMEN_ROUTES_FROM is cluster, but {error}") from error
-    api = await stack.enter_async_context(ClusterApi(found, USER_AGENT))
+    api = await stack.enter_async_context(ClusterClient(found, USER_AGENT))
     log.info("routes come from the cluster", server=found.host, namespace=told.namespace)
     return await stack.enter_async_context(RoutesFromCluster(api, told.namespace, metrics))
 

@@ -1,6 +1,6 @@
 """What the API server last said of one kind of object; no network, no clock.
 
-A `lumen_cluster.list_watch.Follower` feeds it, `from_cluster` reads it.
+A `lumen_cluster.reflector.Follower` feeds it, `from_cluster` reads it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

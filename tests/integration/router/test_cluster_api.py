@@ -14,9 +14,9 @@ from cluster_objects import a_model_service, a_slice, an_endpoint
 from router_world import until
 from structlog.testing import capture_logs
 
-from lumen_cluster import cluster_api
-from lumen_cluster.cluster_api import ClusterApi, find_server
-from lumen_cluster.errors import ClusterAway, ClusterRefused, HistoryGone, NoServer
+from lumen_cluster import client as cluster_client
+from lumen_cluster.client import ClusterClient, find_server
+from lumen_cluster.errors import HistoryGone, NoServer, Refused, Unavailable
 from lumen_cluster.objects import Event, EventType, Page, Resource
 from lumen_router.errors import RouterSettingsError
 from lumen_router.metrics import RouterMetrics
@@ -60,7 +60,7 @@ def kubeconfig(folder: Path, port: int) -> str:
 @asynccontextmanager
 async def a_cluster(
     folder: Path, on_list: Handler | None = None, on_watch: Handler | None = None, **options: float
-) -> AsyncIterator[tuple[ScriptedServer, ClusterApi]]:
+) -> AsyncIterator[tuple[ScriptedServer, ClusterClient]]:
     """A scripted API server, and the router's client of it."""
     server = ScriptedServer(on_list, on_watch)
     app = web.Application()
@@ -72,7 +72,7 @@ async def a_cluster(
     server.port = site._server.sockets[0].getsockname()[1]
     found = await find_server(kubeconfig(folder, server.port), {})
     try:
-        async with ClusterApi(found, "lumen-test", **options) as api:
+        async with ClusterClient(found, "lumen-test", **options) as api:
             yield server, api
     finally:
         await runner.cleanup()
@@ -111,11 +111,11 @@ def report(kind: str, raw: dict) -> bytes:
     return orjson.dumps({"type": kind, "object": raw})
 
 
-async def listed(api: ClusterApi, resource: Resource) -> list[Page]:
+async def listed(api: ClusterClient, resource: Resource) -> list[Page]:
     return [page async for page in api.pages(resource)]
 
 
-async def watched(api: ClusterApi, version: str = "7") -> list[Event | None]:
+async def watched(api: ClusterClient, version: str = "7") -> list[Event | None]:
     return [event async for event in api.watch(SLICES, version)]
 
 
@@ -190,7 +190,7 @@ async def test_a_watch_that_makes_no_sense_is_started_over_from_a_list(tmp_path,
 )
 async def test_a_refusal_says_what_to_do(tmp_path, code, advice):
     async with a_cluster(tmp_path, refuses(code, "the server's words")) as (_, api):
-        with pytest.raises(ClusterRefused, match="the server's words") as refused:
+        with pytest.raises(Refused, match="the server's words") as refused:
             await listed(api, SERVICES)
 
     assert advice in str(refused.value)
@@ -199,7 +199,7 @@ async def test_a_refusal_says_what_to_do(tmp_path, code, advice):
 @pytest.mark.parametrize("code", [429, 500, 503, 504])
 async def test_a_busy_or_failing_server_is_away_for_as_long_as_it_says(tmp_path, code):
     async with a_cluster(tmp_path, refuses(code, headers={"Retry-After": "3"})) as (_, api):
-        with pytest.raises(ClusterAway) as away:
+        with pytest.raises(Unavailable) as away:
             await listed(api, SERVICES)
 
     assert away.value.retry_after_s == 3.0
@@ -232,7 +232,7 @@ async def _too_much(request: web.Request) -> web.StreamResponse:
 @pytest.mark.parametrize("answer", [_no_json, _a_list, _odd_items, _odd_metadata, _too_much])
 async def test_a_list_that_makes_no_sense_is_as_if_the_server_were_away(tmp_path, answer):
     async with a_cluster(tmp_path, answer) as (_, api):
-        with pytest.raises(ClusterAway):
+        with pytest.raises(Unavailable):
             await listed(api, SERVICES)
 
 
@@ -282,20 +282,20 @@ async def test_a_report_of_the_largest_object_does_not_end_the_watch(tmp_path):
 
 
 async def test_a_server_that_never_answers_is_away(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster_api, "ANSWER_S", 0.05)
+    monkeypatch.setattr(cluster_client, "ANSWER_S", 0.05)
 
     async def never(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
 
     async with a_cluster(tmp_path, never) as (_, api):
-        with pytest.raises(ClusterAway, match="no answer in time"):
+        with pytest.raises(Unavailable, match="no answer in time"):
             await listed(api, SERVICES)
 
 
 async def test_a_watch_that_goes_silent_is_cut(tmp_path):
     answer = streams(report("ADDED", a_slice("one")), hold=True)
     async with a_cluster(tmp_path, on_watch=answer, silence_s=0.2) as (_, api):
-        with pytest.raises(ClusterAway, match="broke off"):
+        with pytest.raises(Unavailable, match="broke off"):
             await watched(api)
 
 
@@ -303,8 +303,8 @@ async def test_a_port_that_nobody_listens_on_is_a_server_that_is_away(tmp_path):
     async with a_cluster(tmp_path) as (_, api):
         pass
     found = await find_server(kubeconfig(tmp_path, 1), {})
-    async with ClusterApi(found, "lumen-test") as api:
-        with pytest.raises(ClusterAway, match="lumenmodelservices"):
+    async with ClusterClient(found, "lumen-test") as api:
+        with pytest.raises(Unavailable, match="lumenmodelservices"):
             await listed(api, SERVICES)
 
 

@@ -1,7 +1,6 @@
 import pytest
 
-from lumen_operator.kinds import (
-    CHILD_KINDS,
+from lumen_cluster.kinds import (
     CLAIMS,
     DEPLOYMENTS,
     HEADLESS,
@@ -10,13 +9,10 @@ from lumen_operator.kinds import (
     NODES,
     PDBS,
     PODS,
-    POOLS,
     REPLICA_SETS,
-    SERVICES,
-    WATCHED_KINDS,
-    Key,
     ObjectKind,
 )
+from lumen_operator.kinds import CHILD_KINDS, POOLS, SERVICES, WATCHED_KINDS, Key
 from lumen_operator.observe.mapping import map_to_keys
 from lumen_operator.observe.store import ObjectCache
 

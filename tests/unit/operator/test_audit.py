@@ -3,8 +3,9 @@ import asyncio
 import pytest
 import virtual_time
 
-from lumen_operator.errors import Unavailable
-from lumen_operator.kinds import PODS, SERVICES, WATCHED_KINDS
+from lumen_cluster.errors import Unavailable
+from lumen_cluster.kinds import PODS
+from lumen_operator.kinds import SERVICES, WATCHED_KINDS
 from lumen_operator.observe.audit import Audit
 from lumen_operator.observe.store import ObjectCache, version_of
 

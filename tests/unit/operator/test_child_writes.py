@@ -5,12 +5,8 @@ import copy
 import pytest
 from reconciled import World
 
-from lumen_operator.child_writer import ChildWrites
-from lumen_operator.cluster import object_path
-from lumen_operator.connection import APPLY_PATCH
-from lumen_operator.errors import BeingDeleted, Conflict, Refused
-from lumen_operator.kinds import (
-    CHILD_KINDS,
+from lumen_cluster.errors import BeingDeleted, Conflict, Refused
+from lumen_cluster.kinds import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     HEADLESS,
@@ -18,9 +14,11 @@ from lumen_operator.kinds import (
     NETWORK_POLICIES,
     PDBS,
     REVISIONS,
-    SERVICES,
-    kind_of,
+    object_path,
 )
+from lumen_cluster.requests import APPLY_PATCH
+from lumen_operator.child_writer import ChildWrites
+from lumen_operator.kinds import CHILD_KINDS, SERVICES, kind_of
 from lumen_operator.observe.store import name_of
 
 SCALED = {"autoscaling": {"maxReplicas": 3}}

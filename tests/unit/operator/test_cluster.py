@@ -1,8 +1,11 @@
 import pytest
 
-from lumen_operator.cluster import Cluster, collection_path, object_path
-from lumen_operator.errors import Conflict, NotFound, TooLarge, Unavailable
-from lumen_operator.kinds import DEPLOYMENTS, NODES, PODS, POOLS, SERVICES, Ref
+from lumen_cluster.errors import Conflict, NotFound, TooLarge, Unavailable
+from lumen_cluster.kinds import DEPLOYMENTS, NODES, PODS, Ref, collection_path, object_path
+from lumen_cluster.writer import ClusterWriter
+from lumen_manifest.names import FIELD_MANAGER
+from lumen_operator.kinds import POOLS, SERVICES, WRITTEN_KINDS
+from lumen_operator.observe.audit import MetadataLister
 
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
@@ -37,9 +40,13 @@ def test_paths_are_those_of_core_and_of_groups_namespaced_and_not():
     assert object_path(POOLS, "", "cpu") == "/apis/lumen.dev/v1alpha1/lumennodepools/cpu"
 
 
+def a_writer(calls):
+    return ClusterWriter(calls, FIELD_MANAGER, WRITTEN_KINDS)
+
+
 async def test_children_are_applied_with_force_by_the_operators_field_manager():
     calls = Calls()
-    await Cluster(calls).apply(DEPLOYMENT, "u1")
+    await a_writer(calls).apply(DEPLOYMENT, "u1")
     (made,) = calls.made
 
     assert str(made) == "PATCH /apis/apps/v1/namespaces/team/deployments/clip-stable"
@@ -50,7 +57,7 @@ async def test_children_are_applied_with_force_by_the_operators_field_manager():
 
 async def test_a_new_child_is_one_that_nobody_has_made_meanwhile():
     calls = Calls()
-    await Cluster(calls).apply(DEPLOYMENT, "")
+    await a_writer(calls).apply(DEPLOYMENT, "")
     (made,) = calls.made
 
     assert made.body["metadata"] == DEPLOYMENT["metadata"] | {"resourceVersion": "1"}
@@ -59,15 +66,15 @@ async def test_a_new_child_is_one_that_nobody_has_made_meanwhile():
 async def test_an_object_is_read_by_its_name_whatever_its_labels():
     calls = Calls({"metadata": {"uid": "u1"}}, NotFound("gone", status=404))
 
-    assert await Cluster(calls).read(DEPLOYMENTS, "team", "clip") == {"metadata": {"uid": "u1"}}
-    assert await Cluster(calls).read(DEPLOYMENTS, "team", "clip") is None
+    assert await a_writer(calls).read(DEPLOYMENTS, "team", "clip") == {"metadata": {"uid": "u1"}}
+    assert await a_writer(calls).read(DEPLOYMENTS, "team", "clip") is None
     assert str(calls.made[0]) == "GET /apis/apps/v1/namespaces/team/deployments/clip"
 
 
 async def test_a_status_replaces_that_of_the_object_that_was_observed_and_of_no_other():
     calls = Calls()
     raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}, "spec": {"a": 1}}
-    await Cluster(calls).write_status(SERVICES, raw, {"ready": "1/1"})
+    await a_writer(calls).write_status(SERVICES, raw, {"ready": "1/1"})
     (made,) = calls.made
 
     assert made.path.endswith("/namespaces/team/lumenmodelservices/clip/status")
@@ -80,18 +87,18 @@ async def test_a_status_replaces_that_of_the_object_that_was_observed_and_of_no_
 async def test_what_is_gone_needs_no_status():
     raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}}
     assert (
-        await Cluster(Calls(NotFound("gone", status=404))).write_status(SERVICES, raw, {}) is None
+        await a_writer(Calls(NotFound("gone", status=404))).write_status(SERVICES, raw, {}) is None
     )
 
 
 @pytest.mark.parametrize("answer", [NotFound("gone", status=404), Conflict("uid", status=409)])
 async def test_what_is_gone_needs_no_deletion(answer):
-    await Cluster(Calls(answer)).delete(Ref("configmaps", "team", "clip-1", "u2"))
+    await a_writer(Calls(answer)).delete(Ref("configmaps", "team", "clip-1", "u2"))
 
 
 async def test_only_the_object_that_was_meant_is_deleted():
     calls = Calls()
-    await Cluster(calls).delete(Ref("configmaps", "team", "clip-1", "u2"))
+    await a_writer(calls).delete(Ref("configmaps", "team", "clip-1", "u2"))
     (made,) = calls.made
 
     assert str(made) == "DELETE /api/v1/namespaces/team/configmaps/clip-1"
@@ -100,9 +107,9 @@ async def test_only_the_object_that_was_meant_is_deleted():
 
 async def test_a_pool_that_exists_is_left_alone_and_another_failure_is_told():
     pool = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenNodePool", "metadata": {"name": "x"}}
-    await Cluster(Calls(Conflict("exists", status=409))).create(POOLS, pool)
+    await a_writer(Calls(Conflict("exists", status=409))).create(POOLS, pool)
     with pytest.raises(Unavailable):
-        await Cluster(Calls(Unavailable("500"))).create(POOLS, pool)
+        await a_writer(Calls(Unavailable("500"))).create(POOLS, pool)
 
 
 def a_page(*names, position=""):
@@ -115,7 +122,7 @@ def a_page(*names, position=""):
 
 async def test_a_listing_reads_every_page_of_metadata_of_what_is_watched():
     calls = Calls(a_page("a", "b", position="next"), a_page("c"))
-    found = await Cluster(calls, "team").list_metadata(PODS)
+    found = await MetadataLister(calls, "team").list_metadata(PODS)
 
     assert [name for _, name in found] == ["a", "b", "c"]
     assert found["team", "a"].uid == "u-a"
@@ -126,7 +133,7 @@ async def test_a_listing_reads_every_page_of_metadata_of_what_is_watched():
 
 async def test_cluster_scoped_kinds_are_listed_whole_even_by_an_operator_of_one_namespace():
     calls = Calls(a_page())
-    await Cluster(calls, "team").list_metadata(NODES)
+    await MetadataLister(calls, "team").list_metadata(NODES)
 
     assert calls.made[0].path == "/api/v1/nodes"
     assert "labelSelector" not in calls.made[0].query
@@ -136,7 +143,7 @@ async def test_a_listing_whose_place_was_forgotten_begins_anew():
     gone = NotFound("the continue parameter is too old", status=410)
     calls = Calls(a_page("a", position="old"), gone, a_page("a", "b"))
 
-    assert len(await Cluster(calls).list_metadata(PODS)) == 2
+    assert len(await MetadataLister(calls).list_metadata(PODS)) == 2
 
 
 async def test_metadata_that_is_too_large_for_one_answer_is_asked_for_in_smaller_ones():
@@ -147,7 +154,7 @@ async def test_metadata_that_is_too_large_for_one_answer_is_asked_for_in_smaller
     too_large = TooLarge("the answer is larger")
     calls = Calls(too_large, too_large, page("a", "here"), page("b"))
 
-    listed = await Cluster(calls).list_metadata(NODES)
+    listed = await MetadataLister(calls).list_metadata(NODES)
 
     assert {name for _, name in listed} == {"a", "b"}
     assert [request.query["limit"] for request in calls.made] == ["500", "50", "5", "500"]

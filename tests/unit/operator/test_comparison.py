@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_watched import UP, Step, WatchedCluster, lives
 
+from lumen_cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES
 from lumen_operator.children.comparison import Memory
 from lumen_operator.children.plan import wanted
-from lumen_operator.kinds import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES
 from lumen_operator.observe.decode import same_but_for_status
 from lumen_operator.rollout.plan import plan_rollout
 

@@ -4,8 +4,9 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
-from lumen_operator import errors
-from lumen_operator.connection import APPLY_PATCH, BODY_MAX_BYTES, ApiConnection, ApiRequest
+from lumen_cluster import errors
+from lumen_cluster.client import OBJECT_MAX_BYTES, ClusterClient
+from lumen_cluster.requests import APPLY_PATCH, ApiRequest
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def a_connection(url):
     found = Configuration()
     found.host = url
     found.api_key["BearerToken"] = "Bearer secret"
-    return ApiConnection(found)
+    return ClusterClient(found, "lumen-operator")
 
 
 async def test_a_call_carries_the_token_the_query_and_the_body(api_server):
@@ -79,7 +80,7 @@ async def test_a_server_that_is_not_there_is_away():
 
 async def test_an_answer_that_is_too_large_is_not_read_to_its_end(api_server):
     url, _, answers = api_server
-    answers["/large"] = web.Response(body=b" " * (BODY_MAX_BYTES + 1))
+    answers["/large"] = web.Response(body=b" " * (OBJECT_MAX_BYTES + 1))
     async with a_connection(url) as connection:
         with pytest.raises(errors.TooLarge, match="larger than 16 MiB"):
             await connection.call(ApiRequest("GET", "/large"))

@@ -3,8 +3,8 @@
 from operator_rollouts import BAD, failing, revision_of
 from operator_world import ended_badly, failure, running, stamp
 
+from lumen_cluster.kinds import PODS
 from lumen_manifest.conditions import ConditionType as C
-from lumen_operator.kinds import PODS
 
 
 def test_a_revision_that_fails_goes_back_to_the_stable_one_and_is_remembered(world):

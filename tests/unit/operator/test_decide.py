@@ -3,9 +3,7 @@
 import pytest
 from operator_world import DIGEST, NAMESPACE, SPACE, World
 
-from lumen_manifest.conditions import ConditionType as C
-from lumen_operator.decide import Decision
-from lumen_operator.kinds import (
+from lumen_cluster.kinds import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     HEADLESS,
@@ -15,6 +13,8 @@ from lumen_operator.kinds import (
     PODS,
     REVISIONS,
 )
+from lumen_manifest.conditions import ConditionType as C
+from lumen_operator.decide import Decision
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ import asyncio
 import pytest
 import virtual_time
 
-from lumen_operator.connection import ApiRequest
-from lumen_operator.election import Election, Fenced, LeaseName
-from lumen_operator.errors import Conflict, LeaseLost, NotFound, Unavailable
+from lumen_cluster.election import Election, Fenced, LeaseName
+from lumen_cluster.errors import Conflict, LeaseLost, NotFound, Unavailable
+from lumen_cluster.requests import ApiRequest
 
 IN = "lumen"
 

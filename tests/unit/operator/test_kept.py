@@ -2,7 +2,7 @@
 
 from operator_rollouts import pins_of
 
-from lumen_operator.kinds import CONFIG_MAPS, PODS, REPLICA_SETS, REVISIONS
+from lumen_cluster.kinds import CONFIG_MAPS, PODS, REPLICA_SETS, REVISIONS
 from lumen_operator.observe.views import RevisionView
 from lumen_operator.rollout.revisions import number_of
 

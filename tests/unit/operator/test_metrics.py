@@ -1,5 +1,6 @@
-from lumen_operator.errors import Throttled
-from lumen_operator.kinds import DEPLOYMENTS, PODS, SERVICES
+from lumen_cluster.errors import Throttled
+from lumen_cluster.kinds import DEPLOYMENTS, PODS
+from lumen_operator.kinds import SERVICES
 from lumen_operator.metrics import OperatorMetrics
 
 

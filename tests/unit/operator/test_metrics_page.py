@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from lumen_operator import election, liveness
+from lumen_cluster import election
+from lumen_cluster.kinds import DEPLOYMENTS
+from lumen_operator import liveness
 from lumen_operator.controller import Controller, Dependencies
-from lumen_operator.kinds import DEPLOYMENTS
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.settings import OperatorSettings
 
@@ -24,8 +25,7 @@ async def test_the_page_names_every_metric_and_no_other():
     Controller(
         Dependencies(
             settings=settings,
-            connection=Nobody(),
-            reader=Nobody(),
+            client=Nobody(),
             election=found,
             liveness=liveness.Liveness(bool),
             metrics=metrics,

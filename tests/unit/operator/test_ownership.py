@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
+from lumen_cluster.kinds import NETWORK_POLICIES
 from lumen_operator.children.ownership import stranger_of, taken_by_other
-from lumen_operator.kinds import NETWORK_POLICIES
 from lumen_operator.observe.store import trimmed
 
 US = {

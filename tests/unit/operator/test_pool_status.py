@@ -2,11 +2,12 @@
 
 from operator_world import NAMESPACE, World
 
+from lumen_cluster.kinds import PODS
 from lumen_manifest.default_pools import default_pools
 from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.spec.enums import Accelerator
 from lumen_operator.decide import Decision, decide_default_pools, decide_pool
-from lumen_operator.kinds import PODS, POOLS, Key
+from lumen_operator.kinds import POOLS, Key
 from lumen_operator.observe.gather import gather_pool
 
 

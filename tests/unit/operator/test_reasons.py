@@ -4,9 +4,9 @@ import pytest
 from operator_scenes import SCENES, all_outcomes, with_init
 from operator_world import NAMESPACE, SPACE, ended_badly, ended_well, stamp, verified
 
+from lumen_cluster.kinds import DEPLOYMENTS, HPAS, PODS
 from lumen_manifest.conditions import OUTCOMES, Reason
 from lumen_manifest.conditions import ConditionType as C
-from lumen_operator.kinds import DEPLOYMENTS, HPAS, PODS
 
 
 @pytest.mark.parametrize(("type_", "reason"), all_outcomes(), ids=str)

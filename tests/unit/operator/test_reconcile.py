@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from reconciled import World, kind_fields, status_written
 
-from lumen_operator.errors import Conflict, Forbidden, Refused, Unavailable
+from lumen_cluster.errors import Conflict, Forbidden, Refused, Unavailable
 from lumen_operator.kinds import POOLS, SERVICES, Key
 
 CPU = Key("pool", "", "cpu")

@@ -1,9 +1,8 @@
 import orjson
 import pytest
 
-from lumen_operator.errors import OperatorSettingsError
 from lumen_operator.polling.networks import ExternalNetworks
-from lumen_operator.settings import OperatorSettings
+from lumen_operator.settings import OperatorSettings, OperatorSettingsError
 
 
 def test_nothing_set_gives_the_built_in_settings():

@@ -3,8 +3,8 @@
 from operator_rollouts import gpu_service, of_other_space, revision_of
 from operator_world import OTHER_SPACE, SPACE, ended_badly, ended_well, unschedulable, verified
 
+from lumen_cluster.kinds import PODS, REVISIONS
 from lumen_manifest.conditions import ConditionType as C
-from lumen_operator.kinds import PODS, REVISIONS
 
 
 def test_another_space_is_held_back_until_it_is_allowed(world):

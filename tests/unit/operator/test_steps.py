@@ -3,8 +3,8 @@
 from operator_rollouts import NO_GPU, gpu_service, revision_of, steps
 from operator_world import NAMESPACE, unschedulable
 
+from lumen_cluster.kinds import PODS
 from lumen_manifest.conditions import ConditionType as C
-from lumen_operator.kinds import PODS
 
 
 def test_the_new_pod_comes_before_the_old_one_goes(world):

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from lumen_operator.errors import Throttled
+from lumen_cluster.errors import Throttled
 from lumen_operator.workqueue import KeyBackoff, Workqueue
 
 

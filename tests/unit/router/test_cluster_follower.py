@@ -9,10 +9,10 @@ import pytest
 from cluster_objects import a_model_service, a_slice, an_endpoint
 from structlog.testing import capture_logs
 
-from lumen_cluster import list_watch
-from lumen_cluster.errors import ClusterAway, ClusterRefused, ClusterTrouble, HistoryGone
-from lumen_cluster.list_watch import Reflector, pause_s
+from lumen_cluster import reflector
+from lumen_cluster.errors import ApiError, HistoryGone, Refused, Unavailable
 from lumen_cluster.objects import Event, EventType, Page, Resource
+from lumen_cluster.reflector import Reflector, pause_s
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.cluster_objects import keep_model_service
 from lumen_router.routes.from_cluster import RoutesFromCluster, watched_resources
@@ -29,8 +29,8 @@ class FakeCluster:
 
     objects: dict[str, dict] = field(default_factory=lambda: {"services": {}, "slices": {}})
     version: int = 1
-    refusals: list[ClusterTrouble] = field(default_factory=list)
-    watch_refusals: list[ClusterTrouble] = field(default_factory=list)
+    refusals: list[ApiError] = field(default_factory=list)
+    watch_refusals: list[ApiError] = field(default_factory=list)
     lists: int = 0
     watched_from: list[str] = field(default_factory=list)
     queues: dict[str, list[asyncio.Queue]] = field(
@@ -60,7 +60,7 @@ class FakeCluster:
                 what = await queue.get()
                 if what is None:
                     return
-                if isinstance(what, ClusterTrouble):
+                if isinstance(what, ApiError):
                     raise what
                 yield what
         finally:
@@ -80,7 +80,7 @@ class FakeCluster:
         gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
         self.send(kind, Event(EventType.DELETED, gone) if tell else "nothing")
 
-    def send(self, kind: str, what: Event | ClusterTrouble | str | None) -> None:
+    def send(self, kind: str, what: Event | ApiError | str | None) -> None:
         """Report to every watch of the kind; None ends them in good order."""
         for queue in self.queues[kind]:
             if what != "nothing":
@@ -122,9 +122,9 @@ def figure(metrics: RouterMetrics, name: str, **labels: str) -> float | None:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    monkeypatch.setattr(list_watch, "PAUSE_FIRST_S", 0.001)
-    monkeypatch.setattr(list_watch, "PAUSE_LONGEST_S", 0.01)
-    monkeypatch.setattr(list_watch, "REFUSED_S", 0.0)
+    monkeypatch.setattr(reflector, "PAUSE_FIRST_S", 0.001)
+    monkeypatch.setattr(reflector, "PAUSE_LONGEST_S", 0.01)
+    monkeypatch.setattr(reflector, "REFUSED_S", 0.0)
 
 
 async def test_it_lists_once_and_watches_from_there():
@@ -142,7 +142,7 @@ async def test_it_lists_once_and_watches_from_there():
         assert figure(metrics, "lumen_router_watch_up") == 1
 
 
-@pytest.mark.parametrize("end", [None, ClusterAway("reset")], ids=["in good order", "by a reset"])
+@pytest.mark.parametrize("end", [None, Unavailable("reset")], ids=["in good order", "by a reset"])
 async def test_a_watch_that_ends_goes_on_where_it_was_and_is_no_news(end):
     cluster = FakeCluster()
     with capture_logs() as logs:
@@ -174,8 +174,8 @@ async def test_expired_history_is_listed_anew_and_what_was_deleted_meanwhile_goe
 
 
 async def test_history_that_is_gone_at_once_again_and_again_makes_no_busy_loop(monkeypatch):
-    monkeypatch.setattr(list_watch, "PAUSE_FIRST_S", 5.0)
-    monkeypatch.setattr(list_watch, "PAUSE_LONGEST_S", 5.0)
+    monkeypatch.setattr(reflector, "PAUSE_FIRST_S", 5.0)
+    monkeypatch.setattr(reflector, "PAUSE_LONGEST_S", 5.0)
     cluster = FakeCluster(watch_refusals=[HistoryGone("gone")] * 1000)
     async with following(cluster):
         await until(lambda: cluster.lists == 1)
@@ -191,10 +191,10 @@ async def test_while_the_server_is_away_what_was_known_stays_and_it_is_said_once
     with capture_logs() as logs:
         async with following(cluster) as (mirror, metrics):
             await until(lambda: cluster.queues["services"])
-            cluster.refusals.append(ClusterAway("connection refused"))
-            cluster.send("services", ClusterAway("reset"))
+            cluster.refusals.append(Unavailable("connection refused"))
+            cluster.send("services", Unavailable("reset"))
             await until(lambda: len(cluster.watched_from) > 6)
-            cluster.refusals[0] = ClusterAway("no answer in time")
+            cluster.refusals[0] = Unavailable("no answer in time")
 
             assert set(mirror.objects) == {"clip"}
             assert figure(metrics, "lumen_router_watch_up") == 0
@@ -214,7 +214,7 @@ async def test_while_the_server_is_away_what_was_known_stays_and_it_is_said_once
 
 
 async def test_a_refusal_is_said_once_with_what_to_do_and_tried_again():
-    cluster = FakeCluster(watch_refusals=[ClusterRefused("403: let it watch")] * 5)
+    cluster = FakeCluster(watch_refusals=[Refused("403: let it watch")] * 5)
     with capture_logs() as logs:
         async with following(cluster) as (_, metrics):
             await until(lambda: figure(metrics, "lumen_router_watch_up") == 1)
@@ -225,9 +225,9 @@ async def test_a_refusal_is_said_once_with_what_to_do_and_tried_again():
 
 
 async def test_a_refusal_of_a_moment_is_not_said(monkeypatch):
-    monkeypatch.setattr(list_watch, "REFUSED_S", 60.0)
-    away = ClusterAway("refused")
-    refusals = [away, ClusterRefused("403"), ClusterRefused("403"), away, away]
+    monkeypatch.setattr(reflector, "REFUSED_S", 60.0)
+    away = Unavailable("refused")
+    refusals = [away, Refused("403"), Refused("403"), away, away]
     cluster = FakeCluster(watch_refusals=refusals)
     with capture_logs() as logs:
         async with following(cluster) as (_, metrics):
@@ -239,11 +239,11 @@ async def test_a_refusal_of_a_moment_is_not_said(monkeypatch):
 
 def test_the_time_that_the_server_asks_for_is_kept():
     assert pause_s(1, 7.0, lambda _, high: high) == 7.0
-    assert pause_s(1, 0.0, lambda _, high: high) == list_watch.PAUSE_FIRST_S
+    assert pause_s(1, 0.0, lambda _, high: high) == reflector.PAUSE_FIRST_S
 
 
 def test_pauses_grow_to_a_bound_and_half_of_each_is_chance():
-    first_s, longest_s = list_watch.PAUSE_FIRST_S, list_watch.PAUSE_LONGEST_S
+    first_s, longest_s = reflector.PAUSE_FIRST_S, reflector.PAUSE_LONGEST_S
     failures = (0, 1, 2, 4, 50)
 
     highest = [pause_s(count, 0.0, lambda _, high: high) for count in failures]

@@ -16,10 +16,9 @@ from typing import Any
 
 import structlog
 
-from lumen_operator.cluster import Caller, collection_path, object_path
-from lumen_operator.connection import ApiRequest
-from lumen_operator.errors import ApiError, Conflict, LeaseLost, NotFound
-from lumen_operator.kinds import LEASES
+from lumen_cluster.errors import ApiError, Conflict, LeaseLost, NotFound
+from lumen_cluster.kinds import LEASES, collection_path, object_path
+from lumen_cluster.requests import ApiRequest, Caller
 
 DURATION_S = 10.0
 RENEW_WITHIN_S = 6.0

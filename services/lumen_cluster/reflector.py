@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from lumen_cluster.errors import ClusterAway, ClusterTrouble, HistoryGone
+from lumen_cluster.errors import ApiError, HistoryGone, Unavailable
 from lumen_cluster.kept import left_out, reason_to_leave_out
 from lumen_cluster.metrics import WatchEnd, WatchMetrics
 from lumen_cluster.objects import Event, EventType, Page, Raw, Resource, version_of
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class ClusterReader(Protocol):
-    """The two calls that the API server is asked; both raise ClusterTrouble."""
+    """The two calls that the API server is asked; both raise ApiError."""
 
     def pages(self, resource: Resource) -> AsyncGenerator[Page, None]:
         """Yield all objects of the kind; every page has the version of the whole."""
@@ -70,9 +70,9 @@ class Reflector:
         self._listed = False
         self._reports = 0
         self._established = False
-        self._trouble: type[ClusterTrouble] | None = None
+        self._trouble: type[ApiError] | None = None
         self._since = 0.0
-        self._said: set[type[ClusterTrouble]] = set()
+        self._said: set[type[ApiError]] = set()
 
     async def run(self) -> None:
         """Follow until it is cancelled."""
@@ -80,16 +80,16 @@ class Reflector:
         failures = 0
         while True:
             started = time.monotonic()
-            trouble: ClusterTrouble | None = None
+            trouble: ApiError | None = None
             try:
                 await self._round()
-            except ClusterTrouble as error:
+            except ApiError as error:
                 trouble = error
-            self._metrics.ended(self._resource.plural, self._take_note(trouble))
+            self._metrics.ended(self._resource.plural, self._decide(trouble))
             fruitful = self._reports > 0 or time.monotonic() - started >= FRUITFUL_S
             failures = 0 if fruitful else failures + 1
             if trouble is not None or failures:
-                asked_s = trouble.retry_after_s if trouble is not None else 0.0
+                asked_s = (trouble and trouble.retry_after_s) or 0.0
                 await asyncio.sleep(pause_s(failures, asked_s, random.uniform))
 
     async def _round(self) -> None:
@@ -145,7 +145,7 @@ class Reflector:
         self._trouble = None
         self._said.clear()
 
-    def _take_note(self, trouble: ClusterTrouble | None) -> WatchEnd:
+    def _decide(self, trouble: ApiError | None) -> WatchEnd:
         """Decide where to go on, and say what is new.
 
         That a watch broke is news only when the next one is not granted.
@@ -159,9 +159,9 @@ class Reflector:
         if not self._established:
             self._metrics.up(self._resource.plural, up=False)
             self._say(trouble)
-        return WatchEnd.AWAY if isinstance(trouble, ClusterAway) else WatchEnd.REFUSED
+        return WatchEnd.AWAY if isinstance(trouble, Unavailable) else WatchEnd.REFUSED
 
-    def _say(self, trouble: ClusterTrouble) -> None:
+    def _say(self, trouble: ApiError) -> None:
         """Say each kind of trouble once.
 
         A server that starts refuses everybody for a moment: that is no news yet.
@@ -169,7 +169,7 @@ class Reflector:
         now, kind = time.monotonic(), type(trouble)
         if kind is not self._trouble:
             self._trouble, self._since = kind, now
-        lasts = now - self._since >= REFUSED_S or isinstance(trouble, ClusterAway)
+        lasts = now - self._since >= REFUSED_S or isinstance(trouble, Unavailable)
         if lasts and kind not in self._said:
             kept = "what was last known" if self._listed else "nothing yet"
             plural = self._resource.plural

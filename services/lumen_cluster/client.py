@@ -1,4 +1,4 @@
-"""The API server as it is asked: list and watch; every answer is bounded.
+"""The API server as it is asked: called, listed, watched; every answer is bounded.
 
 The official client finds the server, verifies it and keeps the token fresh; the bodies are read
 here, since its models would cost more than the rest.
@@ -19,10 +19,23 @@ from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from lumen_cluster.errors import ClusterAway, ClusterRefused, HistoryGone, NoServer, PageTooLarge
+from lumen_cluster.errors import (
+    ApiError,
+    ApiResponse,
+    HistoryGone,
+    NoServer,
+    PageTooLarge,
+    Refused,
+    TooLarge,
+    Unavailable,
+    classify,
+    retry_after_s,
+)
 from lumen_cluster.json_bodies import read_json
 from lumen_cluster.objects import Event, EventType, Page, Raw, Resource
+from lumen_cluster.requests import JSON, ApiRequest
 
+AT_ONCE: Final = 64
 CONNECT_S: Final = 5.0
 ANSWER_S: Final = 15.0
 LIST_S: Final = 60.0
@@ -73,10 +86,11 @@ async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
     return found
 
 
-class ClusterApi:
+class ClusterClient:
     """Calls to one API server. Use it as an async context manager: leaving closes connections."""
 
     def __init__(self, found: Any, user_agent: str, silence_s: float = SILENCE_S) -> None:
+        found.connection_pool_maxsize = AT_ONCE
         self._found = found
         self._user_agent = user_agent
         self._client = ApiClient(configuration=found)
@@ -88,10 +102,57 @@ class ClusterApi:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
+    async def ask(self, request: ApiRequest) -> dict[str, Any]:
+        """Call and return the answer's JSON object.
+
+        Raises:
+            ApiError: it was refused, or did not succeed in time.
+
+        """
+        document = read_json(await self.call(request))
+        assert isinstance(document, dict), f"{request} was answered with no object"
+        return document
+
+    async def call(self, request: ApiRequest) -> bytes:
+        """Call and return the answer's body, unread.
+
+        Raises:
+            ApiError: it was refused, or did not succeed in time.
+
+        """
+        try:
+            async with asyncio.timeout(request.deadline_s):
+                answer = await self._send(request)
+        except TimeoutError as error:
+            raise Unavailable(f"{request}: no answer in {request.deadline_s:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"{request}: {error or type(error).__name__}") from error
+        if not 200 <= answer.status < 300:
+            raise classify(str(request), answer)
+        return answer.body
+
+    async def _send(self, request: ApiRequest) -> ApiResponse:
+        headers = await self._headers(request.accept) | {"Content-Type": request.content_type}
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        found = await self._client.call_api(
+            request.method,
+            f"{self._found.host}{request.path}{query}",
+            header_params=headers,
+            body=request.body,
+            _request_timeout=aiohttp.ClientTimeout(total=request.deadline_s),
+        )
+        answer: aiohttp.ClientResponse = found.response
+        try:
+            whole = await _bounded_body(answer, OBJECT_MAX_BYTES, TooLarge)
+        except TooLarge:
+            answer.close()
+            raise
+        return ApiResponse(found.status, whole, found.headers)
+
     async def pages(self, resource: Resource) -> AsyncGenerator[Page, None]:
         """Yield all objects of the kind; every page has the version of the whole.
 
-        Raises ClusterAway, ClusterRefused, and HistoryGone when they changed too much meanwhile.
+        Raises Unavailable, Refused, and HistoryGone when they changed too much meanwhile.
         """
         query = {"limit": str(PAGE)} | _selected(resource)
         while True:
@@ -108,7 +169,7 @@ class ClusterApi:
                 metadata = page["metadata"]
                 go_on, version = metadata.get("continue"), metadata["resourceVersion"]
             except (KeyError, TypeError, AttributeError) as error:
-                raise ClusterAway(f"GET {resource.path} was answered with no list") from error
+                raise Unavailable(f"GET {resource.path} was answered with no list") from error
             yield Page(items, str(version))
             if not go_on:
                 return
@@ -117,7 +178,7 @@ class ClusterApi:
     async def watch(self, resource: Resource, version: str) -> AsyncGenerator[Event | None, None]:
         """Yield None once the server agrees, then what happens after `version`.
 
-        Raises ClusterAway, also after 70 s of silence; ClusterRefused; HistoryGone.
+        Raises Unavailable, also after 70 s of silence; Refused; HistoryGone.
         """
         query = {
             "watch": "1",
@@ -140,9 +201,9 @@ class ClusterApi:
                     body = await _bounded_body(answer, OBJECT_MAX_BYTES)
                 document = await _read(body)
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise ClusterAway(f"GET {path}: {str(error) or type(error).__name__}") from error
+                raise Unavailable(f"GET {path}: {str(error) or type(error).__name__}") from error
         if not isinstance(document, Mapping):
-            raise ClusterAway(f"GET {path} was answered with no object")
+            raise Unavailable(f"GET {path} was answered with no object")
         return document
 
     @asynccontextmanager
@@ -160,7 +221,7 @@ class ClusterApi:
                 )
         except (aiohttp.ClientError, OSError, config.ConfigException) as error:
             # A TimeoutError is an OSError, and says nothing.
-            raise ClusterAway(f"GET {path}: {str(error) or 'no answer in time'}") from error
+            raise Unavailable(f"GET {path}: {str(error) or 'no answer in time'}") from error
         answer: aiohttp.ClientResponse = called.response
         try:
             if answer.status != 200:
@@ -170,8 +231,8 @@ class ClusterApi:
             # Not released: nobody waits for the rest of a watch.
             answer.close()
 
-    async def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+    async def _headers(self, accept: str = JSON) -> dict[str, str]:
+        headers = {"Accept": accept, "User-Agent": self._user_agent}
         token = await self._found.get_api_key_with_prefix("BearerToken", alias="authorization")
         return headers | ({"Authorization": token} if token else {})
 
@@ -187,7 +248,7 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:
             part = await answer.content.readany()
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            raise ClusterAway(f"the watch broke off: {str(error) or 'it went silent'}") from error
+            raise Unavailable(f"the watch broke off: {str(error) or 'it went silent'}") from error
         if not part:
             return
         *lines, last = part.split(b"\n")
@@ -229,8 +290,12 @@ async def _refusal(answer: aiohttp.ClientResponse, resource: Resource) -> Except
     if code == 410 or _AHEAD in str(status.get("details")):
         return HistoryGone(said)
     if code >= 500 or code in _BUSY:
-        return ClusterAway(f"GET {resource.path}: {code} {said}", _retry_after_s(answer))
-    return ClusterRefused(f"GET {resource.path}: {code} {said}. {_remedy(code, resource)}")
+        return Unavailable(
+            f"GET {resource.path}: {code} {said}",
+            status=code,
+            retry_after_s=retry_after_s(answer.headers),
+        )
+    return Refused(f"GET {resource.path}: {code} {said}. {_remedy(code, resource)}", status=code)
 
 
 def _remedy(code: int, resource: Resource) -> str:
@@ -254,17 +319,14 @@ async def _status(answer: aiohttp.ClientResponse) -> Mapping[str, Any]:
     return document if isinstance(document, Mapping) else {}
 
 
-def _retry_after_s(answer: aiohttp.ClientResponse) -> float:
-    text = answer.headers.get("Retry-After", "")
-    return min(float(text), 60.0) if text.isascii() and text.isdecimal() else 0.0
-
-
-async def _bounded_body(answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    """Return the body; raises PageTooLarge when it is longer than that."""
+async def _bounded_body(
+    answer: aiohttp.ClientResponse, limit_bytes: int, too_large: type[ApiError] = PageTooLarge
+) -> bytes:
+    """Return the body; raises `too_large` when it is longer than that."""
     parts, size = [], 0
     async for part in answer.content.iter_any():
         size += len(part)
         if size > limit_bytes:
-            raise PageTooLarge(f"the answer is larger than {limit_bytes} bytes")
+            raise too_large(f"the answer is larger than {limit_bytes >> 20} MiB")
         parts.append(part)
     return b"".join(parts)

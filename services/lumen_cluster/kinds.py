@@ -1,0 +1,84 @@
+"""The kinds of objects as the API server names them, and where it serves them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lumen_cluster.objects import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKind:
+    """A kind as the API server names it; `group` is empty for core/v1."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """The value of `apiVersion`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def describes(self, document: Mapping[str, Any]) -> bool:
+        """Return whether an object is of this kind."""
+        return bool(
+            document.get("kind") == self.kind and document.get("apiVersion") == self.api_version
+        )
+
+
+REVISIONS = ObjectKind("apps", "v1", "ControllerRevision", "controllerrevisions")
+CONFIG_MAPS = ObjectKind("", "v1", "ConfigMap", "configmaps")
+NETWORK_POLICIES = ObjectKind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+HEADLESS = ObjectKind("", "v1", "Service", "services")
+DEPLOYMENTS = ObjectKind("apps", "v1", "Deployment", "deployments")
+PDBS = ObjectKind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+HPAS = ObjectKind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+
+REPLICA_SETS = ObjectKind("apps", "v1", "ReplicaSet", "replicasets")
+PODS = ObjectKind("", "v1", "Pod", "pods")
+NODES = ObjectKind("", "v1", "Node", "nodes", namespaced=False)
+CLAIMS = ObjectKind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+
+EVENTS = ObjectKind("events.k8s.io", "v1", "Event", "events")
+LEASES = ObjectKind("coordination.k8s.io", "v1", "Lease", "leases")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """One object, by name; `uid` guards against deleting its successor."""
+
+    plural: str
+    namespace: str
+    name: str
+    uid: str = ""
+
+
+def collection_path(kind: ObjectKind, namespace: str) -> str:
+    """Return the path of a kind's objects, of one namespace or of all."""
+    return Resource(kind.group, kind.version, kind.plural, namespace).path
+
+
+def object_path(kind: ObjectKind, namespace: str, name: str) -> str:
+    """Return the path of one object."""
+    return f"{collection_path(kind, namespace)}/{name}"
+
+
+def kind_of(manifest: Mapping[str, Any], kinds: Iterable[ObjectKind]) -> ObjectKind:
+    """Return which of the kinds a manifest is.
+
+    Raises:
+        KeyError: it is none of them.
+
+    """
+    for kind in kinds:
+        if kind.describes(manifest):
+            return kind
+    raise KeyError(f"{manifest.get('apiVersion')} {manifest.get('kind')}")
+
+
+def by_plural(plural: str, kinds: Iterable[ObjectKind]) -> ObjectKind:
+    """Return the one of the kinds that has this plural."""
+    return next(kind for kind in kinds if kind.plural == plural)
