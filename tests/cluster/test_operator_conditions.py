@@ -12,9 +12,11 @@ import pytest
 from controlplane.cluster import unique_name
 from controlplane.nodes import BEHAVIOUR, CONTAINER, DELAY, TERMINATION_MESSAGE, Behaviour
 from operator_lab import GROUP, VERIFIED, operator_lab
+from operator_scenes import all_outcomes
 
 from lumen_manifest.conditions import OUTCOMES, Reason
 from lumen_manifest.conditions import ConditionType as C
+from lumen_manifest.pod_reports import FINAL
 
 CARD = "nvidia.com/gpu"
 LABEL = "lumen.test/lab"
@@ -22,26 +24,9 @@ ELSEWHERE = {
     (C.ACCEPTED, Reason.FIELD_CONFLICT),  # test_operator_drift: an event tells it, it soon passes
     (C.AUTOSCALING, Reason.ACTIVE),  # test_operator_autoscaling: needs an API for metrics
 }
-WORDS_OF_FILES = (
-    Reason.REPOSITORY_NOT_FOUND,
-    Reason.UNAUTHORIZED,
-    Reason.SOURCE_UNREACHABLE,
-    Reason.CHECKSUM_MISMATCH,
-    Reason.FILE_MISSING,
-    Reason.FILES_INVALID,
-    Reason.MODEL_INFO_INVALID,
-    Reason.RUNTIME_UNAVAILABLE,
-    Reason.LABEL_SET_INVALID,
-    Reason.TOKENIZER_INVALID,
-    Reason.PERMISSION_DENIED,
-    Reason.DISK_FULL,
-)
-WORDS_OF_DEVICES = (
-    Reason.DEVICE_MISMATCH,
-    Reason.DRIVER_MISMATCH,
-    Reason.DEVICE_TREE_MASKED,
-    Reason.PARITY_FAILED,
-)
+TEMPORARY = {Reason.SOURCE_UNREACHABLE, Reason.DISK_FULL}
+"""Last words after which trying again may help."""
+
 EVICTION = 'Usage of EmptyDir volume "cache" exceeds the limit "8Gi". '
 
 
@@ -69,8 +54,15 @@ SPECS = {
     Reason.RUNTIME_NOT_ON_POOL: {
         "model": {"name": "MobileCLIP2-S2", "runtime": "rknn", "precision": "fp16"}
     },
-    **{reason: last_words(Behaviour.INIT_FAILS, reason) for reason in WORDS_OF_FILES},
-    **{reason: last_words(Behaviour.CRASH_LOOP, reason) for reason in WORDS_OF_DEVICES},
+    **{
+        reason: last_words(behaviour, reason)
+        for type_, behaviour in (
+            (C.RESOURCES_READY, Behaviour.INIT_FAILS),
+            (C.DEVICE_READY, Behaviour.CRASH_LOOP),
+        )
+        for reason in OUTCOMES[type_].otherwise
+        if reason in FINAL | TEMPORARY
+    },
     Reason.FETCHING: pods(Behaviour.SLOW, **{DELAY: "1h"}),
     Reason.STALLED: {
         "rollout": {"stallSeconds": 10},
@@ -115,11 +107,6 @@ SCENES = {
     },
     (C.PROGRESSING, Reason.ROLLED_BACK): name_of(Reason.ROLLED_BACK),
 }
-EVERY = {
-    (type_, reason)
-    for type_, outcomes in OUTCOMES.items()
-    for reason in (*outcomes.true, *outcomes.otherwise)
-} | {(C.READY, Reason.READY)}
 
 
 class StatusPages(socketserver.ThreadingUnixStreamServer):
@@ -257,4 +244,4 @@ def test_ready_takes_the_reason_of_the_first_that_is_not_so(served):
 
 
 def test_every_reason_has_a_scene_here_or_a_test_elsewhere():
-    assert set(SCENES) | ELSEWHERE == EVERY
+    assert set(SCENES) | ELSEWHERE == set(all_outcomes())

@@ -167,27 +167,6 @@ def the_claim_is_missing(world):
     )
 
 
-def _last_words(reason: Reason) -> Scene:
-    return lambda world: with_init(world, ended_badly("resources", failure(reason)))
-
-
-for _reason in (
-    Reason.REPOSITORY_NOT_FOUND,
-    Reason.UNAUTHORIZED,
-    Reason.SOURCE_UNREACHABLE,
-    Reason.CHECKSUM_MISMATCH,
-    Reason.FILE_MISSING,
-    Reason.FILES_INVALID,
-    Reason.MODEL_INFO_INVALID,
-    Reason.RUNTIME_UNAVAILABLE,
-    Reason.LABEL_SET_INVALID,
-    Reason.TOKENIZER_INVALID,
-    Reason.PERMISSION_DENIED,
-    Reason.DISK_FULL,
-):
-    scene(C.RESOURCES_READY, _reason)(_last_words(_reason))
-
-
 # DeviceReady
 
 
@@ -208,19 +187,6 @@ def the_card_is_taken(world):
 def no_node_has_the_label(world):
     message = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
     return waiting_for_node(world, message, pool="cuda")
-
-
-def _server_words(reason: Reason) -> Scene:
-    return lambda world: with_server(world, ended_badly("server", failure(reason)), pool="cuda")
-
-
-for _reason in (
-    Reason.DEVICE_MISMATCH,
-    Reason.DRIVER_MISMATCH,
-    Reason.DEVICE_TREE_MASKED,
-    Reason.PARITY_FAILED,
-):
-    scene(C.DEVICE_READY, _reason)(_server_words(_reason))
 
 
 # Available
@@ -309,6 +275,22 @@ def the_autoscaler_is_at_work(world):
 @scene(C.AUTOSCALING, Reason.METRICS_UNAVAILABLE)
 def the_metric_is_missing(world):
     return autoscaled(world, "False", "FailedGetPodsMetric")
+
+
+# What a container says at its end
+
+
+def _last_words(reason: Reason) -> Scene:
+    return lambda world: with_init(world, ended_badly("resources", failure(reason)))
+
+
+def _server_words(reason: Reason) -> Scene:
+    return lambda world: with_server(world, ended_badly("server", failure(reason)), pool="cuda")
+
+
+for _type, _words in ((C.RESOURCES_READY, _last_words), (C.DEVICE_READY, _server_words)):
+    for _reason in OUTCOMES[_type].otherwise:
+        SCENES.setdefault((_type, _reason), _words(_reason))
 
 
 def all_outcomes() -> list[tuple[C, Reason]]:
