@@ -19,8 +19,8 @@ from bench_cluster import (
     memory_mib,
 )
 from bench_objects import children_of, names, service_of
-from controlplane.programs import Program, ProgramFailed, wait_until
-from operator_lab import BESIDE_PODS, Operator
+from controlplane.programs import ProgramFailed, wait_until
+from operator_lab import BESIDE_PODS, Operator, an_operator, total
 from ports import reserved_ports
 
 from lumen_cli.bench.report import percentile
@@ -162,11 +162,11 @@ async def _at_work(cluster: BenchCluster, plan: Plan, operator: Operator) -> Raw
         "operator": {
             **memory_mib(pid),
             "cpu_ms_per_service": round(used_ms / plan.services, 2),
-            "writes_per_service": round(_total(after, "writes") / plan.services, 2),
+            "writes_per_service": round(total(after, "writes") / plan.services, 2),
             "writes": _by_kind(after),
-            "writes_in_vain": _total(after, "writes_in_vain"),
-            "errors": _total(after, "errors"),
-            "reconciles_per_service": round(_total(after, "reconciles") / plan.services, 2),
+            "writes_in_vain": total(after, "writes_in_vain"),
+            "errors": total(after, "errors"),
+            "reconciles_per_service": round(total(after, "reconciles") / plan.services, 2),
             "write_ms": {f"p{q}": round(1000 * quantile(after, q / 100), 1) for q in (50, 99)},
         },
     }
@@ -180,7 +180,7 @@ async def _settled(operator: Operator) -> None:
             say("  the operator still writes")
             return
         await asyncio.sleep(ASK_EVERY_S)
-        if (now := _total(operator.figures(), "writes")) != written:
+        if (now := operator.total("writes")) != written:
             written, since = now, time.monotonic()
 
 
@@ -190,11 +190,11 @@ async def _steady(operator: Operator, plan: Plan) -> Raw:
     before, cpu = operator.figures(), cpu_s(operator.process.pid)
     await asyncio.sleep(plan.quiet_s)
     after = operator.figures()
-    written = _total(after, "writes") - _total(before, "writes")
+    written = total(after, "writes") - total(before, "writes")
     return {
         "seconds": plan.quiet_s,
         "writes_per_minute": round(60 * written / plan.quiet_s, 2),
-        "reconciles": _total(after, "reconciles") - _total(before, "reconciles"),
+        "reconciles": total(after, "reconciles") - total(before, "reconciles"),
         "cores": round((cpu_s(operator.process.pid) - cpu) / plan.quiet_s, 4),
     }
 
@@ -214,7 +214,7 @@ async def _restarted(operator: Operator, plan: Plan) -> Raw:
     return {
         "seconds": round(seconds, 2),
         "cpu_ms_per_service": round(1000 * cpu_s(operator.process.pid) / plan.services, 2),
-        "writes": _total(operator.figures(), "writes"),
+        "writes": operator.total("writes"),
         **memory_mib(operator.process.pid),
     }
 
@@ -222,25 +222,20 @@ async def _restarted(operator: Operator, plan: Plan) -> Raw:
 @contextmanager
 def _operator(cluster: BenchCluster, plan: Plan) -> Iterator[Operator]:
     """Prepare the operator as the chart runs it: every namespace, all defaults."""
-    with reserved_ports(2) as (health, metrics):
-        settings = {
-            "KUBECONFIG": str(cluster.operators),
-            "LUMEN_POD_NAME": "operator",
-            "LUMEN_OPERATOR_NAMESPACE": OPERATOR_NAMESPACE,
-            "LUMEN_WORKERS": str(plan.clients),
-            "LUMEN_BIND": "127.0.0.1",
-            "LUMEN_HEALTH_PORT": str(health),
-            "LUMEN_METRICS_PORT": str(metrics),
-        }
-        words = [f"{name}={value}" for name, value in settings.items()]
-        profiling = ["-m", "cProfile", "-o", str(plan.profile)] if plan.profile else []
-        command = [sys.executable, *profiling, str(BESIDE_PODS), str(cluster.folder / "pods.sock")]
-        log = cluster.folder / "operator.log"
-        process = Program(["/usr/bin/env", *words, *command], log)
+    profiling = ["-m", "cProfile", "-o", plan.profile] if plan.profile else []
+    with reserved_ports(2) as ports:
+        operator = an_operator(
+            cluster.folder,
+            ports,
+            [*profiling, BESIDE_PODS],
+            KUBECONFIG=str(cluster.operators),
+            LUMEN_OPERATOR_NAMESPACE=OPERATOR_NAMESPACE,
+            LUMEN_WORKERS=str(plan.clients),
+        )
         try:
-            yield Operator(process, health, metrics, log)
+            yield operator
         finally:
-            process.stop()
+            operator.stop()
 
 
 def quantile(figures: dict[str, float], share: float) -> float:
@@ -262,11 +257,6 @@ def quantile(figures: dict[str, float], share: float) -> float:
 def say(line: str) -> None:
     """Tell whoever waits."""
     print(line, file=sys.stderr, flush=True)
-
-
-def _total(figures: dict[str, float], name: str) -> float:
-    whole = f"lumen_operator_{name}_total"
-    return sum(value for key, value in figures.items() if key.partition("{")[0] == whole)
 
 
 def _by_kind(figures: dict[str, float]) -> dict[str, float]:

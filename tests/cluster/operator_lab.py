@@ -97,8 +97,7 @@ class Operator:
 
     def total(self, name: str) -> float:
         """Return the sum of one of its counters over all labels."""
-        whole = f"lumen_operator_{name}_total"
-        return sum(value for key, value in self.figures().items() if key.startswith(whole))
+        return total(self.figures(), name)
 
     def leads(self) -> bool:
         """Return whether it leads."""
@@ -111,6 +110,34 @@ class Operator:
     def wait_until_leading(self, within_s: float = READY_WITHIN_S) -> None:
         """Return once it leads; raises with its log when it ends before."""
         self.process.wait_until_ready(self.leads, within_s)
+
+
+def total(figures: dict[str, float], name: str) -> float:
+    """Return the sum of one of an operator's counters over all labels."""
+    whole = f"lumen_operator_{name}_total"
+    return sum(value for key, value in figures.items() if key.partition("{")[0] == whole)
+
+
+def an_operator(
+    folder: Path,
+    ports: Sequence[int],
+    script: Sequence[str | Path] = (BESIDE_PODS,),
+    identity: str = "operator",
+    **environment: str,
+) -> Operator:
+    """Make one that is not started yet; `script` starts it, with its arguments."""
+    health, metrics = ports
+    settings = {
+        "LUMEN_POD_NAME": identity,
+        "LUMEN_BIND": "127.0.0.1",
+        "LUMEN_HEALTH_PORT": str(health),
+        "LUMEN_METRICS_PORT": str(metrics),
+        **environment,
+    }
+    words = [f"{name}={value}" for name, value in settings.items()]
+    log = folder / f"{identity}.log"
+    command = [sys.executable, *map(str, script), str(folder / "pods.sock")]
+    return Operator(Program(["/usr/bin/env", *words, *command], log), health, metrics, log)
 
 
 @dataclass
@@ -133,26 +160,18 @@ class Lab:
         **environment: str,
     ) -> Operator:
         """Make an operator that is not started yet; `script` starts it, with its arguments."""
-        health, metrics = self.stack.enter_context(reserved_ports(2))
         settings = {
             "KUBECONFIG": str(self._kubeconfig()),
-            "LUMEN_POD_NAME": identity,
             "LUMEN_OPERATOR_NAMESPACE": self.namespace,
             "LUMEN_WATCH_NAMESPACE": self.namespace,
             "LUMEN_DEFAULT_POOLS": "[]",
-            "LUMEN_BIND": "127.0.0.1",
-            "LUMEN_HEALTH_PORT": str(health),
-            "LUMEN_METRICS_PORT": str(metrics),
             "LUMEN_LOG_FORMAT": "console",
             **self.environment,
             **environment,
         }
-        words = [f"{name}={value}" for name, value in settings.items()]
-        log = self.folder / f"{identity}.log"
-        command = [sys.executable, *map(str, script), str(self.folder / "pods.sock")]
-        process = Program(["/usr/bin/env", *words, *command], log)
-        self.stack.callback(process.stop)
-        found = Operator(process, health, metrics, log)
+        ports = self.stack.enter_context(reserved_ports(2))
+        found = an_operator(self.folder, ports, script, identity, **settings)
+        self.stack.callback(found.stop)
         self.operators.append(found)
         return found
 
@@ -214,11 +233,16 @@ class Lab:
 
     def condition(self, type_: str, name: str = "clip") -> tuple[str, str]:
         """Return a condition's status and reason, empty before there is one."""
+        found = self._condition(type_, name)
+        return found.get("status", ""), found.get("reason", "")
+
+    def message(self, type_: str, name: str = "clip") -> str:
+        """Return a condition's message, empty before there is one."""
+        return self._condition(type_, name).get("message", "")
+
+    def _condition(self, type_: str, name: str) -> Raw:
         conditions = self.service(name).get("status", {}).get("conditions", [])
-        for each in conditions:
-            if each["type"] == type_:
-                return each["status"], each["reason"]
-        return "", ""
+        return next((each for each in conditions if each["type"] == type_), {})
 
     def is_ready(self, name: str = "clip", generation: int = 0) -> bool:
         """Return whether the status says Ready of the newest generation."""

@@ -13,17 +13,15 @@ put into SCRIPTS_TO_REPLAY they are played alone.
 
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from random import Random
 
 import pytest
 from controlplane.cluster import unique_name
 from controlplane.plane import ControlPlane
-from controlplane.programs import Program, wait_until
+from controlplane.programs import wait_until
 from decisions_by_hand import Listed
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from lane_decisions import difference, is_due, undecided, would_change
@@ -31,7 +29,7 @@ from lane_invariants import broken
 from lane_scripts import DEADLINE_S, Round, Script, scripts
 from lane_sight import Seen, events_by_namespace
 from lanes import Lane, told
-from operator_lab import ACCOUNT, BESIDE_PODS, GROUP, Operator, grant
+from operator_lab import ACCOUNT, GROUP, Operator, an_operator, grant
 from ports import reserved_ports
 
 from lumen_operator.decide import OperatorContext
@@ -62,7 +60,16 @@ def fleet(private_control_plane, tmp_path_factory) -> Iterator["Fleet"]:
     private_control_plane.create_namespace(home)
     grant(private_control_plane, home, folder, everywhere=True)
     with reserved_ports(2) as ports:
-        operator = the_operator(private_control_plane, home, folder, ports)
+        operator = an_operator(
+            folder,
+            ports,
+            KUBECONFIG=str(private_control_plane.kubeconfig_for(home, ACCOUNT)),
+            LUMEN_OPERATOR_NAMESPACE=home,
+            LUMEN_DEFAULT_POOLS="[]",
+            LUMEN_LOG_FORMAT="console",
+            LUMEN_RESYNC_S="1",
+            LUMEN_EXTERNAL_NETWORKS=json.dumps(NETWORKS),
+        )
         operator.start()
         operator.wait_until_leading()
         context = OperatorContext(
@@ -70,27 +77,6 @@ def fleet(private_control_plane, tmp_path_factory) -> Iterator["Fleet"]:
         )
         yield Fleet(private_control_plane, operator, context)
         operator.stop()
-
-
-def the_operator(plane: ControlPlane, home: str, folder: Path, ports: Sequence[int]) -> Operator:
-    """Make an operator that watches every namespace, as the chart's ServiceAccount."""
-    variables = {
-        "KUBECONFIG": str(plane.kubeconfig_for(home, ACCOUNT)),
-        "LUMEN_POD_NAME": "operator",
-        "LUMEN_OPERATOR_NAMESPACE": home,
-        "LUMEN_DEFAULT_POOLS": "[]",
-        "LUMEN_BIND": "127.0.0.1",
-        "LUMEN_HEALTH_PORT": str(ports[0]),
-        "LUMEN_METRICS_PORT": str(ports[1]),
-        "LUMEN_LOG_FORMAT": "console",
-        "LUMEN_RESYNC_S": "1",
-        "LUMEN_EXTERNAL_NETWORKS": json.dumps(NETWORKS),
-    }
-    words = [f"{name}={value}" for name, value in variables.items()]
-    log = folder / "operator.log"
-    command = [sys.executable, str(BESIDE_PODS), str(folder / "pods.sock")]
-    process = Program(["/usr/bin/env", *words, *command], log)
-    return Operator(process, ports[0], ports[1], log)
 
 
 class Fleet:
@@ -116,11 +102,6 @@ class Fleet:
         for lane in lanes:
             self.plane.delete(f"/api/v1/namespaces/{lane.namespace}")
         return wrong
-
-    def written_in_vain(self) -> float:
-        """Return how many applies changed nothing since the operator's last start."""
-        figures = self.operator.figures().items()
-        return sum(v for k, v in figures if k.startswith("lumen_operator_writes_in_vain_total"))
 
     def _act(self, rounds: dict[Lane, Round], disturbance: str) -> None:
         if disturbance == "away":
@@ -239,4 +220,4 @@ def test_whatever_happens_the_status_is_true_and_the_children_are_as_rendered(fl
     print("reached at quiet points:", *(f"{k} {n}" for k, n in sorted(fleet.reached.items())))
     assert not wrong, "\n\n".join(wrong)
     assert fleet.reached["Ready=Ready"], "no service was ever Ready: nothing was tried"
-    assert fleet.written_in_vain() == 0
+    assert fleet.operator.total("writes_in_vain") == 0
