@@ -41,11 +41,6 @@ def autoscaler(lab, name):
     return lab.plane.get(lab.path("horizontalpodautoscalers", f"{name}-lumen"))
 
 
-def message(lab, name, type_):
-    conditions = lab.service(name)["status"]["conditions"]
-    return next(each["message"] for each in conditions if each["type"] == type_)
-
-
 def test_without_a_metrics_api_the_fewest_pods_run_and_the_reason_is_said(lab):
     lab.serve("unmeasured", autoscaling=autoscaled(METRICS["inflight"][0], least=2))
     lab.wait_until(lambda: serving(lab, "unmeasured") == "2/2", "the fewest pods serve")
@@ -55,7 +50,7 @@ def test_without_a_metrics_api_the_fewest_pods_run_and_the_reason_is_said(lab):
     )
 
     assert lab.condition("Ready", "unmeasured") == ("True", "Ready")
-    assert "prometheus-adapter" in message(lab, "unmeasured", "Autoscaling")
+    assert "prometheus-adapter" in lab.message("Autoscaling", "unmeasured")
 
 
 @pytest.mark.parametrize("metric", METRICS)

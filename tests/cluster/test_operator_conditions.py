@@ -4,15 +4,13 @@ All scenes are services of one namespace, applied at once; each test waits for w
 """
 
 import json
-import socketserver
-import threading
-from http.server import BaseHTTPRequestHandler
 
 import pytest
 from controlplane.cluster import unique_name
 from controlplane.nodes import BEHAVIOUR, CONTAINER, DELAY, TERMINATION_MESSAGE, Behaviour
 from operator_lab import GROUP, VERIFIED, operator_lab
 from operator_scenes import all_outcomes
+from status_pages import StatusPages
 
 from lumen_manifest.conditions import OUTCOMES, Reason
 from lumen_manifest.conditions import ConditionType as C
@@ -109,29 +107,6 @@ SCENES = {
 }
 
 
-class StatusPages(socketserver.ThreadingUnixStreamServer):
-    """The status pages of some pods, by their address; the others' do not answer."""
-
-    daemon_threads = True
-
-    def __init__(self, path):
-        self.pages = {}
-        super().__init__(str(path), _Page)
-
-
-class _Page(BaseHTTPRequestHandler):
-    def do_GET(self):
-        page = self.server.pages.get(self.headers["Host"].partition(":")[0])
-        body = json.dumps(page).encode()
-        self.send_response(404 if page is None else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def lab(control_plane, tmp_path_factory):
     with operator_lab(control_plane, tmp_path_factory.mktemp("conditions")) as found:
@@ -141,8 +116,8 @@ def lab(control_plane, tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(lab):
     """The lab with every scene applied, and an operator at work."""
-    with StatusPages(lab.folder / "pods.sock") as pages:
-        threading.Thread(target=pages.serve_forever, daemon=True).start()
+    pages = {}
+    with StatusPages(lab.folder / "pods.sock", pages.get):
         lab.running()
         forbid_pods(lab)
         for each in (a_pool(lab, "cards", "card"), a_pool(lab, "nowhere", "none")):
@@ -171,9 +146,8 @@ def served(lab):
         stalled = name_of(Reason.STALLED)
         lab.wait_until(lambda: bool(addresses(lab, stalled)), "its pod has an address")
         page = {"phase": "Fetching", "bytesDone": 7, "bytesTotal": 9, "file": "vision.onnx"}
-        pages.pages |= dict.fromkeys(addresses(lab, stalled), page)
+        pages |= dict.fromkeys(addresses(lab, stalled), page)
         yield lab
-        pages.shutdown()
 
 
 def a_pool(lab, name, label):
@@ -215,11 +189,6 @@ def addresses(lab, name):
     return [pod["status"]["podIP"] for pod in found if pod["status"].get("podIP")]
 
 
-def message_of(lab, name, type_):
-    conditions = lab.service(name)["status"]["conditions"]
-    return next(each["message"] for each in conditions if each["type"] == type_)
-
-
 @pytest.mark.parametrize(("type_", "reason"), sorted(SCENES.keys() - ELSEWHERE), ids=str)
 def test_a_reason_is_reached_and_said_with_a_remedy(served, type_, reason):
     name = SCENES[type_, reason]
@@ -228,7 +197,7 @@ def test_a_reason_is_reached_and_said_with_a_remedy(served, type_, reason):
     wanted = ("True" if holds else fails, reason)
     served.wait_until(lambda: served.condition(type_, name) == wanted, f"{name} says {wanted}")
 
-    message = message_of(served, name, type_)
+    message = served.message(type_, name)
     assert message
     assert "<" not in message, "a fact that the remedy asks for is missing"
 

@@ -5,15 +5,13 @@ services, and one operator watches all.
 """
 
 import json
-import socketserver
-import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler
 
 import pytest
 from controlplane.cluster import unique_name
 from operator_lab import grant, operator_lab
+from status_pages import StatusPages
 
 CROWD = 300
 SLOW_S = 1.5
@@ -28,36 +26,21 @@ PAGE = {
 }
 
 
-class Boards(socketserver.ThreadingUnixStreamServer):
+class Boards:
     """The pages of all boards: those of 10.9.1.x change each time, those above are slow too."""
 
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, path):
+    def __init__(self):
         self.asked = []
-        super().__init__(str(path), _Page)
 
     def count(self, host):
         return Counter(self.asked)[host]
 
-
-class _Page(BaseHTTPRequestHandler):
-    def do_GET(self):
-        host = self.headers["Host"].rpartition(":")[0]
-        self.server.asked.append(host)
+    def page(self, host):
+        self.asked.append(host)
         group = int(host.split(".")[2]) if host.startswith("10.9.") else 0
         if group > 1:
             time.sleep(SLOW_S)
-        page = PAGE if group == 0 else PAGE | {"modelId": f"board-{len(self.server.asked)}"}
-        body = json.dumps(page).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        """Say nothing."""
+        return PAGE if group == 0 else PAGE | {"modelId": f"board-{len(self.asked)}"}
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +52,10 @@ def lab(private_control_plane, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def boards(lab):
-    with Boards(lab.folder / "pods.sock") as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
+    found = Boards()
+    with StatusPages(lab.folder / "pods.sock", found.page):
         lab.running(LUMEN_EXTERNAL_NETWORKS=NETWORKS, LUMEN_WATCH_NAMESPACE="")
         yield found
-        found.shutdown()
 
 
 def a_board(lab, name, address, namespace=""):
@@ -82,11 +64,6 @@ def a_board(lab, name, address, namespace=""):
     for field in ("pool", "replicas", "podTemplate"):
         del document["spec"][field]
     return document
-
-
-def ready(lab, name):
-    conditions = lab.service(name).get("status", {}).get("conditions", [])
-    return next((each for each in conditions if each["type"] == "Ready"), {})
 
 
 def routes(lab, name):
@@ -124,9 +101,9 @@ def test_a_server_elsewhere_is_refused_with_what_to_set_and_nobody_asks_it(
     lab, boards, name, address, said
 ):
     lab.apply(a_board(lab, name, address))
-    lab.wait_until(lambda: said in ready(lab, name).get("message", ""), f"{name} is refused")
+    lab.wait_until(lambda: said in lab.message("Ready", name), f"{name} is refused")
 
-    assert (ready(lab, name)["status"], ready(lab, name)["reason"]) == ("False", "InvalidSpec")
+    assert lab.condition("Ready", name) == ("False", "InvalidSpec")
     assert routes(lab, name) == []
     assert address.rpartition(":")[0].strip("[]") not in {host.strip("[]") for host in boards.asked}
 
@@ -159,5 +136,6 @@ def test_a_crowd_on_slow_pages_that_always_change_disturbs_no_other_namespace(la
     lasted_s = time.monotonic() - began
 
     assert len(writes_of(lab, "settled")) == before
-    assert ready(lab, "settled")["status"] == ready(lab, "newcomer")["status"] == "True"
+    assert lab.is_ready("settled")
+    assert lab.is_ready("newcomer")
     assert changes <= 3 + lasted_s / 60
