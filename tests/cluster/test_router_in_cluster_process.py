@@ -5,15 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import grpc.aio
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from ports import free_ports
 from router_in_cluster import Lab, a_route, an_endpoint, environment
+from router_processes import a_router
 from router_world import BOUND_S, JPEG, ScriptedPod
 from serving_servers import INFERENCE, SERVING
 
@@ -27,19 +25,6 @@ SERVICES = 50
 @pytest.fixture
 def lab(control_plane, namespace) -> Lab:
     return Lab(control_plane, namespace)
-
-
-@contextmanager
-def a_router(told: dict[str, str]) -> Iterator[tuple[subprocess.Popen, list[int]]]:
-    """A router process on free ports: gRPC, health, metrics."""
-    ports = free_ports(3)
-    names = ("LUMEN_GRPC_PORT", "LUMEN_HEALTH_PORT", "LUMEN_METRICS_PORT")
-    told = told | dict(zip(names, map(str, ports), strict=True))
-    with subprocess.Popen([sys.executable, "-m", "lumen_router"], env=os.environ | told) as process:
-        try:
-            yield process, ports
-        finally:
-            process.kill()
 
 
 async def is_serving(port: int) -> None:

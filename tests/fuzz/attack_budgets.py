@@ -13,7 +13,6 @@ import asyncio
 import collections
 import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import orjson
 import psutil
 
 if __name__ == "__main__":  # under pytest, tests/conftest.py makes these importable
     tests = Path(__file__).parents[1]
     sys.path[:0] = [str(tests), str(tests / "worlds")]
 
+import router_processes
 import router_world
 import serving_servers
 import tiny_models
@@ -264,12 +263,9 @@ async def ask(infer: Any, task: str) -> str:
 def a_router(folder: Path) -> Iterator[Target]:
     """Start a router with one CLIP pod that answers, and a SigLIP service that has none."""
     (pod_port,) = free_ports(1)
-    document = {
-        "services": [router_world.a_service(), router_world.a_service("siglip", "siglip")],
-        "endpoints": {"clip": [{"address": f"127.0.0.1:{pod_port}", "ready": True}]},
-    }
-    pod = [sys.executable, router_world.__file__, str(pod_port), "clip", "0.02"]
-    with a_process(pod, {}), a_router_of(folder, document) as (address, process):
+    services = [router_world.a_service(), router_world.a_service("siglip", "siglip")]
+    routes = router_processes.write_routes(folder, services, clip=[pod_port])
+    with router_processes.a_pod(pod_port), a_router_of(routes) as (address, process):
         yield Target(address, process, ROUTER_LIMIT_BYTES, "clip_image_embed")
 
 
@@ -277,42 +273,23 @@ def a_router(folder: Path) -> Iterator[Target]:
 def a_router_before_a_server(folder: Path) -> Iterator[Target]:
     """Start a router with one BioCLIP pod, a model server of the fake backend."""
     with a_model_server(folder) as server:
-        document = {
-            "services": [router_world.a_service("bioclip", "bioclip")],
-            "endpoints": {"bioclip": [{"address": server.address, "ready": True}]},
-        }
-        with a_router_of(folder, document) as (address, process):
+        services = [router_world.a_service("bioclip", "bioclip")]
+        port = int(server.address.rpartition(":")[2])
+        routes = router_processes.write_routes(folder, services, bioclip=[port])
+        with a_router_of(routes) as (address, process):
             yield Target(address, process, ROUTER_LIMIT_BYTES, server.good_task)
 
 
 @contextlib.contextmanager
-def a_router_of(folder: Path, document: Any) -> Iterator[tuple[str, psutil.Process]]:
+def a_router_of(routes: Path) -> Iterator[tuple[str, psutil.Process]]:
     """Start a router of these routes."""
-    grpc_port, health_port, metrics_port = free_ports(3)
-    routes = folder / "routes.json"
-    routes.write_bytes(orjson.dumps(document))
     told = {
         "LUMEN_ROUTES_FILE": str(routes),
-        "LUMEN_BIND": "127.0.0.1",
-        "LUMEN_GRPC_PORT": str(grpc_port),
-        "LUMEN_HEALTH_PORT": str(health_port),
-        "LUMEN_METRICS_PORT": str(metrics_port),
         "LUMEN_LOG_LEVEL": "error",
         "LUMEN_PARENT_PID": str(os.getpid()),
     }
-    with a_process([sys.executable, "-m", "lumen_router"], told) as process:
-        yield f"127.0.0.1:{grpc_port}", psutil.Process(process.pid)
-
-
-@contextlib.contextmanager
-def a_process(command: list[str], told: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process for as long as it is needed."""
-    process = subprocess.Popen(command, env={**os.environ, **told}, stdout=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    with router_processes.a_router(told) as (process, ports):
+        yield f"127.0.0.1:{ports[0]}", psutil.Process(process.pid)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ resident memory before, at most, and after. Both processes are told a memory lim
 import argparse
 import asyncio
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-import orjson
 import psutil
 
 if __name__ == "__main__":  # under pytest, tests/conftest.py makes these importable
     tests = Path(__file__).parents[1]
     sys.path[:0] = [str(tests), str(tests / "worlds")]
 
+import router_processes
 import router_world
 import serving_servers
 import stream_attacks
@@ -90,26 +89,19 @@ class Outcome:
 @contextlib.contextmanager
 def a_router(folder: Path) -> Iterator[Target]:
     """A router with one scripted pod."""
-    pod_port, *mine = free_ports(4)
-    endpoint = {"address": f"127.0.0.1:{pod_port}", "ready": True}
-    routes = {"services": [router_world.a_service()], "endpoints": {"clip": [endpoint]}}
-    (folder / "routes.json").write_bytes(orjson.dumps(routes))
+    (pod_port,) = free_ports(1)
+    routes = router_processes.write_routes(folder, [router_world.a_service()], clip=[pod_port])
     told = {
-        "LUMEN_ROUTES_FILE": str(folder / "routes.json"),
-        "LUMEN_BIND": "127.0.0.1",
-        "LUMEN_GRPC_PORT": str(mine[0]),
-        "LUMEN_HEALTH_PORT": str(mine[1]),
-        "LUMEN_METRICS_PORT": str(mine[2]),
+        "LUMEN_ROUTES_FILE": str(routes),
         "LUMEN_MEMORY_LIMIT_BYTES": str(ROUTER_LIMIT_BYTES),
         "LUMEN_LOG_FORMAT": "console",
     }
-    pod = [sys.executable, router_world.__file__, str(pod_port), "clip", "0.0"]
-    with (folder / "router.log").open("wb") as log, contextlib.ExitStack() as processes:
-        for command in (pod, [sys.executable, "-m", "lumen_router"]):
-            process = subprocess.Popen(command, env=os.environ | told, stdout=log, stderr=log)
-            processes.callback(process.wait)
-            processes.callback(process.kill)
-        yield Target("router", process.pid, Ports(*mine), "clip_text_embed", ROUTER_LIMIT_BYTES)
+    with (
+        (folder / "router.log").open("wb") as log,
+        router_processes.a_pod(pod_port, delay_s=0.0),
+        router_processes.a_router(told, stderr=log) as (process, ports),
+    ):
+        yield Target("router", process.pid, Ports(*ports), "clip_text_embed", ROUTER_LIMIT_BYTES)
 
 
 @contextlib.contextmanager

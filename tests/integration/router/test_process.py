@@ -1,73 +1,34 @@
 """The router as a process: killed pods under load, signals, settings, memory."""
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 
 import grpc
 import grpc.aio
-import orjson
 import psutil
 import pytest
-import router_world
+import router_processes
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ports import free_ports
+from router_processes import a_pod, write_routes
 from router_world import BOUND_S, JPEG, ScriptedPod, a_service, a_world, until
 from serving_servers import INFERENCE, NOT_SERVING, SERVING
 
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 
-POD_SCRIPT = str(Path(router_world.__file__))
 TYPED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 RSS_MIB = 120
 
 
-@contextmanager
-def a_pod(port: int, delay_s: float = 0.02, family: str = "clip") -> Iterator[subprocess.Popen]:
-    """A scripted pod as a process; it is listening when this yields."""
-    command = [sys.executable, POD_SCRIPT, str(port), family, str(delay_s)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout.readline() == b"listening\n"
-            yield process
-        finally:
-            process.kill()
-
-
-@contextmanager
-def a_router(folder: Path, **changes: str) -> Iterator[tuple[subprocess.Popen, list[int]]]:
-    """A router process on free ports: gRPC, health, metrics."""
-    ports = free_ports(3)
-    told = {
-        "LUMEN_ROUTES_FILE": str(folder / "routes.json"),
-        "LUMEN_BIND": "127.0.0.1",
-        "LUMEN_GRPC_PORT": str(ports[0]),
-        "LUMEN_HEALTH_PORT": str(ports[1]),
-        "LUMEN_METRICS_PORT": str(ports[2]),
-        "LUMEN_DRAIN_DELAY_S": "0",
-        **changes,
-    }
-    command = [sys.executable, "-m", "lumen_router"]
-    with subprocess.Popen(command, env=os.environ | told, stderr=subprocess.PIPE) as process:
-        try:
-            yield process, ports
-        finally:
-            process.kill()
-
-
-def write_routes(folder: Path, *ports: int) -> None:
-    endpoints = [{"address": f"127.0.0.1:{port}", "ready": True} for port in ports]
-    document = {"services": [a_service()], "endpoints": {"clip": endpoints}}
-    (folder / "routes.new").write_bytes(orjson.dumps(document))
-    (folder / "routes.new").replace(folder / "routes.json")
+def a_router(folder, **changes):
+    """A router of the folder's routes, whose words are read."""
+    told = {"LUMEN_ROUTES_FILE": str(folder / "routes.json"), **changes}
+    return router_processes.a_router(told, stderr=subprocess.PIPE)
 
 
 async def health_becomes(port: int, wanted: int) -> None:
@@ -170,7 +131,7 @@ async def test_sigterm_answers_what_is_in_flight_and_exits_with_0(tmp_path):
             return await pod.answer(request, context)
 
         pod.script = script
-        write_routes(tmp_path, pod.port)
+        write_routes(tmp_path, [a_service()], clip=[pod.port])
         with a_router(tmp_path) as (process, ports):
             await health_becomes(ports[1], SERVING)
             async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
@@ -190,7 +151,7 @@ async def test_sigterm_answers_what_is_in_flight_and_exits_with_0(tmp_path):
 
 async def test_an_open_idle_stream_does_not_hold_up_the_drain(tmp_path):
     async with ScriptedPod() as pod:
-        write_routes(tmp_path, pod.port)
+        write_routes(tmp_path, [a_service()], clip=[pod.port])
         with a_router(tmp_path, LUMEN_GRACE_S="600") as (process, ports):
             await health_becomes(ports[1], SERVING)
             async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
@@ -205,7 +166,7 @@ async def test_an_open_idle_stream_does_not_hold_up_the_drain(tmp_path):
 
 
 async def test_a_second_signal_ends_it_at_once(tmp_path):
-    write_routes(tmp_path)
+    write_routes(tmp_path, [a_service()])
     with a_router(tmp_path, LUMEN_DRAIN_DELAY_S="600") as (process, ports):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[1]}") as channel:
             await asyncio.wait_for(channel.channel_ready(), BOUND_S)
@@ -220,7 +181,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path):
 
 async def test_an_idle_router_is_small(tmp_path):
     async with ScriptedPod() as pod:
-        write_routes(tmp_path, pod.port)
+        write_routes(tmp_path, [a_service()], clip=[pod.port])
         with a_router(tmp_path) as (process, ports):
             await health_becomes(ports[1], SERVING)
             rss_mib = psutil.Process(process.pid).memory_info().rss / 2**20
