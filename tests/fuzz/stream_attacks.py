@@ -11,7 +11,7 @@ import contextlib
 import functools
 import gzip
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from http2_raw import (
 MIB = 1 << 20
 INFER = "/home_native.v1.Inference/Infer"
 CAPABILITIES = "/home_native.v1.Inference/GetCapabilities"
-CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
@@ -46,24 +45,31 @@ class Ports:
 Attack = Callable[[Ports], Awaitable[None]]
 
 
+@contextlib.asynccontextmanager
+async def a_connection(port: int, **options: int) -> AsyncIterator[RawConnection]:
+    """Hold a connection, and close it at the end."""
+    connection = await RawConnection.open(port, **options)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 async def _half_sent(port: int, path: str, streams: int, size: int) -> None:
     """Send messages that lack their last byte, and begin anew when they are ended."""
-    connection = await RawConnection.open(port)
-    body = grpc_message(bytes(size - 1), size=size)
+    async with a_connection(port) as connection:
+        body = grpc_message(bytes(size - 1), size=size)
 
-    async def one() -> None:
-        while not connection.ended.is_set():
-            stream = connection.begin(path)
-            await connection.send(stream, body)
-            await connection.wait_closed([stream])
-            await asyncio.sleep(0.01)
+        async def one() -> None:
+            while not connection.ended.is_set():
+                stream = connection.begin(path)
+                await connection.send(stream, body)
+                await connection.wait_closed([stream])
+                await asyncio.sleep(0.01)
 
-    try:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(streams):
                 tasks.create_task(one())
-    finally:
-        await connection.close()
 
 
 async def half_messages(ports: Ports) -> None:
@@ -88,9 +94,8 @@ async def half_reflection(ports: Ports) -> None:
 
 async def _named(port: int, path: str, name_bytes: int, streams: int) -> None:
     """Ask for the health of names nobody has, all at once and for ever."""
-    connection = await RawConnection.open(port)
-    length = b"\x0a" + _varint(name_bytes)
-    try:
+    async with a_connection(port) as connection:
+        length = b"\x0a" + _varint(name_bytes)
         while not connection.ended.is_set():
             numbers = [connection.begin(path) for _ in range(streams)]
             async with asyncio.TaskGroup() as tasks:
@@ -98,8 +103,6 @@ async def _named(port: int, path: str, name_bytes: int, streams: int) -> None:
                     name = f"{number:08}".encode() + b"x" * (name_bytes - 8)
                     tasks.create_task(connection.send(number, grpc_message(length + name)))
             await connection.wait_closed(numbers)
-    finally:
-        await connection.close()
 
 
 def _varint(value: int) -> bytes:
@@ -124,52 +127,40 @@ async def many_watches(ports: Ports) -> None:
 
 async def many_streams(ports: Ports) -> None:
     """Open streams and say nothing on them."""
-    connection = await RawConnection.open(ports.grpc)
-    try:
+    async with a_connection(ports.grpc) as connection:
         while not connection.ended.is_set():
             numbers = [connection.begin(INFER) for _ in range(connection.max_streams)]
             await connection.wait_closed(numbers)
-    finally:
-        await connection.close()
 
 
 async def rapid_reset(ports: Ports) -> None:
-    connection = await RawConnection.open(ports.grpc)
-    try:
+    async with a_connection(ports.grpc) as connection:
         while not connection.ended.is_set():
             for _ in range(100):
                 stream = connection.begin(INFER)
                 connection.cancel(stream)
             await connection.flush()
-    finally:
-        await connection.close()
 
 
 async def compressed_bombs(ports: Ports) -> None:
-    connection = await RawConnection.open(ports.grpc)
-    bomb = grpc_message(gzip.compress(bytes(15 * MIB)), compressed=True)
-    try:
+    async with a_connection(ports.grpc) as connection:
+        bomb = grpc_message(gzip.compress(bytes(15 * MIB)), compressed=True)
         while not connection.ended.is_set():
             streams = [connection.begin(INFER, ("grpc-encoding", "gzip")) for _ in range(16)]
             for stream in streams:
                 await connection.send(stream, bomb)
             await connection.wait_closed(streams)
-    finally:
-        await connection.close()
 
 
 async def slow_readers(ports: Ports) -> None:
     """Ask for much and take nothing: a window of 0 for every answer."""
-    connection = await RawConnection.open(ports.grpc, window=0)
-    try:
+    async with a_connection(ports.grpc, window=0) as connection:
         while not connection.ended.is_set():
             streams = [connection.begin(INFER) for _ in range(16)]
             for stream in streams:
                 for number in range(8):
                     await connection.send(stream, grpc_message(_text_request(number)))
             await connection.wait_closed(streams)
-    finally:
-        await connection.close()
 
 
 def _text_request(number: int) -> bytes:
@@ -190,39 +181,30 @@ def _message_of_many_fields() -> bytes:
 
 async def many_fields(ports: Ports) -> None:
     """Send messages of a million tiny entries of meta, which are costly to read."""
-    connection = await RawConnection.open(ports.grpc)
-    try:
+    async with a_connection(ports.grpc) as connection:
         while not connection.ended.is_set():
             stream = connection.begin(INFER)
             await connection.send(stream, _message_of_many_fields(), end=True)
             await connection.wait_closed([stream])
-    finally:
-        await connection.close()
 
 
 async def ping_flood(ports: Ports) -> None:
-    connection = await RawConnection.open(ports.grpc)
-    pings = frame(PING, 0, 0, bytes(8)) + frame(SETTINGS, 0, 0, b"")
-    try:
+    async with a_connection(ports.grpc) as connection:
+        pings = frame(PING, 0, 0, bytes(8)) + frame(SETTINGS, 0, 0, b"")
         while not connection.ended.is_set():
             connection.write(pings * 100)
             await connection.flush()
-    finally:
-        await connection.close()
 
 
 async def endless_headers(ports: Ports) -> None:
     """Begin a header block and never end it."""
-    connection = await RawConnection.open(ports.grpc)
-    more = header_block(INFER, ("x-more", "x" * 8000))
-    continuation = 9
-    try:
+    async with a_connection(ports.grpc) as connection:
+        more = header_block(INFER, ("x-more", "x" * 8000))
+        continuation = 9
         connection.write(frame(HEADERS, 0, 1, header_block(INFER)))
         while not connection.ended.is_set():
             connection.write(frame(continuation, 0, 1, more))
             await connection.flush()
-    finally:
-        await connection.close()
 
 
 async def _silent(port: int, count: int, hello: bytes) -> None:
