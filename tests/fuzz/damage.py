@@ -9,6 +9,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from hostile_pictures import PNG_SIGNATURE, png_chunk
 from PIL import Image
 
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -96,14 +97,10 @@ def small_pictures(seed: int) -> tuple[bytes, ...]:
 def bombs() -> tuple[bytes, ...]:
     """Return files whose headers promise pictures that no server should unpack."""
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + checksum
-
     def png(width: int, height: int, data: bytes) -> bytes:
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-        return b"\x89PNG\r\n\x1a\n" + body
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b""))
+        return PNG_SIGNATURE + b"".join(png_chunk(*each) for each in chunks)
 
     gif = b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\x80\x00\x00" + bytes(6) + b"\x3b"
     jpeg = bytes.fromhex(
