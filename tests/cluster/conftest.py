@@ -18,6 +18,7 @@ from controlplane.binaries import Binaries, find_binaries
 from controlplane.cluster import Cluster, unique_name
 from controlplane.plane import ControlPlane, running_control_plane
 from controlplane.shared import shared_control_plane
+from router_in_cluster import Lab
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -91,3 +92,9 @@ def make_namespace(control_plane: Cluster) -> Iterator[Callable[..., str]]:
 def namespace(make_namespace: Callable[..., str]) -> str:
     """A fresh namespace's name."""
     return make_namespace()
+
+
+@pytest.fixture
+def lab(control_plane: Cluster, namespace: str) -> Lab:
+    """A namespace that routers watch; tests of the operator have a lab of their own."""
+    return Lab(control_plane, namespace)

@@ -10,7 +10,7 @@ import grpc.aio
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from router_in_cluster import Lab, a_route, an_endpoint, environment
+from router_in_cluster import a_route, an_endpoint, environment
 from router_processes import a_router
 from router_world import BOUND_S, JPEG, ScriptedPod
 from serving_servers import INFERENCE, SERVING
@@ -20,11 +20,6 @@ from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 
 RSS_MIB = 120
 SERVICES = 50
-
-
-@pytest.fixture
-def lab(control_plane, namespace) -> Lab:
-    return Lab(control_plane, namespace)
 
 
 async def is_serving(port: int) -> None:

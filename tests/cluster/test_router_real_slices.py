@@ -4,7 +4,6 @@ import asyncio
 import json
 from typing import Any
 
-import pytest
 from controlplane.cluster import Cluster
 from router_in_cluster import ClusterWorld, Lab, a_cluster_world
 from router_world import ScriptedPod
@@ -13,11 +12,6 @@ from lumen_manifest.default_pools import default_pool
 from lumen_manifest.model_service import Accelerator
 from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.render import RenderContext, render
-
-
-@pytest.fixture
-def lab(control_plane, namespace) -> Lab:
-    return Lab(control_plane, namespace)
 
 
 def apply_children(cluster: Cluster, namespace: str, replicas: int) -> None:

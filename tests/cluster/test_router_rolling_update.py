@@ -121,11 +121,6 @@ class Fleet:
         await self._world.do(self._lab.list_pods, *self._listed.values())
 
 
-@pytest.fixture
-def lab(control_plane, namespace) -> Lab:
-    return Lab(control_plane, namespace)
-
-
 @pytest.mark.parametrize(
     ("replicas", "said"), [(2, True), (1, True), (2, False)], ids=["two", "one", "two-told-late"]
 )

@@ -4,17 +4,11 @@ import asyncio
 import time
 
 import grpc
-import pytest
-from router_in_cluster import Lab, a_cluster_world, a_route, an_endpoint
+from router_in_cluster import a_cluster_world, a_route, an_endpoint
 from router_world import ScriptedPod, until
 from structlog.testing import capture_logs
 
 SPACE, OTHER_SPACE = "a" * 64, "b" * 64
-
-
-@pytest.fixture
-def lab(control_plane, namespace) -> Lab:
-    return Lab(control_plane, namespace)
 
 
 async def test_a_new_pod_takes_traffic_at_once_and_a_leaving_one_stops(lab):
