@@ -18,12 +18,12 @@ from lumen_cluster.errors import LeaseLost
 from lumen_cluster.reflector import Reflector
 from lumen_cluster.writer import ClusterWriter
 from lumen_manifest.names import FIELD_MANAGER
-from lumen_operator.kinds import POOLS, SERVICES, WRITTEN_KINDS, Key
 from lumen_operator.liveness import Liveness, queue_stands_still
 from lumen_operator.metrics import Condition, OperatorMetrics
 from lumen_operator.observe import decode
 from lumen_operator.observe.audit import Audit, MetadataLister
 from lumen_operator.observe.event_handler import EventHandler, followers
+from lumen_operator.observe.kinds import POOLS, SERVICES, WRITTEN_KINDS, Key
 from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports, Reach
 from lumen_operator.reconcile import Reconciler

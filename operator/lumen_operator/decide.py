@@ -13,21 +13,21 @@ from lumen_cluster.kinds import Ref
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import Manifest
-from lumen_operator.checks import ADVISORY, BLOCKING, first_of
+from lumen_operator.children.checks import ADVISORY, BLOCKING, first_of
 from lumen_operator.children.comparison import Comparison, Memory
 from lumen_operator.children.plan import OperatorContext, to_delete, wanted
 from lumen_operator.diagnose.finding import Finding
-from lumen_operator.looking import (
+from lumen_operator.observe import decode
+from lumen_operator.observe.gather import Observed, ObservedPool
+from lumen_operator.observe.views import PodAddress
+from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.polling.plan import (
     SOONEST_S,
     conflict_told_at,
     foreign_again_in_s,
     pods_to_ask,
     requeue_after_s,
 )
-from lumen_operator.observe import decode
-from lumen_operator.observe.gather import Observed, ObservedPool
-from lumen_operator.observe.views import PodAddress
-from lumen_operator.polling.networks import ExternalNetworks
 from lumen_operator.rollout.plan import plan_rollout
 from lumen_operator.rollout.target import Rollout
 from lumen_operator.status.external import elsewhere, external_status, pages_to_ask

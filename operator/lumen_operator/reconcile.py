@@ -19,7 +19,6 @@ from lumen_cluster.kinds import EVENTS, ObjectKind
 from lumen_cluster.writer import ClusterWriter
 from lumen_operator.child_writer import ChildWrites, ForeignChild
 from lumen_operator.children.comparison import Memory
-from lumen_operator.clock import Clock
 from lumen_operator.decide import (
     Decision,
     decide_default_pools,
@@ -27,9 +26,10 @@ from lumen_operator.decide import (
     decide_pool,
     decide_service,
 )
-from lumen_operator.kinds import POOLS, SERVICES, Key
 from lumen_operator.metrics import OperatorMetrics
+from lumen_operator.observe.clock import Clock
 from lumen_operator.observe.gather import gather_pool, gather_service
+from lumen_operator.observe.kinds import POOLS, SERVICES, Key
 from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports
 from lumen_operator.settings import OperatorSettings

@@ -25,7 +25,7 @@ from ports import reserved_ports
 
 from lumen_cli.bench.report import percentile
 from lumen_cluster.kinds import PODS, collection_path
-from lumen_operator.kinds import SERVICES
+from lumen_operator.observe.kinds import SERVICES
 
 Raw = dict[str, Any]
 

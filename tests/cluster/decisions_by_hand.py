@@ -16,8 +16,8 @@ from controlplane.cluster import Cluster
 from lumen_cluster.kinds import ObjectKind
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.decide import Decision, OperatorContext, decide_service
-from lumen_operator.kinds import SERVICES, WATCHED_KINDS, Key, kind_of
 from lumen_operator.observe.gather import gather_service
+from lumen_operator.observe.kinds import SERVICES, WATCHED_KINDS, Key, kind_of
 from lumen_operator.observe.views import PodReport
 
 APPLY = {"fieldManager": FIELD_MANAGER, "force": "true"}

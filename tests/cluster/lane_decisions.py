@@ -14,8 +14,8 @@ from lane_sight import Seen
 from lumen_cluster.kinds import ObjectKind
 from lumen_operator.children.plan import render_children, wanted
 from lumen_operator.decide import decide_pool, decide_service
-from lumen_operator.kinds import Key, kind_of
 from lumen_operator.observe.gather import gather_pool, gather_service
+from lumen_operator.observe.kinds import Key, kind_of
 from lumen_operator.rollout.plan import plan_rollout
 
 Raw = Mapping[str, Any]

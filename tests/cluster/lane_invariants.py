@@ -21,7 +21,7 @@ from lumen_cluster.kinds import (
     REVISIONS,
 )
 from lumen_manifest.names import PINS_INFIX, SERVICE_LABEL
-from lumen_operator.kinds import CHILD_KINDS, OBSERVED_KINDS, SERVICES
+from lumen_operator.observe.kinds import CHILD_KINDS, OBSERVED_KINDS, SERVICES
 
 Raw = Mapping[str, Any]
 

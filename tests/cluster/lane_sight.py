@@ -10,7 +10,7 @@ from lanes import CARD, Lane
 
 from lumen_cluster.kinds import DEPLOYMENTS, HPAS, NODES, PDBS, PODS
 from lumen_operator.decide import OperatorContext
-from lumen_operator.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES
+from lumen_operator.observe.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES
 
 Raw = Mapping[str, Any]
 

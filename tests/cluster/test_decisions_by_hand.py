@@ -8,7 +8,7 @@ from controlplane.cluster import Cluster, unique_name
 from controlplane.nodes import BEHAVIOUR
 from decisions_by_hand import ByHand, condition, is_ready
 
-from lumen_operator.kinds import POOLS
+from lumen_operator.observe.kinds import POOLS
 
 SPACE = "a" * 64
 WORDS = json.dumps(

@@ -27,7 +27,7 @@ from operator_world import (
 
 from lumen_cluster.kinds import DEPLOYMENTS, PODS, REPLICA_SETS, REVISIONS
 from lumen_manifest.names import REVISION_LABEL
-from lumen_operator.kinds import Key
+from lumen_operator.observe.kinds import Key
 
 GPU = "nvidia.com/gpu"
 GOOD_BATCHES, CRASHING_BATCH = (8, 16, 32), 13

@@ -5,8 +5,8 @@ from dataclasses import replace
 from operator_world import OTHER_SPACE, SPACE, World, ended_badly, ended_well, verified
 
 from lumen_cluster.kinds import CONFIG_MAPS, PODS
-from lumen_operator.kinds import Key
 from lumen_operator.observe.gather import external_uid
+from lumen_operator.observe.kinds import Key
 from lumen_operator.observe.views import PodReport
 
 BAD = {"resources": {"limits": {"memory": "1Mi"}}}

@@ -16,7 +16,7 @@ from operator_world import (
 
 from lumen_manifest.conditions import OUTCOMES, Reason
 from lumen_manifest.conditions import ConditionType as C
-from lumen_operator.kinds import Key
+from lumen_operator.observe.kinds import Key
 
 Scene = Callable[[World], Key]
 SCENES: dict[tuple[C, Reason], Scene] = {}

@@ -18,8 +18,8 @@ from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.children.comparison import Memory
 from lumen_operator.children.subset import merge_keys
 from lumen_operator.decide import Decision, decide_pool, decide_service
-from lumen_operator.kinds import CHILD_KINDS, POOLS, WATCHED_KINDS, Key, kind_of
 from lumen_operator.observe.gather import Observed, gather_pool, gather_service
+from lumen_operator.observe.kinds import CHILD_KINDS, POOLS, WATCHED_KINDS, Key, kind_of
 from lumen_operator.observe.store import ObjectCache, uid_of
 
 Raw = dict[str, Any]

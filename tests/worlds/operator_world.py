@@ -16,9 +16,9 @@ from typing import Any
 from lumen_cluster.kinds import CLAIMS, DEPLOYMENTS, NODES, PODS, REPLICA_SETS, ObjectKind
 from lumen_manifest.conditions import ConditionType
 from lumen_operator.decide import Decision, OperatorContext, decide_service
-from lumen_operator.kinds import POOLS, SERVICES, WATCHED_KINDS, Key, kind_of
 from lumen_operator.observe.decode import mapping
 from lumen_operator.observe.gather import Observed, gather_service
+from lumen_operator.observe.kinds import POOLS, SERVICES, WATCHED_KINDS, Key, kind_of
 from lumen_operator.observe.views import PodReport
 
 NAMESPACE = "photos"

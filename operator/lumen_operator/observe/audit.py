@@ -15,7 +15,7 @@ import structlog
 from lumen_cluster.errors import ApiError, NotFound, TooLarge
 from lumen_cluster.kinds import ObjectKind
 from lumen_cluster.requests import JSON, ApiRequest, Caller
-from lumen_operator.kinds import WATCHED_KINDS, watched
+from lumen_operator.observe.kinds import WATCHED_KINDS, watched
 from lumen_operator.observe.store import Name, Version, name_of, version_of
 
 LIST_S = 60.0

@@ -16,7 +16,7 @@ from lumen_cluster.kinds import ObjectKind
 from lumen_cluster.metrics import WatchMetrics
 from lumen_cluster.objects import Event, EventType, Raw
 from lumen_cluster.reflector import ClusterReader, Reflector
-from lumen_operator.kinds import WATCHED_KINDS, Key, watched
+from lumen_operator.observe.kinds import WATCHED_KINDS, Key, watched
 from lumen_operator.observe.mapping import map_to_keys
 from lumen_operator.observe.store import (
     Change,

@@ -24,8 +24,8 @@ from lumen_cluster.kinds import (
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.names import PINS_INFIX, attached_name, variant_name
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
-from lumen_operator.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES, Key
 from lumen_operator.observe import decode, parse
+from lumen_operator.observe.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES, Key
 from lumen_operator.observe.views import (
     AutoscalerView,
     ClaimView,

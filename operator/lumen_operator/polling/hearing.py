@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from lumen_operator.kinds import Key
+from lumen_operator.observe.kinds import Key
 from lumen_operator.observe.views import PodAddress, PodReport
 from lumen_operator.polling.asker import PageAnswer
 from lumen_operator.polling.damping import Damper

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import aiohttp
 
-from lumen_operator.kinds import Key
+from lumen_operator.observe.kinds import Key
 from lumen_operator.observe.views import PodAddress, PodReport
 from lumen_operator.polling.asker import PageClient, session_over
 from lumen_operator.polling.hearing import PolledPage, ReportReader

@@ -12,7 +12,7 @@ from lumen_cluster.kinds import (
     REPLICA_SETS,
     ObjectKind,
 )
-from lumen_operator.kinds import CHILD_KINDS, POOLS, SERVICES, WATCHED_KINDS, Key
+from lumen_operator.observe.kinds import CHILD_KINDS, POOLS, SERVICES, WATCHED_KINDS, Key
 from lumen_operator.observe.mapping import map_to_keys
 from lumen_operator.observe.store import ObjectCache
 

@@ -5,8 +5,8 @@ import virtual_time
 
 from lumen_cluster.errors import Unavailable
 from lumen_cluster.kinds import PODS
-from lumen_operator.kinds import SERVICES, WATCHED_KINDS
 from lumen_operator.observe.audit import Audit
+from lumen_operator.observe.kinds import SERVICES, WATCHED_KINDS
 from lumen_operator.observe.store import ObjectCache, version_of
 
 

@@ -2,8 +2,8 @@ import pytest
 
 from lumen_cluster.kinds import CONFIG_MAPS, NODES, PODS, REPLICA_SETS
 from lumen_manifest.names import PIN_ENV
-from lumen_operator.kinds import SERVICES
 from lumen_operator.observe import decode
+from lumen_operator.observe.kinds import SERVICES
 from lumen_operator.observe.store import Change, ObjectCache, Version, trimmed, version_of
 
 

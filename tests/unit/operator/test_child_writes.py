@@ -18,7 +18,7 @@ from lumen_cluster.kinds import (
 )
 from lumen_cluster.requests import APPLY_PATCH
 from lumen_operator.child_writer import ChildWrites
-from lumen_operator.kinds import CHILD_KINDS, SERVICES, kind_of
+from lumen_operator.observe.kinds import CHILD_KINDS, SERVICES, kind_of
 from lumen_operator.observe.store import name_of
 
 SCALED = {"autoscaling": {"maxReplicas": 3}}

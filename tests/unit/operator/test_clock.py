@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lumen_operator.clock import Clock
+from lumen_operator.observe.clock import Clock
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 

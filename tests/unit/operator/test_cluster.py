@@ -4,8 +4,8 @@ from lumen_cluster.errors import Conflict, NotFound, TooLarge, Unavailable
 from lumen_cluster.kinds import DEPLOYMENTS, NODES, PODS, Ref, collection_path, object_path
 from lumen_cluster.writer import ClusterWriter
 from lumen_manifest.names import FIELD_MANAGER
-from lumen_operator.kinds import POOLS, SERVICES, WRITTEN_KINDS
 from lumen_operator.observe.audit import MetadataLister
+from lumen_operator.observe.kinds import POOLS, SERVICES, WRITTEN_KINDS
 
 DEPLOYMENT = {
     "apiVersion": "apps/v1",

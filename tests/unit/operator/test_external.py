@@ -7,7 +7,7 @@ from operator_rollouts import report_outside, silence_outside
 from operator_world import OTHER_SPACE, SPACE
 
 from lumen_manifest.conditions import ConditionType as C
-from lumen_operator.kinds import SERVICES
+from lumen_operator.observe.kinds import SERVICES
 from lumen_operator.polling.networks import ExternalNetworks
 
 BOARD = "board.lan:50051"

@@ -2,9 +2,9 @@ import pytest
 
 from lumen_cluster.kinds import DEPLOYMENTS
 from lumen_cluster.objects import Event, EventType
-from lumen_operator.kinds import WATCHED_KINDS, Key
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe.event_handler import EventHandler, Followed
+from lumen_operator.observe.kinds import WATCHED_KINDS, Key
 from lumen_operator.observe.store import ObjectCache
 
 CLIP = Key("service", "team", "clip")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_operator.kinds import Key
+from lumen_operator.observe.kinds import Key
 from lumen_operator.observe.views import PodAddress
 from lumen_operator.polling.asker import PageAnswer
 from lumen_operator.polling.hearing import AT_MOST_EVERY_S, PolledPage, ReportReader

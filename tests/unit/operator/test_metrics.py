@@ -1,7 +1,7 @@
 from lumen_cluster.errors import Throttled
 from lumen_cluster.kinds import DEPLOYMENTS, PODS
-from lumen_operator.kinds import SERVICES
 from lumen_operator.metrics import OperatorMetrics
+from lumen_operator.observe.kinds import SERVICES
 
 
 def figures(metrics):

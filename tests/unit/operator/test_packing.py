@@ -3,8 +3,8 @@
 import pytest
 
 from lumen_cluster.kinds import DEPLOYMENTS
-from lumen_operator.kinds import SERVICES, Key
 from lumen_operator.observe import packing, parse
+from lumen_operator.observe.kinds import SERVICES, Key
 from lumen_operator.observe.mapping import map_to_keys
 from lumen_operator.observe.store import ObjectCache
 

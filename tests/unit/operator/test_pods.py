@@ -5,7 +5,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from lumen_operator.kinds import Key
+from lumen_operator.observe.kinds import Key
 from lumen_operator.observe.views import PodAddress
 from lumen_operator.polling.asker import ANSWER_MAX_BYTES, read_status
 from lumen_operator.polling.networks import ExternalNetworks

@@ -7,8 +7,8 @@ from lumen_manifest.default_pools import default_pools
 from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.spec.enums import Accelerator
 from lumen_operator.decide import Decision, decide_default_pools, decide_pool
-from lumen_operator.kinds import POOLS, Key
 from lumen_operator.observe.gather import gather_pool
+from lumen_operator.observe.kinds import POOLS, Key
 
 
 def decided(world: World, name: str = "cuda") -> Decision:

@@ -4,7 +4,7 @@ import pytest
 from reconciled import World, kind_fields, status_written
 
 from lumen_cluster.errors import Conflict, Forbidden, Refused, Unavailable
-from lumen_operator.kinds import POOLS, SERVICES, Key
+from lumen_operator.observe.kinds import POOLS, SERVICES, Key
 
 CPU = Key("pool", "", "cpu")
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from operator_world import World, ended_badly, ended_well, failure, running, verified
 
 from lumen_operator.decide import decide_pool, decide_service
-from lumen_operator.kinds import Key
 from lumen_operator.observe.decode import ROLLOUT_ANNOTATION, read_replica_set
 from lumen_operator.observe.gather import gather_pool, gather_service
+from lumen_operator.observe.kinds import Key
 from lumen_operator.observe.views import PodReport
 
 strange = st.one_of(

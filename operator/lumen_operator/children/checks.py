@@ -11,8 +11,8 @@ from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.render.context import Manifest
 from lumen_operator.children.managed_fields import rival_of
 from lumen_operator.diagnose.finding import Finding, find
-from lumen_operator.kinds import kind_of
 from lumen_operator.observe.gather import Child, Observed
+from lumen_operator.observe.kinds import kind_of
 
 Raw = Mapping[str, Any]
 Check = Callable[[Observed], Finding | None]
