@@ -2,11 +2,10 @@
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lumen_manifest.conditions import Reason
 from lumen_process.printable import printable_json
-from lumen_resources.errors import ResourceError
 
 if TYPE_CHECKING:
     # A server imports this before its port is open, and layouts loads pydantic.
@@ -30,14 +29,31 @@ def success_line(model: "VerifiedModel") -> bytes:
     )
 
 
-def failure_line(error: ResourceError) -> bytes:
+class Failure(Protocol):
+    """Why a process ends: an error of resources, or of a start."""
+
+    message: str
+    remedy: str
+    file: str
+
+    @property
+    def reason(self) -> Reason:
+        """The reason of the condition that it becomes."""
+
+
+def words_of(failure: Failure) -> dict[str, str]:
     """Return reason, message, remedy and file."""
-    return last_words(str(error.reason), error.message, error.remedy, error.file)
+    return {
+        "reason": str(failure.reason),
+        "message": failure.message,
+        "remedy": failure.remedy,
+        "file": failure.file,
+    }
 
 
-def last_words(reason: str, message: str, remedy: str, file: str) -> bytes:
+def failure_line(failure: Failure) -> bytes:
     """Return the line of a failure, the longest of its texts cut when need be."""
-    document = {"reason": reason, "message": message, "remedy": remedy, "file": file}
+    document = words_of(failure)
     while len(line := _line(document)) > MAX_BYTES:
         longest = max(
             ("message", "remedy", "file"), key=lambda key: len(printable_json(document[key]))

@@ -7,8 +7,8 @@ from pathlib import Path
 import structlog
 
 from lumen_process import lifetime, logs
+from lumen_resources import termination
 from lumen_resources.errors import ResourceError
-from lumen_resources.termination import last_words
 from lumen_serving import running
 from lumen_serving.errors import SettingsInvalid, StartError
 from lumen_serving.settings import ServerSettings
@@ -47,14 +47,6 @@ def _configure_logs(settings: ServerSettings) -> None:
 
 def _last_words(failure: StartError | ResourceError, termination_log: Path) -> None:
     """Say in the log and to the kubelet why there is no server."""
-    words = {
-        "reason": str(failure.reason),
-        "message": failure.message,
-        "remedy": failure.remedy,
-        "file": failure.file,
-    }
+    words = termination.words_of(failure)
     log.error("the server did not start", **words, exc_info=failure.__cause__)
-    try:
-        termination_log.write_bytes(last_words(**words))
-    except OSError as error:
-        log.warning("the termination log cannot be written", error=str(error))
+    termination.write(termination_log, termination.failure_line(failure))

@@ -5,31 +5,27 @@ as they are made, so a run that is stopped goes on where it was; with nothing to
 loaded. Ends like the init container `resources`: one JSON line, exit code 0, 1 or 143.
 """
 
-import contextlib
 import importlib
 import os
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
 import structlog
 
 from lumen_manifest.server_config import ConfigError, ServerConfig
-from lumen_process import http_status, lifetime, logs
+from lumen_process import lifetime, logs
 from lumen_resources import termination
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.labels.label_sets import load_labels
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
 from lumen_resources.progress import FetchPhase, Progress
+from lumen_resources.progress_page import shown
 from lumen_resources.signals import StopRequest
 from lumen_serving.errors import SettingsInvalid, StartError
 from lumen_serving.prepare.missing_labels import PrepareWork, find_missing
 from lumen_serving.settings import ServerSettings
 
-REPORT_EVERY_S = 5.0
 # Below, the server searches without codes: `labels.SMALL_ROWS`, whose module loads the runtime.
 CODED_ROWS = 4096
 FAILED = 1
@@ -53,7 +49,7 @@ def run(termination_log: Path) -> int:
         log.warning("stopped", kept="the rows computed so far")
         return error.exit_code
     except (ResourceError, StartError) as error:
-        termination.write(termination_log, _failure_line(error))
+        termination.write(termination_log, termination.failure_line(error))
         log.error(  # noqa: TRY400  # the sentence says it; a traceback helps nobody here
             "label vectors refused",
             reason=str(error.reason),
@@ -66,19 +62,6 @@ def run(termination_log: Path) -> int:
     return 0
 
 
-def _failure_line(error: ResourceError | StartError) -> bytes:
-    if isinstance(error, ResourceError):
-        return termination.failure_line(error)
-    return orjson.dumps(
-        {
-            "reason": str(error.reason),
-            "message": error.message,
-            "remedy": error.remedy,
-            "file": error.file,
-        }
-    )
-
-
 def _prepare(settings: ServerSettings, stop: StopRequest) -> VerifiedModel:
     try:
         config = ServerConfig.load(settings.config_path)
@@ -86,7 +69,7 @@ def _prepare(settings: ServerSettings, stop: StopRequest) -> VerifiedModel:
     except (ConfigError, ValueError) as error:
         raise SettingsInvalid(str(error), file=str(settings.config_path)) from error
     progress = Progress()
-    with _status_served(settings, progress), _reported(progress):
+    with shown(progress, settings.bind, settings.metrics_port):
         model = open_verified(config, settings.cache_dir, settings.source_dir)
         missing = list(find_missing(model))
         uncoded = [files for files in model.label_sets if _lacks_codes(model, files)]
@@ -113,42 +96,3 @@ def _lacks_codes(model: VerifiedModel, files: LabelSetFiles) -> bool:
     if (model.cache / "codes" / folder_name(files.name) / "meta.json").is_file():
         return False
     return len(load_labels(files)) >= CODED_ROWS
-
-
-@contextlib.contextmanager
-def _status_served(settings: ServerSettings, progress: Progress) -> Iterator[None]:
-    """Answer GET /status while the work goes on; without the port the work goes on as well."""
-
-    def status() -> tuple[str, bytes]:
-        return "application/json", orjson.dumps(progress.snapshot().as_status())
-
-    try:
-        server = http_status.start_http_status(
-            settings.bind, settings.metrics_port, {"/status": status}
-        )
-    except OSError as error:
-        log.warning("status not served", port=settings.metrics_port, error=str(error))
-        yield
-        return
-    try:
-        yield
-    finally:
-        server.close()
-
-
-@contextlib.contextmanager
-def _reported(progress: Progress) -> Iterator[None]:
-    """Log a line of progress every few seconds."""
-    done = threading.Event()
-
-    def report() -> None:
-        while not done.wait(REPORT_EVERY_S):
-            log.info("progress", **progress.snapshot().as_status())
-
-    reporter = threading.Thread(target=report, name="progress", daemon=True)
-    reporter.start()
-    try:
-        yield
-    finally:
-        done.set()
-        reporter.join()

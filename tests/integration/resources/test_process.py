@@ -372,8 +372,8 @@ def test_verifying_a_large_file_needs_little_memory(folder):
 TELLS_ITS_PEAK = """
 import os, re
 from lumen_resources.main import run
-from lumen_resources.settings import Settings
-code = run(Settings.from_environment(os.environ))
+from lumen_resources.settings import ResourcesSettings
+code = run(ResourcesSettings.from_environment(os.environ))
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 raise SystemExit(code)
 """

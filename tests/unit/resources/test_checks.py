@@ -403,7 +403,7 @@ def test_settings_come_from_the_environment_and_a_wrong_port_is_named():
 
 @pytest.mark.parametrize("text", ["caf\udce9", "\x1b[2J" * 5000, "\u202e" * 5000])
 def test_last_words_are_one_bounded_line_that_a_terminal_only_shows(text):
-    line = termination.last_words("FilesInvalid", text, "", text)
+    line = termination.failure_line(ResourceValidationError(text, remedy="", file=text))
 
     assert len(line) <= termination.MAX_BYTES
     assert line.decode().removesuffix("\n").isprintable()
