@@ -10,7 +10,7 @@ from lumen_cli.main import cli
 from lumen_manifest.conditions import Reason
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md"])
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 TEXTS = {
     **{str(page.relative_to(ROOT)): page.read_text() for page in PAGES},
     **{path.name: path.read_text() for path in (ROOT / "examples").glob("*.yaml")},
