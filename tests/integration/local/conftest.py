@@ -282,6 +282,12 @@ class Lumen:
         self._reader.join(timeout=10)
         return code
 
+    def close(self) -> None:
+        """Close our ends of its pipes, once it and all that held them have ended."""
+        self._reader.join(timeout=10)
+        self.process.stdout.close()
+        self.process.stderr.close()
+
     @property
     def said(self) -> str:
         return "".join(self.errors)
@@ -317,6 +323,7 @@ def lumen(tmp_path):
         for child in family:
             if child.is_running():
                 child.send_signal(signal.SIGKILL)
+        one.close()
 
 
 @pytest.fixture
