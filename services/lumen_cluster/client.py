@@ -22,12 +22,12 @@ from kubernetes.aio.client import ApiClient, Configuration
 from lumen_cluster.errors import (
     ApiError,
     ApiResponse,
+    ApiUnavailable,
     HistoryGone,
     NoServer,
     PageTooLarge,
     Refused,
     TooLarge,
-    Unavailable,
     classify,
     retry_after_s,
 )
@@ -124,9 +124,9 @@ class ClusterClient:
             async with asyncio.timeout(request.deadline_s):
                 answer = await self._send(request)
         except TimeoutError as error:
-            raise Unavailable(f"{request}: no answer in {request.deadline_s:g} s") from error
+            raise ApiUnavailable(f"{request}: no answer in {request.deadline_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"{request}: {error or type(error).__name__}") from error
+            raise ApiUnavailable(f"{request}: {error or type(error).__name__}") from error
         if not 200 <= answer.status < 300:
             raise classify(str(request), answer)
         return answer.body
@@ -152,7 +152,7 @@ class ClusterClient:
     async def pages(self, resource: Resource) -> AsyncGenerator[Page, None]:
         """Yield all objects of the kind; every page has the version of the whole.
 
-        Raises Unavailable, Refused, and HistoryGone when they changed too much meanwhile.
+        Raises ApiUnavailable, Refused, and HistoryGone when they changed too much meanwhile.
         """
         query = {"limit": str(PAGE)} | _selected(resource)
         while True:
@@ -169,7 +169,7 @@ class ClusterClient:
                 metadata = page["metadata"]
                 go_on, version = metadata.get("continue"), metadata["resourceVersion"]
             except (KeyError, TypeError, AttributeError) as error:
-                raise Unavailable(f"GET {resource.path} was answered with no list") from error
+                raise ApiUnavailable(f"GET {resource.path} was answered with no list") from error
             yield Page(items, str(version))
             if not go_on:
                 return
@@ -178,7 +178,7 @@ class ClusterClient:
     async def watch(self, resource: Resource, version: str) -> AsyncGenerator[Event | None, None]:
         """Yield None once the server agrees, then what happens after `version`.
 
-        Raises Unavailable, also after 70 s of silence; Refused; HistoryGone.
+        Raises ApiUnavailable, also after 70 s of silence; Refused; HistoryGone.
         """
         query = {
             "watch": "1",
@@ -201,9 +201,9 @@ class ClusterClient:
                     body = await _bounded_body(answer, OBJECT_MAX_BYTES)
                 document = await _read(body)
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise Unavailable(f"GET {path}: {str(error) or type(error).__name__}") from error
+                raise ApiUnavailable(f"GET {path}: {str(error) or type(error).__name__}") from error
         if not isinstance(document, Mapping):
-            raise Unavailable(f"GET {path} was answered with no object")
+            raise ApiUnavailable(f"GET {path} was answered with no object")
         return document
 
     @asynccontextmanager
@@ -221,7 +221,7 @@ class ClusterClient:
                 )
         except (aiohttp.ClientError, OSError, config.ConfigException) as error:
             # A TimeoutError is an OSError, and says nothing.
-            raise Unavailable(f"GET {path}: {str(error) or 'no answer in time'}") from error
+            raise ApiUnavailable(f"GET {path}: {str(error) or 'no answer in time'}") from error
         answer: aiohttp.ClientResponse = called.response
         try:
             if answer.status != 200:
@@ -248,7 +248,9 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:
             part = await answer.content.readany()
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            raise Unavailable(f"the watch broke off: {str(error) or 'it went silent'}") from error
+            raise ApiUnavailable(
+                f"the watch broke off: {str(error) or 'it went silent'}"
+            ) from error
         if not part:
             return
         *lines, last = part.split(b"\n")
@@ -290,7 +292,7 @@ async def _refusal(answer: aiohttp.ClientResponse, resource: Resource) -> Except
     if code == 410 or _AHEAD in str(status.get("details")):
         return HistoryGone(said)
     if code >= 500 or code in _BUSY:
-        return Unavailable(
+        return ApiUnavailable(
             f"GET {resource.path}: {code} {said}",
             status=code,
             retry_after_s=retry_after_s(answer.headers),

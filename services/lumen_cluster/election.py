@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from lumen_cluster.errors import ApiError, Conflict, LeaseLost, NotFound
+from lumen_cluster.errors import ApiError, Conflict, LeaseLost, ObjectNotFound
 from lumen_cluster.kinds import LEASES, collection_path, object_path
 from lumen_cluster.requests import ApiRequest, Caller
 
@@ -38,7 +38,7 @@ class LeaseName:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _SeenLease:
     """Another holder's last sign of life, and when it was first seen here."""
 
     sign: tuple[str, str] = ("", "")
@@ -54,7 +54,7 @@ class Election:
         self._caller = caller
         self._lease = lease
         self._clock = clock
-        self._seen = _Seen()
+        self._seen = _SeenLease()
         self._held_since: float | None = None
         self._asked = False
 
@@ -116,7 +116,7 @@ class Election:
         before = self._clock()
         try:
             lease = await self._get()
-        except NotFound:
+        except ObjectNotFound:
             await self._create()
         else:
             self._asked = True
@@ -135,7 +135,7 @@ class Election:
         if self._held_since is not None:
             return False
         if sign != self._seen.sign:
-            self._seen = _Seen(sign, self._clock())
+            self._seen = _SeenLease(sign, self._clock())
         return self._clock() - self._seen.since > DURATION_S
 
     async def _get(self) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 NoServer                  nothing says where the API server is
 ApiError                  the API server did not do what it was asked to
 ├── Refused               it will not do this, however often it is asked (400, 403, 404, 422 ...)
-│   ├── NotFound          the object is not there (404)
+│   ├── ObjectNotFound    the object is not there (404)
 │   ├── Forbidden         a permission is missing (401, 403)
 │   ├── Conflict          the object is another one than expected (409)
 │   └── TooLarge          the answer is larger than what is read at once
 └── Transient             asking again later may help
     ├── BeingDeleted      the object has to be gone first
     ├── Throttled         too many requests (429)
-    ├── Unavailable       no answer in time, a broken connection, or a failure of its own (5xx)
+    ├── ApiUnavailable    no answer in time, a broken connection, or a failure of its own (5xx)
     │   └── PageTooLarge  it answers a list with more than is read at once
     └── HistoryGone       a watch cannot go on where it ended: list again
 LeaseLost                 another process may lead now: this one must end
@@ -65,7 +65,7 @@ class Refused(ApiError):
     """It will not do this, however often it is asked."""
 
 
-class NotFound(Refused):
+class ObjectNotFound(Refused):
     """The object is not there."""
 
     reason = ErrorReason.ABSENT
@@ -105,11 +105,11 @@ class Throttled(Transient):
     reason = ErrorReason.THROTTLED
 
 
-class Unavailable(Transient):
+class ApiUnavailable(Transient):
     """No answer in time, a broken connection, or a failure of the server's own."""
 
 
-class PageTooLarge(Unavailable):
+class PageTooLarge(ApiUnavailable):
     """A page of a list is larger than what is read at once: ask for fewer objects."""
 
 
@@ -120,10 +120,10 @@ class HistoryGone(Transient):
 _BY_STATUS: Mapping[int, type[ApiError]] = {
     401: Forbidden,
     403: Forbidden,
-    404: NotFound,
-    408: Unavailable,
+    404: ObjectNotFound,
+    408: ApiUnavailable,
     409: Conflict,
-    410: NotFound,
+    410: ObjectNotFound,
     429: Throttled,
 }
 
@@ -142,7 +142,7 @@ def classify(what: str, answer: ApiResponse) -> ApiError:
 
     `what` is the request, as it is to be read in the log.
     """
-    fallback = Unavailable if answer.status >= 500 else Refused
+    fallback = ApiUnavailable if answer.status >= 500 else Refused
     kind = _BY_STATUS.get(answer.status, fallback)
     return kind(
         f"{what}: {answer.status} {_message(answer.body)}".rstrip(),

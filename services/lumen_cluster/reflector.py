@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from lumen_cluster.errors import ApiError, HistoryGone, Unavailable
+from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone
 from lumen_cluster.kept import left_out, reason_to_leave_out
 from lumen_cluster.metrics import WatchEnd, WatchMetrics
 from lumen_cluster.objects import Event, EventType, Page, Raw, Resource, version_of
@@ -159,7 +159,7 @@ class Reflector:
         if not self._established:
             self._metrics.up(self._resource.plural, up=False)
             self._say(trouble)
-        return WatchEnd.AWAY if isinstance(trouble, Unavailable) else WatchEnd.REFUSED
+        return WatchEnd.AWAY if isinstance(trouble, ApiUnavailable) else WatchEnd.REFUSED
 
     def _say(self, trouble: ApiError) -> None:
         """Say each kind of trouble once.
@@ -169,7 +169,7 @@ class Reflector:
         now, kind = time.monotonic(), type(trouble)
         if kind is not self._trouble:
             self._trouble, self._since = kind, now
-        lasts = now - self._since >= REFUSED_S or isinstance(trouble, Unavailable)
+        lasts = now - self._since >= REFUSED_S or isinstance(trouble, ApiUnavailable)
         if lasts and kind not in self._said:
             kept = "what was last known" if self._listed else "nothing yet"
             plural = self._resource.plural

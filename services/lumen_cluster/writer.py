@@ -8,7 +8,7 @@ it means: by its uid, or as one that is not there yet.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lumen_cluster.errors import Conflict, NotFound
+from lumen_cluster.errors import Conflict, ObjectNotFound
 from lumen_cluster.kinds import ObjectKind, Ref, by_plural, collection_path, kind_of, object_path
 from lumen_cluster.requests import APPLY_PATCH, JSON_PATCH, ApiRequest, Caller
 
@@ -53,7 +53,7 @@ class ClusterWriter:
         """Return one object as it is stored now, whatever its labels; None when there is none."""
         try:
             return await self._caller.ask(ApiRequest("GET", object_path(kind, namespace, name)))
-        except NotFound:
+        except ObjectNotFound:
             return None
 
     async def create(self, kind: ObjectKind, manifest: Raw) -> None:
@@ -92,7 +92,7 @@ class ClusterWriter:
         )
         try:
             return await self._caller.ask(request)
-        except NotFound:
+        except ObjectNotFound:
             return None
 
     async def delete(self, ref: Ref) -> None:
@@ -107,5 +107,5 @@ class ClusterWriter:
         path = object_path(by_plural(ref.plural, self._kinds), ref.namespace, ref.name)
         try:
             await self._caller.call(ApiRequest("DELETE", path, body=body))
-        except (NotFound, Conflict):
+        except (ObjectNotFound, Conflict):
             return

@@ -66,7 +66,7 @@ class SessionSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TensorSpec:
+class Port:
     """An input or output of a graph; a dimension is None where it is free."""
 
     name: str
@@ -233,9 +233,9 @@ def _with_options(name: str, settings: SessionSettings) -> Any:
     return name
 
 
-def _port(node: Any) -> TensorSpec:
+def _port(node: Any) -> Port:
     shape = tuple(edge if isinstance(edge, int) else None for edge in node.shape)
-    return TensorSpec(node.name, _DTYPES.get(node.type), shape)
+    return Port(node.name, _DTYPES.get(node.type), shape)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """A reconciler over an API server in small: what is asked of it, and what it keeps."""
 
-from lumen_cluster.errors import Conflict, NotFound, Refused
+from lumen_cluster.errors import Conflict, ObjectNotFound, Refused
 from lumen_cluster.kinds import object_path
 from lumen_cluster.requests import APPLY_PATCH
 from lumen_cluster.writer import ClusterWriter
@@ -44,7 +44,7 @@ class ApiServer:
         before = self.stored.get(path, {})
         if request.method == "GET":
             if not before:
-                raise NotFound(f"GET {path}: 404", status=404)
+                raise ObjectNotFound(f"GET {path}: 404", status=404)
             return before
         if request.content_type == APPLY_PATCH:
             _check(before, request.body["metadata"])

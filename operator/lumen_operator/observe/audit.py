@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from lumen_cluster.errors import ApiError, NotFound, TooLarge
+from lumen_cluster.errors import ApiError, ObjectNotFound, TooLarge
 from lumen_cluster.kinds import ObjectKind
 from lumen_cluster.requests import JSON, ApiRequest, Caller
 from lumen_operator.observe.kinds import WATCHED_KINDS, watched
@@ -75,7 +75,7 @@ class MetadataLister:
         """
         try:
             return await self._list_metadata(kind)
-        except NotFound as error:
+        except ObjectNotFound as error:
             if error.status != 410:
                 raise
             return await self._list_metadata(kind)

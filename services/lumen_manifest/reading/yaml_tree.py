@@ -86,7 +86,7 @@ class UnreadableError(Exception):
 
 
 @dataclass(slots=True)
-class _Frame:
+class _Open:
     """A list or mapping that is still open, and the key that waits for its value."""
 
     node: SequenceNode | MappingNode
@@ -101,7 +101,7 @@ class TreeReader:
     def __init__(self, file: str) -> None:
         self.problems: list[Problem] = []
         self._file = file
-        self._frames: list[_Frame] = []
+        self._frames: list[_Open] = []
         self._anchors: dict[str, Node] = {}
         self._root: Node | None = None
 
@@ -163,7 +163,7 @@ class TreeReader:
             self._complain(
                 node.line, node.column, self._path(), "tags are not used in manifests: leave it out"
             )
-        self._frames.append(_Frame(node, event.anchor))
+        self._frames.append(_Open(node, event.anchor))
 
     def _close(self) -> None:
         frame = self._frames.pop()
@@ -192,7 +192,7 @@ class TreeReader:
         else:
             self._enter(frame, frame.node, node)
 
-    def _enter(self, frame: _Frame, mapping: MappingNode, node: Node) -> None:
+    def _enter(self, frame: _Open, mapping: MappingNode, node: Node) -> None:
         key, path = frame.key, self._path()
         frame.key = None
         if key is None:

@@ -68,7 +68,7 @@ class _Read(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel)
 
 
-class _Meta(_Read):
+class _ObjectMeta(_Read):
     name: str
     labels: dict[str, str] | None = None
 
@@ -95,7 +95,7 @@ class _Port(_Read):
 
 
 class _Slice(_Read):
-    metadata: _Meta
+    metadata: _ObjectMeta
     address_type: AddressType = AddressType.IPV4
     endpoints: tuple[_Endpoint, ...] | None = None
     ports: tuple[_Port, ...] | None = None

@@ -42,8 +42,8 @@ class Tower:
     """One graph: which port takes the items, which gives [N, dim]."""
 
     session: ort.Session
-    input: ort.TensorSpec
-    output: ort.TensorSpec
+    input: ort.Port
+    output: ort.Port
     batching: BatchMode = BatchMode.TOGETHER
 
     @classmethod
@@ -214,7 +214,7 @@ def unit_rows(vectors: NDArray[Any]) -> NDArray[np.float32]:
     return rows
 
 
-def _output(session: ort.Session, dim: int) -> ort.TensorSpec | None:
+def _output(session: ort.Session, dim: int) -> ort.Port | None:
     """Return the pooled output: [N, dim], and not the tokens some exports give beside it."""
     flat = [port for port in session.outputs if len(port.shape) == 2]
     exact = [port for port in flat if port.shape[-1] == dim]

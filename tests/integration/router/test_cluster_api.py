@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from lumen_cluster import client as cluster_client
 from lumen_cluster.client import ClusterClient, find_server
-from lumen_cluster.errors import HistoryGone, NoServer, Refused, Unavailable
+from lumen_cluster.errors import ApiUnavailable, HistoryGone, NoServer, Refused
 from lumen_cluster.objects import Event, EventType, Page, Resource
 from lumen_router.errors import RouterSettingsError
 from lumen_router.metrics import RouterMetrics
@@ -199,7 +199,7 @@ async def test_a_refusal_says_what_to_do(tmp_path, code, advice):
 @pytest.mark.parametrize("code", [429, 500, 503, 504])
 async def test_a_busy_or_failing_server_is_away_for_as_long_as_it_says(tmp_path, code):
     async with a_cluster(tmp_path, refuses(code, headers={"Retry-After": "3"})) as (_, api):
-        with pytest.raises(Unavailable) as away:
+        with pytest.raises(ApiUnavailable) as away:
             await listed(api, SERVICES)
 
     assert away.value.retry_after_s == 3.0
@@ -232,7 +232,7 @@ async def _too_much(request: web.Request) -> web.StreamResponse:
 @pytest.mark.parametrize("answer", [_no_json, _a_list, _odd_items, _odd_metadata, _too_much])
 async def test_a_list_that_makes_no_sense_is_as_if_the_server_were_away(tmp_path, answer):
     async with a_cluster(tmp_path, answer) as (_, api):
-        with pytest.raises(Unavailable):
+        with pytest.raises(ApiUnavailable):
             await listed(api, SERVICES)
 
 
@@ -288,14 +288,14 @@ async def test_a_server_that_never_answers_is_away(tmp_path, monkeypatch):
         await asyncio.Event().wait()
 
     async with a_cluster(tmp_path, never) as (_, api):
-        with pytest.raises(Unavailable, match="no answer in time"):
+        with pytest.raises(ApiUnavailable, match="no answer in time"):
             await listed(api, SERVICES)
 
 
 async def test_a_watch_that_goes_silent_is_cut(tmp_path):
     answer = streams(report("ADDED", a_slice("one")), hold=True)
     async with a_cluster(tmp_path, on_watch=answer, silence_s=0.2) as (_, api):
-        with pytest.raises(Unavailable, match="broke off"):
+        with pytest.raises(ApiUnavailable, match="broke off"):
             await watched(api)
 
 
@@ -304,7 +304,7 @@ async def test_a_port_that_nobody_listens_on_is_a_server_that_is_away(tmp_path):
         pass
     found = await find_server(kubeconfig(tmp_path, 1), {})
     async with ClusterClient(found, "lumen-test") as api:
-        with pytest.raises(Unavailable, match="lumenmodelservices"):
+        with pytest.raises(ApiUnavailable, match="lumenmodelservices"):
             await listed(api, SERVICES)
 
 

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 import virtual_time
 
-from lumen_cluster.errors import Unavailable
+from lumen_cluster.errors import ApiUnavailable
 from lumen_cluster.kinds import PODS
 from lumen_operator.observe.audit import Audit
 from lumen_operator.observe.kinds import SERVICES, WATCHED_KINDS
@@ -45,7 +45,7 @@ class World:
         await asyncio.sleep(0.01)
         if self.away:
             self.away -= 1
-            raise Unavailable("503")
+            raise ApiUnavailable("503")
         return dict(self.there[kind])
 
     def purge(self, kind, name, uid):

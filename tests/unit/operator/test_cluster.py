@@ -1,6 +1,6 @@
 import pytest
 
-from lumen_cluster.errors import Conflict, NotFound, TooLarge, Unavailable
+from lumen_cluster.errors import ApiUnavailable, Conflict, ObjectNotFound, TooLarge
 from lumen_cluster.kinds import DEPLOYMENTS, NODES, PODS, Ref, collection_path, object_path
 from lumen_cluster.writer import ClusterWriter
 from lumen_manifest.names import FIELD_MANAGER
@@ -64,7 +64,7 @@ async def test_a_new_child_is_one_that_nobody_has_made_meanwhile():
 
 
 async def test_an_object_is_read_by_its_name_whatever_its_labels():
-    calls = Calls({"metadata": {"uid": "u1"}}, NotFound("gone", status=404))
+    calls = Calls({"metadata": {"uid": "u1"}}, ObjectNotFound("gone", status=404))
 
     assert await a_writer(calls).read(DEPLOYMENTS, "team", "clip") == {"metadata": {"uid": "u1"}}
     assert await a_writer(calls).read(DEPLOYMENTS, "team", "clip") is None
@@ -87,11 +87,14 @@ async def test_a_status_replaces_that_of_the_object_that_was_observed_and_of_no_
 async def test_what_is_gone_needs_no_status():
     raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}}
     assert (
-        await a_writer(Calls(NotFound("gone", status=404))).write_status(SERVICES, raw, {}) is None
+        await a_writer(Calls(ObjectNotFound("gone", status=404))).write_status(SERVICES, raw, {})
+        is None
     )
 
 
-@pytest.mark.parametrize("answer", [NotFound("gone", status=404), Conflict("uid", status=409)])
+@pytest.mark.parametrize(
+    "answer", [ObjectNotFound("gone", status=404), Conflict("uid", status=409)]
+)
 async def test_what_is_gone_needs_no_deletion(answer):
     await a_writer(Calls(answer)).delete(Ref("configmaps", "team", "clip-1", "u2"))
 
@@ -108,8 +111,8 @@ async def test_only_the_object_that_was_meant_is_deleted():
 async def test_a_pool_that_exists_is_left_alone_and_another_failure_is_told():
     pool = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenNodePool", "metadata": {"name": "x"}}
     await a_writer(Calls(Conflict("exists", status=409))).create(POOLS, pool)
-    with pytest.raises(Unavailable):
-        await a_writer(Calls(Unavailable("500"))).create(POOLS, pool)
+    with pytest.raises(ApiUnavailable):
+        await a_writer(Calls(ApiUnavailable("500"))).create(POOLS, pool)
 
 
 def a_page(*names, position=""):
@@ -140,7 +143,7 @@ async def test_cluster_scoped_kinds_are_listed_whole_even_by_an_operator_of_one_
 
 
 async def test_a_listing_whose_place_was_forgotten_begins_anew():
-    gone = NotFound("the continue parameter is too old", status=410)
+    gone = ObjectNotFound("the continue parameter is too old", status=410)
     calls = Calls(a_page("a", position="old"), gone, a_page("a", "b"))
 
     assert len(await MetadataLister(calls).list_metadata(PODS)) == 2

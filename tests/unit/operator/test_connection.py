@@ -68,13 +68,13 @@ async def test_an_answer_that_never_comes_is_given_up_at_the_deadline(api_server
     url, _, answers = api_server
     answers["/frozen"] = asyncio.Event().wait
     async with a_connection(url) as connection:
-        with pytest.raises(errors.Unavailable, match="no answer in"):
+        with pytest.raises(errors.ApiUnavailable, match="no answer in"):
             await connection.call(ApiRequest("GET", "/frozen", deadline_s=0.2))
 
 
 async def test_a_server_that_is_not_there_is_away():
     async with a_connection("http://127.0.0.1:9") as connection:
-        with pytest.raises(errors.Unavailable, match="GET /x"):
+        with pytest.raises(errors.ApiUnavailable, match="GET /x"):
             await connection.call(ApiRequest("GET", "/x"))
 
 

@@ -4,7 +4,7 @@ import pytest
 import virtual_time
 
 from lumen_cluster.election import Election, Fenced, LeaseName
-from lumen_cluster.errors import Conflict, LeaseLost, NotFound, Unavailable
+from lumen_cluster.errors import ApiUnavailable, Conflict, LeaseLost, ObjectNotFound
 from lumen_cluster.requests import ApiRequest
 
 IN = "lumen"
@@ -23,7 +23,7 @@ class Leases:
     async def ask(self, request):
         await self._answer(request)
         if self.lease is None:
-            raise NotFound("no such lease", status=404)
+            raise ObjectNotFound("no such lease", status=404)
         return self.lease
 
     async def call(self, request):
@@ -42,10 +42,10 @@ class Leases:
     async def _answer(self, request):
         if self.frozen:
             await asyncio.sleep(request.deadline_s)
-            raise Unavailable("no answer in time")
+            raise ApiUnavailable("no answer in time")
         await asyncio.sleep(0.01)
         if self.away:
-            raise Unavailable("connection refused")
+            raise ApiUnavailable("connection refused")
 
     @property
     def holder(self):

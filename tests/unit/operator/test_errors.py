@@ -18,13 +18,13 @@ def an_answer(status, body=b"", **headers):
         (400, errors.Refused),
         (401, errors.Forbidden),
         (403, errors.Forbidden),
-        (404, errors.NotFound),
+        (404, errors.ObjectNotFound),
         (409, errors.Conflict),
         (422, errors.Refused),
         (429, errors.Throttled),
-        (500, errors.Unavailable),
-        (503, errors.Unavailable),
-        (504, errors.Unavailable),
+        (500, errors.ApiUnavailable),
+        (503, errors.ApiUnavailable),
+        (504, errors.ApiUnavailable),
     ],
 )
 def test_every_status_means_one_error(status, kind):

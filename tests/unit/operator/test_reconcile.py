@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from reconciled import World, kind_fields, status_written
 
-from lumen_cluster.errors import Conflict, Forbidden, Refused, Unavailable
+from lumen_cluster.errors import ApiUnavailable, Conflict, Forbidden, Refused
 from lumen_operator.observe.kinds import POOLS, SERVICES, Key
 
 CPU = Key("pool", "", "cpu")
@@ -63,15 +63,15 @@ async def test_a_child_that_is_refused_is_told_once_in_the_servers_own_words(wor
 
 
 async def test_a_server_that_is_away_is_no_refusal(world):
-    world.server.refuse["/deployments"] = Unavailable("PATCH x: 503", status=503)
-    with pytest.raises(Unavailable):
+    world.server.refuse["/deployments"] = ApiUnavailable("PATCH x: 503", status=503)
+    with pytest.raises(ApiUnavailable):
         await world.reconcile()
 
     assert all(note["reason"] != "ChildRefused" for note in world.notes())
 
 
 async def test_an_event_that_cannot_be_posted_does_not_keep_the_status_from_being_written(world):
-    world.server.refuse["/events"] = Unavailable("503", status=503)
+    world.server.refuse["/events"] = ApiUnavailable("503", status=503)
     await world.reconcile()
 
     assert world.kinds_written()[-1] == "status"

@@ -10,7 +10,7 @@ from cluster_objects import a_model_service, a_slice, an_endpoint
 from structlog.testing import capture_logs
 
 from lumen_cluster import reflector
-from lumen_cluster.errors import ApiError, HistoryGone, Refused, Unavailable
+from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone, Refused
 from lumen_cluster.objects import Event, EventType, Page, Resource
 from lumen_cluster.reflector import Reflector, pause_s
 from lumen_router.metrics import RouterMetrics
@@ -142,7 +142,9 @@ async def test_it_lists_once_and_watches_from_there():
         assert figure(metrics, "lumen_router_watch_up") == 1
 
 
-@pytest.mark.parametrize("end", [None, Unavailable("reset")], ids=["in good order", "by a reset"])
+@pytest.mark.parametrize(
+    "end", [None, ApiUnavailable("reset")], ids=["in good order", "by a reset"]
+)
 async def test_a_watch_that_ends_goes_on_where_it_was_and_is_no_news(end):
     cluster = FakeCluster()
     with capture_logs() as logs:
@@ -191,10 +193,10 @@ async def test_while_the_server_is_away_what_was_known_stays_and_it_is_said_once
     with capture_logs() as logs:
         async with following(cluster) as (mirror, metrics):
             await until(lambda: cluster.queues["services"])
-            cluster.refusals.append(Unavailable("connection refused"))
-            cluster.send("services", Unavailable("reset"))
+            cluster.refusals.append(ApiUnavailable("connection refused"))
+            cluster.send("services", ApiUnavailable("reset"))
             await until(lambda: len(cluster.watched_from) > 6)
-            cluster.refusals[0] = Unavailable("no answer in time")
+            cluster.refusals[0] = ApiUnavailable("no answer in time")
 
             assert set(mirror.objects) == {"clip"}
             assert figure(metrics, "lumen_router_watch_up") == 0
@@ -226,7 +228,7 @@ async def test_a_refusal_is_said_once_with_what_to_do_and_tried_again():
 
 async def test_a_refusal_of_a_moment_is_not_said(monkeypatch):
     monkeypatch.setattr(reflector, "REFUSED_S", 60.0)
-    away = Unavailable("refused")
+    away = ApiUnavailable("refused")
     refusals = [away, Refused("403"), Refused("403"), away, away]
     cluster = FakeCluster(watch_refusals=refusals)
     with capture_logs() as logs:
