@@ -19,8 +19,8 @@ from lumen_operator.children.plan import OperatorContext, to_delete, wanted
 from lumen_operator.diagnose.finding import Finding
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed, ObservedPool
+from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.observe.views import PodAddress
-from lumen_operator.polling.networks import ExternalNetworks
 from lumen_operator.polling.plan import (
     SOONEST_S,
     conflict_told_at,

@@ -14,7 +14,7 @@ from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.render.context import Images
 from lumen_operator.decide import OperatorContext
-from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.observe.networks import ExternalNetworks
 
 WORKERS_MAX = 256
 DAY_S = 86400.0

@@ -4,7 +4,7 @@ import pytest
 from chart.rendering import VALUE_SETS, rendered, the
 
 from lumen_manifest.default_pools import default_pools
-from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.settings import AnnouncerSettings as OperatorSettings
 from lumen_router.advertise.announcer import AnnouncerSettings as AdvertiserSettings
 from lumen_router.settings import AnnouncerSettings as RouterSettings

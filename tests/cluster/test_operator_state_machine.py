@@ -33,7 +33,7 @@ from operator_lab import ACCOUNT, GROUP, Operator, an_operator, grant
 from ports import reserved_ports
 
 from lumen_operator.decide import OperatorContext
-from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.observe.networks import ExternalNetworks
 
 LANES = int(os.environ.get("LUMEN_STATE_MACHINE_LANES", "12"))
 EXAMPLES = int(os.environ.get("LUMEN_STATE_MACHINE_EXAMPLES", str(LANES)))

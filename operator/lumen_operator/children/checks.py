@@ -9,10 +9,10 @@ from typing import Any
 
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.render.context import Manifest
-from lumen_operator.children.managed_fields import rival_of
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe.gather import Child, Observed
 from lumen_operator.observe.kinds import kind_of
+from lumen_operator.observe.managed_fields import rival_of
 
 Raw = Mapping[str, Any]
 Check = Callable[[Observed], Finding | None]

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from lumen_manifest.render.context import Manifest
 from lumen_operator.children.checks import field_taken
-from lumen_operator.children.managed_fields import has_leftovers
 from lumen_operator.children.ownership import taken_by_other
 from lumen_operator.children.plan import DesiredChildren, render_children
 from lumen_operator.children.subset import contained
@@ -18,6 +17,7 @@ from lumen_operator.diagnose.finding import Finding
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Child
 from lumen_operator.observe.kinds import kind_of
+from lumen_operator.observe.managed_fields import has_leftovers
 
 Raw = Mapping[str, Any]
 

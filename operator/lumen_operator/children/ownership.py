@@ -11,10 +11,10 @@ from typing import Any
 
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.names import FIELD_MANAGER
-from lumen_operator.children.managed_fields import applied_by_us
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe import decode
 from lumen_operator.observe.kinds import kind_of
+from lumen_operator.observe.managed_fields import applied_by_us
 
 Raw = Mapping[str, Any]
 

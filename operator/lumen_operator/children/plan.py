@@ -14,7 +14,7 @@ from lumen_manifest.render.context import Images, Manifest, Pinned, RenderContex
 from lumen_manifest.render.controller_revision import controller_revision
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Child, Observed
-from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.rollout.pins import pinned_for
 from lumen_operator.rollout.revisions import number_of, outdated, restored
 from lumen_operator.rollout.target import Rollout

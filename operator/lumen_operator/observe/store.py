@@ -12,10 +12,10 @@ from typing import Any
 from lumen_cluster.kept import identity, left_out, reason_to_leave_out
 from lumen_cluster.kinds import NODES, PODS, REPLICA_SETS, ObjectKind
 from lumen_manifest.names import SERVICE_LABEL
-from lumen_operator.children.managed_fields import kept_owners
 from lumen_operator.observe import decode, packing
 from lumen_operator.observe.decode import POD_LABELS, ROLLOUT_ANNOTATION
 from lumen_operator.observe.kinds import CHILD_KINDS, OWN_KINDS, SERVICES, WATCHED_KINDS
+from lumen_operator.observe.managed_fields import kept_owners
 
 Raw = Mapping[str, Any]
 Name = tuple[str, str]

@@ -15,8 +15,8 @@ import orjson
 import structlog
 
 from lumen_manifest.pod_reports import kept_page
+from lumen_operator.observe.networks import Address, ExternalNetworks, literal
 from lumen_operator.observe.views import PodAddress
-from lumen_operator.polling.networks import Address, ExternalNetworks, literal
 from lumen_operator.polling.resolver import Resolve
 from lumen_process.addresses import host_port
 

@@ -14,8 +14,7 @@ from lumen_manifest.pod_reports import Attestation, files_status
 from lumen_manifest.spec.service_status import FilesStatus, RouteStatus
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe.gather import Observed, external_uid
-from lumen_operator.observe.views import PodAddress, PodReport
-from lumen_operator.polling.networks import (
+from lumen_operator.observe.networks import (
     Address,
     ExternalNetworks,
     around,
@@ -24,6 +23,7 @@ from lumen_operator.polling.networks import (
     literal,
     meant_by,
 )
+from lumen_operator.observe.views import PodAddress, PodReport
 from lumen_operator.rollout.pins import served_files
 from lumen_operator.status.attested import attestation_from, with_attestation
 from lumen_operator.status.service import with_statements

@@ -7,10 +7,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.observe.views import PodAddress
 from lumen_operator.polling import asker as asking
 from lumen_operator.polling.asker import PageAnswer, PageClient, read_status, session_over
-from lumen_operator.polling.networks import ExternalNetworks
 from lumen_operator.polling.resolver import look_up
 
 LOOPBACK = ExternalNetworks.parse(["127.0.0.0/8", "::1/128"])

@@ -8,8 +8,8 @@ import pytest
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render import render
-from lumen_operator.children.managed_fields import Rival, has_leftovers, packed, rival_of
 from lumen_operator.children.subset import contained
+from lumen_operator.observe.managed_fields import Rival, has_leftovers, packed, rival_of
 
 
 def owned(manager: str, fields: dict, operation: str = "Apply", **more: str) -> dict:

@@ -8,7 +8,7 @@ from operator_world import OTHER_SPACE, SPACE
 
 from lumen_manifest.conditions import ConditionType as C
 from lumen_operator.observe.kinds import SERVICES
-from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.observe.networks import ExternalNetworks
 
 BOARD = "board.lan:50051"
 AT_HOME = ("192.168.7.20",)

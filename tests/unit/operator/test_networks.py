@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from lumen_operator.polling.networks import ExternalNetworks, around, is_misspelt, literal, meant_by
+from lumen_operator.observe.networks import ExternalNetworks, around, is_misspelt, literal, meant_by
 
 LAN = ["10.1.2.0/24", "fd00:7::/64"]
 EVERYTHING = ["0.0.0.0/0", "::/0"]

@@ -6,9 +6,9 @@ import pytest
 from aiohttp import web
 
 from lumen_operator.observe.kinds import Key
+from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.observe.views import PodAddress
 from lumen_operator.polling.asker import ANSWER_MAX_BYTES, read_status
-from lumen_operator.polling.networks import ExternalNetworks
 from lumen_operator.polling.status_poller import PodReports, by_their_addresses
 
 KEY = Key("service", "team", "clip")

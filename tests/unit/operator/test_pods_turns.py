@@ -6,8 +6,8 @@ from collections import Counter
 from virtual_time import clock, run
 
 from lumen_operator.observe.kinds import Key
+from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.observe.views import PodAddress
-from lumen_operator.polling.networks import ExternalNetworks
 from lumen_operator.polling.status_poller import (
     AT_ONCE,
     OF_ONE_NAMESPACE,

@@ -1,7 +1,7 @@
 import orjson
 import pytest
 
-from lumen_operator.polling.networks import ExternalNetworks
+from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.settings import OperatorSettings, OperatorSettingsError
 
 
