@@ -16,20 +16,17 @@ from lumen_process.http_status import start_http_status
 from lumen_process.lifetime import terminate_on_signal
 from lumen_router import status_page
 from lumen_router.grpc_api.servicer import RouterServicer
+from lumen_router.inference import InferenceCore
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.from_file import RoutesSource
 from lumen_router.settings import RouterSettings
-from lumen_router.upstream.forward import Forwarder
 from lumen_router.upstream.pending_calls import PendingCalls
 from lumen_router.upstream.registry import LINGER_S, UpstreamRegistry
 from lumen_wire.request.budget import ByteBudget
-from lumen_wire.request.chunks import ChunkLimits
-from lumen_wire.server.drain import Drain
 from lumen_wire.server.grpc_server import bind, build_health_server, build_server
 from lumen_wire.server.health import HealthBoard, HealthPhase
 from lumen_wire.server.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
 from lumen_wire.server.open_streams import OpenStreams
-from lumen_wire.server.stream import StreamOptions
 
 NOT_YET: Final = "No service is ready yet; try again in a moment."
 ROUTING: Final = "routing"
@@ -52,7 +49,10 @@ class RouterPorts:
 
 
 class RouterProcess:
-    """One router. `live` runs it; `ports` is known once `listening` is set."""
+    """One router. `live` runs it; `ports` is known once `listening` is set.
+
+    Whatever the transport, requests are answered by `inference`.
+    """
 
     def __init__(
         self, settings: RouterSettings, source: RoutesSource, metrics: RouterMetrics | None = None
@@ -61,13 +61,14 @@ class RouterProcess:
         self._source = source
         self._board = HealthBoard()
         self._metrics = metrics or RouterMetrics()
-        self._drain = Drain()
         self._room = PendingCalls(settings.held_calls)
         self._budget = ByteBudget(settings.held_bytes)
         self._streams = OpenStreams()
         self._news = asyncio.Event()
         self._directory = UpstreamRegistry(self._news.set)
-        self._forwarder = Forwarder(self._directory, self._room, self._metrics)
+        self.inference = InferenceCore(
+            self._directory, self._room, self._metrics, self._budget, settings.hold_s
+        )
         self.listening = asyncio.Event()
         self.ports: RouterPorts | None = None
 
@@ -99,7 +100,8 @@ class RouterProcess:
         http = stack.enter_context(start_http_status(settings.bind, settings.metrics_port, pages))
         await self._board.set_loading(NOT_YET)
         await self._board.show(ROUTING, serving=False)
-        main = build_server(self._servicer(), self._board)
+        servicer = RouterServicer(self._directory, self.inference, self._streams)
+        main = build_server(servicer, self._board)
         health = build_health_server(self._board)
         ports = RouterPorts(
             bind(main, settings.bind, settings.grpc_port),
@@ -112,19 +114,6 @@ class RouterProcess:
         self.ports = ports
         log.info("router listens", bind=settings.bind, port=ports.grpc, metrics=ports.metrics)
         return [main, health]
-
-    def _servicer(self) -> RouterServicer:
-        options = StreamOptions(
-            limits=ChunkLimits(budget=self._budget),
-            drain=self._drain,
-            streams=self._streams,
-            on_rejected=lambda rejected: self._metrics.request_done(
-                "", None, rejected.error.status.name, 0.0
-            ),
-        )
-        return RouterServicer(
-            self._directory, self._forwarder, self._metrics, options, self._settings.hold_s
-        )
 
     async def _follow_routes(self) -> None:
         before: list[str] | None = None
@@ -164,7 +153,7 @@ class RouterProcess:
         await self._board.set_stopping()
         await self._board.show(ROUTING, serving=False)
         await asyncio.sleep(settings.drain_delay_s)
-        self._drain.begin()
+        self.inference.drain.begin()
         # Health goes last: probes must not fail while calls are being answered.
         for server in servers:
             await server.stop(settings.grace_s)
