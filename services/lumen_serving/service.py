@@ -18,10 +18,10 @@ from lumen_serving.backends.base import Modality
 from lumen_serving.classify.protocol import Classifier, Query
 from lumen_serving.errors import BackendFailed, BadTensor, BadText, OtherSpace, UnknownService
 from lumen_serving.inference.engine import ItemOutcome
-from lumen_serving.inference.pipeline import Pipeline
+from lumen_serving.inference.preprocess_pool import Pipeline
 from lumen_serving.media.images import look
+from lumen_serving.media.preprocess import PreprocessWork
 from lumen_serving.media.text import Tokenizer
-from lumen_serving.media.work import PreprocessWork
 from lumen_serving.requests import Answer, Request
 from lumen_wire import results
 from lumen_wire.meta import RequestMeta, VectorFormat, check_namespace, quoted

@@ -5,13 +5,17 @@ imports nothing heavy, since the port is open before the model's libraries are.
 """
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import orjson
 from google.protobuf.empty_pb2 import Empty
 
 from lumen_serving.errors import StillLoading, Stopping, UnknownTask
@@ -165,3 +169,36 @@ class InferenceServicer:
             result_mime=answer.mime,
             result_schema=answer.schema,
         )
+
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_STATM = Path("/proc/self/statm")
+
+
+class ServerPhase(StrEnum):
+    """Loading, then serving, then stopping; a start that fails goes to stopping at once."""
+
+    LOADING = "loading"
+    SERVING = "serving"
+    STOPPING = "stopping"
+
+
+@dataclass(slots=True)
+class ServerStatus:
+    """The phase, and facts that are added as they become known."""
+
+    phase: ServerPhase = ServerPhase.LOADING
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def page(self) -> tuple[str, bytes]:
+        """Return the content type and the JSON of `/status`."""
+        document = {"phase": self.phase, "rssBytes": resident_bytes(), **self.facts}
+        return "application/json", orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds, 0 where the kernel does not say."""
+    try:
+        return int(_STATM.read_text().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,10 +1,20 @@
-"""The scenes of a CLIP service: their prompts, what they are called, which are delegated."""
+"""The scenes of a CLIP service, and which of them a picture shows: shares over their prompts."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lumen_manifest.spec.enums import ScenePreset
 from lumen_manifest.spec.model_spec import ScenesSpec
+from lumen_serving.classify.protocol import ResultOptions
+from lumen_serving.errors import BadQuery
+from lumen_serving.label_index.query import shares
+from lumen_wire.meta import RequestMeta, Score, clamp
 
+DEFAULT_TOP_K = 1
 _PREFIX = "a photo of "
 _ARTICLES = ("a ", "an ", "the ")
 # Presets whose labels are shown without the prompt's frame; others are shown as they are asked.
@@ -39,3 +49,66 @@ def display_label(preset: ScenePreset | None, prompt: str) -> str:
         if short.startswith(article):
             return short.removeprefix(article)
     return short
+
+
+class SceneClassifier:
+    """The scenes of a CLIP service and the unit vectors [P, dim] of their prompts."""
+
+    def __init__(self, scenes: SceneSet, vectors: NDArray[np.float32], logit_scale: float) -> None:
+        self.scenes = scenes
+        self.vectors = vectors
+        self.logit_scale = logit_scale
+        self.digest = hashlib.sha256("\n".join(scenes.prompts).encode()).hexdigest()
+
+    @property
+    def resident_bytes(self) -> int:
+        """The memory of the prompts' vectors."""
+        return self.vectors.nbytes
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The scenes, for the capability's `extra`."""
+        return {"scenes": ",".join(self.scenes.labels)}
+
+    def scoring(self, meta: RequestMeta) -> "SceneQuery":
+        """Return the query that a request's meta asks for.
+
+        Raises:
+            BadQuery: scenes have no ranks, branches or sets.
+
+        """
+        if meta.rank or meta.include or meta.labels:
+            raise BadQuery("Scenes have no label sets, ranks or branches: send none of them.")
+        top_k = clamp(meta.top_k or DEFAULT_TOP_K, len(self.scenes.prompts))
+        return SceneQuery(self, top_k, meta.score)
+
+
+@dataclass(frozen=True, slots=True)
+class SceneQuery:
+    """One request's query; queries of one kind are scored together."""
+
+    ranking: SceneClassifier
+    top_k: int
+    score_kind: Score
+
+    def prepare(self) -> None:
+        """There is nothing to make: the prompts' vectors are few."""
+
+    def score(self, vectors: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
+        """Return the cosines [P] of each unit row."""
+        # Row by row: a product of matrices could give a row other bytes beside other rows.
+        return [self.ranking.vectors @ vector for vector in vectors]
+
+    def show(self, scored: NDArray[np.float32]) -> ResultOptions:
+        """Return the best scenes with their shares over all scenes, or their cosines."""
+        values = shares(scored, self.ranking.logit_scale)
+        best = np.argsort(-values, kind="stable")[: self.top_k]
+        chosen = scored if self.score_kind is Score.COSINE else values
+        labels = self.ranking.scenes.labels
+        return ResultOptions(
+            labels=[(labels[row], float(chosen[row])) for row in best],
+            meta={
+                "label_set": self.ranking.digest,
+                "logit_scale": f"{self.ranking.logit_scale:g}",
+            },
+        )

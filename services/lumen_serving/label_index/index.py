@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_serving.label_index.codes import CodeCache, encode_cached
-from lumen_serving.label_index.label_answers import GroupHit, Hit, Mask, QueryResult
-from lumen_serving.label_index.label_blocks import block_tops, largest, rows_of_blocks
+from lumen_serving.label_index.query import (
+    GroupHit,
+    Groups,
+    Hit,
+    Mask,
+    QueryResult,
+    block_tops,
+    largest,
+    rows_of_blocks,
+)
 from lumen_serving.label_index.scorers import (
     Approximation,
     Doubles,
@@ -21,7 +29,6 @@ from lumen_serving.label_index.scorers import (
     IntegerScorer,
     Scorer,
 )
-from lumen_serving.label_index.scoring import Groups
 
 # Below, the float32 product is the quicker one.
 SMALL_ROWS = 4096

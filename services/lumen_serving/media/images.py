@@ -30,8 +30,7 @@ from lumen_serving.media.containers import avif, exif, jpeg, png, webp
 from lumen_serving.media.containers.jpeg import Jpeg
 from lumen_serving.media.containers.sniffing import checked_format
 from lumen_serving.media.containers.still import MIB, Still, animated, damaged
-from lumen_serving.media.preprocess import Decoded, model_square
-from lumen_serving.media.work import PreprocessWork
+from lumen_serving.media.preprocess import Decoded, PreprocessWork, model_square
 
 # The largest JPEG of a phone has 200 megapixels, and costs its fraction of them.
 MAX_JPEG_PIXELS = 256_000_000

@@ -8,6 +8,8 @@ loaded. Ends like the init container `resources`: one JSON line, exit code 0, 1 
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -17,20 +19,38 @@ from lumen_process import lifetime, logs
 from lumen_resources import termination
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.fetch.fetch import open_verified
-from lumen_resources.labels.label_sets import load_labels
+from lumen_resources.labels import prepared_labels
+from lumen_resources.labels.label_sets import Labels, load_labels
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
 from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.progress_page import shown
 from lumen_resources.signals import StopRequest
 from lumen_serving.errors import SettingsInvalid, StartError
-from lumen_serving.prepare.missing_labels import PrepareWork, find_missing
 from lumen_serving.settings import ServerSettings
 
-# Below, the server searches without codes: `labels.SMALL_ROWS`, whose module loads the runtime.
+# Below, the server searches without codes: `index.SMALL_ROWS`, whose module loads the runtime.
 CODED_ROWS = 4096
 FAILED = 1
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A label set whose vectors are not there yet."""
+
+    files: LabelSetFiles
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareWork:
+    """What the computation needs beside the model: settings, and who watches and stops it."""
+
+    config: ServerConfig
+    settings: ServerSettings
+    progress: Progress
+    stop: StopRequest
 
 
 def main() -> None:
@@ -96,3 +116,12 @@ def _lacks_codes(model: VerifiedModel, files: LabelSetFiles) -> bool:
     if (model.cache / "codes" / folder_name(files.name) / "meta.json").is_file():
         return False
     return len(load_labels(files)) >= CODED_ROWS
+
+
+def find_missing(model: VerifiedModel) -> Iterator[Missing]:
+    """Yield the label sets that have neither shipped nor computed vectors."""
+    for files in model.label_sets:
+        if files.embeddings is None:
+            labels = load_labels(files)
+            if prepared_labels.prepared(model, files, labels) is None:
+                yield Missing(files, labels)

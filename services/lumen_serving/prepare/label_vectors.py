@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
@@ -20,15 +21,15 @@ from lumen_resources.labels.label_sets import load_labels, load_matrix
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import FetchPhase
 from lumen_serving.backends.base import Backend, load_backend
-from lumen_serving.classify.label_loading import code_cache, rows_named
+from lumen_serving.classify.labels import code_cache, rows_named
 from lumen_serving.errors import LabelsUnusable
 from lumen_serving.label_index.codes import encode_cached
 from lumen_serving.media.text import Tokenizer
-from lumen_serving.prepare.missing_labels import Missing, PrepareWork
-from lumen_serving.startup.attestation import device_mismatch, dimension_mismatch
-from lumen_serving.startup.cores import usable_cores
-from lumen_serving.startup.load import backend_settings
-from lumen_serving.startup.parity import check_parity
+from lumen_serving.startup.load import backend_settings, usable_cores
+from lumen_serving.startup.parity import check_parity, device_mismatch, dimension_mismatch
+
+if TYPE_CHECKING:
+    from lumen_serving.prepare.command import Missing, PrepareWork
 
 # Each append waits for the disk: rows are collected for about as long as may be lost.
 APPEND_EVERY_S = 2.0
@@ -45,7 +46,7 @@ class Embedder:
     batch: int
 
 
-def compute(model: VerifiedModel, missing: Sequence[Missing], work: PrepareWork) -> None:
+def compute(model: VerifiedModel, missing: Sequence["Missing"], work: "PrepareWork") -> None:
     """Compute and keep the vectors of these label sets.
 
     Raises:
@@ -86,7 +87,7 @@ def _check(
 
 
 def compute_one(
-    model: VerifiedModel, missing: Missing, embedder: Embedder, work: PrepareWork
+    model: VerifiedModel, missing: "Missing", embedder: Embedder, work: "PrepareWork"
 ) -> None:
     """Compute one label set, from the row where an earlier run was stopped."""
     files, labels = missing.files, missing.labels
@@ -116,7 +117,7 @@ def _append_rows(
     preparation: prepared_labels.Preparation,
     prompts: Sequence[str],
     embedder: Embedder,
-    work: PrepareWork,
+    work: "PrepareWork",
 ) -> None:
     """Embed from where the preparation stands to the end."""
     pending: list[NDArray[np.float32]] = []

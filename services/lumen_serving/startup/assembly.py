@@ -8,10 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lumen_serving.inference.admission import Admission, AdmissionLimits
-from lumen_serving.inference.decode_lines import DecodeQueues
-from lumen_serving.inference.decoding import PreprocessPool
 from lumen_serving.inference.engine import Engine
-from lumen_serving.inference.pipeline import Pipeline
+from lumen_serving.inference.preprocess_pool import DecodeQueues, Pipeline, PreprocessPool
 from lumen_serving.metrics import ServerMetrics
 from lumen_serving.service import ModelService
 from lumen_serving.startup.load import WarmModel

@@ -4,6 +4,7 @@ Imports the runtime and numpy; nothing that must be there within two seconds of 
 this module.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,18 +28,14 @@ from lumen_serving.backends.base import (
     Modality,
     load_backend,
 )
-from lumen_serving.classify.label_loading import load_label_sets
-from lumen_serving.classify.label_ranking import LabelClassifier, LabelSet
+from lumen_serving.classify.labels import LabelClassifier, LabelSet, load_label_sets
 from lumen_serving.classify.protocol import Classifier
-from lumen_serving.classify.scene_ranking import SceneClassifier
-from lumen_serving.classify.scenes import SceneSet
+from lumen_serving.classify.scenes import SceneClassifier, SceneSet
 from lumen_serving.errors import LabelsUnusable, SettingsInvalid
 from lumen_serving.inference.costs import Measured, measure
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import ServerSettings
-from lumen_serving.startup.attestation import device_mismatch, dimension_mismatch
-from lumen_serving.startup.cores import usable_cores
-from lumen_serving.startup.parity import check_parity
+from lumen_serving.startup.parity import check_parity, device_mismatch, dimension_mismatch
 from lumen_wire.tasks import TaskKind, task_for
 
 log = structlog.get_logger(__name__)
@@ -198,3 +195,38 @@ def _rankings(
         default_k = (task.default_top_k if task else None) or 1
         rankings[TaskKind.CLASSIFY] = LabelClassifier(sets, model.logit_scale, default_k)
     return rankings
+
+
+_CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+_CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+
+
+def usable_cores(declared: float | None) -> int:
+    """Return the number of threads worth having, at least 1.
+
+    `declared` is the CPU limit as the pod was told; without it, affinity and cgroup decide.
+    """
+    if declared is not None:
+        return max(1, int(declared))
+    affinity = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return affinity if quota is None else max(1, min(affinity, int(quota)))
+
+
+def parse_cpu_max(text: str) -> float | None:
+    """Return the cores that cgroup v2's `cpu.max` grants, None for no limit."""
+    quota, _, period = text.strip().partition(" ")
+    if quota == "max" or not quota:
+        return None
+    return int(quota) / int(period or 100_000)
+
+
+def _cgroup_quota() -> float | None:
+    try:
+        if _CGROUP_V2.exists():
+            return parse_cpu_max(_CGROUP_V2.read_text())
+        quota = int(_CGROUP_V1_QUOTA.read_text())
+        return None if quota <= 0 else quota / int(_CGROUP_V1_PERIOD.read_text())
+    except (OSError, ValueError):
+        return None

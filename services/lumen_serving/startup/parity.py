@@ -1,6 +1,8 @@
-"""The model's golden set against the loaded backend: does it compute what the checkpoint computes?
+"""Whether what computes is what was asked for: its device, its vectors, the golden set.
 
 Run once at warm-up, through the same decoding, tokenising and backend as every request.
+The report of a backend is evidence (the providers of the loaded session, the device's own name);
+a server that was asked for CUDA and finds itself on a CPU refuses to start.
 """
 
 from pathlib import Path
@@ -8,17 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lumen_manifest.model_service import Accelerator
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.spec.enums import Precision
 from lumen_resources.arrays import UnreadableArrayError, map_npy
 from lumen_resources.model.layouts import ParityInput, VerifiedModel
-from lumen_serving.backends.base import Backend
-from lumen_serving.errors import BadImage, ParityFailed
+from lumen_serving.backends.base import Backend, BackendReport
+from lumen_serving.errors import BadImage, DeviceMismatch, ParityFailed, StartError
 from lumen_serving.media.images import decode_rgb
 from lumen_serving.media.text import Tokenizer
 
 TOLERANCE_FP32 = 0.9999
 TOLERANCE_REDUCED = 0.999
+# The fake computes on nothing and says so; it is chosen by hand only.
+_ANY_DEVICE = "fake"
 # What a caller may send as well.
 MAX_PICTURE_BYTES = 10 * 1024 * 1024
 
@@ -101,3 +106,27 @@ def _unreadable(path: Path, why: str) -> ParityFailed:
 
 def _name(golden: ParityInput) -> str:
     return golden.image.name if golden.image is not None else f"the text {golden.text!r}"
+
+
+def device_mismatch(asked: Accelerator, report: BackendReport) -> StartError | None:
+    """Return the finding, or None when the device is the one that was asked for."""
+    if report.device in {asked.value, _ANY_DEVICE}:
+        return None
+    providers = ", ".join(report.providers) or "none"
+    return DeviceMismatch(
+        f"The pool promises '{asked.value}', but {report.runtime} {report.version} computes on "
+        f"'{report.device}' (providers: {providers}).",
+        remedy="Check the device plugin, the driver and the image of this pool, "
+        "or choose a pool whose accelerator is "
+        f"'{report.device}'.",
+    )
+
+
+def dimension_mismatch(expected: int, report: BackendReport) -> StartError | None:
+    """Return the finding, or None when the model's vectors are as long as its info says."""
+    if report.dim == expected:
+        return None
+    return StartError(
+        f"The model info promises vectors of {expected} numbers, the model gives {report.dim}.",
+        remedy="Correct embedding_dim in model_info.json, or use the files it was written for.",
+    )

@@ -9,7 +9,7 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_process.mdns import Announcement, Announcer, choose_address, full_type, unique_instance
-from lumen_serving.mdns import announcement
+from lumen_serving.main import announcement
 from lumen_serving.settings import ServerSettings
 
 

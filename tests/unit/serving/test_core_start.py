@@ -14,10 +14,10 @@ from lumen_serving.backends import base
 from lumen_serving.backends.base import BACKENDS, BackendReport, BackendSettings, load_backend
 from lumen_serving.backends.fake import FakeBackend
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, SettingsInvalid, StartError
-from lumen_serving.phase import ServerPhase, ServerStatus
+from lumen_serving.servicer import ServerPhase, ServerStatus
 from lumen_serving.settings import ServerSettings
-from lumen_serving.startup.attestation import device_mismatch, dimension_mismatch
-from lumen_serving.startup.cores import parse_cpu_max, usable_cores
+from lumen_serving.startup.load import parse_cpu_max, usable_cores
+from lumen_serving.startup.parity import device_mismatch, dimension_mismatch
 from lumen_wire.errors import WireError
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from lumen_resources.labels.label_sets import Labels
 from lumen_resources.model.layouts import LabelSetFiles
-from lumen_serving.classify.label_ranking import LabelClassifier, LabelSet
+from lumen_serving.classify.labels import LabelClassifier, LabelSet
 from lumen_serving.errors import BadQuery
 from lumen_serving.label_index.index import LabelIndex
-from lumen_serving.label_index.label_answers import best_rows, exact_cosines
+from lumen_serving.label_index.query import best_rows, exact_cosines
 from lumen_wire.meta import parse_request_meta
 
 CLASSES = ("Aves", "Insecta", "Mammalia")

@@ -11,13 +11,20 @@ from hypothesis import strategies as st
 from lumen_resources.errors import LabelSetError
 from lumen_resources.labels.rows import WrongRowError
 from lumen_resources.model.layouts import LabelSetFiles
-from lumen_serving.classify.label_loading import load_label_sets
+from lumen_serving.classify.labels import load_label_sets
 from lumen_serving.label_index.codes import CodeCache, encode, encode_cached, rounding
 from lumen_serving.label_index.index import LabelIndex
-from lumen_serving.label_index.label_answers import close_cosines, exact_cosines
-from lumen_serving.label_index.label_blocks import block_tops, rows_of_blocks
+from lumen_serving.label_index.query import (
+    Groups,
+    block_tops,
+    close_cosines,
+    exact_cosines,
+    group_by_rank,
+    rows_of_blocks,
+    shares,
+    softmax,
+)
 from lumen_serving.label_index.scorers import Approximation, FloatScorer, IntegerScorer
-from lumen_serving.label_index.scoring import Groups, group_by_rank, shares, softmax
 
 SCALE = 100.0
 

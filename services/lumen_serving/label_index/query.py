@@ -1,7 +1,8 @@
 """One query's answer: exact cosines of the rows that matter, and shares of all rows.
 
 Shares are divided by the sum over all rows, where rows that were not scored again count by their
-quick score. Called by `labels`.
+quick score. A share is softmax(logit_scale * cosine) over the label set in use: how the labels
+compare with each other, not how probable it is that one is true. Called by `index`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lumen_resources.labels.label_sets import Lineage
 from lumen_serving.label_index.codes import rounding
-from lumen_serving.label_index.label_blocks import largest
 from lumen_serving.label_index.scorers import Approximation, Doubles, Floats
-from lumen_serving.label_index.scoring import Groups
 
 # Rows at a time in the sum of all, so that they stay in the cache over its steps.
 _PIECE = 1 << 16
@@ -26,6 +26,15 @@ _LOG2_E = float(np.log2(np.e))
 _MOST_MEMBERS = 20_000
 _GATHERED = 4096
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Labels rolled up to a rank: `codes` int32 [N] says which of `names` each row belongs to."""
+
+    codes: NDArray[np.int32]
+    names: tuple[str, ...]
+    lineages: tuple[Lineage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +220,66 @@ def best_rows(codes: NDArray[np.int32], powers: Doubles, wanted: Sequence[int]) 
     rows = rows[order]
     best: NDArray[np.intp] = rows[np.searchsorted(codes[rows], wanted)]
     return best
+
+
+_BLOCK = 32
+
+
+def block_tops(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the largest value of each block of rows.
+
+    Block j is the rows j, j + W, j + 2 W, ... for W = N // 32 blocks, so that all are found in one
+    sweep over the array; the rows left over at its end are blocks of their own.
+    """
+    width = len(values) // _BLOCK
+    whole = width * _BLOCK
+    tops: NDArray[np.float32] = values[:whole].reshape(_BLOCK, width).max(axis=0)
+    return np.append(tops, values[whole:])
+
+
+def rows_of_blocks(blocks: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Return the rows of some blocks of `block_tops` over `count` values, in row order."""
+    width = count // _BLOCK
+    full = blocks[blocks < width]
+    rows = (full[None, :] + width * np.arange(_BLOCK)[:, None]).ravel()
+    left_over = blocks[blocks >= width] - width + width * _BLOCK
+    return np.concatenate([rows, left_over])
+
+
+def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
+    """Return where the k largest values are, in any order; all places if there are fewer."""
+    first = max(0, len(values) - k)
+    places: NDArray[np.intp] = np.argpartition(values, first)[first:]
+    return places
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return shares along the last axis; they add up to 1 for logits of any size."""
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    total: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return total
+
+
+def shares(cosines: NDArray[np.floating], logit_scale: float) -> NDArray[np.float64]:
+    """Return each label's share, for cosines [..., N] of the whole label set."""
+    return softmax(cosines.astype(np.float64) * logit_scale)
+
+
+def group_by_rank(lineages: Sequence[Lineage], rank_index: int) -> Groups:
+    """Group labels by the first `rank_index` + 1 parts of their lineage (0: kingdom, 6: species).
+
+    Two families of one name in different orders stay apart. A group is called by its own rank; a
+    species by `Genus epithet`; one whose rank is unknown by `*`.
+    """
+    seen: dict[Lineage, int] = {}
+    codes = np.empty(len(lineages), np.int32)
+    for row, lineage in enumerate(lineages):
+        codes[row] = seen.setdefault(lineage[: rank_index + 1], len(seen))
+    return Groups(codes, tuple(_rank_name(prefix) for prefix in seen), tuple(seen))
+
+
+def _rank_name(prefix: Lineage) -> str:
+    if len(prefix) == 7 and prefix[5] and prefix[6]:
+        return f"{prefix[5]} {prefix[6]}"
+    return prefix[-1] or "*"
