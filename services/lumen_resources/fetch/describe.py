@@ -92,6 +92,7 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         bytes=sum(d.size for d in subject.digests.values()),
         file_count=len(subject.digests),
         warnings=(*subject.warnings, *_about(label_sets)),
+        modalities=chosen.modalities,
     )
     _compare_pins(subject.config, model)
     return model

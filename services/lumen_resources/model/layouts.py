@@ -7,6 +7,7 @@ and answers which of them make up the model for one runtime and precision.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +47,13 @@ RUNTIME_SUFFIXES = {
 FILE_PRECISION = {"bf16": "fp32"}
 # What is added to a graph's name for the file that holds its weights.
 EXTERNAL_DATA = (".data", "_data")
+
+
+class Modality(StrEnum):
+    """What a model can embed; items of the two never share a batch."""
+
+    IMAGE = "image"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,7 @@ class VerifiedModel:
     computed label vectors go (for a source that is read in place the two differ).
     `revision` is what the source resolved to, `digest` the SHA-256 over all files in use.
     `proofs` has every file in use, as it was when it was verified.
+    `modalities` is what it can embed, however many files that takes.
     """
 
     name: str
@@ -146,12 +155,16 @@ class VerifiedModel:
     bytes: int = 0
     file_count: int = 0
     warnings: tuple[str, ...] = ()
+    modalities: frozenset[Modality] = frozenset(Modality)
     proofs: Mapping[Path, LockedFile] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenFiles:
-    """Relative paths of one runtime's files, as found in a layout."""
+    """Relative paths of one runtime's files, as found in a layout.
+
+    Every layout of today is complete, and so embeds both modalities.
+    """
 
     vision: str | None = None
     text: str | None = None
@@ -161,6 +174,7 @@ class ChosenFiles:
     preprocessor: str | None = None
     companions: tuple[str, ...] = ()
     external_data: tuple[str, ...] = ()
+    modalities: frozenset[Modality] = frozenset(Modality)
 
     def all_files(self) -> tuple[str, ...]:
         """Return every path that is set, without repeats."""
