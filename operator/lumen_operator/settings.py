@@ -92,7 +92,7 @@ def _source_env(text: str) -> Mapping[str, str]:
     document = _json("LUMEN_SOURCE_ENV", text or "{}")
     if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
         raise OperatorSettingsError(
-            "LUMEN_SOURCE_ENV is no JSON object of texts:"
+            "LUMEN_SOURCE_ENV is not a JSON object of texts:"
             ' give for example {"HF_ENDPOINT": "https://hub.example"}'
         )
     return document
@@ -102,7 +102,7 @@ def _networks(text: str) -> ExternalNetworks:
     document = _json("LUMEN_EXTERNAL_NETWORKS", text or "[]")
     if not isinstance(document, list) or not all(isinstance(each, str) for each in document):
         raise OperatorSettingsError(
-            "LUMEN_EXTERNAL_NETWORKS is no JSON list of networks:"
+            "LUMEN_EXTERNAL_NETWORKS is not a JSON list of networks:"
             ' give for example ["192.168.7.0/24"]'
         )
     try:
@@ -120,7 +120,7 @@ def _pools(text: str) -> tuple[LumenNodePool, ...]:
     document = _json("LUMEN_DEFAULT_POOLS", text)
     if not isinstance(document, list):
         raise OperatorSettingsError(
-            'LUMEN_DEFAULT_POOLS is no JSON list: give [{"name": "cpu", "spec": {...}}] or []'
+            'LUMEN_DEFAULT_POOLS is not a JSON list: give [{"name": "cpu", "spec": {...}}] or []'
         )
     return tuple(_pool(each) for each in document)
 
@@ -148,7 +148,7 @@ def _json(name: str, text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise OperatorSettingsError(f"{name} is no JSON: {error}") from error
+        raise OperatorSettingsError(f"{name} is not JSON: {error}") from error
 
 
 def _number(

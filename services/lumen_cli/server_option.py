@@ -53,7 +53,7 @@ def read_token(token_file: str | None) -> str | None:
     try:
         return read_named(Path(token_file), TOKEN_BYTES_MAX).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is no text"
+        said = error.strerror if isinstance(error, OSError) else "it is not text"
         fail(f"{token_file} cannot be read: {said}. --token-file names a file with one token.")
 
 

@@ -179,7 +179,7 @@ class AsyncClient:
     ) -> Classification:
         payload = await asyncio.to_thread(read_payload, image)
         if payload.is_text:
-            raise ContentError(f"{str(image)[:80]!r} is no picture: there is no such file")
+            raise ContentError(f"{str(image)[:80]!r} is not a picture: there is no such file")
         meta = _meta(service, top_k, parameters)
         return read_classification(await self._connection.infer(_request(task, payload, meta)))
 
@@ -218,7 +218,7 @@ def _request(task: str, payload: Payload, meta: dict[str, str]) -> pb.InferReque
             meta=meta,
         )
     except ValueError as error:
-        raise ContentError("a service, a parameter or a mime is no Unicode text") from error
+        raise ContentError("a service, a parameter or a mime is not Unicode text") from error
 
 
 def _capabilities(record: pb.Capability) -> ServiceCapabilities:

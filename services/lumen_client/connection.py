@@ -156,7 +156,7 @@ class Connection:
 def _parsed(message: Message | None) -> Message:
     """Return a message; gRPC gives None for bytes that are none of its kind."""
     if message is None:
-        raise errors.Internal("the server sent bytes that are no answer")
+        raise errors.Internal("the server sent bytes that are not an answer")
     return message
 
 

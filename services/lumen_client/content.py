@@ -100,7 +100,9 @@ def _read_text(text: str) -> Payload:
     try:
         return Payload(text.encode(), "text/plain")
     except UnicodeEncodeError as error:
-        raise ContentError(f"{text[:80]!r} is no Unicode text, and no file has its name") from error
+        raise ContentError(
+            f"{text[:80]!r} is not Unicode text, and no file has its name"
+        ) from error
 
 
 def _read_data_uri(uri: str) -> Payload:
@@ -113,7 +115,7 @@ def _read_data_uri(uri: str) -> Payload:
             return Payload(unquote_to_bytes(body), mime)
         return Payload(base64.b64decode(body, validate=True), mime)
     except UnicodeEncodeError as error:
-        raise ContentError("the data URI is no Unicode text") from error
+        raise ContentError("the data URI is not Unicode text") from error
     except ValueError as error:
         raise ContentError(f"the data URI's base64 is broken: {error}") from error
 

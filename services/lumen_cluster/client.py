@@ -110,7 +110,7 @@ class ClusterClient:
 
         """
         document = read_json(await self.call(request))
-        assert isinstance(document, dict), f"{request} was answered with no object"
+        assert isinstance(document, dict), f"{request} was answered without an object"
         return document
 
     async def call(self, request: ApiRequest) -> bytes:
@@ -169,7 +169,7 @@ class ClusterClient:
                 metadata = page["metadata"]
                 go_on, version = metadata.get("continue"), metadata["resourceVersion"]
             except (KeyError, TypeError, AttributeError) as error:
-                raise ApiUnavailable(f"GET {resource.path} was answered with no list") from error
+                raise ApiUnavailable(f"GET {resource.path} was answered without a list") from error
             yield Page(items, str(version))
             if not go_on:
                 return
@@ -203,7 +203,7 @@ class ClusterClient:
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise ApiUnavailable(f"GET {path}: {str(error) or type(error).__name__}") from error
         if not isinstance(document, Mapping):
-            raise ApiUnavailable(f"GET {path} was answered with no object")
+            raise ApiUnavailable(f"GET {path} was answered without an object")
         return document
 
     @asynccontextmanager

@@ -84,7 +84,7 @@ def _opened(file: BinaryIO) -> Any:
 def _array(found: Any) -> NDArray[Any]:
     # A member that is no npy comes back as its bytes.
     if not isinstance(found, np.ndarray):
-        raise TypeError("it is no array")
+        raise TypeError("it is not an array")
     return found
 
 

@@ -94,7 +94,7 @@ def test_a_server_in_a_named_network_is_asked_and_routed_to_by_its_address(lab, 
         ("metadata", "169.254.169.254:80", "169.254.169.254:80 is in no network of external."),
         ("mapped", "[::ffff:169.254.169.254]:80", "(which is 169.254.169.254) is in no network"),
         ("loopback", "localhost:50051", "localhost:50051 resolves to"),
-        ("number", "2130706433:50051", "is no address and no name with a port"),
+        ("number", "2130706433:50051", "is neither an address nor a name with a port"),
     ],
 )
 def test_a_server_elsewhere_is_refused_with_what_to_set_and_nobody_asks_it(

@@ -166,7 +166,7 @@ def same_but_for_status(one: Raw, other: Raw) -> bool:
     try:
         return orjson.dumps(_without_status(one)) == orjson.dumps(_without_status(other))
     except TypeError:
-        return False  # it holds what is no JSON: who knows
+        return False  # it holds what is not JSON: who knows
 
 
 def mapping(raw: Any, key: str) -> Raw:

@@ -21,7 +21,7 @@ _SHORT = 256
 
 
 def packed(raw: Raw) -> bytes | None:
-    """Return an object as compressed text; None when it is not worth it, or is no JSON."""
+    """Return an object as compressed text; None when it is not worth it, or is not JSON."""
     try:
         text = orjson.dumps(raw)
     except TypeError:

@@ -42,5 +42,5 @@ def _ask_the_system(host: str) -> tuple[str, ...] | OSError:
     except OSError as error:
         return error
     except UnicodeError as error:  # a label of more than 63 letters
-        return OSError(f"{host} is no name: {error}")
+        return OSError(f"{host} is not a name: {error}")
     return tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))

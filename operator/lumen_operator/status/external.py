@@ -124,7 +124,7 @@ def _misspelt(spec: str, host: str, port: int) -> Finding | None:
     return find(
         ConditionType.ACCEPTED,
         Reason.INVALID_SPEC,
-        f"spec.external {spec} is no address and no name with a port",
+        f"spec.external {spec} is neither an address nor a name with a port",
         remedy="Write it as 192.168.7.20:50051, [fd00::7]:50051 or board.example:50051.",
         final=True,
     )

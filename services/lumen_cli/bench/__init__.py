@@ -129,7 +129,7 @@ def _payloads(
     try:
         width, height = (int(side) for side in size.split("x"))
     except ValueError:
-        fail(f"--size: {size!r} is no size. Write it like 1024x768", USAGE)
+        fail(f"--size: {size!r} is not a size. Write it like 1024x768", USAGE)
     if not (1 <= width <= 8192 and 1 <= height <= 8192):
         fail(f"--size: {size} is out of range; a side may be 1 to 8192", USAGE)
     return [(drawn_jpeg(width, height), "image/jpeg")]
@@ -165,7 +165,7 @@ def _meta(service: str | None, pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            fail(f"--meta: {pair!r} is no key=value", USAGE)
+            fail(f"--meta: {pair!r} is not key=value", USAGE)
         meta[key] = value
     return meta
 

@@ -31,7 +31,7 @@ class KeyReader:
         if key not in self._sections:
             value = self._take(key)
             if value is not None and not isinstance(value, dict):
-                raise ConfigError(f"{self.place(key)}: {shown(value)} is no mapping")
+                raise ConfigError(f"{self.place(key)}: {shown(value)} is not a mapping")
             self._sections[key] = KeyReader(
                 value or {}, self.file, self._below(key), self._warnings
             )

@@ -121,7 +121,7 @@ def make_service(name: str, family: Family, spec: Mapping[str, Any]) -> LumenMod
     except ManifestError as error:
         raise ConfigError(f"service {name}: {error}") from error
     if not isinstance(service, LumenModelService):
-        raise ConfigError(f"service {name} is no model service")
+        raise ConfigError(f"service {name} is not a model service")
     return service
 
 

@@ -107,7 +107,7 @@ def parse_object(document: Mapping[str, Any]) -> Resource:
     try:
         text = json.dumps(document)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ManifestError((Problem("", 0, 0, "", "the object is no JSON"),)) from error
+        raise ManifestError((Problem("", 0, 0, "", "the object is not JSON"),)) from error
     resource, problems = _validated(model, text, "", lambda _location, _kind: (0, 0))
     if resource is None:
         raise ManifestError(tuple(problems))

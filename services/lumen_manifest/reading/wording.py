@@ -115,13 +115,13 @@ def _truth(finding: ParsedError, _: Schema) -> str:
 
 
 def _list(finding: ParsedError, _: Schema) -> str:
-    return f'{shown(finding.value)} is no list: put "- " in front of each entry'
+    return f'{shown(finding.value)} is not a list: put "- " in front of each entry'
 
 
 def _mapping(finding: ParsedError, schema: Schema) -> str:
     fields = schema.get("properties")
     inside = f" with {_listed(_required_first(schema))}" if fields else " of keys and values"
-    return f"{shown(finding.value)} is no mapping{inside}"
+    return f"{shown(finding.value)} is not a mapping{inside}"
 
 
 def _too_small(finding: ParsedError, _: Schema) -> str:

@@ -32,7 +32,7 @@ def scalar_value(text: str, tag: str | None, *, plain: bool) -> Value:
 
     """
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ScalarError("half of a surrogate pair is no text")
+        raise ScalarError("half of a surrogate pair is not text")
     if tag is None:
         return _plain_value(text) if plain else text
     if tag in {"!", f"{_TAG}str"}:

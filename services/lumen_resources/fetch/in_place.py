@@ -58,7 +58,7 @@ class InPlace:
         with translated(self._root, "looking at"):
             if not self._root.is_dir():
                 raise ResourceNotFoundError(
-                    f"{self._root} is no folder ({self._source.uri}).",
+                    f"{self._root} is not a folder ({self._source.uri}).",
                     remedy="Correct spec.model.source.uri; a relative one starts at the "
                     "manifest's folder.",
                     file=str(self._root),

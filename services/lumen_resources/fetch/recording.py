@@ -58,7 +58,7 @@ def record(folder: Path, progress: Progress) -> dict[str, FileDigest]:
 def _document(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ModelInfoError(
-            f"{folder} is no folder.", remedy="Name the folder that holds the model's files."
+            f"{folder} is not a folder.", remedy="Name the folder that holds the model's files."
         )
     if not (folder / FILE_NAME).exists():
         return _describe_older(folder)

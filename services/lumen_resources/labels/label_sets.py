@@ -272,7 +272,7 @@ def _taxonomy(content: bytes) -> Labels:
             lineage = _padded(lineage, len(lineages))
         lineages.append(lineage)
     if not all(type(text) is str for text in once.values()):
-        raise _MalformedError("has ranks or names that are no texts")
+        raise _MalformedError("has ranks or names that are not text")
     _refuse_long(once.values())
     return Labels(_bounded(names), lineages)
 

@@ -122,7 +122,7 @@ def check_safetensors(path: Path) -> None:
         ends = [v["data_offsets"][1] for k, v in document.items() if k != "__metadata__"]
         end = max(ends, default=0)
     except (orjson.JSONDecodeError, AttributeError, KeyError, IndexError, TypeError) as error:
-        raise _invalid(path, f"has a header that is no tensor list: {error}") from error
+        raise _invalid(path, f"has a header that is not a tensor list: {error}") from error
     if end != size - 8 - length:
         raise _invalid(path, f"has {size - 8 - length:,} bytes of tensors, its header says {end:,}")
 

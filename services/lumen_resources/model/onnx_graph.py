@@ -144,7 +144,7 @@ class _Reader:
 def read_graph(path: Path) -> Graph:
     """Return a graph's inputs (weights left out), outputs and external files.
 
-    Raises ResourceValidationError when the file is no ONNX model.
+    Raises ResourceValidationError when the file is not an ONNX model.
     """
     try:
         with (
@@ -155,7 +155,7 @@ def read_graph(path: Path) -> Graph:
             return _walk_model(_Reader(data), len(data))
     except (_DamagedError, ValueError) as error:
         raise ResourceValidationError(
-            f"{path.name} is no ONNX model that can be used: {error}.",
+            f"{path.name} is not an ONNX model that can be used: {error}.",
             remedy="Export the model anew; this file was damaged before its digest was recorded.",
             file=str(path),
         ) from error

@@ -69,7 +69,7 @@ def test_all_problems_of_all_documents_and_files_are_reported(tmp_path: Path):
         ("replicas: 1001", "spec.replicas: 1001 is too large: at most 1000"),
         ("replicas:", "spec.replicas: is empty: remove the line, or give it a value."),
         ("default: maybe", 'spec.default: "maybe" is neither true nor false: write one of the two'),
-        ("aliases: fast", 'spec.aliases: "fast" is no list: put "- " in front of each entry'),
+        ("aliases: fast", 'spec.aliases: "fast" is not a list: put "- " in front of each entry'),
         (
             "aliases: [5]",
             "spec.aliases[0]: 5 is read as a number, text is needed: put it in quotes",
@@ -83,7 +83,7 @@ def test_all_problems_of_all_documents_and_files_are_reported(tmp_path: Path):
         ),
         (
             "cache: 8Gi",
-            'spec.cache: "8Gi" is no mapping with type, sizeLimit, claimName, shared',
+            'spec.cache: "8Gi" is not a mapping with type, sizeLimit, claimName, shared',
         ),
         (
             "resources: {limits: {cpu: lots}}",

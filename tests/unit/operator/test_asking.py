@@ -122,7 +122,7 @@ async def test_a_name_that_nobody_knows_has_no_addresses(board):
 
 
 async def test_a_name_that_cannot_be_one_is_not_known():
-    with pytest.raises(OSError, match="is no name"):
+    with pytest.raises(OSError, match="is not a name"):
         await look_up("x" * 64 + ".lan")
 
 

@@ -75,9 +75,9 @@ def test_an_address_is_routed_to_before_its_server_answers(world):
             "10.1.2.0/24",
         ),
         ("169.254.169.254:80", "169.254.169.254:80 is in no network", "an address of its own"),
-        ("2130706433:50051", "is no address and no name", "192.168.7.20:50051"),
-        ("192.168.7.20:0", "is no address and no name", "192.168.7.20:50051"),
-        ("board.lan:70000", "is no address and no name", "192.168.7.20:50051"),
+        ("2130706433:50051", "is neither an address nor a name", "192.168.7.20:50051"),
+        ("192.168.7.20:0", "is neither an address nor a name", "192.168.7.20:50051"),
+        ("board.lan:70000", "is neither an address nor a name", "192.168.7.20:50051"),
     ],
 )
 def test_an_address_in_no_named_network_is_neither_asked_nor_routed_to(world, address, said, todo):
