@@ -27,7 +27,8 @@ from lumen_serving.errors import BadQuery, LabelsUnusable, UnknownLabelSet
 from lumen_serving.label_index.codes import CodeCache
 from lumen_serving.label_index.index import LabelIndex
 from lumen_serving.label_index.query import GroupHit, Groups, Hit, group_by_rank
-from lumen_wire.meta import Include, LabelFormat, Rank, RequestMeta, Score, clamp, quoted
+from lumen_terms.taxonomy import LabelFormat, Rank
+from lumen_wire.meta import Include, RequestMeta, Score, clamp, quoted
 
 # The longest answer: every label of it is scored exactly and written as JSON.
 MAX_TOP_K = 4096
