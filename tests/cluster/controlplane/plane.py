@@ -6,7 +6,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import httpx
 from controlplane import components
 from controlplane.binaries import Binaries, find_binaries
 from controlplane.certificates import Authority, KeyPair, certificate_user, write_kubeconfig
-from controlplane.cluster import Access, Cluster
+from controlplane.cluster import Access, Cluster, KubectlFailed
 from controlplane.components import Layout, Ports, Secrets
 from controlplane.programs import Program, wait_until
 from ports import reserved_ports
@@ -81,10 +81,18 @@ def running_control_plane(
         _start_api(plane, layout)
         # The garbage collector looks for new kinds every 30 s only, so ours come before it.
         plane.kubectl("apply", "--server-side", "-f", str(crds))
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        wait_until(lambda: _established(plane), 60.0, "the definitions are established")
         _start_controllers(plane, layout)
         plane.add_node("plain")
         yield plane
+
+
+def _established(plane: ControlPlane) -> bool:
+    """Say whether the definitions serve; `kubectl wait` fails where one has no status yet."""
+    with suppress(KubectlFailed):
+        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=10s")
+        return True
+    return False
 
 
 def _prepare(folder: Path, binaries: Binaries, ports: Ports) -> Layout:
