@@ -29,7 +29,7 @@ def success_line(model: "VerifiedModel") -> bytes:
     )
 
 
-class Failure(Protocol):
+class Stated(Protocol):
     """Why a process ends: an error of resources, or of a start."""
 
     message: str
@@ -41,7 +41,7 @@ class Failure(Protocol):
         """The reason of the condition that it becomes."""
 
 
-def words_of(failure: Failure) -> dict[str, str]:
+def words_of(failure: Stated) -> dict[str, str]:
     """Return reason, message, remedy and file."""
     return {
         "reason": str(failure.reason),
@@ -51,7 +51,7 @@ def words_of(failure: Failure) -> dict[str, str]:
     }
 
 
-def failure_line(failure: Failure) -> bytes:
+def failure_line(failure: Stated) -> bytes:
     """Return the line of a failure, the longest of its texts cut when need be."""
     document = words_of(failure)
     while len(line := _line(document)) > MAX_BYTES:

@@ -51,7 +51,7 @@ class BadImage(InvalidArgument):
 
 
 class BadText(InvalidArgument):
-    """The payload is no UTF-8 text, or is empty."""
+    """The payload is not UTF-8 text, or is empty."""
 
 
 class BadTensor(InvalidArgument):

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from lumen_manifest.model_service import Family
 from lumen_resources.model.layouts import VerifiedModel
-from lumen_serving.backends.base import Modality
 from lumen_serving.classify.protocol import Classifier, Query
 from lumen_serving.errors import BackendFailed, BadTensor, BadText, OtherSpace, UnknownService
 from lumen_serving.inference.engine import ItemOutcome
@@ -23,6 +22,7 @@ from lumen_serving.media.images import look
 from lumen_serving.media.preprocess import PreprocessWork
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.requests import Answer, Request
+from lumen_terms.modality import Modality
 from lumen_wire import results
 from lumen_wire.meta import RequestMeta, VectorFormat, check_namespace, quoted
 from lumen_wire.tasks import TaskKind
@@ -175,7 +175,9 @@ def _text(payload: bytes) -> str:
     try:
         return payload.decode()
     except UnicodeDecodeError as error:
-        raise BadText(f"The text is no UTF-8: byte {error.start} does not belong there.") from error
+        raise BadText(
+            f"The text is not valid UTF-8: byte {error.start} does not belong there."
+        ) from error
 
 
 def _stages(outcome: ItemOutcome) -> dict[str, str]:

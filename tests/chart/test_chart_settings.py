@@ -5,10 +5,9 @@ from chart.rendering import VALUE_SETS, rendered, the
 
 from lumen_manifest.default_pools import default_pools
 from lumen_operator.observe.networks import ExternalNetworks
-from lumen_operator.settings import AnnouncerSettings as OperatorSettings
-from lumen_router.advertise.announcer import AnnouncerSettings as AdvertiserSettings
-from lumen_router.settings import AnnouncerSettings as RouterSettings
-from lumen_router.settings import ClusterRoutes
+from lumen_operator.settings import OperatorSettings
+from lumen_router.advertise.announcer import AnnouncerSettings
+from lumen_router.settings import ClusterRoutes, RouterSettings
 
 FROM_THE_POD = {
     "metadata.namespace": "lumen",
@@ -55,7 +54,7 @@ def test_what_the_values_say_reaches_every_program(helm3):
     documents = rendered(helm3, *VALUE_SETS["everything"])
 
     operator = OperatorSettings.from_environment(environment(documents, "operator"))
-    advertiser = AdvertiserSettings.from_environment(environment(documents, "mdns"))
+    advertiser = AnnouncerSettings.from_environment(environment(documents, "mdns"))
 
     assert operator.watch_namespace == "lumen"
     assert [pool.name for pool in operator.pools] == ["cpu"]
@@ -76,7 +75,7 @@ def test_no_program_is_told_what_it_does_not_read(helm3, component):
     {
         "operator": OperatorSettings,
         "router": RouterSettings,
-        "mdns": AdvertiserSettings,
+        "mdns": AnnouncerSettings,
     }[component].from_environment(read)
 
     assert set(told) - read.names == {"EXTRA"} & set(told)

@@ -7,7 +7,6 @@ and answers which of them make up the model for one runtime and precision.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from lumen_manifest.spec.enums import Precision, Runtime
 from lumen_resources.errors import FileMissingError, InvalidConfig, RuntimeNotSupportedError
 from lumen_resources.model.lock_file import LockedFile
 from lumen_resources.model.model_info import ModelInfo
+from lumen_terms.modality import Modality
 
 # What open_clip, transformers and tokenizers may keep beside tokenizer.json.
 TOKENIZER_COMPANIONS = (
@@ -47,13 +47,6 @@ RUNTIME_SUFFIXES = {
 FILE_PRECISION = {"bf16": "fp32"}
 # What is added to a graph's name for the file that holds its weights.
 EXTERNAL_DATA = (".data", "_data")
-
-
-class Modality(StrEnum):
-    """What a model can embed; items of the two never share a batch."""
-
-    IMAGE = "image"
-    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ before they are queued.
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -17,13 +16,6 @@ from numpy.typing import NDArray
 from lumen_manifest.model_service import Accelerator
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.errors import BackendUnavailable
-
-
-class Modality(StrEnum):
-    """Which tower an item goes through; items of the two never share a batch."""
-
-    IMAGE = "image"
-    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Tower:
         """Load a graph and find its ports.
 
         Raises:
-            StartError: it cannot be loaded, or is no tower of this dimension.
+            StartError: it cannot be loaded, or is not a tower of this dimension.
 
         """
         session = ort.open_session(path, settings)
@@ -64,7 +64,7 @@ class Tower:
             or batch not in {None, 1}
         ):
             raise BackendUnavailable(
-                f"{path.name} is no tower of this model: one input with a free batch dimension "
+                f"{path.name} is not a tower of this model: one input with a free batch dimension "
                 f"and an output [N, {dim}] are expected.",
                 remedy="Export the model anew.",
                 file=path.name,

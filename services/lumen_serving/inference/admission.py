@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lumen_serving.backends.base import Modality
 from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.inference.costs import Measured
 from lumen_serving.metrics import ServerMetrics
+from lumen_terms.modality import Modality
 from lumen_wire.request.budget import Account, places
 from lumen_wire.request.callers import STRANGER, Caller
 

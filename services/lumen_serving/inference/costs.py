@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumen_resources.model.layouts import VerifiedModel
-from lumen_serving.backends.base import Backend, Modality
+from lumen_serving.backends.base import Backend
+from lumen_terms.modality import Modality
 
 # A batch this close to the best throughput is big enough; a larger one only adds waiting.
 NEAR_BEST = 0.95

@@ -16,10 +16,11 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lumen_serving.backends.base import Backend, Modality
+from lumen_serving.backends.base import Backend
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
 from lumen_serving.inference.queue import RequestQueue
 from lumen_serving.metrics import ServerMetrics
+from lumen_terms.modality import Modality
 from lumen_wire.errors import WireError
 from lumen_wire.request.callers import STRANGER, Caller
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from lumen_serving.backends.base import Modality
 from lumen_serving.errors import BackendFailed, Overloaded, Stopping, TooLate
 from lumen_serving.inference.admission import Admission
 from lumen_serving.inference.engine import Engine, Item, ItemOutcome, Scoring
 from lumen_serving.inference.turns import FairQueue
 from lumen_serving.media.preprocess import PreprocessWork
 from lumen_serving.metrics import ServerMetrics
+from lumen_terms.modality import Modality
 from lumen_wire.errors import WireError
 from lumen_wire.request.budget import Account, places
 from lumen_wire.request.callers import Caller

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from lumen_serving.backends.base import Modality
 from lumen_serving.inference.turns import FairQueue
+from lumen_terms.modality import Modality
 from lumen_wire.request.callers import Caller
 
 

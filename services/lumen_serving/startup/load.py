@@ -25,7 +25,6 @@ from lumen_serving.backends.base import (
     Backend,
     BackendReport,
     BackendSettings,
-    Modality,
     load_backend,
 )
 from lumen_serving.classify.labels import LabelClassifier, LabelSet, load_label_sets
@@ -36,6 +35,7 @@ from lumen_serving.inference.costs import Measured, measure
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.parity import check_parity, device_mismatch, dimension_mismatch
+from lumen_terms.modality import Modality
 from lumen_wire.tasks import TaskKind, task_for
 
 log = structlog.get_logger(__name__)

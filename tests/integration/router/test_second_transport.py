@@ -113,10 +113,11 @@ async def test_another_pod_answers_when_one_refuses(tmp_path):
     async with a_world(tmp_path, *pods) as world, lines(world) as ask:
         await world.routed(a_service(), clip=pods)
 
-        answers = [await ask() for _ in range(4)]
+        answers = [await ask()]
+        while not pods[0].requests:  # the first pod is chosen at random
+            answers.append(await ask())
 
-    assert [answer["code"] for answer in answers] == ["OK"] * 4
-    assert pods[0].requests
+    assert {answer["code"] for answer in answers} == {"OK"}
 
 
 async def test_a_deadline_ends_the_call_and_is_counted(tmp_path):

@@ -18,13 +18,14 @@ from lumen_resources.model.digests import digest_of
 from lumen_resources.model.lock_file import LockedFile
 from lumen_resources.progress import Progress
 from lumen_serving import ort
-from lumen_serving.backends.base import BackendSettings, Modality
+from lumen_serving.backends.base import BackendSettings
 from lumen_serving.backends.onnx import BatchMode, OnnxBackend, unit_rows
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, ParityFailed
 from lumen_serving.inference.costs import measure
 from lumen_serving.media.images import decode_rgb
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.startup.parity import check_parity
+from lumen_terms.modality import Modality
 
 SPEC = tiny_models.TinyModel()
 SIZES = (1, 2, 3, 5, 8, 13)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_serving.backends.base import Modality
 from lumen_serving.errors import Overloaded, TooLate
 from lumen_serving.inference.admission import Admission, AdmissionLimits
 from lumen_serving.inference.costs import LatencyModel, Measured
 from lumen_serving.metrics import ServerMetrics
+from lumen_terms.modality import Modality
 from lumen_wire.request.callers import STRANGER
 
 

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from lumen_serving.backends.base import BackendReport, Modality
+from lumen_serving.backends.base import BackendReport
 from lumen_serving.errors import BackendFailed, BadImage, Overloaded, Stopping
 from lumen_serving.inference.engine import Engine, Item
 from lumen_serving.inference.preprocess_pool import DecodeQueues, Job, PreprocessPool
 from lumen_serving.media.preprocess import PreprocessWork
 from lumen_serving.metrics import ServerMetrics
+from lumen_terms.modality import Modality
 from lumen_wire.errors import WireError
 from lumen_wire.request.callers import STRANGER
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lumen_serving.backends.base import BackendReport, Modality
+from lumen_serving.backends.base import BackendReport
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
 from lumen_serving.inference.engine import Engine, Item
 from lumen_serving.metrics import ServerMetrics
+from lumen_terms.modality import Modality
 from lumen_wire.errors import WireError
 
 DIM = 4

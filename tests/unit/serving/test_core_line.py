@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lumen_serving.backends.base import Modality
 from lumen_serving.inference.queue import RequestQueue
+from lumen_terms.modality import Modality
 
 CAPS = {Modality.IMAGE: 3, Modality.TEXT: 2}
 
