@@ -1,8 +1,9 @@
 """The one JSON line by which an init container says how it ended."""
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
 
 from lumen_manifest.conditions import Reason
 from lumen_process.printable import printable_json
@@ -10,6 +11,8 @@ from lumen_process.printable import printable_json
 if TYPE_CHECKING:
     # A server imports this before its port is open, and layouts loads pydantic.
     from lumen_resources.model.layouts import VerifiedModel
+
+log = structlog.get_logger(__name__)
 
 # The kubelet cuts a termination message here.
 MAX_BYTES = 4096
@@ -66,8 +69,10 @@ def failure_line(failure: Stated) -> bytes:
 
 def write(path: Path, line: bytes) -> None:
     """Write the line where the kubelet (or `lumen up`) reads it; the log says the same."""
-    with contextlib.suppress(OSError):
+    try:
         path.write_bytes(line)
+    except OSError as error:
+        log.warning("the termination log cannot be written", error=str(error))
 
 
 def _line(document: dict[str, Any]) -> bytes:

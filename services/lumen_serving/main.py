@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+FAILED = 1
 _MIB = 1 << 20
 _HELD_BYTES = 256 * _MIB
 
@@ -213,10 +214,6 @@ def _in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
     return future
 
 
-if TYPE_CHECKING:
-    from lumen_manifest.server_config import ServerConfig
-
-
 def announcement(
     config: "ServerConfig", settings: ServerSettings, port: int
 ) -> Announcement | None:
@@ -239,11 +236,6 @@ def announcement(
             "runtime": config.model.runtime.value,
         },
     )
-
-
-log = structlog.get_logger(__name__)
-
-FAILED = 1
 
 
 def main() -> None:

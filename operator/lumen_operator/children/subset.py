@@ -3,7 +3,7 @@
 What others add stays out of it, except where a list or mapping counts as one value. The API server
 drops defaults when it stores, so a missing value is false, "", [] and {}; it rewrites quantities,
 so those are compared by value. Fields that we applied once and render no more are seen in
-`field_owners`.
+`managed_fields`.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """From plain objects of the watches to views: lenient, total, bounded.
 
-A strange object never raises and a strange field counts as absent. Besides `contained` and the
+A strange object never raises and a strange field counts as absent. Besides `subset` and the
 door to the API server, nothing else of this package looks into plain dictionaries.
 """
 
@@ -32,7 +32,7 @@ Raw = Mapping[str, Any]
 
 HASH_LABEL = "pod-template-hash"
 POD_LABELS = (SERVICE_LABEL, HASH_LABEL, REVISION_LABEL)
-"""The labels of pods, ReplicaSets and their templates that are read; `cache` keeps no others."""
+"""The labels of pods, ReplicaSets and their templates that are read; `store` keeps no others."""
 ROLLOUT_ANNOTATION = "deployment.kubernetes.io/revision"
 ITEMS_MAX = 1000
 _NOTHING: Raw = {}

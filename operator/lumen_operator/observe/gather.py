@@ -1,6 +1,6 @@
 """What is known about one service or one pool at this moment: gathered, never asked for.
 
-`gather_service` and `gather_pool` read what the watches delivered (`Snapshot`, which `cache`
+`gather_service` and `gather_pool` read what the watches delivered (`Snapshot`, which `store`
 implements) and what pods said of themselves. Everything after them is pure.
 """
 

@@ -1,6 +1,6 @@
 """Large objects, packed: a spec of 64 KiB is a megabyte of Python objects, and a tenth as text.
 
-`cache` keeps those whole that are small, which is nearly all, and of the others a head: what is
+`store` keeps those whole that are small, which is nearly all, and of the others a head: what is
 read of every object at once.
 """
 

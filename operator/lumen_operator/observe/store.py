@@ -1,8 +1,8 @@
 """What the watches said, kept in plain dictionaries: the Snapshot that decisions are made from.
 
-`handlers` feeds it and `audit` purges what a cut watch failed to report as deleted. Objects are
-kept as the API server sent them, less what nobody reads, the large ones packed; they are replaced,
-never changed.
+`event_handler` feeds it and `audit` purges what a cut watch failed to report as deleted. Objects
+are kept as the API server sent them, less what nobody reads, the large ones packed; they are
+replaced, never changed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -55,7 +55,7 @@ class _Shelf:
 
 
 class ObjectCache:
-    """Every watched object, by kind and name; implements `observe.Snapshot`."""
+    """Every watched object, by kind and name; implements `gather.Snapshot`."""
 
     def __init__(self) -> None:
         self._shelves = {kind: _Shelf() for kind in WATCHED_KINDS}
@@ -185,9 +185,9 @@ def trimmed(kind: ObjectKind, raw: Raw) -> Raw:
     """Leave out what nobody reads and what is large.
 
     Of our own kinds' metadata, what says which object it is and which state of it.
-    Of managedFields, only those of children, and of them what `field_owners` reads: others may
+    Of managedFields, only those of children, and of them what `managed_fields` reads: others may
     fight with us, and what we apply no more has to be taken back. Of annotations, the one that
-    counts rollouts. Pods and ReplicaSets are only ever read by `raw_objects`: the labels that it
+    counts rollouts. Pods and ReplicaSets are only ever read by `decode`: the labels that it
     reads, and of a pod's spec, where it runs and what it needs.
     """
     kept = {**raw, "metadata": _metadata(kind, raw.get("metadata") or {})}

@@ -1,4 +1,4 @@
-"""Objects of the cluster as frozen values: what decisions need, read by `raw_objects`."""
+"""Objects of the cluster as frozen values: what decisions need, read by `decode`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,6 +1,6 @@
 """When `smart_classify` asks the species service: the decision, and its share of time. Pure.
 
-`smart` runs the two stages and calls these.
+`run` runs the two stages and calls these.
 """
 
 from collections.abc import Mapping, Sequence

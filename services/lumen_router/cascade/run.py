@@ -1,7 +1,7 @@
 """smart_classify: the scene from CLIP, and for routed scenes the species from BioCLIP.
 
-Four outcomes (`cascade.Source`, and UNAVAILABLE when CLIP can't answer). The decision is
-`cascade`'s; sending is `forward`'s.
+Four outcomes (`rule.Source`, and UNAVAILABLE when CLIP can't answer). The decision is
+`rule`'s; sending is `forward`'s.
 """
 
 import time

@@ -1,6 +1,6 @@
 """One pod: its channel, what it said of itself, how busy it is, whether it may get calls.
 
-`directory` makes and retires pods as the routes say; `forward` sends calls. A pod is ready after
+`registry` makes and retires pods as the routes say; `forward` sends calls. A pod is ready after
 it has told its capabilities on the connection at hand: after a lost connection it is asked again,
 since another model may live at the same address.
 """

@@ -2,7 +2,7 @@
 
 Built block by block from a memory-mapped matrix. Each unit row x is written as
 x = centre + scale * code + rest; the length of `rest` is kept, and with it every error of an
-integer product can be bounded. Called by `label_scorers`.
+integer product can be bounded. Called by `scorers`.
 """
 
 from collections.abc import Iterator
