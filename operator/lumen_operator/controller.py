@@ -28,7 +28,7 @@ from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports, Reach
 from lumen_operator.reconcile import Reconciler
 from lumen_operator.settings import OperatorSettings
-from lumen_operator.workqueue import KeyBackoff, Workqueue
+from lumen_operator.workqueue import Workqueue
 
 LEASE_LOST = 3
 REST_S = 1.0
@@ -63,7 +63,7 @@ class Controller:
         self._queue: Workqueue[Key] = Workqueue(
             self._reconcile,
             outside.metrics,
-            backoff=KeyBackoff(rest_s=REST_S),
+            rest_s=REST_S,
             owner=None if settings.watch_namespace else lambda key: key.namespace,
         )
         self._reports = PodReports(

@@ -10,9 +10,7 @@ slow ones, delay no other's. Nothing here knows what a key means.
 import asyncio
 import heapq
 import itertools
-import random
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
@@ -20,6 +18,7 @@ import structlog
 
 from lumen_cluster.errors import ApiError
 from lumen_operator.polling.turns import FairSchedule
+from lumen_process.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 
@@ -30,23 +29,7 @@ OTHERS_SHARE = 4
 """Of so many workers, one is never taken by an owner who has the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyBackoff:
-    """How long a key waits after its n-th failure in a row: doubled each time, within bounds.
-
-    After its work it rests for `rest_s`, so that what changes in quick succession, much of it by
-    our own doing, is one piece of work.
-    """
-
-    rest_s: float = 0.0
-    first_s: float = 0.5
-    most_s: float = 120.0
-    jitter: float = 0.25
-
-    def after(self, failures: int, draw: float) -> float:
-        """Return the seconds to wait; `draw` is a random number from 0 to 1."""
-        waited: float = min(self.first_s * 2 ** min(failures - 1, 30), self.most_s)
-        return waited * (1 + self.jitter * (2 * draw - 1))
+BACKOFF = Backoff(first_s=0.5, longest_s=120.0)
 
 
 class Watcher(Protocol):
@@ -67,17 +50,19 @@ class Workqueue(Generic[K]):
         work: Callable[[K], Awaitable[float | None]],
         watcher: Watcher,
         *,
-        backoff: KeyBackoff | None = None,
+        rest_s: float = 0.0,
         owner: Callable[[K], str] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Take the work: it returns in how many seconds the key is due again, or None.
 
-        Without `owner` all keys are one owner's, who may have every worker.
+        After its work a key rests for `rest_s`, so that what changes in quick succession, much of
+        it by our own doing, is one piece of work. Without `owner` all keys are one owner's, who
+        may have every worker.
         """
         self._work = work
         self._watcher = watcher
-        self._backoff = backoff or KeyBackoff()
+        self._rest_s = rest_s
         self._clock = clock
         self._owner = owner
         self._turns: FairSchedule[K] = FairSchedule(at_once=1, of_one_at_once=1)
@@ -211,7 +196,7 @@ class Workqueue(Generic[K]):
             self._in_work.pop(key, None)
             self._turns.done(owner)
             self._changed.set()
-        if self._backoff.rest_s:
+        if self._rest_s:
             self._rest(key)
         if key in self._again:
             self._again.discard(key)
@@ -226,15 +211,13 @@ class Workqueue(Generic[K]):
         if len(self._resting) >= self._resting_most:
             self._resting = {each: until for each, until in self._resting.items() if until > now}
             self._resting_most = 2 * len(self._resting) + STALE_DATES
-        self._resting[key] = now + self._backoff.rest_s
+        self._resting[key] = now + self._rest_s
 
     def _failed(self, key: K, error: Exception) -> float:
         """Log a failure once, here, where it stops; return the seconds until the next try."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay_s = self._backoff.after(failures, random.random())  # noqa: S311 - spreads retries
-        known = isinstance(error, ApiError)
-        if isinstance(error, ApiError) and error.retry_after_s is not None:
-            delay_s = max(delay_s, error.retry_after_s)
+        known = error if isinstance(error, ApiError) else None
+        delay_s = BACKOFF.delay_s(failures, known.retry_after_s if known else None)
         log.warning(
             "work failed and is tried again",
             key=str(key),

@@ -6,7 +6,6 @@ its deadline and its cancel.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from google.protobuf import empty_pb2
 
 from lumen_client.address import Address
 from lumen_client.errors import NotReachable, ServerError
+from lumen_process.backoff import Backoff
 from lumen_wire import errors
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
@@ -25,8 +25,7 @@ from lumen_wire.request import chunks
 Message = TypeVar("Message")
 
 _MESSAGE_BYTES = 64 * 1024 * 1024
-_FIRST_BACKOFF_S = 0.1
-_LONGEST_BACKOFF_S = 5.0
+_BACKOFF = Backoff(first_s=0.1, longest_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class Connection:
             try:
                 return await self._attempt(request, give_up_at - time.monotonic())
             except (errors.Unavailable, errors.ResourceExhausted) as error:
-                pause_s = _pause_s(attempt, error.retry_after_ms)
+                pause_s = _BACKOFF.delay_s(attempt + 1, (error.retry_after_ms or 0) / 1000)
                 last = attempt == self._options.retries
                 if last or time.monotonic() + pause_s >= give_up_at:
                     raise self._translated(error) from error
@@ -168,12 +167,6 @@ def _nobody_listens(error: errors.WireError) -> bool:
     cause = error.__cause__
     details = cause.details() if isinstance(cause, grpc.aio.AioRpcError) else ""
     return "failed to connect to all addresses" in (details or "")
-
-
-def _pause_s(attempt: int, pushback_ms: int | None) -> float:
-    backoff_s: float = min(_FIRST_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S)
-    jittered_s = backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, no secret
-    return max(jittered_s, (pushback_ms or 0) / 1000)
 
 
 def _open_channel(address: Address, options: CallOptions) -> grpc.aio.Channel:

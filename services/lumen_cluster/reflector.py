@@ -6,9 +6,8 @@ meanwhile; that the server is away is said once, and so is its return.
 """
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -18,9 +17,9 @@ from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone
 from lumen_cluster.kept import left_out, reason_to_leave_out
 from lumen_cluster.metrics import WatchEnd, WatchMetrics
 from lumen_cluster.objects import Event, EventType, Page, Raw, Resource, version_of
+from lumen_process.backoff import Backoff
 
-PAUSE_FIRST_S: Final = 0.1
-PAUSE_LONGEST_S: Final = 10.0
+BACKOFF: Final = Backoff(first_s=0.1, longest_s=10.0)
 FRUITFUL_S: Final = 5.0
 """A watch that lasted so long, or reported anything, was no failure."""
 REFUSED_S: Final = 2.0
@@ -89,8 +88,8 @@ class Reflector:
             fruitful = self._reports > 0 or time.monotonic() - started >= FRUITFUL_S
             failures = 0 if fruitful else failures + 1
             if trouble is not None or failures:
-                asked_s = (trouble and trouble.retry_after_s) or 0.0
-                await asyncio.sleep(pause_s(failures, asked_s, random.uniform))
+                asked_s = trouble.retry_after_s if trouble is not None else None
+                await asyncio.sleep(BACKOFF.delay_s(failures, asked_s))
 
     async def _round(self) -> None:
         """List if need be, then apply what the watch reports until the server ends it."""
@@ -175,12 +174,3 @@ class Reflector:
             plural = self._resource.plural
             log.warning("cluster not readable", resource=plural, why=str(trouble), kept=kept)
             self._said.add(kind)
-
-
-def pause_s(failures: int, asked_s: float, between: Callable[[float, float], float]) -> float:
-    """Return how long to wait after so many failures in a row: half of it is chance.
-
-    It is never less than what the server asked for.
-    """
-    longest = min(PAUSE_LONGEST_S, PAUSE_FIRST_S * 2.0 ** (min(max(1, failures), 20) - 1))
-    return max(asked_s, between(longest / 2, longest))

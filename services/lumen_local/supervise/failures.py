@@ -1,4 +1,4 @@
-"""Why a process ended: its own last words, else its exit. Pure.
+"""Why a process ended (its own last words, else its exit), and when it is tried again. Pure.
 
 A process that wrote no termination message is judged by its exit code and its last log lines, as
 `terminationMessagePolicy: FallbackToLogsOnError` does.
@@ -11,6 +11,17 @@ from typing import Any
 
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Failure, named_failure
+from lumen_process.backoff import Backoff
+
+RESTARTS = Backoff(first_s=0.5, longest_s=30.0, chance=0.0)
+"""Kubernetes' crash-loop rule at a person's pace: 10 s to 5 min there."""
+
+STABLE_S = 60.0
+
+
+def failures_after(failures: int, uptime_s: float) -> int:
+    """Count one more failure; after a stable time it is the first again."""
+    return 1 if uptime_s >= STABLE_S else failures + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import importlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -25,14 +25,14 @@ from lumen_local.show.events import (
     Working,
 )
 from lumen_local.show.held_lines import HeldLines
-from lumen_local.supervise.backoff import RestartBackoff
 from lumen_local.supervise.child import Child, ChildWatcher
-from lumen_local.supervise.failures import failure_of
+from lumen_local.supervise.failures import RESTARTS, failure_of, failures_after
 from lumen_local.supervise.probes import Health, ProbeResult, watch
 from lumen_local.supervise.status_page import fetch_status
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Failure, attestation_of, is_named, parse_termination
 from lumen_process.addresses import host_port
+from lumen_process.backoff import Backoff
 
 # How long the router may take to read the routes file again before a server is told to end.
 SPREAD_S = 0.3
@@ -75,7 +75,7 @@ class RunServices:
     tell: Callable[[Event], None]
     roster: EndpointRegistry
     watcher: ChildWatcher
-    backoff: RestartBackoff = field(default_factory=RestartBackoff)
+    backoff: Backoff = RESTARTS
 
 
 class Replica:
@@ -102,7 +102,7 @@ class Replica:
             failure = await self._live()
             if failure is None:
                 break
-            failures = self._around.backoff.failures_after(failures, time.monotonic() - began)
+            failures = failures_after(failures, time.monotonic() - began)
             retry_s = None if failure.final else self._around.backoff.delay_s(failures)
             self._around.tell(Failed(self._plan.name, "server", self._index, failure, retry_s))
             if retry_s is None:

@@ -11,7 +11,7 @@ from lumen_local.pod.processes import ProcessSpec
 from lumen_local.show.events import Failed, FilesVerified, LogLine, ServicePhase, Warned, Working
 from lumen_local.show.held_lines import HeldLines
 from lumen_local.supervise.child import Child
-from lumen_local.supervise.failures import failure_of
+from lumen_local.supervise.failures import failure_of, failures_after
 from lumen_local.supervise.replica import (
     Replica,
     RunServices,
@@ -84,7 +84,7 @@ class ServiceRun:
             if failure is None:
                 failures, done = 0, done + 1
                 continue
-            failures = self._around.backoff.failures_after(failures, time.monotonic() - began)
+            failures = failures_after(failures, time.monotonic() - began)
             retry_s = None if failure.final else self._around.backoff.delay_s(failures)
             self._around.tell(Failed(self._plan.name, spec.name, 0, failure, retry_s))
             if retry_s is None or await happened_within(self._stop, retry_s):

@@ -26,7 +26,7 @@ from lumen_resources.fetch.in_place import InPlace
 from lumen_resources.fetch.lease import Lease
 from lumen_resources.fetch.pins import check_revision
 from lumen_resources.fetch.plan import plan_files, proven, remote_files
-from lumen_resources.fetch.transfer import fetch_missing, wait_s
+from lumen_resources.fetch.transfer import fetch_missing
 from lumen_resources.fetch.verify import agrees
 from lumen_resources.labels import older_caches
 from lumen_resources.model import lock_file
@@ -162,7 +162,7 @@ def patiently(ask: Callable[[], Answer], retries: RetryPolicy) -> Answer:
         try:
             return ask()
         except TransientError as error:
-            time.sleep(wait_s(retries, failures, error.retry_after_s))
+            time.sleep(retries.wait_s(failures, error.retry_after_s))
     return ask()
 
 

@@ -5,7 +5,6 @@ Nothing here touches a file that is in use; `fetch` moves complete sets into pla
 
 import hashlib
 import os
-import random
 import shutil
 import time
 from collections.abc import Mapping
@@ -27,7 +26,6 @@ from lumen_resources.sources.protocol import (
 
 # Room for the lock, the lease and model_info.json beside the files.
 SLACK_BYTES = 1024 * 1024
-RETRY_AFTER_CAP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ class _FileTransfer:
                     self._discard()
                 if failures >= retries.attempts:
                     raise
-                time.sleep(wait_s(retries, failures, error.retry_after_s))
+                time.sleep(retries.wait_s(failures, error.retry_after_s))
 
     def _fetch_once(self) -> FileDigest:
         with translated(self._part, "writing a download"), self._part.open("a+b") as part:
@@ -244,11 +242,3 @@ def _digest_so_far(part: BinaryIO) -> "hashlib._Hash":
     while block := part.read(BLOCK_BYTES):
         digest.update(block)
     return digest
-
-
-def wait_s(retries: RetryPolicy, failures: int, asked_s: float | None) -> float:
-    """Return a random wait that grows (many pods must not come back together)."""
-    if asked_s is not None:
-        return min(asked_s, RETRY_AFTER_CAP_S)
-    most = min(retries.cap_s, retries.base_s * 2**failures)
-    return random.uniform(most / 2, most)  # noqa: S311  # spreads load, guards nothing

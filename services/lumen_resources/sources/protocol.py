@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lumen_process.backoff import Backoff
 from lumen_resources.errors import SourceUnavailableError
 from lumen_resources.model.model_info import FileDigest
 
@@ -55,16 +56,22 @@ class FolderSource:
     root: Path
 
 
+RETRIES = Backoff(first_s=1.0, longest_s=15.0)
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long a source may fail: `attempts` in a row without a byte of progress.
-
-    Waits are random up to `base_s * 2**n`, at most `cap_s`.
-    """
+    """How long a source may fail: `attempts` in a row without a byte of progress."""
 
     attempts: int = 6
-    base_s: float = 0.5
-    cap_s: float = 15.0
+    backoff: Backoff = RETRIES
+    longest_asked_s: float = 60.0
+
+    def wait_s(self, failures: int, asked_s: float | None) -> float:
+        """Return the wait after the n-th failure in a row; what the source asks for is bounded."""
+        if asked_s is not None:
+            return min(asked_s, self.longest_asked_s)
+        return self.backoff.delay_s(failures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ since another model may live at the same address.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,14 +15,14 @@ import grpc.aio
 import structlog
 
 from lumen_manifest.spec.enums import Family
+from lumen_process.backoff import Backoff
 from lumen_router.upstream.lanes import InferCall, Lanes
 from lumen_wire import tasks
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.tasks import TaskKind
 
 LEARN_TIMEOUT_S: Final = 5.0
-PROBE_FIRST_S: Final = 0.05
-PROBE_LONGEST_S: Final = 5.0
+PROBES: Final = Backoff(first_s=0.05, longest_s=5.0)
 STREAM_CAPABILITIES: Final = "/home_native.v1.Inference/StreamCapabilities"
 
 log = structlog.get_logger(__name__)
@@ -124,7 +123,8 @@ class Pod:
         failures = 0
         try:
             while True:
-                await asyncio.sleep(_probe_delay_s(failures + self._ejections))
+                failed = failures + self._ejections
+                await asyncio.sleep(PROBES.delay_s(failed) if failed else 0.0)
                 try:
                     learnt = await self._ask()
                 except grpc.aio.AioRpcError as error:
@@ -197,10 +197,3 @@ class Pod:
         if self.learnt is not None:
             self.learnt = None
             self._tell()
-
-
-def _probe_delay_s(failures: int) -> float:
-    if failures == 0:
-        return 0.0
-    longest = min(PROBE_LONGEST_S, PROBE_FIRST_S * 2 ** (failures - 1))
-    return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a key

@@ -22,10 +22,10 @@ from lumen_local.pod.free_ports import FreePorts
 from lumen_local.pod.pod_env import PodPaths
 from lumen_local.pod.processes import pod_processes
 from lumen_local.show.events import Event, ServiceLine
-from lumen_local.supervise.backoff import RestartBackoff
 from lumen_local.supervise.guarded import Guard
 from lumen_local.supervise.replica import RunServices, ServicePlan
 from lumen_local.supervise.supervisor import Supervisor
+from lumen_process.backoff import Backoff
 
 FAKE_SERVER = Path(__file__).parent / "fake_server.py"
 BOUND_S = 90.0
@@ -167,7 +167,7 @@ def supervise(tmp_path):
     async def supervised(
         router: dict[str, Any] | None = None,
         replicas: int = 1,
-        backoff: RestartBackoff | None = None,
+        backoff: Backoff | None = None,
         **services: dict[str, Any],
     ):
         run = Run(tmp_path)
@@ -178,7 +178,7 @@ def supervise(tmp_path):
                 run.events.append,
                 run.roster,
                 guard,
-                backoff or RestartBackoff(first_s=0.05, longest_s=1),
+                backoff or Backoff(0.05, 1, chance=0),
             )
             supervisor = Supervisor(plans, door, "127.0.0.1:50051", around)
             run.task = asyncio.create_task(supervisor.run(run.stop))

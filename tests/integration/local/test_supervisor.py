@@ -17,9 +17,9 @@ from lumen_local.show.events import (
     RunStopping,
     Stopped,
 )
-from lumen_local.supervise.backoff import RestartBackoff
 from lumen_local.supervise.supervisor import RunOutcome
 from lumen_manifest.conditions import Reason
+from lumen_process.backoff import Backoff
 
 
 def says(**message) -> str:
@@ -74,7 +74,7 @@ async def test_a_killed_server_is_started_again_and_serves_again(supervise, pods
 
 async def test_a_program_that_keeps_crashing_waits_longer_each_time(supervise, pods):
     crashing = pods.program("server", "import sys; print('no such device'); sys.exit(3)")
-    backoff = RestartBackoff(first_s=0.02, longest_s=0.1)
+    backoff = Backoff(0.02, 0.1, chance=0)
     async with supervise(clip=pods.deployment(crashing), backoff=backoff) as run:
         await run.until(Failed, count=5)
 

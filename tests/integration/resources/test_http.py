@@ -12,6 +12,7 @@ from fault_server import FaultServer
 from tiny_models import TinyModel, write_model
 
 from lumen_manifest.server_config import ServerConfig
+from lumen_process.backoff import Backoff
 from lumen_resources.errors import ResourceError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified
 from lumen_resources.model.layouts import VerifiedModel
@@ -52,7 +53,7 @@ def a_config(uri: str, **changes: object) -> ServerConfig:
 
 
 def fetch(uri: str, cache: Path, *, token: str = "", force: bool = False) -> VerifiedModel:
-    access = SourceAccess(token=token, retries=RetryPolicy(attempts=3, base_s=0.001))
+    access = SourceAccess(token=token, retries=RetryPolicy(attempts=3, backoff=Backoff(0.002, 15)))
     options = FetchOptions(access=access, force=force)
     return fetch_and_verify(a_config(uri), cache, cache, Progress(), options)
 
@@ -280,7 +281,7 @@ def test_a_file_that_changed_between_two_tries_is_fetched_from_its_start(source,
 def refused_after_cuts(source: FaultServer, cache: Path) -> bool:
     """Cut the connection once, for a client that tries only once."""
     source.cut_after[TEXT] = (50_000, 1)
-    access = SourceAccess(retries=RetryPolicy(attempts=1, base_s=0.001))
+    access = SourceAccess(retries=RetryPolicy(attempts=1, backoff=Backoff(0.002, 15)))
     with pytest.raises(ResourceError):
         fetch_and_verify(
             a_config(source.url), cache, cache, Progress(), FetchOptions(access=access)

@@ -3,8 +3,7 @@
 import orjson
 import pytest
 
-from lumen_local.supervise.backoff import RestartBackoff
-from lumen_local.supervise.failures import Exit, failure_of
+from lumen_local.supervise.failures import STABLE_S, Exit, failure_of, failures_after
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import MAX_MESSAGE_BYTES, Failure, parse_termination, verified_of
 
@@ -61,9 +60,6 @@ def test_a_source_that_is_away_may_heal_and_a_wrong_token_does_not():
     assert Failure(Reason.UNAUTHORIZED, "").final
 
 
-def test_back_off_doubles_up_to_its_bound_and_starts_afresh_after_a_stable_time():
-    backoff = RestartBackoff(first_s=1, longest_s=5, stable_s=60)
-
-    assert [backoff.delay_s(n) for n in (1, 2, 3, 4, 10_000)] == [1, 2, 4, 5, 5]
-    assert backoff.failures_after(7, uptime_s=59) == 8
-    assert backoff.failures_after(7, uptime_s=60) == 1
+def test_failures_are_counted_afresh_after_a_stable_time():
+    assert failures_after(7, uptime_s=STABLE_S - 1) == 8
+    assert failures_after(7, uptime_s=STABLE_S) == 1

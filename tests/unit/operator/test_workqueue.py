@@ -3,7 +3,9 @@ import asyncio
 import pytest
 
 from lumen_cluster.errors import Throttled
-from lumen_operator.workqueue import KeyBackoff, Workqueue
+from lumen_operator import workqueue
+from lumen_operator.workqueue import Workqueue
+from lumen_process.backoff import Backoff
 
 
 class Counts:
@@ -116,10 +118,11 @@ async def test_no_more_keys_are_in_work_than_there_are_workers(running):
     assert sorted(work.started) == list(range(20))
 
 
-async def test_a_failure_is_retried_later_and_others_go_on_meanwhile(running):
+async def test_a_failure_is_retried_later_and_others_go_on_meanwhile(running, monkeypatch):
+    monkeypatch.setattr(workqueue, "BACKOFF", Backoff(0.01, 0.02))
     work, counts = Worker(), Counts()
     work.answers["bad"] = [ValueError("broken"), ValueError("broken again")]
-    queue = Workqueue(work, counts, backoff=KeyBackoff(first_s=0.01, most_s=0.02))
+    queue = Workqueue(work, counts)
     queue.add("bad")
     queue.add("good")
     running(queue)
@@ -180,7 +183,7 @@ async def test_an_event_overtakes_the_date_of_a_key(running):
 async def test_a_key_rests_after_its_work_and_what_comes_meanwhile_is_one_piece_of_work(running):
     clock = Clock()
     work = Worker()
-    queue = Workqueue(work, Counts(), backoff=KeyBackoff(rest_s=1.0), clock=clock)
+    queue = Workqueue(work, Counts(), rest_s=1.0, clock=clock)
     queue.add("a")
     running(queue)
     await until(lambda: work.started == ["a"] and queue.idle())
@@ -197,11 +200,12 @@ async def test_a_key_rests_after_its_work_and_what_comes_meanwhile_is_one_piece_
     assert queue.depth() == 1
 
 
-async def test_a_key_added_while_its_work_fails_waits_for_the_back_off(running):
+async def test_a_key_added_while_its_work_fails_waits_for_the_back_off(running, monkeypatch):
+    monkeypatch.setattr(workqueue, "BACKOFF", Backoff(600, 600))
     work = Worker()
     work.answers["a"] = [ValueError("broken")]
     work.gates["a"] = asyncio.Event()
-    queue = Workqueue(work, Counts(), backoff=KeyBackoff(first_s=600))
+    queue = Workqueue(work, Counts())
     queue.add("a")
     running(queue)
     await until(lambda: work.started == ["a"])
@@ -328,7 +332,7 @@ async def test_many_changed_dates_leave_nothing_behind():
 
 async def test_keys_that_came_and_went_leave_nothing_behind(running):
     clock, work = Clock(), Worker()
-    queue = Workqueue(work, Counts(), backoff=KeyBackoff(rest_s=1.0), clock=clock)
+    queue = Workqueue(work, Counts(), rest_s=1.0, clock=clock)
     running(queue)
     for number in range(2_000):
         queue.add(number)
@@ -337,11 +341,3 @@ async def test_keys_that_came_and_went_leave_nothing_behind(running):
 
     assert len(work.started) == 2_000
     assert len(queue._resting) < 200
-
-
-def test_back_off_doubles_up_to_its_bound_with_jitter_around_it():
-    backoff = KeyBackoff(first_s=1, most_s=60, jitter=0.25)
-
-    assert [backoff.after(n, 0.5) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert backoff.after(1, 0) == 0.75
-    assert backoff.after(10_000, 1) == 75

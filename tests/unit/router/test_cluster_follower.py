@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from lumen_cluster import reflector
 from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone, Refused
 from lumen_cluster.objects import Event, EventType, Page, Resource
-from lumen_cluster.reflector import Reflector, pause_s
+from lumen_cluster.reflector import Reflector
+from lumen_process.backoff import Backoff
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.cluster_objects import keep_model_service
 from lumen_router.routes.from_cluster import RoutesFromCluster, watched_resources
@@ -122,8 +123,7 @@ def figure(metrics: RouterMetrics, name: str, **labels: str) -> float | None:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    monkeypatch.setattr(reflector, "PAUSE_FIRST_S", 0.001)
-    monkeypatch.setattr(reflector, "PAUSE_LONGEST_S", 0.01)
+    monkeypatch.setattr(reflector, "BACKOFF", Backoff(0.001, 0.01))
     monkeypatch.setattr(reflector, "REFUSED_S", 0.0)
 
 
@@ -176,8 +176,7 @@ async def test_expired_history_is_listed_anew_and_what_was_deleted_meanwhile_goe
 
 
 async def test_history_that_is_gone_at_once_again_and_again_makes_no_busy_loop(monkeypatch):
-    monkeypatch.setattr(reflector, "PAUSE_FIRST_S", 5.0)
-    monkeypatch.setattr(reflector, "PAUSE_LONGEST_S", 5.0)
+    monkeypatch.setattr(reflector, "BACKOFF", Backoff(5.0, 5.0))
     cluster = FakeCluster(watch_refusals=[HistoryGone("gone")] * 1000)
     async with following(cluster):
         await until(lambda: cluster.lists == 1)
@@ -237,22 +236,6 @@ async def test_a_refusal_of_a_moment_is_not_said(monkeypatch):
 
     said = [(one["event"], one.get("why")) for one in logs]
     assert said == [("cluster not readable", "refused"), ("cluster readable again", None)]
-
-
-def test_the_time_that_the_server_asks_for_is_kept():
-    assert pause_s(1, 7.0, lambda _, high: high) == 7.0
-    assert pause_s(1, 0.0, lambda _, high: high) == reflector.PAUSE_FIRST_S
-
-
-def test_pauses_grow_to_a_bound_and_half_of_each_is_chance():
-    first_s, longest_s = reflector.PAUSE_FIRST_S, reflector.PAUSE_LONGEST_S
-    failures = (0, 1, 2, 4, 50)
-
-    highest = [pause_s(count, 0.0, lambda _, high: high) for count in failures]
-    lowest = [pause_s(count, 0.0, lambda low, _: low) for count in failures]
-
-    assert highest == [first_s, first_s, first_s * 2, first_s * 8, longest_s]
-    assert lowest == [pause / 2 for pause in highest]
 
 
 @asynccontextmanager
