@@ -11,8 +11,9 @@ import structlog
 
 from lumen_operator.polling.status_poller import Reach, by_their_addresses
 from lumen_operator.running import OperatorProcess
-from lumen_operator.settings import OperatorSettings, OperatorSettingsError
+from lumen_operator.settings import OperatorSettings
 from lumen_process import lifetime, logs
+from lumen_process.settings import SettingsError
 
 FAILED = 1
 USAGE = 2
@@ -31,12 +32,12 @@ def main(reach: Reach = by_their_addresses) -> None:
     try:
         settings = OperatorSettings.from_environment()
         logs.configure(settings.log_format, settings.log_level)
-    except (OperatorSettingsError, ValueError) as error:
+    except ValueError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     try:
         run(settings, reach)
-    except OperatorSettingsError as error:
+    except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     except OSError as error:

@@ -14,8 +14,9 @@ from lumen_operator.controller import Controller, Dependencies
 from lumen_operator.liveness import Liveness, serve
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.polling.status_poller import Reach, by_their_addresses
-from lumen_operator.settings import OperatorSettings, OperatorSettingsError
+from lumen_operator.settings import OperatorSettings
 from lumen_process.http_status import start_http_status
+from lumen_process.settings import SettingsError
 
 USER_AGENT = "lumen-operator"
 STOP_S = 10.0
@@ -36,7 +37,7 @@ class OperatorProcess:
         """Stand by, lead, and end at SIGTERM with the Lease given back.
 
         Raises:
-            OperatorSettingsError: there is no way to the API server.
+            SettingsError: there is no way to the API server.
             OSError: a port is taken.
             ExceptionGroup: something without which there is no leading has failed.
 
@@ -46,7 +47,7 @@ class OperatorProcess:
             try:
                 found = await find_server(os.environ.get("KUBECONFIG", ""), os.environ)
             except NoServer as error:
-                raise OperatorSettingsError(str(error)) from error
+                raise SettingsError(str(error)) from error
             client = await stack.enter_async_context(ClusterClient(found, USER_AGENT))
             lease = LeaseName(settings.namespace, settings.lease_name, settings.identity)
             election = Election(client, lease)

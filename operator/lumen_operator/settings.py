@@ -15,13 +15,10 @@ from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.render.context import Images
 from lumen_operator.decide import OperatorContext
 from lumen_operator.observe.networks import ExternalNetworks
+from lumen_process.settings import Environment, SettingsError
 
 WORKERS_MAX = 256
 DAY_S = 86400.0
-
-
-class OperatorSettingsError(ValueError):
-    """Whoever starts the operator gave a value that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,46 +49,47 @@ class OperatorSettings:
         return self.context.operator_namespace
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "OperatorSettings":
+    def from_environment(cls, variables: Mapping[str, str] = os.environ) -> "OperatorSettings":
         """Read every variable; raises SettingsError with the one that cannot be used."""
+        env = Environment(variables)
         return cls(
             context=_context(env),
-            watch_namespace=env.get("LUMEN_WATCH_NAMESPACE", ""),
-            identity=env.get("LUMEN_POD_NAME") or f"{socket.gethostname()}_{os.urandom(4).hex()}",
-            lease_name=env.get("LUMEN_LEASE_NAME") or "lumen-operator",
-            pools=_pools(env.get("LUMEN_DEFAULT_POOLS", "")),
-            bind=env.get("LUMEN_BIND", "0.0.0.0"),
-            health_port=int(_number(env, "LUMEN_HEALTH_PORT", 8081, most=65535)),
-            metrics_port=int(_number(env, "LUMEN_METRICS_PORT", 9090, most=65535)),
-            workers=int(_number(env, "LUMEN_WORKERS", 16, least=1, most=WORKERS_MAX)),
-            resync_s=_number(env, "LUMEN_RESYNC_S", 300, least=1),
-            audit_s=_number(env, "LUMEN_AUDIT_S", 300, least=1),
-            log_format=env.get("LUMEN_LOG_FORMAT", "json"),
-            log_level=env.get("LUMEN_LOG_LEVEL", "info"),
+            watch_namespace=env.text("LUMEN_WATCH_NAMESPACE"),
+            identity=env.text("LUMEN_POD_NAME") or f"{socket.gethostname()}_{os.urandom(4).hex()}",
+            lease_name=env.text("LUMEN_LEASE_NAME", "lumen-operator"),
+            pools=_pools(env.text("LUMEN_DEFAULT_POOLS")),
+            bind=env.text("LUMEN_BIND", "0.0.0.0"),
+            health_port=env.port("LUMEN_HEALTH_PORT", 8081),
+            metrics_port=env.port("LUMEN_METRICS_PORT", 9090),
+            workers=env.whole("LUMEN_WORKERS", 16, least=1, most=WORKERS_MAX),
+            resync_s=env.number("LUMEN_RESYNC_S", 300, least=1, most=DAY_S),
+            audit_s=env.number("LUMEN_AUDIT_S", 300, least=1, most=DAY_S),
+            log_format=env.text("LUMEN_LOG_FORMAT", "json"),
+            log_level=env.text("LUMEN_LOG_LEVEL", "info"),
         )
 
 
-def _context(env: Mapping[str, str]) -> OperatorContext:
+def _context(env: Environment) -> OperatorContext:
     built_in = Images()
     return OperatorContext(
         images=Images(
-            prefix=env.get("LUMEN_IMAGE_PREFIX") or built_in.prefix,
-            tag=env.get("LUMEN_IMAGE_TAG") or built_in.tag,
-            pull_policy=env.get("LUMEN_IMAGE_PULL_POLICY") or built_in.pull_policy,
+            prefix=env.text("LUMEN_IMAGE_PREFIX", built_in.prefix),
+            tag=env.text("LUMEN_IMAGE_TAG", built_in.tag),
+            pull_policy=env.text("LUMEN_IMAGE_PULL_POLICY", built_in.pull_policy),
         ),
-        operator_namespace=env.get("LUMEN_OPERATOR_NAMESPACE") or "lumen",
-        monitoring_namespace=env.get("LUMEN_MONITORING_NAMESPACE") or "monitoring",
-        source_env=_source_env(env.get("LUMEN_SOURCE_ENV", "")),
-        external_networks=_networks(env.get("LUMEN_EXTERNAL_NETWORKS", "")),
-        drain_delay_s=int(_number(env, "LUMEN_DRAIN_DELAY_S", 5)),
-        grace_s=int(_number(env, "LUMEN_GRACE_S", 25)),
+        operator_namespace=env.text("LUMEN_OPERATOR_NAMESPACE", "lumen"),
+        monitoring_namespace=env.text("LUMEN_MONITORING_NAMESPACE", "monitoring"),
+        source_env=_source_env(env.text("LUMEN_SOURCE_ENV")),
+        external_networks=_networks(env.text("LUMEN_EXTERNAL_NETWORKS")),
+        drain_delay_s=env.whole("LUMEN_DRAIN_DELAY_S", 5, most=DAY_S),
+        grace_s=env.whole("LUMEN_GRACE_S", 25, most=DAY_S),
     )
 
 
 def _source_env(text: str) -> Mapping[str, str]:
     document = _json("LUMEN_SOURCE_ENV", text or "{}")
     if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
-        raise OperatorSettingsError(
+        raise SettingsError(
             "LUMEN_SOURCE_ENV is not a JSON object of texts:"
             ' give for example {"HF_ENDPOINT": "https://hub.example"}'
         )
@@ -101,14 +99,14 @@ def _source_env(text: str) -> Mapping[str, str]:
 def _networks(text: str) -> ExternalNetworks:
     document = _json("LUMEN_EXTERNAL_NETWORKS", text or "[]")
     if not isinstance(document, list) or not all(isinstance(each, str) for each in document):
-        raise OperatorSettingsError(
+        raise SettingsError(
             "LUMEN_EXTERNAL_NETWORKS is not a JSON list of networks:"
             ' give for example ["192.168.7.0/24"]'
         )
     try:
         return ExternalNetworks.parse(document)
     except ValueError as error:
-        raise OperatorSettingsError(
+        raise SettingsError(
             f"LUMEN_EXTERNAL_NETWORKS: {error}: write a network such as 192.168.7.0/24 or fd00::/64"
         ) from error
 
@@ -119,7 +117,7 @@ def _pools(text: str) -> tuple[LumenNodePool, ...]:
         return default_pools()
     document = _json("LUMEN_DEFAULT_POOLS", text)
     if not isinstance(document, list):
-        raise OperatorSettingsError(
+        raise SettingsError(
             'LUMEN_DEFAULT_POOLS is not a JSON list: give [{"name": "cpu", "spec": {...}}] or []'
         )
     return tuple(_pool(each) for each in document)
@@ -127,9 +125,7 @@ def _pools(text: str) -> tuple[LumenNodePool, ...]:
 
 def _pool(entry: Any) -> LumenNodePool:
     if not isinstance(entry, dict) or not entry.keys() <= {"name", "spec"}:
-        raise OperatorSettingsError(
-            "LUMEN_DEFAULT_POOLS: every entry is an object of name and spec"
-        )
+        raise SettingsError("LUMEN_DEFAULT_POOLS: every entry is an object of name and spec")
     manifest = {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "LumenNodePool",
@@ -139,7 +135,7 @@ def _pool(entry: Any) -> LumenNodePool:
     try:
         found = parse_object(manifest)
     except ManifestError as error:
-        raise OperatorSettingsError(f"LUMEN_DEFAULT_POOLS: {error}") from error
+        raise SettingsError(f"LUMEN_DEFAULT_POOLS: {error}") from error
     assert isinstance(found, LumenNodePool)
     return found
 
@@ -148,24 +144,4 @@ def _json(name: str, text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise OperatorSettingsError(f"{name} is not JSON: {error}") from error
-
-
-def _number(
-    env: Mapping[str, str],
-    name: str,
-    default: float,
-    *,
-    least: float = 0,
-    most: float = DAY_S,
-) -> float:
-    text = env.get(name, "")
-    if not text:
-        return default
-    try:
-        number = float(text)
-    except ValueError:
-        number = least - 1
-    if not least <= number <= most:
-        raise OperatorSettingsError(f"{name} is {text!r}: give a number from {least:g} to {most:g}")
-    return number
+        raise SettingsError(f"{name} is not JSON: {error}") from error

@@ -6,9 +6,11 @@ partial files kept for the next run.
 
 import os
 import sys
+from pathlib import Path
 
 import structlog
 
+from lumen_manifest.names import TERMINATION_LOG
 from lumen_manifest.server_config import ConfigError as UnreadableConfig
 from lumen_manifest.server_config import ServerConfig
 from lumen_process import lifetime, logs
@@ -28,12 +30,19 @@ log = structlog.get_logger("lumen_resources")
 def main() -> None:
     """Run the init container."""
     lifetime.die_with_parent()
-    sys.exit(run(ResourcesSettings.from_environment(os.environ)))
+    try:
+        settings = ResourcesSettings.from_environment(os.environ)
+        logs.configure(settings.log_format, settings.log_level)
+    except ValueError as error:
+        path = Path(os.environ.get("LUMEN_TERMINATION_LOG", TERMINATION_LOG))
+        failure = InvalidConfig(f"{error}.", remedy="Correct the variable.")
+        termination.last_words(path, failure, "resources refused")
+        sys.exit(1)
+    sys.exit(run(settings))
 
 
 def run(settings: ResourcesSettings) -> int:
     """Do the work that `settings` describe and return the exit code."""
-    logs.configure(settings.log_format, settings.log_level)
     progress = Progress()
     try:
         with stops_on_signals(), shown(progress, settings.bind, settings.metrics_port):
@@ -43,14 +52,7 @@ def run(settings: ResourcesSettings) -> int:
         log.warning("stopped", kept_bytes=progress.snapshot().bytes_done)
         return error.exit_code
     except ResourceError as error:
-        termination.write(settings.termination_log, termination.failure_line(error))
-        log.error(  # noqa: TRY400  # the sentence says it; a traceback helps nobody here
-            "resources refused",
-            reason=str(error.reason),
-            message=error.message,
-            remedy=error.remedy,
-            file=error.file,
-        )
+        termination.last_words(settings.termination_log, error, "resources refused")
         return 1
     termination.write(settings.termination_log, termination.success_line(model))
     for warning in model.warnings:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from lumen_manifest.names import CACHE_DIR, CONFIG_PATH, METRICS_PORT, SOURCE_DIR, TERMINATION_LOG
-from lumen_resources.errors import InvalidConfig
+from lumen_process.settings import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +24,17 @@ class ResourcesSettings:
     token: str
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str]) -> Self:
-        """Read LUMEN_* variables; raises ConfigError for one that cannot be used."""
-        port = env.get("LUMEN_METRICS_PORT", str(METRICS_PORT))
-        if not port.isdigit() or int(port) > 65535:
-            raise InvalidConfig(
-                f"LUMEN_METRICS_PORT is {port!r}.", remedy="It must be a port from 0 to 65535."
-            )
+    def from_environment(cls, variables: Mapping[str, str]) -> Self:
+        """Read LUMEN_* variables; raises SettingsError for one that cannot be used."""
+        env = Environment(variables)
         return cls(
-            config=Path(env.get("LUMEN_CONFIG", CONFIG_PATH)),
-            cache_dir=Path(env.get("LUMEN_CACHE_DIR", CACHE_DIR)),
-            source_dir=Path(env.get("LUMEN_SOURCE_DIR", SOURCE_DIR)),
-            termination_log=Path(env.get("LUMEN_TERMINATION_LOG", TERMINATION_LOG)),
-            bind=env.get("LUMEN_BIND", "0.0.0.0"),
-            metrics_port=int(port),
-            log_format=env.get("LUMEN_LOG_FORMAT", "json"),
-            log_level=env.get("LUMEN_LOG_LEVEL", "info"),
-            token=env.get("LUMEN_SOURCE_TOKEN", ""),
+            config=env.path("LUMEN_CONFIG", CONFIG_PATH),
+            cache_dir=env.path("LUMEN_CACHE_DIR", CACHE_DIR),
+            source_dir=env.path("LUMEN_SOURCE_DIR", SOURCE_DIR),
+            termination_log=env.path("LUMEN_TERMINATION_LOG", TERMINATION_LOG),
+            bind=env.text("LUMEN_BIND", "0.0.0.0"),
+            metrics_port=env.port("LUMEN_METRICS_PORT", METRICS_PORT),
+            log_format=env.text("LUMEN_LOG_FORMAT", "json"),
+            log_level=env.text("LUMEN_LOG_LEVEL", "info"),
+            token=env.text("LUMEN_SOURCE_TOKEN"),
         )

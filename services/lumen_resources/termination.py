@@ -67,6 +67,14 @@ def failure_line(failure: Stated) -> bytes:
     return line
 
 
+def last_words(
+    path: Path, failure: Stated, event: str, *, cause: BaseException | None = None
+) -> None:
+    """Say in the log and to the kubelet why this process ends."""
+    write(path, failure_line(failure))
+    log.error(event, **words_of(failure), exc_info=cause)
+
+
 def write(path: Path, line: bytes) -> None:
     """Write the line where the kubelet (or `lumen up`) reads it; the log says the same."""
     try:

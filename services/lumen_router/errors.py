@@ -19,7 +19,6 @@ WireError
 └── Internal
     └── PodAnswerBroken      a pod's answer breaks the protocol
 
-SettingsError                whoever starts the router gave a value that cannot be used
 RoutesUnreadable             the routes file says nothing usable; the last good one stays
 ObjectUnreadable             an object of the cluster says nothing usable; it is left out
 """
@@ -73,10 +72,6 @@ class DeadlineNear(DeadlineExceeded):
 
 class PodAnswerBroken(Internal):
     """A pod's answer breaks the protocol: no final part, or an unreadable result."""
-
-
-class RouterSettingsError(Exception):
-    """A setting can't be used; the message names the variable and a good value."""
 
 
 class RoutesUnreadable(Exception):

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from lumen_process import lifetime, logs
-from lumen_router.errors import RouterSettingsError
+from lumen_process.settings import SettingsError
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.from_file import RoutesFile, RoutesSource
 from lumen_router.running import RouterProcess
@@ -30,12 +30,12 @@ def main() -> None:
     try:
         settings = RouterSettings.from_environment()
         logs.configure(settings.log_format, settings.log_level)
-    except (RouterSettingsError, ValueError) as error:
+    except ValueError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     try:
         run(settings)
-    except RouterSettingsError as error:
+    except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     except (PortUnavailable, OSError) as error:
@@ -69,7 +69,7 @@ async def _open_source(
     try:
         from_cluster = importlib.import_module("lumen_router.routes.from_cluster")
     except ModuleNotFoundError as error:
-        raise RouterSettingsError(
+        raise SettingsError(
             f"LUMEN_ROUTES_FROM is cluster, and the package {error.name} is missing:"
             " pip install 'lumen-serve[router]'"
         ) from error

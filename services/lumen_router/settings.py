@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumen_manifest.spec.field_types import NAMESPACE
-from lumen_router.errors import RouterSettingsError
+from lumen_process.settings import Environment, SettingsError
 from lumen_router.upstream.pending_calls import HELD_CALLS, HOLD_S
 
 HELD_BYTES = 256 * 1024 * 1024
@@ -52,70 +52,46 @@ class RouterSettings:
     log_level: str
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "RouterSettings":
+    def from_environment(cls, variables: Mapping[str, str] = os.environ) -> "RouterSettings":
         """Read every variable; raises SettingsError with the one that cannot be used."""
+        env = Environment(variables)
         return cls(
             routes=_routes(env),
-            bind=env.get("LUMEN_BIND", "0.0.0.0"),
-            grpc_port=_port(env, "LUMEN_GRPC_PORT", 50051),
-            health_port=_port(env, "LUMEN_HEALTH_PORT", 50052),
-            metrics_port=_port(env, "LUMEN_METRICS_PORT", 9090),
-            drain_delay_s=_number(env, "LUMEN_DRAIN_DELAY_S", 5.0),
-            grace_s=_number(env, "LUMEN_GRACE_S", 25.0),
-            hold_s=_number(env, "LUMEN_HOLD_S", HOLD_S),
-            held_calls=int(_number(env, "LUMEN_HELD_CALLS", HELD_CALLS)),
-            held_bytes=int(_number(env, "LUMEN_HELD_BYTES", HELD_BYTES)),
-            memory_limit_bytes=int(_number(env, "LUMEN_MEMORY_LIMIT_BYTES", 0.0)),
-            log_format=env.get("LUMEN_LOG_FORMAT", "json"),
-            log_level=env.get("LUMEN_LOG_LEVEL", "info"),
+            bind=env.text("LUMEN_BIND", "0.0.0.0"),
+            grpc_port=env.port("LUMEN_GRPC_PORT", 50051),
+            health_port=env.port("LUMEN_HEALTH_PORT", 50052),
+            metrics_port=env.port("LUMEN_METRICS_PORT", 9090),
+            drain_delay_s=env.number("LUMEN_DRAIN_DELAY_S", 5.0),
+            grace_s=env.number("LUMEN_GRACE_S", 25.0),
+            hold_s=env.number("LUMEN_HOLD_S", HOLD_S),
+            held_calls=env.whole("LUMEN_HELD_CALLS", HELD_CALLS),
+            held_bytes=env.whole("LUMEN_HELD_BYTES", HELD_BYTES),
+            memory_limit_bytes=env.whole("LUMEN_MEMORY_LIMIT_BYTES", 0),
+            log_format=env.text("LUMEN_LOG_FORMAT", "json"),
+            log_level=env.text("LUMEN_LOG_LEVEL", "info"),
         )
 
 
-def _routes(env: Mapping[str, str]) -> FileRoutes | ClusterRoutes:
-    source = env.get("LUMEN_ROUTES_FROM") or "file"
+def _routes(env: Environment) -> FileRoutes | ClusterRoutes:
+    source = env.text("LUMEN_ROUTES_FROM", "file")
     if source == "cluster":
-        return ClusterRoutes(_namespace(env), env.get("KUBECONFIG", ""))
+        return ClusterRoutes(_namespace(env), env.text("KUBECONFIG"))
     if source != "file":
-        raise RouterSettingsError(f"LUMEN_ROUTES_FROM is {source!r}: choose file or cluster")
-    path = env.get("LUMEN_ROUTES_FILE", "")
-    if not path:
-        raise RouterSettingsError(
-            "LUMEN_ROUTES_FILE is not set: name the routes file to watch,"
-            " or set LUMEN_ROUTES_FROM=cluster"
-        )
-    return FileRoutes(Path(path))
+        raise SettingsError(f"LUMEN_ROUTES_FROM is {source!r}: choose file or cluster")
+    remedy = "name the routes file to watch, or set LUMEN_ROUTES_FROM=cluster"
+    return FileRoutes(Path(env.required("LUMEN_ROUTES_FILE", remedy)))
 
 
-def _namespace(env: Mapping[str, str]) -> str:
+def _namespace(env: Environment) -> str:
     """Return the namespace to route, by default the pod's own."""
-    namespace = env.get("LUMEN_NAMESPACE", "")
+    own = ""
+    with suppress(OSError):
+        own = POD_NAMESPACE.read_text("utf-8").strip()
+    namespace = env.text("LUMEN_NAMESPACE", own)
     if not namespace:
-        with suppress(OSError):
-            namespace = POD_NAMESPACE.read_text("utf-8").strip()
-    if not namespace:
-        raise RouterSettingsError(
+        raise SettingsError(
             "LUMEN_NAMESPACE is not set: name the namespace whose services are routed"
         )
     if len(namespace) > 63 or not re.fullmatch(NAMESPACE.regex, namespace):
-        raise RouterSettingsError(f"LUMEN_NAMESPACE is {namespace!r}: give the name of a namespace")
+        raise SettingsError(f"LUMEN_NAMESPACE is {namespace!r}: give the name of a namespace")
     return namespace
-
-
-def _port(env: Mapping[str, str], name: str, default: int) -> int:
-    port = _number(env, name, default)
-    if port > 65535 or port != int(port):
-        raise RouterSettingsError(f"{name} is {env[name]!r}: give a port, 0 to 65535")
-    return int(port)
-
-
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name, "")
-    if not text:
-        return default
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise RouterSettingsError(f"{name} is {text!r}: give a number that is not negative")
-    return number

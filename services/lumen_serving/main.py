@@ -248,7 +248,8 @@ def main() -> None:
         run(settings)
         code = 0
     except (StartError, ResourceError) as failure:
-        _last_words(failure, termination_log)
+        said = "the server did not start"
+        termination.last_words(termination_log, failure, said, cause=failure.__cause__)
         code = FAILED
     # The interpreter's own end would wait for a runtime that still loads in its thread.
     sys.stdout.flush()
@@ -263,10 +264,3 @@ def _configure_logs(settings: ServerSettings) -> None:
         raise SettingsInvalid(
             f"{error}.", remedy="Correct LUMEN_LOG_FORMAT or LUMEN_LOG_LEVEL."
         ) from error
-
-
-def _last_words(failure: StartError | ResourceError, termination_log: Path) -> None:
-    """Say in the log and to the kubelet why there is no server."""
-    words = termination.words_of(failure)
-    log.error("the server did not start", **words, exc_info=failure.__cause__)
-    termination.write(termination_log, termination.failure_line(failure))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lumen_process.settings import Environment, SettingsError
 from lumen_serving.errors import SettingsInvalid
 
 
@@ -39,52 +40,36 @@ class ServerSettings:
     advertise_ip: str
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "ServerSettings":
+    def from_environment(cls, variables: Mapping[str, str] = os.environ) -> "ServerSettings":
         """Read every variable.
 
         Raises:
-            SettingsInvalid: a port or a time is no number, or out of range.
+            SettingsInvalid: a port or a time is not a number, or out of range.
 
         """
-        cpu_limit = env.get("LUMEN_CPU_LIMIT", "")
+        try:
+            return cls._read(Environment(variables))
+        except SettingsError as error:
+            raise SettingsInvalid(f"{error}.", remedy="Correct the variable.") from error
+
+    @classmethod
+    def _read(cls, env: Environment) -> "ServerSettings":
         return cls(
-            config_path=Path(env.get("LUMEN_CONFIG", "/etc/lumen/server.json")),
-            cache_dir=Path(env.get("LUMEN_CACHE_DIR", "/var/lib/lumen")),
-            source_dir=Path(env.get("LUMEN_SOURCE_DIR", "/mnt/source")),
-            termination_log=Path(env.get("LUMEN_TERMINATION_LOG", "/dev/termination-log")),
-            grpc_port=_port(env, "LUMEN_GRPC_PORT", 50051),
-            health_port=_port(env, "LUMEN_HEALTH_PORT", 50052),
-            metrics_port=_port(env, "LUMEN_METRICS_PORT", 9090),
-            bind=env.get("LUMEN_BIND", "0.0.0.0"),
-            drain_delay_s=_number(env, "LUMEN_DRAIN_DELAY_S", 5.0),
-            grace_s=_number(env, "LUMEN_GRACE_S", 25.0),
-            memory_limit_bytes=int(_number(env, "LUMEN_MEMORY_LIMIT_BYTES", 0.0)),
-            log_format=env.get("LUMEN_LOG_FORMAT", "json"),
-            log_level=env.get("LUMEN_LOG_LEVEL", ""),
-            cpu_limit=_number(env, "LUMEN_CPU_LIMIT", 0.0) if cpu_limit else None,
-            backend=env.get("LUMEN_BACKEND", ""),
-            fake_delay_ms=_number(env, "LUMEN_FAKE_DELAY_MS", 0.0),
-            advertise_ip=env.get("ADVERTISE_IP", ""),
+            config_path=env.path("LUMEN_CONFIG", "/etc/lumen/server.json"),
+            cache_dir=env.path("LUMEN_CACHE_DIR", "/var/lib/lumen"),
+            source_dir=env.path("LUMEN_SOURCE_DIR", "/mnt/source"),
+            termination_log=env.path("LUMEN_TERMINATION_LOG", "/dev/termination-log"),
+            grpc_port=env.port("LUMEN_GRPC_PORT", 50051),
+            health_port=env.port("LUMEN_HEALTH_PORT", 50052),
+            metrics_port=env.port("LUMEN_METRICS_PORT", 9090),
+            bind=env.text("LUMEN_BIND", "0.0.0.0"),
+            drain_delay_s=env.number("LUMEN_DRAIN_DELAY_S", 5.0),
+            grace_s=env.number("LUMEN_GRACE_S", 25.0),
+            memory_limit_bytes=env.whole("LUMEN_MEMORY_LIMIT_BYTES", 0),
+            log_format=env.text("LUMEN_LOG_FORMAT", "json"),
+            log_level=env.text("LUMEN_LOG_LEVEL"),
+            cpu_limit=env.number("LUMEN_CPU_LIMIT", 0.0) if env.text("LUMEN_CPU_LIMIT") else None,
+            backend=env.text("LUMEN_BACKEND"),
+            fake_delay_ms=env.number("LUMEN_FAKE_DELAY_MS", 0.0),
+            advertise_ip=env.text("ADVERTISE_IP"),
         )
-
-
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name, "")
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise SettingsInvalid(
-            f"The variable {name} is '{text}'.", remedy="Set it to a number that is not negative."
-        )
-    return value
-
-
-def _port(env: Mapping[str, str], name: str, default: int) -> int:
-    value = _number(env, name, default)
-    if value != int(value) or value > 65535:
-        raise SettingsInvalid(
-            f"The variable {name} is '{env[name]}'.", remedy="Set it to a port, 0 to 65535."
-        )
-    return int(value)

@@ -29,13 +29,13 @@ from lumen_process import logs
 from lumen_process.addresses import host_port
 from lumen_process.lifetime import terminate_on_signal
 from lumen_process.mdns import Announcement, Announcer, unique_instance
+from lumen_process.settings import Environment
 from lumen_router.advertise.announced import (
     AnnouncedEndpoint,
     AnnouncementOverrides,
     NotAnnounced,
     reach_of,
 )
-from lumen_router.errors import RouterSettingsError
 from lumen_wire.server.health import INFERENCE
 
 LOOK_EVERY_S: Final = 10.0
@@ -62,29 +62,23 @@ class AnnouncerSettings:
     log_level: str
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str] = os.environ) -> "AnnouncerSettings":
+    def from_environment(cls, variables: Mapping[str, str] = os.environ) -> "AnnouncerSettings":
         """Read every variable; raises SettingsError with the one that is missing or wrong."""
-        port = env.get("LUMEN_MDNS_PORT") or "0"
-        if not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise RouterSettingsError(f"LUMEN_MDNS_PORT is {port!r}: give a port, or 0")
-        types = env.get("LUMEN_MDNS_TYPE") or "_lumen._tcp.local."
+        env = Environment(variables)
+        types = env.text("LUMEN_MDNS_TYPE", "_lumen._tcp.local.")
         return cls(
-            namespace=_required(env, "LUMEN_NAMESPACE"),
-            service=_required(env, "LUMEN_SERVICE"),
-            router=_required(env, "LUMEN_ROUTER"),
-            node_ip=_required(env, "LUMEN_NODE_IP"),
-            name=env.get("LUMEN_MDNS_NAME") or "lumen",
+            namespace=env.required("LUMEN_NAMESPACE"),
+            service=env.required("LUMEN_SERVICE"),
+            router=env.required("LUMEN_ROUTER"),
+            node_ip=env.required("LUMEN_NODE_IP"),
+            name=env.text("LUMEN_MDNS_NAME", "lumen"),
             types=tuple(one.strip() for one in types.split(",") if one.strip()),
-            told=AnnouncementOverrides(env.get("LUMEN_MDNS_ADDRESS", ""), int(port)),
-            log_format=env.get("LUMEN_LOG_FORMAT", "json"),
-            log_level=env.get("LUMEN_LOG_LEVEL", "info"),
+            told=AnnouncementOverrides(
+                env.text("LUMEN_MDNS_ADDRESS"), env.port("LUMEN_MDNS_PORT", 0)
+            ),
+            log_format=env.text("LUMEN_LOG_FORMAT", "json"),
+            log_level=env.text("LUMEN_LOG_LEVEL", "info"),
         )
-
-
-def _required(env: Mapping[str, str], name: str) -> str:
-    if not env.get(name):
-        raise RouterSettingsError(f"{name} is not set")
-    return env[name]
 
 
 Look = Callable[[], Awaitable[AnnouncedEndpoint | NotAnnounced]]
@@ -203,7 +197,7 @@ def main() -> int:
     try:
         settings = AnnouncerSettings.from_environment()
         logs.configure(settings.log_format, settings.log_level)
-    except (RouterSettingsError, ValueError) as error:
+    except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return USAGE
     asyncio.run(_live(settings))

@@ -19,7 +19,7 @@ from lumen_cluster.errors import NoServer
 from lumen_cluster.objects import Resource
 from lumen_cluster.reflector import ClusterReader, Reflector
 from lumen_manifest import names
-from lumen_router.errors import RouterSettingsError
+from lumen_process.settings import SettingsError
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.cluster_objects import (
     keep_model_service,
@@ -55,7 +55,7 @@ async def open_routes(
     try:
         found = await find_server(told.kubeconfig, os.environ)
     except NoServer as error:
-        raise RouterSettingsError(f"LUMEN_ROUTES_FROM is cluster, but {error}") from error
+        raise SettingsError(f"LUMEN_ROUTES_FROM is cluster, but {error}") from error
     api = await stack.enter_async_context(ClusterClient(found, USER_AGENT))
     log.info("routes come from the cluster", server=found.host, namespace=told.namespace)
     return await stack.enter_async_context(RoutesFromCluster(api, told.namespace, metrics))

@@ -69,14 +69,7 @@ def run(termination_log: Path) -> int:
         log.warning("stopped", kept="the rows computed so far")
         return error.exit_code
     except (ResourceError, StartError) as error:
-        termination.write(termination_log, termination.failure_line(error))
-        log.error(  # noqa: TRY400  # the sentence says it; a traceback helps nobody here
-            "label vectors refused",
-            reason=str(error.reason),
-            message=error.message,
-            remedy=error.remedy,
-            file=error.file,
-        )
+        termination.last_words(termination_log, error, "label vectors refused")
         return FAILED
     termination.write(termination_log, termination.success_line(model))
     return 0

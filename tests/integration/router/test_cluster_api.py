@@ -18,7 +18,7 @@ from lumen_cluster import client as cluster_client
 from lumen_cluster.client import ClusterClient, find_server
 from lumen_cluster.errors import ApiUnavailable, HistoryGone, NoServer, Refused
 from lumen_cluster.objects import Event, EventType, Page, Resource
-from lumen_router.errors import RouterSettingsError
+from lumen_process.settings import SettingsError
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.from_cluster import RoutesFromCluster, open_routes, watched_resources
 from lumen_router.settings import ClusterRoutes
@@ -332,9 +332,7 @@ async def test_a_router_without_a_cluster_names_the_setting_that_asks_for_one(tm
     told = ClusterRoutes("lab", str(tmp_path / "missing"))
 
     async with AsyncExitStack() as stack:
-        with pytest.raises(
-            RouterSettingsError, match="LUMEN_ROUTES_FROM is cluster, but nothing says"
-        ):
+        with pytest.raises(SettingsError, match="LUMEN_ROUTES_FROM is cluster, but nothing says"):
             await open_routes(told, RouterMetrics(), stack)
 
 

@@ -2,7 +2,8 @@ import orjson
 import pytest
 
 from lumen_operator.observe.networks import ExternalNetworks
-from lumen_operator.settings import OperatorSettings, OperatorSettingsError
+from lumen_operator.settings import OperatorSettings
+from lumen_process.settings import SettingsError
 
 
 def test_nothing_set_gives_the_built_in_settings():
@@ -76,5 +77,5 @@ def test_pools_of_the_chart_replace_the_built_in_ones():
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_its_name(name, value):
-    with pytest.raises(OperatorSettingsError, match=name):
+    with pytest.raises(SettingsError, match=name):
         OperatorSettings.from_environment({name: value})

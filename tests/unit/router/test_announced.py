@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
+from lumen_process.settings import SettingsError
 from lumen_router.advertise.announced import (
     AnnouncedEndpoint,
     AnnouncementOverrides,
@@ -14,7 +15,6 @@ from lumen_router.advertise.announced import (
     reach_of,
 )
 from lumen_router.advertise.announcer import Advertiser, AnnouncerSettings, look, read_service
-from lumen_router.errors import RouterSettingsError
 
 ENVIRONMENT = {
     "LUMEN_NAMESPACE": "lumen",
@@ -90,7 +90,7 @@ async def test_a_router_that_does_not_serve_is_not_announced():
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(changes, named):
-    with pytest.raises(RouterSettingsError, match=named):
+    with pytest.raises(SettingsError, match=named):
         settings(**changes)
 
 

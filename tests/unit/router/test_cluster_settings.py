@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from lumen_process.settings import SettingsError
 from lumen_router import settings
-from lumen_router.errors import RouterSettingsError
 from lumen_router.settings import ClusterRoutes, FileRoutes, RouterSettings
 
 
@@ -50,5 +50,5 @@ def test_in_a_pod_the_namespace_is_its_own_unless_named(tmp_path):
     ],
 )
 def test_what_cannot_be_used_is_said_with_what_to_do(env, sentence):
-    with pytest.raises(RouterSettingsError, match=sentence):
+    with pytest.raises(SettingsError, match=sentence):
         RouterSettings.from_environment(env)
