@@ -11,13 +11,14 @@ from typing import Any
 
 from lumen_cluster.errors import BeingDeleted, Refused
 from lumen_cluster.kinds import Ref, by_plural
+from lumen_cluster.store import name_of, uid_of, version_of
 from lumen_cluster.writer import ClusterWriter
 from lumen_operator.children.ownership import taken_by_other
 from lumen_operator.diagnose.finding import Finding
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe import decode
 from lumen_operator.observe.kinds import WRITTEN_KINDS, kind_of
-from lumen_operator.observe.store import ObjectCache, name_of, uid_of, version_of
+from lumen_operator.observe.store import ObjectCache
 
 Raw = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ on, or when it is cancelled. The next process begins from what it observes.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -15,14 +15,13 @@ import structlog
 from lumen_cluster.client import ClusterClient
 from lumen_cluster.election import Election, Fenced
 from lumen_cluster.errors import LeaseLost
-from lumen_cluster.reflector import Reflector
 from lumen_cluster.writer import ClusterWriter
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.liveness import Liveness, queue_stands_still
 from lumen_operator.metrics import Condition, OperatorMetrics
 from lumen_operator.observe import decode
 from lumen_operator.observe.audit import Audit, MetadataLister
-from lumen_operator.observe.event_handler import EventHandler, followers
+from lumen_operator.observe.event_handler import EventHandler
 from lumen_operator.observe.kinds import POOLS, SERVICES, WRITTEN_KINDS, Key
 from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports, Reach
@@ -83,7 +82,9 @@ class Controller:
         self._metrics.leads(True)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold())
-            for follower in self._followers():
+            for follower in self._feed.followers(
+                self._outside.client, self._metrics.watches, self._settings.watch_namespace
+            ):
                 group.create_task(follower.run())
             await self._feed.followed.wait()
             log.info("working", objects=sum(size for _, size in self._cache.sizes()))
@@ -106,10 +107,6 @@ class Controller:
         except LeaseLost as error:
             log.error("the Lease is lost", why=str(error))  # noqa: TRY400 - no fault of ours
             os._exit(LEASE_LOST)
-
-    def _followers(self) -> Iterable[Reflector]:
-        outside, metrics = self._outside, self._metrics.watches
-        return followers(outside.client, self._feed, metrics, self._settings.watch_namespace)
 
     def _show(self) -> None:
         """Offer what can be seen from outside: health and figures."""

@@ -165,7 +165,8 @@ class ClusterClient:
                 continue
             query["limit"] = str(PAGE)
             try:
-                items = tuple({**item} for item in page["items"] or ())
+                named = _kind_of_items(page)
+                items = tuple({**named, **item} for item in page["items"] or ())
                 metadata = page["metadata"]
                 go_on, version = metadata.get("continue"), metadata["resourceVersion"]
             except (KeyError, TypeError, AttributeError) as error:
@@ -309,6 +310,12 @@ def _remedy(code: int, resource: Resource) -> str:
     if code == 404:
         return "Install Lumen's CustomResourceDefinitions: kubectl apply -f crds/"
     return "Check that this is the API server of a Kubernetes cluster"
+
+
+def _kind_of_items(page: Raw) -> Raw:
+    """Return what an object of a list does not say of itself: of what kind it is."""
+    said = {"apiVersion": page.get("apiVersion"), "kind": page.get("kind", "").removesuffix("List")}
+    return {key: value for key, value in said.items() if value}
 
 
 async def _status(answer: aiohttp.ClientResponse) -> Mapping[str, Any]:

@@ -7,16 +7,16 @@ meanwhile; that the server is away is said once, and so is its return.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final, Protocol
 
 import structlog
 
 from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone
-from lumen_cluster.kept import left_out, reason_to_leave_out
 from lumen_cluster.metrics import WatchEnd, WatchMetrics
 from lumen_cluster.objects import Event, EventType, Page, Raw, Resource, version_of
+from lumen_cluster.store import Store, why_left_out
 from lumen_process.backoff import Backoff
 
 BACKOFF: Final = Backoff(first_s=0.1, longest_s=10.0)
@@ -41,29 +41,16 @@ class ClusterReader(Protocol):
         """
 
 
-class Sink(Protocol):
-    """Where the objects of one kind are kept."""
-
-    def keep(self, raw: Raw) -> Raw:
-        """Reduce an object to what is kept of it; pages are large."""
-
-    def replace(self, objects: Sequence[Raw], version: str) -> None:
-        """Take over a whole list, of what `keep` returned, as it was at a version."""
-
-    def apply(self, event: Event) -> None:
-        """Take over one report, of what `keep` returned; bookmarks are none."""
-
-
 class Reflector:
-    """Keeps true what is kept of one kind."""
+    """Keeps a store of one kind true."""
 
     def __init__(
-        self, reader: ClusterReader, resource: Resource, metrics: WatchMetrics, kept: Sink
+        self, reader: ClusterReader, resource: Resource, metrics: WatchMetrics, store: Store
     ) -> None:
         self._reader = reader
         self._resource = resource
         self._metrics = metrics
-        self._kept = kept
+        self._store = store
         self._version = ""
         """Where a watch goes on; empty when the objects have to be listed first."""
         self._listed = False
@@ -105,7 +92,7 @@ class Reflector:
                     continue
                 self._reports += 1
                 if event.type is not EventType.BOOKMARK:
-                    self._kept.apply(Event(event.type, self._reduced(event.object)))
+                    self._store.apply(Event(event.type, self._reduced(event.object)))
                 self._version = version_of(event.object) or self._version
 
     async def _list(self) -> None:
@@ -114,27 +101,15 @@ class Reflector:
             async for page in pages:
                 kept += [self._reduced(item) for item in page.items]
                 version = page.version
-        self._kept.replace(kept, version)
+        self._store.replace(kept, version)
         self._version, self._listed = version, True
 
     def _reduced(self, raw: Raw) -> Raw:
         """Reduce an object to what is kept of it; one that cannot be kept is left out alone."""
-        try:
-            kept = self._kept.keep(raw)
-            why = reason_to_leave_out(kept)
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ):
-            kept, why = raw, "it holds what nobody can read: correct it"
-        if not why:
-            return kept
-        self._metrics.left_out(self._resource.plural)
-        return left_out(raw, why)
+        kept = self._store.keep(raw)
+        if why_left_out(kept):
+            self._metrics.left_out(self._resource.plural)
+        return kept
 
     def _be_established(self) -> None:
         self._established = True

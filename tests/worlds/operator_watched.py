@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from operator_cluster import CRASHING_BATCH, FOREIGN_SPACE, GOOD_BATCHES, SAME_SPACE, Cluster
 
 from lumen_cluster.kinds import DEPLOYMENTS, HPAS, NETWORK_POLICIES, PDBS, REPLICA_SETS, ObjectKind
+from lumen_cluster.store import uid_of
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.children.comparison import Memory
 from lumen_operator.children.subset import merge_keys
 from lumen_operator.decide import Decision, decide_pool, decide_service
 from lumen_operator.observe.gather import Observed, gather_pool, gather_service
 from lumen_operator.observe.kinds import CHILD_KINDS, POOLS, WATCHED_KINDS, Key, kind_of
-from lumen_operator.observe.store import ObjectCache, uid_of
+from lumen_operator.observe.store import ObjectCache
 
 Raw = dict[str, Any]
 Path = tuple[str | int, ...]

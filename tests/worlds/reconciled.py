@@ -3,11 +3,12 @@
 from lumen_cluster.errors import Conflict, ObjectNotFound, Refused
 from lumen_cluster.kinds import object_path
 from lumen_cluster.requests import APPLY_PATCH
+from lumen_cluster.store import name_of
 from lumen_cluster.writer import ClusterWriter
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe.kinds import POOLS, SERVICES, WRITTEN_KINDS, Key
-from lumen_operator.observe.store import ObjectCache, name_of
+from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports, by_their_addresses
 from lumen_operator.reconcile import Reconciler
 from lumen_operator.settings import OperatorSettings

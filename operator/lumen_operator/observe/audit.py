@@ -15,8 +15,8 @@ import structlog
 from lumen_cluster.errors import ApiError, ObjectNotFound, TooLarge
 from lumen_cluster.kinds import ObjectKind
 from lumen_cluster.requests import JSON, ApiRequest, Caller
+from lumen_cluster.store import Name, Version, name_of, version_of
 from lumen_operator.observe.kinds import WATCHED_KINDS, watched
-from lumen_operator.observe.store import Name, Version, name_of, version_of
 
 LIST_S = 60.0
 CHUNK = 500

@@ -5,28 +5,19 @@ anybody's objects, no annotation and no finalizer, and leave out alone what cann
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 import structlog
 
-from lumen_cluster.kept import ODD
 from lumen_cluster.kinds import ObjectKind
 from lumen_cluster.metrics import WatchMetrics
-from lumen_cluster.objects import Event, EventType, Raw
 from lumen_cluster.reflector import ClusterReader, Reflector
+from lumen_cluster.store import ODD, Change, Name
 from lumen_operator.observe.kinds import WATCHED_KINDS, Key, watched
 from lumen_operator.observe.mapping import map_to_keys
-from lumen_operator.observe.store import (
-    Change,
-    Name,
-    ObjectCache,
-    name_of,
-    number_of,
-    trimmed,
-    uid_of,
-)
+from lumen_operator.observe.store import ObjectCache
 
 log = structlog.get_logger(__name__)
 
@@ -44,39 +35,30 @@ class EventHandler:
     def __init__(self, cache: ObjectCache, add: Callable[[Key], None], counting: Counting) -> None:
         self._cache = cache
         self._add = add
-        self._counting = counting
         self._unlisted = set(WATCHED_KINDS)
         self.followed = asyncio.Event()
         """Set once every kind was listed."""
-
-    def heard(self, kind: ObjectKind, event: Event) -> None:
-        """Take in one event, its object trimmed."""
-        self._counting.heard(kind)
-        raw = event.object
-        if event.type is EventType.DELETED:
-            self.gone(kind, name_of(raw), uid_of(raw))
-        else:
-            self._changed(kind, self._cache.keep(kind, raw))
-
-    def listed(self, kind: ObjectKind, objects: Sequence[Raw], version: str) -> None:
-        """Take in a whole listing, trimmed: what is kept and not in it is gone."""
-        for each in objects:
-            self._changed(kind, self._cache.keep(kind, each))
-        names, newest = {name_of(each) for each in objects}, number_of(version)
-        for name, kept in self._cache.versions(kind).items():
-            # What we wrote ourselves since may be newer than the listing.
-            if name not in names and kept.number <= newest:
-                self.gone(kind, name, kept.uid)
-        self._unlisted.discard(kind)
-        if not self._unlisted:
-            self.followed.set()
+        for kind, store in cache.stores.items():
+            store.on_event = partial(counting.heard, kind)
+            store.on_change = partial(self._changed, kind)
 
     def gone(self, kind: ObjectKind, name: Name, uid: str) -> None:
-        """Take in that an object is gone, by a watch or by the audit."""
-        self._changed(kind, self._cache.drop(kind, name, uid))
+        """Take in that an object is gone, as the audit found."""
+        if change := self._cache.drop(kind, name, uid):
+            self._changed(kind, change)
+
+    def followers(
+        self, reader: ClusterReader, metrics: WatchMetrics, namespace: str
+    ) -> Iterator[Reflector]:
+        """Return who follows each kind, in one namespace or, if that is empty, in all."""
+        for kind, store in self._cache.stores.items():
+            yield Reflector(reader, watched(kind, namespace), metrics, store)
 
     def _changed(self, kind: ObjectKind, change: Change | None) -> None:
         if change is None:
+            self._unlisted.discard(kind)
+            if not self._unlisted:
+                self.followed.set()
             return
         try:
             keys = map_to_keys(self._cache, kind, change.before, change.after)
@@ -86,32 +68,3 @@ class EventHandler:
             return
         for key in keys:
             self._add(key)
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """What a follower of one kind tells goes to the feed."""
-
-    kind: ObjectKind
-    feed: EventHandler
-
-    def keep(self, raw: Raw) -> Raw:
-        """Trim an object; one of a list does not say of what kind it is."""
-        named = {"apiVersion": self.kind.api_version, "kind": self.kind.kind, **raw}
-        return trimmed(self.kind, named)
-
-    def replace(self, objects: Sequence[Raw], version: str) -> None:
-        """Pass a whole list on."""
-        self.feed.listed(self.kind, objects, version)
-
-    def apply(self, event: Event) -> None:
-        """Pass one report on."""
-        self.feed.heard(self.kind, event)
-
-
-def followers(
-    reader: ClusterReader, feed: EventHandler, metrics: WatchMetrics, namespace: str
-) -> Iterator[Reflector]:
-    """Return who follows each kind, in one namespace or, if that is empty, in all."""
-    for kind in WATCHED_KINDS:
-        yield Reflector(reader, watched(kind, namespace), metrics, Followed(kind, feed))

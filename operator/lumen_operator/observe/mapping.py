@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lumen_cluster.kinds import CLAIMS, DEPLOYMENTS, HPAS, NODES, PODS, REPLICA_SETS, ObjectKind
+from lumen_cluster.store import name_of
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Snapshot
 from lumen_operator.observe.kinds import CHILD_KINDS, POOLS, SERVICES, Key
-from lumen_operator.observe.store import name_of, service_of
+from lumen_operator.observe.store import service_of
 
 Raw = Mapping[str, Any]
 

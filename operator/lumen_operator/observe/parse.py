@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from lumen_cluster.kept import why_left_out
+from lumen_cluster.store import why_left_out
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
 from lumen_manifest.reading.parse import ManifestError, parse_object

@@ -1,16 +1,16 @@
 """What the watches said, kept in plain dictionaries: the Snapshot that decisions are made from.
 
-`event_handler` feeds it and `audit` purges what a cut watch failed to report as deleted. Objects
-are kept as the API server sent them, less what nobody reads, the large ones packed; they are
-replaced, never changed.
+`event_handler` has it followed and `audit` purges what a cut watch failed to report as deleted.
+Objects are kept as the API server sent them, less what nobody reads, the large ones packed.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from lumen_cluster.kept import identity, left_out, reason_to_leave_out
 from lumen_cluster.kinds import NODES, PODS, REPLICA_SETS, ObjectKind
+from lumen_cluster.objects import Event
+from lumen_cluster.store import Change, Name, Store, Version, identity
 from lumen_manifest.names import SERVICE_LABEL
 from lumen_operator.observe import decode, packing
 from lumen_operator.observe.decode import POD_LABELS, ROLLOUT_ANNOTATION
@@ -18,161 +18,107 @@ from lumen_operator.observe.kinds import CHILD_KINDS, OWN_KINDS, SERVICES, WATCH
 from lumen_operator.observe.managed_fields import kept_owners
 
 Raw = Mapping[str, Any]
-Name = tuple[str, str]
-"""Namespace and name; the namespace of a cluster-scoped object is empty."""
-
 _PACKED = frozenset({SERVICES, REPLICA_SETS, *CHILD_KINDS})
 """Of the other kinds, every object is read at once for what stands deep in it."""
 _VOLUMES = frozenset({"configMap", "persistentVolumeClaim"})
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
-    """Which object it is, and which state of it."""
-
-    uid: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What an object was and is; None where it was not there."""
-
-    before: Raw | None
-    after: Raw | None
-
-
-@dataclass(slots=True)
-class _Shelf:
+class KindStore(Store):
     """The objects of one kind, and an index over the label lumen.dev/service.
 
-    Of an object that is packed, the others have the head.
+    Of an object that is packed, `objects` and the index have the head. `on_event` is called with
+    every report of the watch.
     """
 
-    objects: dict[Name, Raw] = field(default_factory=dict)
-    packed: dict[Name, bytes] = field(default_factory=dict)
-    by_service: dict[Name, dict[str, Raw]] = field(default_factory=dict)
+    def __init__(self, kind: ObjectKind) -> None:
+        super().__init__(partial(trimmed, kind))
+        self.on_event: Callable[[], object] = lambda: None
+        self.packed: dict[Name, bytes] = {}
+        self.by_service: dict[Name, dict[str, Raw]] = {}
+        self._packs = kind in _PACKED
+
+    def get(self, name: Name) -> Raw | None:
+        """Return one object, whole."""
+        packed = self.packed.get(name)
+        return packing.unpacked(packed) if packed else self.objects.get(name)
+
+    def of_service(self, service: Name) -> tuple[Raw, ...]:
+        """Return the objects whose label names the service."""
+        found = self.by_service.get(service, {})
+        if not self.packed:
+            return tuple(found.values())
+        whole = (self.get((service[0], name)) for name in found)
+        return tuple(raw for raw in whole if raw is not None)
+
+    def apply(self, event: Event) -> None:
+        """Take over one report."""
+        self.on_event()
+        super().apply(event)
+
+    def _write(self, name: Name, kept: Raw) -> None:
+        if name in self.objects:
+            self._erase(name)
+        packed = packing.packed(kept) if self._packs else None
+        if packed is not None:
+            self.packed[name] = packed
+        head = self.objects[name] = kept if packed is None else packing.head_of(kept)
+        if service := service_of(head):
+            self.by_service.setdefault((name[0], service), {})[name[1]] = head
+
+    def _erase(self, name: Name) -> None:
+        self.packed.pop(name, None)
+        if service := service_of(self.objects.pop(name)):
+            siblings = self.by_service[name[0], service]
+            del siblings[name[1]]
+            if not siblings:
+                del self.by_service[name[0], service]
 
 
 class ObjectCache:
     """Every watched object, by kind and name; implements `gather.Snapshot`."""
 
     def __init__(self) -> None:
-        self._shelves = {kind: _Shelf() for kind in WATCHED_KINDS}
+        self.stores = {kind: KindStore(kind) for kind in WATCHED_KINDS}
 
     def get(self, kind: ObjectKind, namespace: str, name: str) -> Raw | None:
         """Return one object; the namespace of a cluster-scoped one is empty."""
-        shelf = self._shelves[kind]
-        packed = shelf.packed.get((namespace, name))
-        return packing.unpacked(packed) if packed else shelf.objects.get((namespace, name))
+        return self.stores[kind].get((namespace, name))
 
     def of_service(self, kind: ObjectKind, namespace: str, service: str) -> tuple[Raw, ...]:
         """Return the objects whose label lumen.dev/service names the service."""
-        shelf = self._shelves[kind]
-        found = shelf.by_service.get((namespace, service), {})
-        if not shelf.packed:
-            return tuple(found.values())
-        whole = (self.get(kind, namespace, name) for name in found)
-        return tuple(raw for raw in whole if raw is not None)
+        return self.stores[kind].of_service((namespace, service))
 
     def is_large(self, namespace: str, service: str) -> bool:
         """Return whether a service, or a child of it, is kept packed."""
-        return (namespace, service) in self._shelves[SERVICES].packed or any(
-            (namespace, name) in shelf.packed
-            for shelf in self._shelves.values()
-            if shelf.packed
-            for name in shelf.by_service.get((namespace, service), ())
+        return (namespace, service) in self.stores[SERVICES].packed or any(
+            (namespace, name) in store.packed
+            for store in self.stores.values()
+            if store.packed
+            for name in store.by_service.get((namespace, service), ())
         )
 
     def all(self, kind: ObjectKind, namespace: str | None = None) -> tuple[Raw, ...]:
         """Return every object of a kind, of one namespace or of all; of a packed one its head."""
-        objects = self._shelves[kind].objects
+        objects = self.stores[kind].objects
         if namespace is None:
             return tuple(objects.values())
         return tuple(raw for (where, _), raw in objects.items() if where == namespace)
 
     def put(self, kind: ObjectKind, raw: Raw) -> Change | None:
-        """Keep what a watch delivered, or a write was answered with; None when it is no news."""
-        return self._replace(kind, _bounded(kind, raw)) if self._is_news(kind, raw) else None
-
-    def keep(self, kind: ObjectKind, kept: Raw) -> Change | None:
-        """Keep an object that is trimmed already; None when it is no news."""
-        return self._replace(kind, kept) if self._is_news(kind, kept) else None
+        """Keep what a write was answered with; None when it is no news."""
+        return self.stores[kind].put(raw)
 
     def drop(self, kind: ObjectKind, name: Name, uid: str) -> Change | None:
         """Forget an object that is gone; None when it, or its successor, was not kept."""
-        before = self.get(kind, *name)
-        if before is None or uid_of(before) != uid:
-            return None
-        self._remove(kind, name)
-        return Change(before, None)
+        return self.stores[kind].drop(name, uid)
 
     def versions(self, kind: ObjectKind) -> dict[Name, Version]:
         """Return the version that is kept of every object of a kind."""
-        return {name: version_of(raw) for name, raw in self._shelves[kind].objects.items()}
+        return self.stores[kind].versions()
 
     def sizes(self) -> Iterable[tuple[ObjectKind, int]]:
         """Return how many objects of each kind are kept."""
-        return [(kind, len(shelf.objects)) for kind, shelf in self._shelves.items()]
-
-    def _is_news(self, kind: ObjectKind, raw: Raw) -> bool:
-        before = self._shelves[kind].objects.get(name_of(raw))
-        return before is None or _newer(raw, before)
-
-    def _replace(self, kind: ObjectKind, kept: Raw) -> Change:
-        shelf, name = self._shelves[kind], name_of(kept)
-        before = self.get(kind, *name)
-        self._remove(kind, name)
-        packed = packing.packed(kept) if kind in _PACKED else None
-        if packed is not None:
-            shelf.packed[name] = packed
-        head = kept if packed is None else packing.head_of(kept)
-        shelf.objects[name] = head
-        if service := service_of(head):
-            shelf.by_service.setdefault((name[0], service), {})[name[1]] = head
-        return Change(before, kept)
-
-    def _remove(self, kind: ObjectKind, name: Name) -> None:
-        shelf = self._shelves[kind]
-        shelf.packed.pop(name, None)
-        before = shelf.objects.pop(name, None)
-        if before is not None and (service := service_of(before)):
-            siblings = shelf.by_service[name[0], service]
-            del siblings[name[1]]
-            if not siblings:
-                del shelf.by_service[name[0], service]
-
-
-def name_of(raw: Raw) -> Name:
-    """Return an object's namespace and name."""
-    metadata = raw.get("metadata") or {}
-    return metadata.get("namespace", ""), metadata.get("name", "")
-
-
-def uid_of(raw: Raw) -> str:
-    """Return an object's uid, empty when it has none."""
-    return str((raw.get("metadata") or {}).get("uid", ""))
-
-
-def version_of(raw: Raw) -> Version:
-    """Return an object's version."""
-    return Version(uid_of(raw), number_of((raw.get("metadata") or {}).get("resourceVersion")))
-
-
-def number_of(version: object) -> int:
-    """Return a resourceVersion as a number: they count up; anything else counts as zero."""
-    text = str(version)
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 32 else 0
-
-
-def _newer(raw: Raw, before: Raw) -> bool:
-    """Return whether it is another state than the kept one, and none from before it.
-
-    A watch tells of a write after the write's own answer did; a successor of the name always counts
-    as newer: its predecessor is never reported again.
-    """
-    new, old = version_of(raw), version_of(before)
-    return new.uid != old.uid or new.number > old.number or 0 in {new.number, old.number}
+        return [(kind, len(store.objects)) for kind, store in self.stores.items()]
 
 
 def service_of(raw: Raw) -> str:
@@ -227,12 +173,6 @@ def _metadata(kind: ObjectKind, metadata: Raw) -> Raw:
 def _pod_labels(metadata: Raw) -> Raw:
     labels = decode.mapping(metadata, "labels")
     return {name: labels[name] for name in POD_LABELS if name in labels}
-
-
-def _bounded(kind: ObjectKind, raw: Raw) -> Raw:
-    kept = trimmed(kind, raw)
-    why = reason_to_leave_out(kept)
-    return left_out(raw, why) if why else kept
 
 
 def _pod_spec(spec: Raw) -> Raw:

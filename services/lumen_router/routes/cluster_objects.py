@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from lumen_cluster.kept import left_out, why_left_out
+from lumen_cluster.store import why_left_out
 from lumen_manifest import names
 from lumen_manifest.conditions import ConditionType
 from lumen_manifest.model_service import API_VERSION, LumenModelService
@@ -27,6 +27,8 @@ Raw = Mapping[str, Any]
 SLICE_SERVICE_LABEL = "kubernetes.io/service-name"
 GRPC_PORT_NAME = "grpc"
 
+_READ_OF_METADATA = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
+_READ_OF_SLICE = ("name", "namespace", "uid", "labels")
 _READ_OF_SPEC = ("family", "aliases", "default", "external", "scenes")
 _READ_OF_STATUS = ("routes", "embeddingSpace", "reason")
 _READ_OF_CONDITION = ("type", "status", "reason", "message")
@@ -102,19 +104,34 @@ class _Slice(_Read):
 
 
 def keep_model_service(raw: Raw) -> Raw:
-    """Reduce a LumenModelService to what routing reads; of one that makes no sense, to its name."""
-    try:
-        return _routing_part(raw)
-    except (AttributeError, TypeError, KeyError) as error:
-        return left_out(raw, f"it cannot be read ({type(error).__name__}: {error})"[:200])
+    """Reduce a LumenModelService to what routing reads of it."""
+    spec, status, metadata = raw["spec"], raw.get("status") or {}, raw["metadata"]
+    kept = {key: spec[key] for key in _READ_OF_SPEC if key in spec}
+    if "external" not in kept:
+        kept["pool"] = _UNREAD_POOL
+    conditions = [
+        {key: condition[key] for key in _READ_OF_CONDITION if key in condition}
+        for condition in status.get("conditions") or ()
+        if condition.get("type") == ConditionType.READY
+    ]
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "LumenModelService",
+        "metadata": {key: metadata[key] for key in _READ_OF_METADATA if key in metadata},
+        "spec": {**kept, "model": _UNREAD},
+        "status": {
+            **{key: status[key] for key in _READ_OF_STATUS if key in status},
+            "conditions": conditions,
+        },
+    }
 
 
 def parse_model_service(raw: Raw) -> LumenModelService:
-    """Read what routing needs of a LumenModelService, reduced or not; raises ObjectUnreadable."""
+    """Read what `keep_model_service` returned; raises ObjectUnreadable."""
     _refuse_left_out("LumenModelService", raw)
     try:
-        parsed = parse_object(_routing_part(raw))
-    except (ManifestError, AttributeError, TypeError, KeyError) as error:
+        parsed = parse_object(raw)
+    except ManifestError as error:
         raise ObjectUnreadable(f"LumenModelService {_name_of(raw)}: {error}") from error
     assert isinstance(parsed, LumenModelService), "the kind is set above"
     return parsed
@@ -122,11 +139,9 @@ def parse_model_service(raw: Raw) -> LumenModelService:
 
 def keep_slice(raw: Raw) -> Raw:
     """Reduce an EndpointSlice to what `parse_slice` reads."""
-    metadata = raw.get("metadata")
-    if not isinstance(metadata, Mapping):
-        return raw
+    metadata = raw["metadata"]
     kept = {key: raw[key] for key in ("addressType", "endpoints", "ports") if key in raw}
-    return {**kept, "metadata": {key: metadata.get(key) for key in ("name", "labels")}}
+    return {**kept, "metadata": {key: metadata[key] for key in _READ_OF_SLICE if key in metadata}}
 
 
 def parse_slice(raw: Raw) -> Slice:
@@ -156,32 +171,6 @@ def parse_slice(raw: Raw) -> Slice:
 def _refuse_left_out(kind: str, raw: Raw) -> None:
     if why := why_left_out(raw):
         raise ObjectUnreadable(f"{kind} {_name_of(raw)}: {why}")
-
-
-def _routing_part(raw: Raw) -> Raw:
-    spec, status, metadata = raw["spec"], raw.get("status") or {}, raw["metadata"]
-    kept = {key: spec[key] for key in _READ_OF_SPEC if key in spec}
-    if "external" not in kept:
-        kept["pool"] = _UNREAD_POOL
-    conditions = [
-        {key: condition[key] for key in _READ_OF_CONDITION if key in condition}
-        for condition in status.get("conditions") or ()
-        if condition.get("type") == ConditionType.READY
-    ]
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "LumenModelService",
-        "metadata": {
-            key: metadata[key]
-            for key in ("name", "namespace", "creationTimestamp", "deletionTimestamp")
-            if key in metadata
-        },
-        "spec": {**kept, "model": _UNREAD},
-        "status": {
-            **{key: status[key] for key in _READ_OF_STATUS if key in status},
-            "conditions": conditions,
-        },
-    }
 
 
 def _grpc_port(ports: tuple[_Port, ...]) -> int:

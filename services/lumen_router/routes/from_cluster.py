@@ -18,6 +18,7 @@ from lumen_cluster.client import ClusterClient, find_server
 from lumen_cluster.errors import NoServer
 from lumen_cluster.objects import Resource
 from lumen_cluster.reflector import ClusterReader, Reflector
+from lumen_cluster.store import Change, Store
 from lumen_manifest import names
 from lumen_process.settings import SettingsError
 from lumen_router.metrics import RouterMetrics
@@ -28,7 +29,7 @@ from lumen_router.routes.cluster_objects import (
     parse_slice,
 )
 from lumen_router.routes.cluster_routes import routes_of_cluster
-from lumen_router.routes.mirror import ObjectStore, ParseOnce
+from lumen_router.routes.mirror import ParseOnce
 from lumen_router.routes.table import Routes
 from lumen_router.settings import ClusterRoutes
 
@@ -68,8 +69,8 @@ class RoutesFromCluster:
         self._news = asyncio.Event()
         self._metrics = metrics
         services, slices = watched_resources(namespace)
-        self._services = ObjectStore(keep_model_service, self._news.set)
-        self._slices = ObjectStore(keep_slice, self._news.set)
+        self._services = Store(keep_model_service, self._hear)
+        self._slices = Store(keep_slice, self._hear)
         self._followers = (
             Reflector(reader, services, metrics.watches, self._services),
             Reflector(reader, slices, metrics.watches, self._slices),
@@ -112,6 +113,9 @@ class RoutesFromCluster:
                     yield routes
             worked_s = time.monotonic() - started
             await asyncio.sleep(max(GATHER_S, REST_PER_WORK * worked_s))
+
+    def _hear(self, _: Change | None) -> None:
+        self._news.set()
 
     def _build(self) -> Routes:
         services = self._read_service.read(self._services.objects)

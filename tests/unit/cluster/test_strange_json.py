@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_cluster.json_bodies import DEPTH_MAX, read_json
-from lumen_cluster.kept import KEPT_MAX_BYTES, left_out, reason_to_leave_out, why_left_out
+from lumen_cluster.store import KEPT_MAX_BYTES, left_out, reason_to_leave_out, why_left_out
 
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=20),

@@ -5,9 +5,10 @@ import virtual_time
 
 from lumen_cluster.errors import ApiUnavailable
 from lumen_cluster.kinds import PODS
+from lumen_cluster.store import version_of
 from lumen_operator.observe.audit import Audit
 from lumen_operator.observe.kinds import SERVICES, WATCHED_KINDS
-from lumen_operator.observe.store import ObjectCache, version_of
+from lumen_operator.observe.store import ObjectCache
 
 
 def an_object(name, uid="", version="1"):

@@ -1,10 +1,11 @@
 import pytest
 
 from lumen_cluster.kinds import CONFIG_MAPS, NODES, PODS, REPLICA_SETS
+from lumen_cluster.store import Change, Version, version_of
 from lumen_manifest.names import PIN_ENV
 from lumen_operator.observe import decode
 from lumen_operator.observe.kinds import SERVICES
-from lumen_operator.observe.store import Change, ObjectCache, Version, trimmed, version_of
+from lumen_operator.observe.store import ObjectCache, trimmed
 
 
 def an_object(name, namespace="team", service="", uid="u1", version="1", **rest):
@@ -73,7 +74,7 @@ def test_versions_that_are_no_numbers_always_count_as_news():
     cache = ObjectCache()
     cache.put(SERVICES, an_object("clip", version="abc"))
 
-    assert cache.put(SERVICES, an_object("clip", version="abc")) is not None
+    assert cache.put(SERVICES, an_object("clip", version="abc", status={})) is not None
 
 
 def test_versions_tell_objects_and_their_states_apart():

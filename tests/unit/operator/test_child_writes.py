@@ -17,9 +17,9 @@ from lumen_cluster.kinds import (
     object_path,
 )
 from lumen_cluster.requests import APPLY_PATCH
+from lumen_cluster.store import name_of
 from lumen_operator.child_writer import ChildWrites
 from lumen_operator.observe.kinds import CHILD_KINDS, SERVICES, kind_of
-from lumen_operator.observe.store import name_of
 
 SCALED = {"autoscaling": {"maxReplicas": 3}}
 POLICY = "/apis/networking.k8s.io/v1/namespaces/team/networkpolicies/clip-lumen"

@@ -3,7 +3,7 @@ import pytest
 from lumen_cluster.kinds import DEPLOYMENTS
 from lumen_cluster.objects import Event, EventType
 from lumen_operator.metrics import OperatorMetrics
-from lumen_operator.observe.event_handler import EventHandler, Followed
+from lumen_operator.observe.event_handler import EventHandler
 from lumen_operator.observe.kinds import WATCHED_KINDS, Key
 from lumen_operator.observe.store import ObjectCache
 
@@ -23,7 +23,7 @@ class World:
         self.feed = EventHandler(self.cache, self.keys.append, OperatorMetrics())
 
     def hears(self, type_, raw, kind=DEPLOYMENTS):
-        self.feed.heard(kind, Event(EventType(type_), raw))
+        self.cache.stores[kind].apply(Event(EventType(type_), raw))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_a_deletion_is_kept_and_its_service_is_added(world):
 
 
 async def test_a_list_says_what_is_there_and_what_is_not_in_it_is_gone(world):
-    followed = Followed(DEPLOYMENTS, world.feed)
+    followed = world.cache.stores[DEPLOYMENTS]
     world.hears("ADDED", a_child("clip-old", version="3"))
     world.hears("ADDED", a_child("clip-written-since", version="9"))
     world.keys.clear()
@@ -63,26 +63,16 @@ async def test_a_list_says_what_is_there_and_what_is_not_in_it_is_gone(world):
 
     names = {raw["metadata"]["name"] for raw in world.cache.all(DEPLOYMENTS)}
     assert names == {"clip-stable", "clip-written-since"}
-    assert world.cache.get(DEPLOYMENTS, "team", "clip-stable")["kind"] == "Deployment"
-    assert world.keys == [CLIP, CLIP]
-
-
-async def test_a_report_of_a_follower_is_heard(world):
-    followed = Followed(DEPLOYMENTS, world.feed)
-    followed.apply(Event(EventType.ADDED, a_child()))
-    followed.apply(Event(EventType.DELETED, a_child(version="2")))
-
-    assert world.cache.all(DEPLOYMENTS) == ()
     assert world.keys == [CLIP, CLIP]
 
 
 async def test_what_is_followed_is_known_once_every_kind_was_listed(world):
     *others, last = WATCHED_KINDS
     for kind in others:
-        Followed(kind, world.feed).replace([], "1")
+        world.cache.stores[kind].replace([], "1")
     assert not world.feed.followed.is_set()
 
-    Followed(last, world.feed).replace([], "1")
+    world.cache.stores[last].replace([], "1")
     assert world.feed.followed.is_set()
 
 
@@ -93,7 +83,7 @@ async def test_what_is_followed_is_known_once_every_kind_was_listed(world):
 async def test_no_shape_of_an_object_ends_a_watch(world, kind, part):
     odd = a_child() | {"spec": part, "status": part, "data": part}
     odd["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "9" * 5_000}
-    followed = Followed(kind, world.feed)
+    followed = world.cache.stores[kind]
 
     for version in ("2", "3"):
         odd["metadata"]["resourceVersion"] = version

@@ -13,11 +13,11 @@ from lumen_cluster import reflector
 from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone, Refused
 from lumen_cluster.objects import Event, EventType, Page, Resource
 from lumen_cluster.reflector import Reflector
+from lumen_cluster.store import Store
 from lumen_process.backoff import Backoff
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.cluster_objects import keep_model_service
 from lumen_router.routes.from_cluster import RoutesFromCluster, watched_resources
-from lumen_router.routes.mirror import ObjectStore
 from lumen_router.routes.table import Routes
 
 BOUND_S = 60
@@ -105,9 +105,9 @@ def addresses(routes: Routes) -> list[str]:
 
 
 @asynccontextmanager
-async def following(cluster: FakeCluster) -> AsyncIterator[tuple[ObjectStore, RouterMetrics]]:
+async def following(cluster: FakeCluster) -> AsyncIterator[tuple[Store, RouterMetrics]]:
     """What a follower of the services keeps."""
-    metrics, mirror = RouterMetrics(), ObjectStore(keep_model_service, lambda: None)
+    metrics, mirror = RouterMetrics(), Store(keep_model_service)
     follower = Reflector(cluster, SERVICES, metrics.watches, mirror)
     task = asyncio.create_task(follower.run())
     try:
@@ -133,11 +133,11 @@ async def test_it_lists_once_and_watches_from_there():
     async with following(cluster) as (mirror, metrics):
         await until(lambda: cluster.queues["services"])
         cluster.put("services", a_model_service("fast"))
-        await until(lambda: "fast" in mirror.objects)
+        await until(lambda: ("lab", "fast") in mirror.objects)
         cluster.delete("services", "clip")
-        await until(lambda: "clip" not in mirror.objects)
+        await until(lambda: ("lab", "clip") not in mirror.objects)
 
-        assert set(mirror.objects) == {"fast"}
+        assert set(mirror.objects) == {("lab", "fast")}
         assert (cluster.lists, cluster.watched_from) == (1, ["2"])
         assert figure(metrics, "lumen_router_watch_up") == 1
 
@@ -156,7 +156,7 @@ async def test_a_watch_that_ends_goes_on_where_it_was_and_is_no_news(end):
             cluster.send("services", end)
             await until(lambda: len(cluster.watched_from) == 2 and cluster.queues["services"])
 
-            assert set(mirror.objects) == {"clip"}
+            assert set(mirror.objects) == {("lab", "clip")}
     assert (cluster.lists, cluster.watched_from) == (1, ["1", "77"])
     assert logs == []
 
@@ -171,7 +171,7 @@ async def test_expired_history_is_listed_anew_and_what_was_deleted_meanwhile_goe
         cluster.send("services", HistoryGone("too old resource version"))
         await until(lambda: cluster.lists == 2 and cluster.queues["services"])
 
-        assert set(mirror.objects) == {"clip"}
+        assert set(mirror.objects) == {("lab", "clip")}
         assert figure(metrics, "lumen_router_watch_ends_total", end="expired") == 1
 
 
@@ -197,12 +197,12 @@ async def test_while_the_server_is_away_what_was_known_stays_and_it_is_said_once
             await until(lambda: len(cluster.watched_from) > 6)
             cluster.refusals[0] = ApiUnavailable("no answer in time")
 
-            assert set(mirror.objects) == {"clip"}
+            assert set(mirror.objects) == {("lab", "clip")}
             assert figure(metrics, "lumen_router_watch_up") == 0
             cluster.put("services", a_model_service("fast"), tell=False)
             cluster.refusals.clear()
             cluster.watch_refusals.append(HistoryGone("restarted"))
-            await until(lambda: "fast" in mirror.objects)
+            await until(lambda: ("lab", "fast") in mirror.objects)
             await until(lambda: figure(metrics, "lumen_router_watch_up") == 1)
 
     said = [(one["log_level"], one["event"]) for one in logs]

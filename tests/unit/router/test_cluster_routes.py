@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_cluster.objects import Event, EventType
+from lumen_cluster.store import Store
 from lumen_manifest.spec.enums import Family
 from lumen_router.errors import ObjectUnreadable
 from lumen_router.routes.cluster_objects import (
@@ -16,11 +17,19 @@ from lumen_router.routes.cluster_objects import (
 )
 from lumen_router.routes.cluster_routes import routes_of_cluster
 from lumen_router.routes.from_file import parse_routes
-from lumen_router.routes.mirror import ObjectStore, ParseOnce
+from lumen_router.routes.mirror import ParseOnce
+
+
+def read_service(raw):
+    return parse_model_service(Store(keep_model_service).keep(raw))
+
+
+def read_slice(raw):
+    return parse_slice(Store(keep_slice).keep(raw))
 
 
 def routes_of(services=(), slices=()):
-    return routes_of_cluster(map(parse_model_service, services), map(parse_slice, slices))
+    return routes_of_cluster(map(read_service, services), map(read_slice, slices))
 
 
 def addresses(routes, name="clip"):
@@ -251,7 +260,7 @@ def test_a_service_keeps_its_routes_whatever_else_its_spec_and_status_say():
 )
 def test_a_service_that_says_nothing_usable_is_refused_by_name(raw):
     with pytest.raises(ObjectUnreadable, match="LumenModelService"):
-        parse_model_service(raw)
+        read_service(raw)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +275,7 @@ def test_a_service_that_says_nothing_usable_is_refused_by_name(raw):
 )
 def test_a_slice_that_says_nothing_usable_is_refused_by_name(raw):
     with pytest.raises(ObjectUnreadable, match="EndpointSlice"):
-        parse_slice(raw)
+        read_slice(raw)
 
 
 def test_the_cluster_and_the_routes_file_of_the_same_services_give_the_same_routes():
@@ -321,23 +330,23 @@ def _history(objects):
 
 def _replay(steps, keep, parse):
     """Return what a mirror knows in the end, read after each step, and what a fresh list says."""
-    mirror, reading, truth, count = ObjectStore(keep, lambda: None), ParseOnce(parse), {}, 0
+    mirror, reading, truth, count = Store(keep), ParseOnce(parse), {}, 0
     mirror.replace((), "0")
     blind = False
     for what, given_object in steps:
         count += 1
         if what == "relist":
-            mirror.replace([keep(each) for each in truth.values()], str(count))
+            mirror.replace([mirror.keep(each) for each in truth.values()], str(count))
             blind = False
         else:
             event = _change(truth, what, given_object, count)
             # From a cut on, until the next list, the watch reports nothing.
             blind = blind or what == "missed"
             if event is not None and not blind:
-                mirror.apply(event)
+                mirror.apply(Event(event.type, mirror.keep(event.object)))
         reading.read(mirror.objects)
     if blind:
-        mirror.replace([keep(each) for each in truth.values()], str(count))
+        mirror.replace([mirror.keep(each) for each in truth.values()], str(count))
     return reading.read(mirror.objects), truth.values()
 
 
