@@ -28,8 +28,8 @@ from lumen_operator.polling.plan import (
     pods_to_ask,
     requeue_after_s,
 )
+from lumen_operator.rollout.model import Rollout
 from lumen_operator.rollout.plan import plan_rollout
-from lumen_operator.rollout.target import Rollout
 from lumen_operator.status.external import elsewhere, external_status, pages_to_ask
 from lumen_operator.status.pool import pool_counts, pool_statements
 from lumen_operator.status.service import blocked_status, service_status

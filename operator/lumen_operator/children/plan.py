@@ -15,9 +15,8 @@ from lumen_manifest.render.controller_revision import controller_revision
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Child, Observed
 from lumen_operator.observe.networks import ExternalNetworks
-from lumen_operator.rollout.pins import pinned_for
-from lumen_operator.rollout.revisions import number_of, outdated, restored
-from lumen_operator.rollout.target import Rollout
+from lumen_operator.rollout.model import Rollout
+from lumen_operator.rollout.pins import number_of, outdated, pinned_for, restored
 
 Raw = Mapping[str, Any]
 

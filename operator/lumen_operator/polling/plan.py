@@ -9,8 +9,8 @@ from lumen_operator.diagnose.pods import Case, stalled_since
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed
 from lumen_operator.observe.views import PodAddress
+from lumen_operator.rollout.model import Rollout
 from lumen_operator.rollout.progress import progressed_at
-from lumen_operator.rollout.target import Rollout
 from lumen_operator.status.attested import attestation_from
 
 SOONEST_S = 1.0

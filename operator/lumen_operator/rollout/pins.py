@@ -1,4 +1,8 @@
-"""Pinned files: the first verified pod's commit and digest are what every later pod fetches."""
+"""What of earlier pods and specs is kept: the files that every pod fetches, and the way back.
+
+The first verified pod's commit and digest are what every later pod fetches. Stored specs are the
+revisions that a rollout may go back to.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,13 +10,17 @@ from typing import Any
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import RESOURCES_CONTAINER, SERVER_CONTAINER
 from lumen_manifest.pod_reports import Verified, parse_termination, verified_of
+from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.render.config_map import model_digest, pins_name_of
 from lumen_manifest.render.context import Pinned
+from lumen_manifest.render.controller_revision import KEPT, NOT_A_REVISION
 from lumen_operator.observe.gather import Observed, PinView
-from lumen_operator.observe.views import PodView
+from lumen_operator.observe.views import PodView, RevisionView
 
 SERVING = "serving"
 """The phase in which a server attests."""
+NUMBER_MAX = 2**63 - 1
+"""The API server counts no further, and anybody may have written a revision of that number."""
 
 
 def verified_by(observed: Observed, pod: PodView) -> Verified | None:
@@ -81,3 +89,40 @@ def _first_verified(observed: Observed, pins: str, commit: str | None) -> Verifi
     """Return what the oldest pod with these pins verified, at the commit if there is one."""
     found = (verified_by(observed, pod) for pod in observed.pods if pod.pins == pins)
     return next((v for v in found if v is not None and commit in {None, v.revision}), None)
+
+
+def number_of(revisions: Iterable[RevisionView], name: str) -> int:
+    """Return the number of a revision that is in use now: the highest of all."""
+    stored = tuple(revisions)
+    highest = max((each.number for each in stored), default=0)
+    newest = any(each.name == name and each.number == highest for each in stored)
+    return highest if newest else min(highest + 1, NUMBER_MAX)
+
+
+def restored(
+    service: LumenModelService, revisions: Iterable[RevisionView], name: str
+) -> LumenModelService | None:
+    """Return the service as a stored revision had it; None when it cannot be had again.
+
+    What makes no revision (replicas, autoscaling, names, rollout) stays as it is now.
+    """
+    stored = next((each.spec for each in revisions if each.name == name), None)
+    if stored is None:
+        return None
+    now = service.model_dump(mode="json", by_alias=True, exclude_none=True)
+    kept = {key: value for key, value in now["spec"].items() if key in NOT_A_REVISION}
+    spec = {key: value for key, value in stored.items() if key not in NOT_A_REVISION}
+    try:
+        found = parse_object({**now, "spec": {**spec, **kept}})
+    except ManifestError:
+        return None
+    return found if isinstance(found, LumenModelService) else None
+
+
+def outdated(revisions: Iterable[RevisionView], needed: Iterable[str]) -> tuple[RevisionView, ...]:
+    """Return the stored revisions beyond the newest five, but none that is needed."""
+    kept = set(needed)
+    newest_first = sorted(revisions, key=lambda each: (-each.number, each.name))
+    others = [each for each in newest_first if each.name not in kept]
+    room = max(0, KEPT - (len(newest_first) - len(others)))
+    return tuple(others[room:])

@@ -14,12 +14,16 @@ from lumen_manifest.render.controller_revision import revision_name
 from lumen_operator.diagnose.finding import Finding, find, worst
 from lumen_operator.diagnose.pods import Case, finding_of
 from lumen_operator.observe.gather import Observed
-from lumen_operator.rollout.generations import generations, newest_replica_set, staying
-from lumen_operator.rollout.pins import pinned_for
+from lumen_operator.rollout.model import (
+    Rollout,
+    RolloutTarget,
+    generations,
+    newest_replica_set,
+    staying,
+)
+from lumen_operator.rollout.pins import pinned_for, restored
 from lumen_operator.rollout.progress import last_progress, progress_status, progressed_at
-from lumen_operator.rollout.revisions import restored
 from lumen_operator.rollout.surge import with_steps
-from lumen_operator.rollout.target import Rollout, RolloutTarget
 
 PROGRESSING = ConditionType.PROGRESSING
 

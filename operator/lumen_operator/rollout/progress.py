@@ -14,7 +14,7 @@ from lumen_operator.diagnose.pods import RETRIED
 from lumen_operator.observe.decode import latest, parse_time
 from lumen_operator.observe.gather import Observed
 from lumen_operator.observe.views import PodReport, PodView
-from lumen_operator.rollout.generations import Generations, newest_replica_set
+from lumen_operator.rollout.model import Generations, newest_replica_set
 
 _WORKERS = (RESOURCES_CONTAINER, PREPARE_CONTAINER)
 

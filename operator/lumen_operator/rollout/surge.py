@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from lumen_operator.diagnose.scheduling import wants_device
 from lumen_operator.observe.gather import Observed
 from lumen_operator.observe.views import PodView
-from lumen_operator.rollout.generations import staying
-from lumen_operator.rollout.target import Rollout
+from lumen_operator.rollout.model import Rollout, staying
 
 PATIENCE = timedelta(seconds=30)
 """How long a pod may wait for a device that seems to be free, before the old one goes first."""

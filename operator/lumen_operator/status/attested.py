@@ -9,8 +9,8 @@ from lumen_manifest.model_service import ModelServiceStatus
 from lumen_manifest.pod_reports import Attestation, attestation_of, runtime_status
 from lumen_manifest.spec.service_status import FilesStatus
 from lumen_operator.observe.gather import Observed
+from lumen_operator.rollout.model import Rollout
 from lumen_operator.rollout.pins import serving_page, space_of, verified_by
-from lumen_operator.rollout.target import Rollout
 
 
 def attestation_from(observed: Observed, uid: str) -> Attestation | None:

@@ -13,7 +13,7 @@ from lumen_manifest.spec.service_status import RouteStatus
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed
-from lumen_operator.rollout.target import Rollout
+from lumen_operator.rollout.model import Rollout
 from lumen_operator.status.attested import files_of, space_to_serve, spokesman, with_attestation
 from lumen_operator.status.statements import (
     TRUE,

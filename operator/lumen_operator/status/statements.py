@@ -7,10 +7,9 @@ from lumen_manifest.conditions import READY_NEEDS, ConditionType, Reason
 from lumen_manifest.pod_reports import attestation_of
 from lumen_operator.diagnose.finding import MESSAGE_MAX, Finding, find, worst
 from lumen_operator.observe.gather import Observed
-from lumen_operator.rollout.generations import staying
+from lumen_operator.rollout.model import Rollout, staying
 from lumen_operator.rollout.pins import verified_by
 from lumen_operator.rollout.plan import forbidden_pods
-from lumen_operator.rollout.target import Rollout
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 

@@ -4,7 +4,7 @@ from operator_rollouts import pins_of
 
 from lumen_cluster.kinds import CONFIG_MAPS, PODS, REPLICA_SETS, REVISIONS
 from lumen_operator.observe.views import RevisionView
-from lumen_operator.rollout.revisions import number_of
+from lumen_operator.rollout.pins import number_of
 
 
 def test_five_specs_are_kept_and_the_stable_one_always(world):
