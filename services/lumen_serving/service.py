@@ -16,8 +16,8 @@ from lumen_manifest.model_service import Family
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.classify.protocol import Classifier, Query
 from lumen_serving.errors import BackendFailed, BadTensor, BadText, OtherSpace, UnknownService
-from lumen_serving.inference.engine import ItemOutcome
 from lumen_serving.inference.preprocess_pool import Pipeline
+from lumen_serving.inference.queue import ItemOutcome
 from lumen_serving.media.images import look
 from lumen_serving.media.preprocess import PreprocessWork
 from lumen_serving.media.text import Tokenizer
@@ -32,26 +32,26 @@ _MANY_LABELS = 256
 
 
 class ModelService:
-    """The tasks of one model; `rankings` are those it can do: classify and scenes."""
+    """The tasks of one model; `classifiers` are those of the pictures: labels and scenes."""
 
     def __init__(
         self,
         family: Family,
         model: VerifiedModel,
         tokenizer: Tokenizer | None,
-        rankings: Mapping[TaskKind, Classifier],
+        classifiers: Mapping[TaskKind, Classifier],
         pipeline: Pipeline,
     ) -> None:
         self._family = family
         self._model = model
-        self._rankings = dict(rankings)
+        self._classifiers = dict(classifiers)
         self._pipeline = pipeline
         self._tasks: dict[TaskKind, Callable[[Request], Awaitable[Answer]]] = {}
         if tokenizer is not None:
             self._tasks[TaskKind.TEXT_EMBED] = partial(self.embed_text, tokenizer)
         if model.files.text is None or model.files.vision is not None:
             self._tasks[TaskKind.IMAGE_EMBED] = self.embed_image
-            self._tasks |= dict.fromkeys(rankings, self.rank_labels)
+            self._tasks |= dict.fromkeys(classifiers, self.rank_labels)
 
     @property
     def kinds(self) -> frozenset[TaskKind]:
@@ -106,19 +106,14 @@ class ModelService:
 
     async def rank_labels(self, request: Request) -> Answer:
         """Return the labels that fit the picture best, of a label set or of the scenes."""
-        scoring = self._rankings[request.kind].scoring(request.meta)
-
-        def prepare_and_look() -> PreprocessWork:
-            scoring.prepare()
-            return self._look(request)
-
+        query = self._classifiers[request.kind].query(request.meta)
         outcome = await self._pipeline.run(
-            request.caller, Modality.IMAGE, request.deadline_at, prepare_and_look, scoring
+            request.caller, Modality.IMAGE, request.deadline_at, lambda: self._look(request), query
         )
         if len(outcome.scored) > _MANY_LABELS:
             # Thousands of names and lineages take some milliseconds, which others need not wait.
-            return await asyncio.to_thread(self._labels, scoring, outcome)
-        return self._labels(scoring, outcome)
+            return await asyncio.to_thread(self._labels, query, outcome)
+        return self._labels(query, outcome)
 
     def _look(self, request: Request) -> PreprocessWork:
         most_bytes = self._pipeline.decoders.most_bytes
@@ -146,16 +141,16 @@ class ModelService:
         body = results.embedding_v1(outcome.vector, self._model.model_id)
         return Answer(body, results.EMBEDDING_MIME, results.EMBEDDING_SCHEMA, common)
 
-    def _labels(self, scoring: Query, outcome: ItemOutcome) -> Answer:
-        shown = scoring.show(outcome.scored)
-        if not shown.labels or not all(isfinite(value) for _, value in shown.labels):
+    def _labels(self, query: Query, outcome: ItemOutcome) -> Answer:
+        result = query.result(outcome.scored)
+        if not result.labels or not all(isfinite(value) for _, value in result.labels):
             raise BackendFailed("The labels could not be compared with this picture.")
-        body = results.labels_v1(shown.labels, self._model.model_id)
+        body = results.labels_v1(result.labels, self._model.model_id)
         meta = {
             **_stages(outcome),
             **self._origin(),
-            **shown.meta,
-            "labels_count": str(len(shown.labels)),
+            **result.meta,
+            "labels_count": str(len(result.labels)),
         }
         return Answer(body, results.LABELS_MIME, results.LABELS_SCHEMA, meta)
 

@@ -22,7 +22,7 @@ from lumen_resources.labels.checks import wrong_row
 from lumen_resources.labels.label_sets import Labels, Lineage, load_labels, load_matrix
 from lumen_resources.labels.rows import WrongRowError
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
-from lumen_serving.classify.protocol import ResultOptions
+from lumen_serving.classify.protocol import Result
 from lumen_serving.errors import BadQuery, LabelsUnusable, UnknownLabelSet
 from lumen_serving.label_index.codes import CodeCache
 from lumen_serving.label_index.index import LabelIndex
@@ -133,7 +133,7 @@ class LabelClassifier:
             **{f"labels.{name}": str(one.count()) for name, one in self._sets.items()},
         }
 
-    def scoring(self, meta: RequestMeta) -> "LabelQuery":
+    def query(self, meta: RequestMeta) -> "LabelQuery":
         """Return the query that a request's meta asks for.
 
         Raises:
@@ -205,7 +205,7 @@ class LabelQuery:
         groups = self.label_set.groups(self.rank)
         return self.label_set.index.top_groups(vectors, self.top_k, self.logit_scale, groups, mask)
 
-    def show(self, scored: Any) -> ResultOptions:
+    def result(self, scored: Any) -> Result:
         """Return labels or groups with shares of this set (or cosines), and their lineages."""
         meta = {"label_set": self.label_set.digest, "logit_scale": f"{self.logit_scale:g}"}
         if self.rank is None:
@@ -216,7 +216,7 @@ class LabelQuery:
             meta["lineage"] = orjson.dumps(lineages).decode()
         cosines = self.score_kind is Score.COSINE
         scores = [hit.cosine if cosines else hit.share for hit in scored]
-        return ResultOptions(list(zip(names, scores, strict=True)), meta)
+        return Result(list(zip(names, scores, strict=True)), meta)
 
     def _rows(self, hits: Sequence[Hit]) -> tuple[list[str], list[Lineage] | None]:
         rows = [hit.row for hit in hits]

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lumen_serving.inference.engine import Scoring
+from lumen_serving.inference.queue import Scoring
 from lumen_wire.meta import RequestMeta
 
 
 @dataclass(frozen=True, slots=True)
-class ResultOptions:
+class Result:
     """The rows of an answer, best first, and the meta that goes with them."""
 
     labels: Sequence[tuple[str, float]]
@@ -21,18 +21,9 @@ class ResultOptions:
 
 
 class Query(Scoring, Protocol):
-    """One request's query, which the engine runs and the service shows."""
+    """One request's query, which goes through the model with its picture."""
 
-    def prepare(self) -> None:
-        """Make what the query needs and takes a moment; in a decode thread.
-
-        Raises:
-            BadQuery: no label is left.
-
-        """
-        ...
-
-    def show(self, scored: Any) -> ResultOptions:
+    def result(self, scored: Any) -> Result:
         """Return the answer for what `score` gave for the request's picture."""
         ...
 
@@ -50,7 +41,7 @@ class Classifier(Protocol):
         """What the capability's `extra` says of it."""
         ...
 
-    def scoring(self, meta: RequestMeta) -> Query:
+    def query(self, meta: RequestMeta) -> Query:
         """Return the query that a request's meta asks for.
 
         Raises:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.spec.enums import ScenePreset
 from lumen_manifest.spec.model_spec import ScenesSpec
-from lumen_serving.classify.protocol import ResultOptions
+from lumen_serving.classify.protocol import Result
 from lumen_serving.errors import BadQuery
 from lumen_serving.label_index.query import shares
 from lumen_wire.meta import RequestMeta, Score, clamp
@@ -70,7 +70,7 @@ class SceneClassifier:
         """The scenes, for the capability's `extra`."""
         return {"scenes": ",".join(self.scenes.labels)}
 
-    def scoring(self, meta: RequestMeta) -> "SceneQuery":
+    def query(self, meta: RequestMeta) -> "SceneQuery":
         """Return the query that a request's meta asks for.
 
         Raises:
@@ -87,7 +87,7 @@ class SceneClassifier:
 class SceneQuery:
     """One request's query; queries of one kind are scored together."""
 
-    ranking: SceneClassifier
+    classifier: SceneClassifier
     top_k: int
     score_kind: Score
 
@@ -97,18 +97,18 @@ class SceneQuery:
     def score(self, vectors: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
         """Return the cosines [P] of each unit row."""
         # Row by row: a product of matrices could give a row other bytes beside other rows.
-        return [self.ranking.vectors @ vector for vector in vectors]
+        return [self.classifier.vectors @ vector for vector in vectors]
 
-    def show(self, scored: NDArray[np.float32]) -> ResultOptions:
+    def result(self, scored: NDArray[np.float32]) -> Result:
         """Return the best scenes with their shares over all scenes, or their cosines."""
-        values = shares(scored, self.ranking.logit_scale)
+        values = shares(scored, self.classifier.logit_scale)
         best = np.argsort(-values, kind="stable")[: self.top_k]
         chosen = scored if self.score_kind is Score.COSINE else values
-        labels = self.ranking.scenes.labels
-        return ResultOptions(
+        labels = self.classifier.scenes.labels
+        return Result(
             labels=[(labels[row], float(chosen[row])) for row in best],
             meta={
-                "label_set": self.ranking.digest,
-                "logit_scale": f"{self.ranking.logit_scale:g}",
+                "label_set": self.classifier.digest,
+                "logit_scale": f"{self.classifier.logit_scale:g}",
             },
         )

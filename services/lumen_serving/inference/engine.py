@@ -7,10 +7,10 @@ request crosses from one thread to another three times in all, with no task in b
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import structlog
@@ -18,55 +18,15 @@ from numpy.typing import NDArray
 
 from lumen_serving.backends.base import Backend
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
-from lumen_serving.inference.queue import RequestQueue
+from lumen_serving.inference.queue import Batch, Item, ItemOutcome, RequestQueue, Scoring
 from lumen_serving.metrics import ServerMetrics
 from lumen_terms.modality import Modality
 from lumen_wire.errors import WireError
-from lumen_wire.request.callers import STRANGER, Caller
 
 log = structlog.get_logger(__name__)
 
 # Of the squared length: twice that of the length itself.
 _UNIT_TOLERANCE = 2e-3
-
-
-class Scoring(Hashable, Protocol):
-    """What is made of a vector beyond itself; equal ones are asked once per batch."""
-
-    def score(self, vectors: NDArray[np.float32]) -> Sequence[Any]:
-        """Return one result for each unit row of [N, dim]."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ItemOutcome:
-    """What one item got: its unit vector [dim], its score when it asked for one, and the times."""
-
-    vector: NDArray[np.float32]
-    scored: Any
-    decode_ms: float
-    queue_ms: float
-    model_ms: float
-    score_ms: float
-
-
-@dataclass(slots=True, eq=False)
-class Item:
-    """One picture uint8 [S, S, 3] or one row of tokens int64 [L] on its way through the model."""
-
-    modality: Modality
-    deadline_at: float
-    answer: asyncio.Future[ItemOutcome]
-    scoring: Scoring | None = None
-    data: NDArray[Any] | None = None
-    decode_ms: float = 0.0
-    queued_at: float = 0.0
-    caller: Caller = STRANGER
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self.answer.done()
 
 
 @dataclass(slots=True)
@@ -84,8 +44,74 @@ class _Batch:
 Answer = tuple[Item, ItemOutcome | WireError]
 
 
-class Engine:
-    """One thread per slot of the backend; an async context manager that owns them.
+TaskT = TypeVar("TaskT")
+
+
+class WorkerThreads(ABC, Generic[TaskT]):
+    """Threads that work on what waits until they are stopped; an async context manager.
+
+    `wake` is held around whatever waits, and notified when there is more of it.
+    """
+
+    def __init__(self, name: str, count: int) -> None:
+        self.wake = threading.Condition()
+        self.stopping = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
+            for number in range(count)
+        ]
+
+    @abstractmethod
+    def take(self) -> TaskT | None:
+        """Return what a free thread does next, None when there is nothing; `wake` is held."""
+
+    @abstractmethod
+    def work(self, task: TaskT) -> None:
+        """Do it, and raise nothing."""
+
+    @abstractmethod
+    def drain(self) -> list[Item]:
+        """Remove and return what still waits at the end; `wake` is held."""
+
+    @abstractmethod
+    def fail(self, item: Item, error: WireError) -> None:
+        """Answer an item that goes no further; from any thread."""
+
+    async def __aenter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with self.wake:
+            self.stopping = True
+            left = self.drain()
+            self.wake.notify_all()
+        for item in left:
+            self.fail(item, _stopping())
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+
+    def _run(self) -> None:
+        while (task := self._next()) is not None:
+            self.work(task)
+
+    def _next(self) -> TaskT | None:
+        with self.wake:
+            while not self.stopping:
+                task = self.take()
+                if task is not None:
+                    return task
+                self.wake.wait()
+        return None
+
+
+def _stopping() -> Stopping:
+    return Stopping("The server is stopping.")
+
+
+class Engine(WorkerThreads[Batch]):
+    """One thread per slot of the backend.
 
     `on_batch(modality, size, seconds)` hears how long each batch took, on the event loop.
     """
@@ -97,74 +123,60 @@ class Engine:
         metrics: ServerMetrics,
         on_batch: Callable[[Modality, int, float], None],
     ) -> None:
+        super().__init__("engine", backend.slots)
         self._backend = backend
         self._dim = backend.report().dim
         self._metrics = metrics
         self._on_batch = on_batch
-        self._line: RequestQueue[Item] = RequestQueue(max_batch_sizes)
-        self._wake = threading.Condition()
-        self._stopping = False
-        self._threads: list[threading.Thread] = []
+        self._line = RequestQueue(max_batch_sizes)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        for slot in range(self._backend.slots):
-            thread = threading.Thread(target=self._work, name=f"engine-{slot}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with self._wake:
-            self._stopping = True
-            left = self._line.drain()
-            self._wake.notify_all()
-        _deliver([(item, Stopping("The server is stopping.")) for item in left])
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+        return await super().__aenter__()
 
     def submit(self, item: Item) -> None:
         """Let the item wait for the model; from any thread."""
         item.queued_at = time.monotonic()
-        with self._wake:
-            refused = self._stopping
+        with self.wake:
+            refused = self.stopping
             if not refused:
                 self._line.put(item)
                 self._metrics.queue_length(len(self._line))
-                self._wake.notify()
+                self.wake.notify()
         if refused:
-            self._answer([(item, Stopping("The server is stopping."))])
+            self.fail(item, _stopping())
 
     def fail(self, item: Item, error: WireError) -> None:
         """Answer an item that never reaches the model; from any thread."""
         self._answer([(item, error)])
 
-    def _work(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._stopping or len(self._line) > 0)
-                if self._stopping:
-                    return
-                taken = self._line.take(time.monotonic())
-                self._metrics.queue_length(len(self._line))
-            self._bury(taken.dead)
-            if taken.batch:
-                self._run(taken.batch)
+    def take(self) -> Batch | None:
+        """Return the next batch; `wake` is held."""
+        if not len(self._line):
+            return None
+        taken = self._line.take(time.monotonic())
+        self._metrics.queue_length(len(self._line))
+        return taken
 
-    def _bury(self, dead: list[Item]) -> None:
+    def work(self, task: Batch) -> None:
+        """Answer the dead and the living of a batch."""
+        self._reject_expired(task.dead)
+        if task.batch:
+            self._embed_batch(task.batch)
+
+    def drain(self) -> list[Item]:
+        """Remove and return what waits for the model; `wake` is held."""
+        return self._line.drain()
+
+    def _reject_expired(self, dead: list[Item]) -> None:
         if not dead:
             return
         self._metrics.dropped_dead(len(dead))
         sentence = "The deadline passed while the request waited for the model."
         self._answer([(item, TooLate(sentence)) for item in dead if not item.abandoned])
 
-    def _run(self, items: list[Item]) -> None:
+    def _embed_batch(self, items: list[Item]) -> None:
         """Answer every item; when a batch of several fails, each gets one try of its own."""
         try:
             batch = self._embed(items)
@@ -175,7 +187,7 @@ class Engine:
                 log.warning("batch failed, trying its items alone", size=len(items), exc_info=True)
                 for item in items:
                     if not item.abandoned:
-                        self._run([item])
+                        self._embed_batch([item])
                 return
             # Logged where it stops: the wire logs an Internal error with its cause.
             failure = BackendFailed("The model failed on this input.")

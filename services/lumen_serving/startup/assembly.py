@@ -9,7 +9,8 @@ from typing import Any
 
 from lumen_serving.inference.admission import Admission, AdmissionLimits
 from lumen_serving.inference.engine import Engine
-from lumen_serving.inference.preprocess_pool import DecodeQueues, Pipeline, PreprocessPool
+from lumen_serving.inference.preprocess_pool import Pipeline, PreprocessPool
+from lumen_serving.inference.queue import DecodeQueues
 from lumen_serving.metrics import ServerMetrics
 from lumen_serving.service import ModelService
 from lumen_serving.startup.load import WarmModel
@@ -38,13 +39,13 @@ async def assembled(warm: WarmModel, metrics: ServerMetrics) -> AsyncIterator[Mo
     try:
         async with (
             Engine(warm.backend, max_batch_sizes, metrics, admission.batch_done) as engine,
-            PreprocessPool(warm.cores, lines, engine, metrics, admission.decode_ended) as decoders,
+            PreprocessPool(warm.cores, lines, engine, metrics, admission) as decoders,
         ):
             yield ModelService(
                 warm.config.family,
                 warm.model,
                 warm.tokenizer,
-                warm.rankings,
+                warm.classifiers,
                 Pipeline(admission, decoders, engine),
             )
     finally:
@@ -67,7 +68,7 @@ def capability(warm: WarmModel, kinds: Collection[TaskKind]) -> pb.Capability:
             "precision": warm.report.precision,
             "batch_size": str(max(measured.max_batch_size for measured in warm.measured.values())),
             "logit_scale": f"{warm.model.logit_scale:g}",
-            **{key: text for r in warm.rankings.values() for key, text in r.facts.items()},
+            **{key: text for one in warm.classifiers.values() for key, text in one.facts.items()},
         },
     )
     return capabilities.capability(

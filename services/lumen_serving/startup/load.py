@@ -57,7 +57,7 @@ class WarmModel:
     backend: Backend
     report: BackendReport
     tokenizer: Tokenizer | None
-    rankings: Mapping[TaskKind, Classifier]
+    classifiers: Mapping[TaskKind, Classifier]
     measured: Mapping[Modality, Measured]
     parity_cosine: float | None
     cores: int
@@ -66,7 +66,7 @@ class WarmModel:
     @property
     def label_bytes(self) -> int:
         """The memory that the label indexes hold."""
-        return sum(ranking.resident_bytes for ranking in self.rankings.values())
+        return sum(one.resident_bytes for one in self.classifiers.values())
 
 
 def load_config(path: Path) -> ServerConfig:
@@ -122,7 +122,7 @@ def _warm(
         backend=backend,
         report=report,
         tokenizer=tokenizer,
-        rankings=_rankings(config, model, backend, tokenizer, sets),
+        classifiers=_classifiers(config, model, backend, tokenizer, sets),
         measured=measure(backend, model, config.server.max_batch_size),
         parity_cosine=parity,
         cores=cores,
@@ -175,7 +175,7 @@ def _label_remarks(sets: Iterable[LabelSet]) -> tuple[str, ...]:
     return tuple(f"{name}: {remark}" for name, remark in remarks)
 
 
-def _rankings(
+def _classifiers(
     config: ServerConfig,
     model: VerifiedModel,
     backend: Backend,
@@ -183,18 +183,18 @@ def _rankings(
     sets: Mapping[str, LabelSet],
 ) -> dict[TaskKind, Classifier]:
     """Return what pictures can be ranked by: scenes for CLIP, label sets where there are any."""
-    rankings: dict[TaskKind, Classifier] = {}
+    classifiers: dict[TaskKind, Classifier] = {}
     if config.family is Family.CLIP and tokenizer is not None:
         scenes = SceneSet.from_spec(config.scenes)
         tokens, _ = tokenizer.encode(scenes.prompts)
         vectors = backend.embed_texts(tokens)
         _refuse_wrong_scenes(scenes, vectors)
-        rankings[TaskKind.SCENE_CLASSIFY] = SceneClassifier(scenes, vectors, model.logit_scale)
+        classifiers[TaskKind.SCENE_CLASSIFY] = SceneClassifier(scenes, vectors, model.logit_scale)
     if sets:
         task = task_for(config.family, TaskKind.CLASSIFY)
         default_k = (task.default_top_k if task else None) or 1
-        rankings[TaskKind.CLASSIFY] = LabelClassifier(sets, model.logit_scale, default_k)
-    return rankings
+        classifiers[TaskKind.CLASSIFY] = LabelClassifier(sets, model.logit_scale, default_k)
+    return classifiers
 
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")

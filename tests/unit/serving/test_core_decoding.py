@@ -13,8 +13,11 @@ from tokenizers import Tokenizer, models
 
 from lumen_serving.backends.base import BackendReport
 from lumen_serving.errors import BackendFailed, BadImage, Overloaded, Stopping
-from lumen_serving.inference.engine import Engine, Item
-from lumen_serving.inference.preprocess_pool import DecodeQueues, Job, PreprocessPool
+from lumen_serving.inference.admission import Admission, AdmissionLimits
+from lumen_serving.inference.costs import LatencyModel, Measured
+from lumen_serving.inference.engine import Engine
+from lumen_serving.inference.preprocess_pool import PreprocessPool
+from lumen_serving.inference.queue import DecodeQueues, Item, Job
 from lumen_serving.media.preprocess import PreprocessWork
 from lumen_serving.metrics import ServerMetrics
 from lumen_terms.modality import Modality
@@ -190,9 +193,24 @@ def an_engine() -> Engine:
     return Engine(ABackend(), dict.fromkeys(Modality, 4), ServerMetrics(), lambda *_: None)
 
 
+class Heard(Admission):
+    """An admission that notes what it hears of decoding."""
+
+    def __init__(self) -> None:
+        measured = Measured(4, LatencyModel(1, 0))
+        super().__init__(AdmissionLimits(9), dict.fromkeys(Modality, measured), ServerMetrics())
+        self.waiting, self.ended = 0, 0
+
+    def decode_begins(self) -> None:
+        self.waiting += 1
+
+    def decode_ended(self, seconds: float) -> None:
+        self.waiting -= 1
+        self.ended += 1
+
+
 def decoders(engine, workers=1, heard=None) -> PreprocessPool:
-    heard = [] if heard is None else heard
-    return PreprocessPool(workers, lines(workers), engine, ServerMetrics(), heard.append)
+    return PreprocessPool(workers, lines(workers), engine, ServerMetrics(), heard or Heard())
 
 
 def an_item() -> Item:
@@ -276,7 +294,7 @@ async def test_small_pictures_pass_while_large_ones_are_decoded():
 
 
 async def test_every_item_leaves_the_count_of_what_is_to_be_decoded_once():
-    heard = []
+    heard = Heard()
     async with an_engine() as engine, decoders(engine, heard=heard) as pool:
         items = [an_item() for _ in range(4)]
         looks = [looked_at, lambda: looked_at(seconds=2.0), panicking, looked_at]
@@ -286,7 +304,7 @@ async def test_every_item_leaves_the_count_of_what_is_to_be_decoded_once():
         for item in items:
             item.answer.exception()
 
-    assert len(heard) == 4
+    assert (heard.waiting, heard.ended) == (0, 4)
 
 
 async def test_what_still_waits_when_the_server_stops_is_told_so():

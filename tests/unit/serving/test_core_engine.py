@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lumen_serving.backends.base import BackendReport
 from lumen_serving.errors import BackendFailed, Stopping, TooLate
-from lumen_serving.inference.engine import Engine, Item
+from lumen_serving.inference.engine import Engine
+from lumen_serving.inference.queue import Item
 from lumen_serving.metrics import ServerMetrics
 from lumen_terms.modality import Modality
 from lumen_wire.errors import WireError
@@ -68,6 +69,9 @@ class Doubling:
 
     def __init__(self):
         self.sizes = []
+
+    def prepare(self):
+        raise AssertionError("what reaches the engine is prepared")
 
     def score(self, vectors):
         self.sizes.append(len(vectors))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lumen_manifest.model_service import Family
-from lumen_serving.classify.protocol import ResultOptions
+from lumen_serving.classify.protocol import Result
 from lumen_serving.errors import BackendFailed
-from lumen_serving.inference.engine import ItemOutcome
+from lumen_serving.inference.queue import ItemOutcome
 from lumen_serving.requests import Request
 from lumen_serving.service import ModelService
 from lumen_wire.meta import RequestMeta
@@ -23,7 +23,7 @@ class APipeline:
         return ItemOutcome(vector, [], decode_ms=0, queue_ms=0, model_ms=0, score_ms=0)
 
 
-class ARanking:
+class AClassifier:
     """Shows what it is told to."""
 
     resident_bytes = 0
@@ -32,18 +32,18 @@ class ARanking:
     def __init__(self, labels):
         self.labels = labels
 
-    def scoring(self, meta):
+    def query(self, meta):
         return self
 
-    def show(self, scored):
-        return ResultOptions(self.labels, {})
+    def result(self, scored):
+        return Result(self.labels, {})
 
 
 def a_service(labels) -> ModelService:
     files = SimpleNamespace(vision="vision.onnx", text=None)
     model = SimpleNamespace(files=files, embedding_space="s", model_id="m")
-    rankings = {TaskKind.CLASSIFY: ARanking(labels)}
-    return ModelService(Family.CLIP, model, None, rankings, APipeline())
+    classifiers = {TaskKind.CLASSIFY: AClassifier(labels)}
+    return ModelService(Family.CLIP, model, None, classifiers, APipeline())
 
 
 def a_request() -> Request:

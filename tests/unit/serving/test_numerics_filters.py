@@ -31,7 +31,7 @@ def a_label_set(rows: int = 90) -> LabelSet:
 
 
 def a_query(label_set: LabelSet, **meta: str):
-    return LabelClassifier({"species": label_set}, 50.0, 3).scoring(parse_request_meta(meta))
+    return LabelClassifier({"species": label_set}, 50.0, 3).query(parse_request_meta(meta))
 
 
 def a_vector() -> np.ndarray:
