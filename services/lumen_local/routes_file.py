@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lumen_local.show.events import Event, Failed, FilesVerified, Ready, ServicePhase, Working
+from lumen_local.show.events import (
+    EndpointChanged,
+    Event,
+    Failed,
+    FilesVerified,
+    Ready,
+    ServicePhase,
+    Working,
+)
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import (
     Condition,
@@ -39,7 +47,7 @@ class Known:
 
 
 class RoutesFileWriter:
-    """Keeps the file in step with a run; every method has written it before it returns."""
+    """Keeps the file in step with a run."""
 
     def __init__(self, path: Path, services: Sequence[LumenModelService]) -> None:
         self._path = path
@@ -47,25 +55,18 @@ class RoutesFileWriter:
         self._known = {service.name: Known() for service in services if not service.spec.external}
         self._write()
 
-    def started(self, service: str, replica: int, address: str) -> None:
-        """A server loads at this address."""
-        self._set_endpoint(service, replica, RouteEndpoint(address=address))
-
-    def ready(self, service: str, replica: int, *, ready: bool) -> None:
-        """A server's readiness turned."""
-        self._change_endpoint(service, replica, {"ready": ready})
-
-    def terminating(self, service: str, replica: int) -> None:
-        """A server is about to be told to end."""
-        self._change_endpoint(service, replica, {"ready": False, "terminating": True})
-
-    def gone(self, service: str, replica: int) -> None:
-        """A server has ended."""
-        self._set_endpoint(service, replica, None)
-
     def observe(self, event: Event) -> None:
-        """Learn from what happens: callers are told why a service does not answer."""
+        """Learn from what happens, so that callers are told where a service is, or why it is not.
+
+        The file is written when this returns. Of the router nothing is written: it is nobody's
+        backend.
+        """
         match event:
+            case EndpointChanged(service=service, replica=replica, endpoint=endpoint):
+                if (known := self._known.get(service)) is not None:
+                    others = {n: e for n, e in known.endpoints.items() if n != replica}
+                    now = others if endpoint is None else {**others, replica: endpoint}
+                    self._learn(service, endpoints=now)
             case Working(service=service, phase=phase):
                 reason = _WAITING.get(phase, Reason.NO_REPLICA_READY)
                 self._learn(service, reason=reason, failure=None)
@@ -79,26 +80,9 @@ class RoutesFileWriter:
                 pass
 
     def _learn(self, service: str, **facts: object) -> None:
-        if (known := self._known.get(service)) is not None:
-            self._update(service, replace(known, **facts))  # type: ignore[arg-type]
-
-    def _change_endpoint(self, service: str, replica: int, change: dict[str, bool]) -> None:
-        known = self._known.get(service)
-        if known is not None and replica in known.endpoints:
-            endpoint = known.endpoints[replica].model_copy(update=change)
-            self._set_endpoint(service, replica, endpoint)
-
-    def _set_endpoint(self, service: str, replica: int, endpoint: RouteEndpoint | None) -> None:
-        known = self._known.get(service)
-        if known is None:  # the router itself, which is nobody's backend
-            return
-        others = {n: e for n, e in known.endpoints.items() if n != replica}
-        endpoints = others if endpoint is None else {**others, replica: endpoint}
-        self._update(service, replace(known, endpoints=endpoints))
-
-    def _update(self, service: str, known: Known) -> None:
-        if known != self._known[service]:
-            self._known[service] = known
+        before = self._known.get(service)
+        if before is not None and (after := replace(before, **facts)) != before:  # type: ignore[arg-type]
+            self._known[service] = after
             self._write()
 
     def _write(self) -> None:

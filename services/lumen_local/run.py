@@ -8,14 +8,15 @@ import signal
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
+from lumen_local.pod.plans import ServicePlan
 from lumen_local.routes_file import RoutesFileWriter
 from lumen_local.show.display import Display
-from lumen_local.show.events import AllReady, Event, Starting, Warned
+from lumen_local.show.events import AllReady, EndpointChanged, Event, Starting, Warned
 from lumen_local.show.output_stream import OutputClosed
 from lumen_local.state_dir import RunFolders
 from lumen_local.supervise.companion import CommandEnded, run_companion
 from lumen_local.supervise.guarded import Guard
-from lumen_local.supervise.replica import RunServices, ServicePlan
+from lumen_local.supervise.service_run import RunServices
 from lumen_local.supervise.supervisor import RunOutcome, Supervisor
 from lumen_manifest.model_service import LumenModelService
 
@@ -73,7 +74,7 @@ class _Run:
         for service, message in plan.warnings:
             self._show(Warned(service, message))
         async with Guard(plan.folders.run_id) as guard, asyncio.TaskGroup() as group:
-            around = RunServices(self._tell, self._routes, guard)
+            around = RunServices(self._tell, guard)
             supervisor = Supervisor(plan.plans, plan.router, plan.address, around)
             beside = [group.create_task(self._tick()), group.create_task(self._accompany())]
             try:
@@ -127,7 +128,8 @@ class _Run:
 
     def _tell(self, event: Event) -> None:
         self._routes.observe(event)
-        self._show(event)
+        if not isinstance(event, EndpointChanged):  # the router's, not a person's
+            self._show(event)
         if isinstance(event, AllReady) and not self._all_ready.done():
             self._all_ready.set_result(event.address)
 

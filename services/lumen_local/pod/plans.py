@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from lumen_local.pod.pod_env import PodPaths, contract_env, inherited_env
 from lumen_local.pod.processes import PodProcesses, Probe, Probes, ProcessSpec, pod_processes
 from lumen_local.show.events import ROUTER, ServiceLine
 from lumen_local.state_dir import RunFolders
-from lumen_local.supervise.replica import ServicePlan
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import HEALTH_SERVICE, LIVENESS_SERVICE, METRICS_PORT
 from lumen_manifest.node_pool import LumenNodePool
@@ -22,6 +21,20 @@ LOOPBACK = "127.0.0.1"
 
 ROUTER_GRACE_S = 30.0
 ROUTER_PROBE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """What to run for one service; `pod` renders replica n anew, with fresh ports."""
+
+    line: ServiceLine
+    host: str
+    pod: Callable[[int], PodProcesses]
+
+    @property
+    def name(self) -> str:
+        """Return the service's name."""
+        return self.line.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
-"""What happens in a run, as values: the supervisor tells them, a display shows them.
+"""What happens in a run, as values: the supervisor tells them, and all who listen hear them.
 
-Every name here appears in `lumen up --output json`; docs/run-locally.md lists them.
+Every name here but EndpointChanged appears in `lumen up --output json`.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lumen_manifest.pod_reports import Attestation, Failure, ProgressReport, Verified
+from lumen_manifest.routes_document import RouteEndpoint
 
 ROUTER = "router"
 
@@ -51,6 +52,18 @@ class Working:
     service: str
     phase: ServicePhase
     progress: ProgressReport = field(default_factory=ProgressReport)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChanged:
+    """Where a replica is reached, and whether it takes calls; None when it has ended.
+
+    The router has been told when the telling returns: no server ends before it is left alone.
+    """
+
+    service: str
+    replica: int
+    endpoint: RouteEndpoint | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +160,7 @@ class Stopped:
 Event = (
     Starting
     | Working
+    | EndpointChanged
     | FilesVerified
     | Ready
     | NotReady

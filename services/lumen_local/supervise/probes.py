@@ -6,9 +6,10 @@ sits in front of the terminal: a server that is ready is seen within a tenth of 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from lumen_local.pod.processes import Probe, Probes
 
@@ -43,17 +44,28 @@ async def watch(health: Health, probes: Probes, on_ready: OnReady) -> ProbeResul
         return ProbeResult.NEVER_STARTED
     if probes.readiness is None:
         await on_ready(True)
-    liveness = asyncio.ensure_future(_until_dead(health, probes.liveness))
-    readiness = asyncio.ensure_future(_follow_readiness(health, probes.readiness, on_ready))
-    try:
-        await asyncio.wait({liveness, readiness}, return_when=asyncio.FIRST_COMPLETED)
+    dead = _until_dead(health, probes.liveness)
+    turning = _follow_readiness(health, probes.readiness, on_ready)
+    async with side_by_side(dead, turning) as (liveness, readiness):
         if readiness.done():
             readiness.result()
-        return await liveness
+        result: ProbeResult = await liveness
+        return result
+
+
+@asynccontextmanager
+async def side_by_side(
+    *running: Coroutine[Any, Any, Any],
+) -> AsyncIterator[tuple[asyncio.Task[Any], ...]]:
+    """Run until the first has ended; what still runs when the block is left is cancelled."""
+    tasks = tuple(asyncio.create_task(each) for each in running)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        yield tasks
     finally:
-        liveness.cancel()
-        readiness.cancel()
-        await asyncio.gather(liveness, readiness, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _started(health: Health, probe: Probe) -> bool:

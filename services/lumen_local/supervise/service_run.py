@@ -1,54 +1,211 @@
-"""One service: its init steps to their end, then its replicas.
+"""One service: its init steps to their end, then its replicas, probed, restarted and drained.
 
 The replicas of a service share one cache, so what the init steps do is done once for all of them.
 In a pod each replica has its own.
 """
 
 import asyncio
+import importlib
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 
-from lumen_local.pod.processes import ProcessSpec
-from lumen_local.show.events import Failed, FilesVerified, LogLine, ServicePhase, Warned, Working
-from lumen_local.show.held_lines import HeldLines
-from lumen_local.supervise.child import Child
-from lumen_local.supervise.failures import failure_of, failures_after
-from lumen_local.supervise.replica import (
-    Replica,
-    RunServices,
-    ServicePlan,
-    happened_within,
-    not_startable,
-    write_files,
+from lumen_local.pod.plans import ServicePlan
+from lumen_local.pod.processes import FileToWrite, ProcessSpec
+from lumen_local.show.events import (
+    EndpointChanged,
+    Event,
+    Failed,
+    FilesVerified,
+    LogLine,
+    NotReady,
+    Ready,
+    Restarted,
+    ServicePhase,
+    Warned,
+    Working,
 )
+from lumen_local.show.held_lines import HeldLines
+from lumen_local.supervise.child import Child, ChildWatcher
+from lumen_local.supervise.failures import RESTARTS, Exit, failure_of, failures_after
+from lumen_local.supervise.probes import Health, ProbeResult, side_by_side, watch
 from lumen_local.supervise.status_page import fetch_status
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import (
     Failure,
     ProgressReport,
+    attestation_of,
     is_named,
     parse_termination,
     progress_of,
     verified_of,
 )
+from lumen_manifest.routes_document import RouteEndpoint
+from lumen_process.addresses import host_port
+from lumen_process.backoff import Backoff
 
+# How long the router may take to read the routes file again before a server is told to end.
+SPREAD_S = 0.3
 PROGRESS_LOOK_S = 0.25
 PHASES = {"resources": ServicePhase.FETCHING, "prepare": ServicePhase.PREPARING}
 
+_PROBED = {
+    ProbeResult.NEVER_STARTED: (
+        "The server did not begin to serve in the time its startup probe gives."
+    ),
+    ProbeResult.NOT_ALIVE: "The server stopped answering its liveness probe.",
+}
 
-class ServiceRun:
-    """Runs one service until it is stopped or cannot be helped."""
 
-    def __init__(self, plan: ServicePlan, around: RunServices) -> None:
+@dataclass(frozen=True, slots=True)
+class RunServices:
+    """What every process of a run shares."""
+
+    tell: Callable[[Event], None]
+    watcher: ChildWatcher
+    backoff: Backoff = RESTARTS
+
+
+class Retried:
+    """What a service's steps and servers have in common: tried again, later each time."""
+
+    def __init__(self, plan: ServicePlan, index: int, around: RunServices) -> None:
+        self.name = plan.name
         self._plan = plan
+        self._index = index
         self._around = around
         self._stop = asyncio.Event()
         self._last_failure: Failure | None = None
-        self._replicas = [Replica(plan, n, around) for n in range(plan.line.replicas)]
 
-    @property
-    def name(self) -> str:
-        """Return the service's name."""
-        return self._plan.name
+    def stop(self) -> None:
+        """Ask for a drain; `run` returns when it is done."""
+        self._stop.set()
+
+    async def _persist(
+        self,
+        step: str,
+        attempt: Callable[[], Awaitable[Failure | None]],
+        before_next: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Try until it succeeds or is stopped; False when trying again cannot help."""
+        failures = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            failure = await attempt()
+            if failure is None:
+                break
+            failures = failures_after(failures, time.monotonic() - began)
+            retry_s = None if failure.final else self._around.backoff.delay_s(failures)
+            self._around.tell(Failed(self.name, step, self._index, failure, retry_s))
+            if retry_s is None:
+                return False
+            if await _happened_within(self._stop, retry_s):
+                break
+            before_next()
+        return True
+
+    def _failure_of(self, child: Child, ended: Exit, lines: HeldLines, *, init: bool) -> Failure:
+        """Name a failure; of one that has its own name, or repeats itself, the log is dropped."""
+        message = parse_termination(child.termination_message())
+        failure = failure_of(message, ended, tuple(child.last_lines), init=init)
+        if is_named(message) or failure == self._last_failure:
+            lines.drop()
+        self._last_failure = failure
+        return failure
+
+    def _log(self, line: str) -> None:
+        self._around.tell(LogLine(self.name, line))
+
+
+class Replica(Retried):
+    """Replica n of a service: one running server.
+
+    The only states are where the code stands: waiting to start, loading, ready, draining.
+    """
+
+    def __init__(self, plan: ServicePlan, index: int, around: RunServices) -> None:
+        super().__init__(plan, index, around)
+        self._restarts = 0
+        self.killed = False
+
+    async def run(self) -> bool:
+        """Keep the server running until `stop`; False when trying again cannot help."""
+        return await self._persist("server", self._live, self._restarted)
+
+    def _restarted(self) -> None:
+        self._restarts += 1
+        self._around.tell(Restarted(self.name, self._index, self._restarts))
+
+    async def _live(self) -> Failure | None:
+        """Run the process once; None when it was stopped on purpose."""
+        pod = self._plan.pod(self._index)
+        _write(pod.files)
+        lines = HeldLines(self._log, pod.server.env)
+        child = Child(pod.server, self._around.watcher, lines.push)
+        try:
+            async with child, _health_client(self._plan.host) as health:
+                self._turn(child)
+                self._around.tell(Working(self.name, ServicePhase.LOADING))
+                return await self._attend(child, health, lines)
+        except OSError as error:
+            return _not_startable(pod.server, error)
+        finally:
+            self._around.tell(EndpointChanged(self.name, self._index, None))
+
+    async def _attend(self, child: Child, health: Health, lines: HeldLines) -> Failure | None:
+        async def on_ready(ready: bool) -> None:
+            lines.release()
+            await self._readiness_turned(child, ready=ready)
+
+        watching = watch(health, child.spec.probes, on_ready)
+        try:
+            async with side_by_side(child.wait(), watching, self._stop.wait()) as tasks:
+                ended, probed, stopped = tasks
+                if stopped.done():
+                    probed.cancel()  # that it stops being ready is what was asked for
+                    self._turn(child, terminating=True)
+                    await child.stop()
+                    self.killed = child.killed
+                    return None
+                if ended.done():
+                    return self._failure_of(child, ended.result(), lines, init=False)
+                finding = probed.result()
+                self._turn(child, terminating=True)
+                await asyncio.sleep(SPREAD_S)
+                await child.stop()
+                return Failure(Reason.SERVER_CRASHED, _PROBED[finding])
+        finally:
+            lines.release()
+
+    async def _readiness_turned(self, child: Child, *, ready: bool) -> None:
+        self._turn(child, ready=ready)
+        if not ready:
+            self._around.tell(NotReady(self.name, self._index))
+            return
+        seconds = time.monotonic() - child.started_at
+        port = child.spec.ports.metrics
+        said = attestation_of(await fetch_status(self._plan.host, port))
+        address = self._address(child)
+        self._around.tell(
+            Ready(self.name, self._index, seconds, address, said, self._restarts, port)
+        )
+
+    def _turn(self, child: Child, *, ready: bool = False, terminating: bool = False) -> None:
+        endpoint = RouteEndpoint(address=self._address(child), ready=ready, terminating=terminating)
+        self._around.tell(EndpointChanged(self.name, self._index, endpoint))
+
+    def _address(self, child: Child) -> str:
+        return host_port(self._plan.host, child.spec.ports.grpc)
+
+
+class ServiceRun(Retried):
+    """Runs one service until it is stopped or cannot be helped."""
+
+    def __init__(self, plan: ServicePlan, around: RunServices) -> None:
+        super().__init__(plan, 0, around)
+        self._replicas = [Replica(plan, n, around) for n in range(plan.line.replicas)]
 
     @property
     def killed(self) -> bool:
@@ -57,75 +214,48 @@ class ServiceRun:
 
     def stop(self) -> None:
         """Ask for a drain; `run` returns when it is done."""
-        self._stop.set()
+        super().stop()
         for replica in self._replicas:
             replica.stop()
 
     async def run(self) -> bool:
         """Run to the end; False when nothing of the service can ever serve."""
-        if not await self._initialise():
-            return self._stop.is_set()
+        for done, step in enumerate(self._plan.pod(0).init):
+            if not await self._persist(step.name, partial(self._step, done)):
+                return self._stop.is_set()
         results = await asyncio.gather(*(replica.run() for replica in self._replicas))
         return any(results)
 
-    async def _initialise(self) -> bool:
-        """Run the init steps, again after what may heal; False when stopped or hopeless."""
-        failures, done = 0, 0
-        while not self._stop.is_set():
-            pod = self._plan.pod(0)
-            if done == len(pod.init):
-                return True
-            write_files(pod.files)
-            spec = pod.init[done]
-            began = time.monotonic()
-            failure = await self._step(spec)
-            if self._stop.is_set():
-                return False
-            if failure is None:
-                failures, done = 0, done + 1
-                continue
-            failures = failures_after(failures, time.monotonic() - began)
-            retry_s = None if failure.final else self._around.backoff.delay_s(failures)
-            self._around.tell(Failed(self._plan.name, spec.name, 0, failure, retry_s))
-            if retry_s is None or await happened_within(self._stop, retry_s):
-                return False
-        return False
-
-    async def _step(self, spec: ProcessSpec) -> Failure | None:
-        """Run one init step once; None when it succeeded or was stopped."""
+    async def _step(self, done: int) -> Failure | None:
+        """Run the init step after so many once; None when it succeeded or was stopped."""
+        pod = self._plan.pod(0)
+        spec = pod.init[done]
+        _write(pod.files)
         self._warn_of_secrets(spec)
-        self._around.tell(Working(self._plan.name, _phase(spec)))
+        self._around.tell(Working(self.name, _phase(spec)))
         lines = HeldLines(self._log, spec.env)
         child = Child(spec, self._around.watcher, lines.push)
         try:
             async with child:
-                return await self._attend(child, lines)
+                failure = await self._attend(child, lines)
         except OSError as error:
-            return not_startable(spec, error)
+            failure = _not_startable(spec, error)
+        return None if self._stop.is_set() else failure
 
     async def _attend(self, child: Child, lines: HeldLines) -> Failure | None:
-        ended = asyncio.create_task(child.wait())
-        stopped = asyncio.create_task(self._stop.wait())
-        followed = asyncio.create_task(self._follow(child.spec))
-        try:
-            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        following = self._follow(child.spec)
+        async with side_by_side(child.wait(), self._stop.wait(), following) as (_, stopped, _):
             if stopped.done():
                 await child.stop()
                 return None
-        finally:
-            for task in (ended, stopped, followed):
-                task.cancel()
-            await asyncio.gather(ended, stopped, followed, return_exceptions=True)
-        message, how = parse_termination(child.termination_message()), await child.wait()
-        failure = None
-        if how.code != 0:
-            failure = failure_of(message, how, tuple(child.last_lines), init=True)
-            if is_named(message) or failure == self._last_failure:
-                lines.drop()
-            self._last_failure = failure
-        elif message.get("reason") == Reason.VERIFIED and "digest" in message:
-            seconds = time.monotonic() - child.started_at
-            self._around.tell(FilesVerified(self._plan.name, verified_of(message), seconds))
+        failure, ended = None, await child.wait()
+        if ended.code != 0:
+            failure = self._failure_of(child, ended, lines, init=True)
+        else:
+            message = parse_termination(child.termination_message())
+            if message.get("reason") == Reason.VERIFIED and "digest" in message:
+                seconds = time.monotonic() - child.started_at
+                self._around.tell(FilesVerified(self.name, verified_of(message), seconds))
         lines.release()
         return failure
 
@@ -137,21 +267,47 @@ class ServiceRun:
             progress = progress_of(await fetch_status(self._plan.host, spec.ports.metrics))
             if progress not in (last, ProgressReport()):
                 last = progress
-                self._around.tell(Working(self._plan.name, _phase(spec), progress))
+                self._around.tell(Working(self.name, _phase(spec), progress))
 
     def _warn_of_secrets(self, spec: ProcessSpec) -> None:
         if spec.missing_secrets:
-            self._around.tell(
-                Warned(
-                    self._plan.name,
-                    "spec.model.source.secretRef names a Secret, and there is no cluster here. "
-                    f"If the source asks for it, set {' or '.join(spec.missing_secrets)}.",
-                )
+            text = (
+                "spec.model.source.secretRef names a Secret, and there is no cluster here. "
+                f"If the source asks for it, set {' or '.join(spec.missing_secrets)}."
             )
-
-    def _log(self, line: str) -> None:
-        self._around.tell(LogLine(self._plan.name, line))
+            self._around.tell(Warned(self.name, text))
 
 
 def _phase(spec: ProcessSpec) -> ServicePhase:
     return PHASES.get(spec.name, ServicePhase.PREPARING)
+
+
+@asynccontextmanager
+async def _health_client(host: str) -> AsyncIterator[Health]:
+    """Connect to a pod's health service; imports gRPC at the first call, in a thread."""
+    module = await asyncio.to_thread(importlib.import_module, "lumen_local.supervise.grpc_health")
+    async with module.HealthClient(host) as client:
+        yield client
+
+
+def _write(files: tuple[FileToWrite, ...]) -> None:
+    for file in files:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.path.write_text(file.text, encoding="utf-8")
+
+
+def _not_startable(spec: ProcessSpec, error: OSError) -> Failure:
+    """Name the failure of a program that the system refuses to start."""
+    return Failure(
+        Reason.PERMISSION_DENIED if isinstance(error, PermissionError) else Reason.UNKNOWN,
+        f"{spec.argv[0]} cannot be started: {error.strerror or error}.",
+    )
+
+
+async def _happened_within(event: asyncio.Event, bound_s: float) -> bool:
+    """Wait for an event, at most so long; return whether it happened."""
+    try:
+        await asyncio.wait_for(event.wait(), bound_s)
+    except TimeoutError:
+        return False
+    return True

@@ -10,11 +10,12 @@ import contextlib
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 
+from lumen_local.pod.plans import ServicePlan
 from lumen_local.show.events import AllReady, Event, Failed, LogLine, Ready, RunStopping, Stopped
-from lumen_local.supervise.replica import RunServices, ServicePlan
-from lumen_local.supervise.service_run import ServiceRun
+from lumen_local.supervise.service_run import RunServices, ServiceRun
 from lumen_local.supervise.status_page import fetch_status, ready_pods
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Failure
@@ -41,7 +42,7 @@ class Supervisor:
         address: str,
         around: RunServices,
     ) -> None:
-        self._around = RunServices(self._tell, around.roster, around.watcher, around.backoff)
+        self._around = replace(around, tell=self._tell)
         self._listener = around.tell
         self._address = address
         self._plans = tuple(services)

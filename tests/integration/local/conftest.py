@@ -19,11 +19,12 @@ import psutil
 import pytest
 
 from lumen_local.pod.free_ports import FreePorts
+from lumen_local.pod.plans import ServicePlan
 from lumen_local.pod.pod_env import PodPaths
 from lumen_local.pod.processes import pod_processes
-from lumen_local.show.events import Event, ServiceLine
+from lumen_local.show.events import EndpointChanged, Event, ServiceLine
 from lumen_local.supervise.guarded import Guard
-from lumen_local.supervise.replica import RunServices, ServicePlan
+from lumen_local.supervise.service_run import RunServices
 from lumen_local.supervise.supervisor import Supervisor
 from lumen_process.backoff import Backoff
 
@@ -73,31 +74,11 @@ def a_deployment(*containers: dict[str, Any], grace_s: int = 20) -> dict[str, An
 
 
 @dataclass
-class Roster:
-    """Writes down what the router would be told."""
-
-    told: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def started(self, service: str, replica: int, address: str) -> None:
-        self.told.append(("started", service, replica))
-
-    def ready(self, service: str, replica: int, *, ready: bool) -> None:
-        self.told.append(("ready" if ready else "unready", service, replica))
-
-    def terminating(self, service: str, replica: int) -> None:
-        self.told.append(("terminating", service, replica))
-
-    def gone(self, service: str, replica: int) -> None:
-        self.told.append(("gone", service, replica))
-
-
-@dataclass
 class Run:
     """A supervisor at work."""
 
     tmp_path: Path
     events: list[Event] = field(default_factory=list)
-    roster: Roster = field(default_factory=Roster)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[Any] | None = None
 
@@ -112,6 +93,23 @@ class Run:
     async def until(self, kind: type, count: int = 1, **fields: object) -> Any:
         await until(lambda: len(self.seen(kind, **fields)) >= count, lambda: str(self.events))
         return self.seen(kind, **fields)[count - 1]
+
+    def kinds(self) -> list[type]:
+        """The events that a person sees."""
+        return [type(event) for event in self.events if not isinstance(event, EndpointChanged)]
+
+    def told(self, service: str = "clip") -> list[str]:
+        """What the router would be told of a service's servers."""
+        return [
+            "gone"
+            if event.endpoint is None
+            else "terminating"
+            if event.endpoint.terminating
+            else "ready"
+            if event.endpoint.ready
+            else "not ready"
+            for event in self.seen(EndpointChanged, service=service)
+        ]
 
     def diary(self) -> list[str]:
         file = self.tmp_path / "diary"
@@ -176,7 +174,6 @@ def supervise(tmp_path):
         async with Guard(f"test-{os.getpid()}-{tmp_path.name}") as guard:
             around = RunServices(
                 run.events.append,
-                run.roster,
                 guard,
                 backoff or Backoff(0.05, 1, chance=0),
             )

@@ -1,11 +1,18 @@
 """What the router is told, and when."""
 
 from lumen_local.routes_file import RoutesFileWriter
-from lumen_local.show.events import Failed, FilesVerified, Ready, ServicePhase, Working
+from lumen_local.show.events import (
+    EndpointChanged,
+    Failed,
+    FilesVerified,
+    Ready,
+    ServicePhase,
+    Working,
+)
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Attestation, Failure, Verified
 from lumen_manifest.reading.parse import parse_text
-from lumen_manifest.routes_document import RoutesDocument
+from lumen_manifest.routes_document import RouteEndpoint, RoutesDocument
 
 MANIFEST = """
 apiVersion: lumen.dev/v1alpha1
@@ -26,6 +33,10 @@ class Written:
     def __init__(self, tmp_path):
         self.path = tmp_path / "routes.json"
         self.file = RoutesFileWriter(self.path, parse_text(MANIFEST))
+
+    def turn(self, replica: int = 0, service: str = "clip", **now: bool) -> None:
+        endpoint = RouteEndpoint(address=f"127.0.0.1:400{replica + 1}", **now)
+        self.file.observe(EndpointChanged(service, replica, endpoint))
 
     @property
     def document(self) -> RoutesDocument:
@@ -54,14 +65,11 @@ def test_before_anything_runs_the_services_are_there_without_endpoints(tmp_path)
 def test_a_servers_life_is_followed_step_by_step(tmp_path):
     written = Written(tmp_path)
     seen = []
-    for step in (
-        lambda: written.file.started("clip", 0, "127.0.0.1:4001"),
-        lambda: written.file.ready("clip", 0, ready=True),
-        lambda: written.file.terminating("clip", 0),
-        lambda: written.file.gone("clip", 0),
-    ):
-        step()
+    for now in ({}, {"ready": True}, {"terminating": True}):
+        written.turn(**now)
         seen.append(written.endpoints)
+    written.file.observe(EndpointChanged("clip", 0, None))
+    seen.append(written.endpoints)
 
     assert seen == [
         [("127.0.0.1:4001", False, False)],
@@ -73,9 +81,8 @@ def test_a_servers_life_is_followed_step_by_step(tmp_path):
 
 def test_replicas_are_listed_in_order(tmp_path):
     written = Written(tmp_path)
-    written.file.started("clip", 1, "127.0.0.1:4002")
-    written.file.started("clip", 0, "127.0.0.1:4001")
-    written.file.ready("clip", 1, ready=True)
+    written.turn(1, ready=True)
+    written.turn(0)
 
     assert [address for address, *_ in written.endpoints] == ["127.0.0.1:4001", "127.0.0.1:4002"]
     assert written.status.ready_replicas == 1
@@ -86,8 +93,7 @@ def test_what_the_processes_say_becomes_status(tmp_path):
     written.file.observe(FilesVerified("clip", Verified("c0ffee", "d", "space-1", 9, 4), 0.1))
     before = written.status.embedding_space
     said = Attestation("onnxruntime", "1", "cpu", "fp32", 1.0, "m-1", 32, "space-1", ("embed",))
-    written.file.started("clip", 0, "127.0.0.1:4001")
-    written.file.ready("clip", 0, ready=True)
+    written.turn(ready=True)
     written.file.observe(Ready("clip", 0, 0.5, "127.0.0.1:4001", said))
 
     assert before == "space-1"
@@ -112,7 +118,7 @@ def test_callers_are_told_why_a_service_does_not_answer(tmp_path):
 
 def test_the_router_itself_is_nobodys_endpoint(tmp_path):
     written = Written(tmp_path)
-    written.file.started("router", 0, "127.0.0.1:50051")
+    written.turn(service="router")
 
     assert "router" not in written.document.endpoints
 
@@ -120,7 +126,7 @@ def test_the_router_itself_is_nobodys_endpoint(tmp_path):
 def test_the_file_is_replaced_whole(tmp_path):
     written = Written(tmp_path)
     with written.path.open("rb") as held:
-        written.file.started("clip", 0, "127.0.0.1:4001")
+        written.turn()
         old = RoutesDocument.from_json(held.read())
 
     assert old.endpoints["clip"] == ()
