@@ -6,7 +6,7 @@ For callers, below the wire's tree, so that its one table finds the code:
     ├── InvalidArgument
     │   ├── BadImage             the bytes are no picture that may be decoded
     │   ├── BadText              the bytes are no UTF-8, or empty
-    │   ├── BadTensor            shape, dtype and byte count do not agree
+    │   ├── BadTensor            a tensor, which no capability offers
     │   ├── UnknownTask
     │   └── BadQuery             rank, include, namespace or label format make no sense here
     ├── NotFound
@@ -55,7 +55,7 @@ class BadText(InvalidArgument):
 
 
 class BadTensor(InvalidArgument):
-    """The declared tensor and the payload do not agree."""
+    """A payload that is declared a tensor, which no capability offers."""
 
 
 class UnknownTask(InvalidArgument):

@@ -66,7 +66,7 @@ class ModelService:
 
         """
         self._check_addressee(request.meta)
-        if request.meta.tensor is not None:
+        if request.meta.tensor:
             raise BadTensor(
                 "This server takes encoded pictures, not tensors: its capabilities name no "
                 "tensor_preprocess_id. Send the JPEG, PNG, WebP or AVIF file."

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lumen_wire import results, tensor
+from lumen_wire import results
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.tasks import TaskKind
 
@@ -16,14 +16,6 @@ MAX_PAYLOAD_LIMIT = "max_payload_size"
 
 TEXT_MIMES = ("text/plain",)
 IMAGE_MIMES = ("image/jpeg", "image/png", "image/webp", "image/avif")
-
-
-@dataclass(frozen=True, slots=True)
-class TensorOffer:
-    """The tensor fast path of a task: which preprocessing the tensor must have had."""
-
-    preprocess_id: str
-    batching: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +35,8 @@ def capability(
     names: Mapping[str, TaskKind],
     *,
     max_payload_bytes: int = MAX_PAYLOAD_BYTES,
-    tensors: Mapping[TaskKind, TensorOffer] | None = None,
 ) -> pb.Capability:
     """Return the record of one service: one task per advertised name, aliases included."""
-    offers = tensors or {}
     return pb.Capability(
         service_name=facts.service_name,
         model_ids=facts.model_ids,
@@ -54,21 +44,13 @@ def capability(
         max_concurrency=facts.max_concurrency,
         precisions=facts.precisions,
         extra=facts.extra,
-        tasks=[
-            io_task(name, kind, limits(max_payload_bytes), offers.get(kind))
-            for name, kind in names.items()
-        ],
+        tasks=[_io_task(name, kind, max_payload_bytes) for name, kind in names.items()],
         protocol_version=PROTOCOL_VERSION,
     )
 
 
-def io_task(
-    name: str,
-    kind: TaskKind,
-    task_limits: Mapping[str, str] | None = None,
-    offer: TensorOffer | None = None,
-) -> pb.IOTask:
-    """Return the record of one task name."""
+def _io_task(name: str, kind: TaskKind, max_payload_bytes: int) -> pb.IOTask:
+    """Return the record of one task name; the limit that it states the assembler enforces."""
     inputs = TEXT_MIMES if kind is TaskKind.TEXT_EMBED else IMAGE_MIMES
     if kind in {TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED}:
         outputs: tuple[str, ...] = (results.EMBEDDING_MIME, results.EMBEDDING_F32LE_MIME)
@@ -76,17 +58,10 @@ def io_task(
         outputs = (results.LABELS_MIME,)
     return pb.IOTask(
         name=name,
-        input_mimes=(*inputs, tensor.MIME) if offer else inputs,
+        input_mimes=inputs,
         output_mimes=outputs,
-        limits=limits() if task_limits is None else task_limits,
-        tensor_preprocess_id=offer.preprocess_id if offer else "",
-        tensor_batching_supported=offer.batching if offer else False,
+        limits={MAX_PAYLOAD_LIMIT: str(max_payload_bytes)},
     )
-
-
-def limits(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> dict[str, str]:
-    """Return a task's limits; what is advertised here is enforced by the assembler."""
-    return {MAX_PAYLOAD_LIMIT: str(max_payload_bytes)}
 
 
 def merge(records: Iterable[pb.Capability]) -> pb.Capability:

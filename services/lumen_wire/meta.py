@@ -12,7 +12,6 @@ from typing import TypeVar
 from lumen_terms.taxonomy import LabelFormat, Rank
 from lumen_wire import tasks
 from lumen_wire.errors import InvalidArgument
-from lumen_wire.tensor import TensorSpec, parse_tensor
 
 TOP_K_SPELLINGS = ("topk", "top_k", "TopK", "topK", "top-k", "lumen.top_k")
 BIOATLAS = "bioatlas"
@@ -58,7 +57,10 @@ class Include:
 
 @dataclass(frozen=True, slots=True)
 class RequestMeta:
-    """What a request asks for beside its payload; None and empty mean: not said."""
+    """What a request asks for beside its payload; None and empty mean: not said.
+
+    `tensor` says that the payload claims to be preprocessed, which nobody here offers.
+    """
 
     top_k: int | None = None
     service: str | None = None
@@ -72,7 +74,7 @@ class RequestMeta:
     prompt_template: bool = False
     embedding_space: str | None = None
     error_mode: ErrorMode = ErrorMode.AUTO
-    tensor: TensorSpec | None = None
+    tensor: bool = False
 
 
 _NOTHING_SAID = RequestMeta()
@@ -100,7 +102,7 @@ def parse_request_meta(meta: Mapping[str, str]) -> RequestMeta:
         prompt_template=_prompt_template(meta),
         embedding_space=meta.get("embedding_space") or None,
         error_mode=_choice(meta, "error_mode", ErrorMode) or ErrorMode.AUTO,
-        tensor=parse_tensor(meta),
+        tensor=meta.get("lumen.input.kind") == "tensor",
     )
 
 

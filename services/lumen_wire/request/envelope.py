@@ -1,6 +1,6 @@
 """What one message says by itself: whether it may be read, and whether it is a whole request."""
 
-from lumen_wire import tasks, tensor
+from lumen_wire import tasks
 from lumen_wire.errors import InvalidArgument
 from lumen_wire.meta import normalise_mime
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -27,14 +27,4 @@ def stands_alone(message: pb.InferRequest, payload: bytes) -> bool:
     mime = normalise_mime(message.payload_mime)
     if mime.startswith("text/") or tasks.takes_text(message.task):
         return True
-    if mime == tensor.MIME and tensor.is_tensor(message.meta):
-        return _tensor_is_whole(message, len(payload))
     return ending(payload) is Ending.PROPER
-
-
-def _tensor_is_whole(message: pb.InferRequest, size: int) -> bool:
-    try:
-        spec = tensor.parse_tensor(message.meta)
-    except InvalidArgument:
-        return True  # whoever handles it says what is wrong
-    return spec is None or size >= spec.byte_count

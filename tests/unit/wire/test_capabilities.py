@@ -2,12 +2,7 @@
 
 import pytest
 
-from lumen_wire.capabilities import (
-    ServiceFacts,
-    TensorOffer,
-    capability,
-    merge,
-)
+from lumen_wire.capabilities import ServiceFacts, capability, merge
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.tasks import TaskKind, names_for
 
@@ -36,20 +31,6 @@ def test_tasks_say_what_they_take_and_give():
     ]
     assert tasks["embed"].output_mimes[0] == "application/json;schema=embedding_v1"
     assert tasks["image_embed"].tensor_preprocess_id == ""
-
-
-def test_a_tensor_offer_names_its_preprocessing_and_takes_octet_streams():
-    record = capability(
-        ServiceFacts("clip", ["m"], "onnx", 1),
-        {"clip_classify": TaskKind.CLASSIFY},
-        tensors={TaskKind.CLASSIFY: TensorOffer("clip-224", batching=True)},
-    )
-
-    [task] = record.tasks
-    assert task.tensor_preprocess_id == "clip-224"
-    assert task.tensor_batching_supported
-    assert "application/octet-stream" in task.input_mimes
-    assert list(task.output_mimes) == ["application/json;schema=labels_v1"]
 
 
 def test_the_merged_record_is_lumen_with_all_tasks_and_mixed_runtimes():

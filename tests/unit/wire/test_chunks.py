@@ -56,18 +56,6 @@ def test_mime_parameters_do_not_hide_that_a_payload_is_text():
     assert payloads(an_assembler().push(request)) == [b"a cat"]
 
 
-def test_a_tensor_is_whole_when_it_has_the_bytes_of_its_shape():
-    meta = {
-        "lumen.input.kind": "tensor",
-        "lumen.tensor.dtype": "uint8",
-        "lumen.tensor.shape": "[1,3,2,2]",
-        "lumen.preprocess.skip": "true",
-    }
-    tensor = an_image_request(b"x" * 12, payload_mime="application/octet-stream", meta=meta)
-
-    assert payloads(an_assembler().push(tensor)) == [b"x" * 12]
-
-
 def test_several_requests_may_share_an_empty_id_one_after_the_other():
     assembler = an_assembler()
     first, second = a_jpeg(600_000, 1), a_jpeg(700_000, 2)
