@@ -20,7 +20,7 @@ from lumen_process.backoff import Backoff
 from lumen_wire import errors
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
-from lumen_wire.request import chunks
+from lumen_wire.request.splitting import split_request
 
 Message = TypeVar("Message")
 
@@ -120,7 +120,7 @@ class Connection:
 
     async def _attempt(self, request: pb.InferRequest, timeout_s: float) -> Reply:
         call = self._stub.Infer(
-            iter(chunks.split_request(request)), timeout=timeout_s, metadata=self._metadata
+            iter(split_request(request)), timeout=timeout_s, metadata=self._metadata
         )
         parts: list[pb.InferResponse] = []
         try:

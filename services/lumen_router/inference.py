@@ -23,7 +23,7 @@ from lumen_wire.meta import RequestMeta, parse_request_meta
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.budget import ByteBudget
 from lumen_wire.request.callers import STRANGER, Caller
-from lumen_wire.server.drain import Drain
+from lumen_wire.server.open_streams import Drain
 from lumen_wire.tasks import SMART_CLASSIFY, TaskKind
 
 # The router has read these; a pod knows itself by other names and answers one request a call.

@@ -25,7 +25,7 @@ from lumen_router.settings import RouterSettings
 from lumen_wire import capabilities, results
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
-from lumen_wire.request.chunks import split_response
+from lumen_wire.request.splitting import split_response
 from lumen_wire.tasks import TASKS, TaskKind, names_for, resolve
 
 BOUND_S = 60.0

@@ -28,6 +28,16 @@ def a_budget(limit_bytes: int) -> ByteBudget:
     return ByteBudget(limit_bytes)
 
 
+def buffered_bytes(assembler: Assembler) -> int:
+    """Return what open requests hold of the budget."""
+    return sum(buffer.charged_bytes for buffer in assembler._open.values())
+
+
+def remembered_bytes(assembler: Assembler) -> int:
+    """Return what the budget is charged for requests that are over."""
+    return sum(past.charged_bytes for past in assembler._past._by_id.values())
+
+
 def a_request(payload: bytes = b"a cat", **fields: object) -> pb.InferRequest:
     """A whole text request, unless told otherwise."""
     values: dict[str, object] = {"task": "clip_text_embed", "payload_mime": "text/plain"}

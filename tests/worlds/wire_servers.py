@@ -15,7 +15,7 @@ from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.request.chunks import Assembled
 from lumen_wire.server.grpc_server import ServerOptions, bind, build_server
-from lumen_wire.server.health import HealthBoard
+from lumen_wire.server.health import HealthBoard, HealthPhase
 from lumen_wire.server.stream import StreamOptions, serve_stream
 
 WAIT_S = 60
@@ -44,22 +44,26 @@ class Script:
         await serve_stream(context, self.answer, self.options)
 
     async def GetCapabilities(self, request: Any, context: Any) -> pb.Capability:  # noqa: N802
-        self.board.require_serving()
+        self._require_loaded()
         return pb.Capability(service_name="script", protocol_version="1.0.0")
 
     async def StreamCapabilities(  # noqa: N802
         self, request: Any, context: Any
     ) -> AsyncIterator[pb.Capability]:
-        self.board.require_serving()
+        self._require_loaded()
         yield pb.Capability(service_name="script", protocol_version="1.0.0")
 
     async def Health(self, request: Any, context: Any) -> empty_pb2.Empty:  # noqa: N802
         self.board.require_healthy()
         return empty_pb2.Empty()
 
+    def _require_loaded(self) -> None:
+        if self.board.phase is not HealthPhase.STOPPING:
+            self.board.require_healthy()
+
     def answer(self, request: Assembled, deadline: Deadline) -> Any:
         # Here, not before the stream is read: gRPC's client loses a status that overtakes a write.
-        self.board.require_serving()
+        self._require_loaded()
         if request.task == "parts":
             return self._parts()
         return self._one(request)

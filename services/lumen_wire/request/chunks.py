@@ -23,27 +23,16 @@ from dataclasses import dataclass, field
 from lumen_wire.capabilities import MAX_PAYLOAD_BYTES
 from lumen_wire.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, WireError
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.request.budget import Account, ByteBudget
-from lumen_wire.request.charges import (
+from lumen_wire.request.budget import (
     PART_OVERHEAD_BYTES,
     REQUEST_OVERHEAD_BYTES,
+    Account,
+    ByteBudget,
     described_bytes,
     request_bytes,
 )
-from lumen_wire.request.envelope import LONGEST_NAME, check_envelope, stands_alone
-from lumen_wire.request.part_buffer import PartBuffer
-from lumen_wire.request.past_requests import RecentRequests
-from lumen_wire.request.splitting import split_request, split_response
-
-__all__ = [
-    "Assembled",
-    "Assembler",
-    "ChunkLimits",
-    "Outcome",
-    "Rejected",
-    "split_request",
-    "split_response",
-]
+from lumen_wire.request.part_buffer import PartBuffer, RecentRequests
+from lumen_wire.request.reading import LONGEST_NAME, check_envelope, stands_alone
 
 _MIB = 1024 * 1024
 _ROUND_BYTES = 32 * 1024
@@ -107,16 +96,6 @@ class Assembler:
         self._open: dict[str, PartBuffer] = {}
         self._past = RecentRequests(self._limits.max_parts, self._account)
         self._last_at = clock()
-
-    @property
-    def buffered_bytes(self) -> int:
-        """Return what open requests hold of the budget."""
-        return sum(buffer.charged_bytes for buffer in self._open.values())
-
-    @property
-    def remembered_bytes(self) -> int:
-        """Return what the budget is charged for requests that are over."""
-        return self._past.charged_bytes
 
     @property
     def open_count(self) -> int:

@@ -1,4 +1,4 @@
-"""One message of a stream from its bytes: read only when reading it is cheap.
+"""One message of a stream: read only when that is cheap, and whether it is a request by itself.
 
 A map of two million tiny entries fits into a message of 16 MiB, takes seconds of the event loop
 and 400 MiB to read. So what is long is looked over first: a request has few fields, and a long
@@ -9,15 +9,20 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
+from lumen_wire import tasks
 from lumen_wire.errors import InvalidArgument, WireError
+from lumen_wire.meta import normalise_mime
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.request.part_buffer import MOST_META_ENTRIES
+from lumen_wire.request.containers import Ending, ending
+from lumen_wire.request.part_buffer import MOST_META_ENTRIES, meta_bytes
 
 # Reading less takes under a millisecond, whatever it is.
 _SHORT_BYTES = 4096
 # All meta that is read, its neighbour that is refused with its figure, and as many of other kinds.
 MOST_FIELDS = 2 * MOST_META_ENTRIES
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+LONGEST_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +87,23 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
             return number, at
         shift += 7
     raise DecodeError
+
+
+def check_envelope(message: pb.InferRequest) -> None:
+    """Raise InvalidArgument when seq is impossible, or names and meta exceed all bounds."""
+    if message.seq >= message.total > 0:
+        raise InvalidArgument(
+            f"Part {message.seq} cannot be one of {message.total}: seq counts from 0 to total - 1."
+        )
+    for name in ("correlation_id", "task", "payload_mime"):
+        if len(getattr(message, name)) > LONGEST_NAME:
+            raise InvalidArgument(f"{name} is longer than {LONGEST_NAME} characters.")
+    meta_bytes(message.meta)
+
+
+def stands_alone(message: pb.InferRequest, payload: bytes) -> bool:
+    """Say whether a message with seq 0 and offset 0 is whole by what it carries."""
+    mime = normalise_mime(message.payload_mime)
+    if mime.startswith("text/") or tasks.takes_text(message.task):
+        return True
+    return ending(payload) is Ending.PROPER

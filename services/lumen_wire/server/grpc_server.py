@@ -20,9 +20,7 @@ from lumen_process.addresses import host_port
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.reading import read_request
 from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES
-from lumen_wire.server import health_calls
-from lumen_wire.server.health import HealthBoard
-from lumen_wire.server.health_calls import HealthCalls
+from lumen_wire.server.health import HEALTH_SERVICE, HealthBoard, HealthCalls
 from lumen_wire.server.interceptors import CallMetrics, intercept, stream_writer
 from lumen_wire.server.small_calls import LONGEST_REQUEST_BYTES, SmallRequests, brief, reflected
 
@@ -207,7 +205,7 @@ def _method_handlers(
 
 
 def _reflection_handlers(requests: SmallRequests) -> "grpc.GenericRpcHandler":
-    names = (SERVICE, OLD_SERVICE, health_calls.SERVICE, reflection.SERVICE_NAME)
+    names = (SERVICE, OLD_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
     info: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
         intercept("ServerReflectionInfo", brief(stream_writer(reflected(names, requests)))),
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,

@@ -2,8 +2,7 @@
 
 from lumen_wire.errors import ResourceExhausted, WireError
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.request.budget import Account
-from lumen_wire.request.charges import REQUEST_OVERHEAD_BYTES
+from lumen_wire.request.budget import REQUEST_OVERHEAD_BYTES, Account
 from lumen_wire.request.chunks import Assembled
 
 

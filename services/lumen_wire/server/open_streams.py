@@ -1,4 +1,4 @@
-"""The Infer streams that are open in a process, and who goes first when there is no room for all.
+"""The Infer streams that are open in a process: who goes first for want of room, and all at a stop.
 
 What a stream costs while its client is silent cannot be counted: gRPC keeps what has come of a
 message to itself. So the bound is on streams, and `memory_guard` looks at the memory itself.
@@ -6,6 +6,7 @@ message to itself. So the bound is on streams, and `memory_guard` looks at the m
 
 import heapq
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 MOST_STREAMS = 4096
@@ -77,3 +78,30 @@ class OpenStreams:
             self.leave(stream)
             stream.give_way()
         return len(chosen)
+
+
+class Drain:
+    """A switch that tells every open stream, once, to end as soon as it is idle."""
+
+    def __init__(self) -> None:
+        self._listeners: set[Callable[[], None]] = set()
+        self._begun = False
+
+    @property
+    def begun(self) -> bool:
+        """Say whether the process is stopping."""
+        return self._begun
+
+    def begin(self) -> None:
+        """Tell all streams, also those that are opened later."""
+        self._begun = True
+        for listener in tuple(self._listeners):
+            listener()
+
+    def add(self, listener: Callable[[], None]) -> None:
+        """Call `listener` at `begin`."""
+        self._listeners.add(listener)
+
+    def discard(self, listener: Callable[[], None]) -> None:
+        """Forget a listener."""
+        self._listeners.discard(listener)

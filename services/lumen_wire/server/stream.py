@@ -29,13 +29,11 @@ from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.budget import Account
 from lumen_wire.request.callers import Caller, caller_of
 from lumen_wire.request.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
-from lumen_wire.request.envelope import LONGEST_NAME
-from lumen_wire.request.reading import Unreadable
+from lumen_wire.request.reading import LONGEST_NAME, Unreadable
 from lumen_wire.request.splitting import MAX_MESSAGE_BYTES, split_response
-from lumen_wire.server.drain import Drain
 from lumen_wire.server.interceptors import REQUEST_ID_META, run_handler
 from lumen_wire.server.kept_answers import kept_instead
-from lumen_wire.server.open_streams import OpenStreams
+from lumen_wire.server.open_streams import Drain, OpenStreams
 
 Answer = AsyncIterator[pb.InferResponse] | Awaitable[pb.InferResponse]
 Handler = Callable[[Assembled, Deadline], Answer]

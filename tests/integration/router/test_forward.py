@@ -10,7 +10,7 @@ from router_world import BOUND_S, JPEG, ScriptedPod, a_service, a_world, labels,
 from lumen_wire.errors import Unavailable
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
-from lumen_wire.request.chunks import split_request
+from lumen_wire.request.splitting import split_request
 from lumen_wire.tasks import TaskKind
 
 

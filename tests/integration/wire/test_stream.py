@@ -10,7 +10,7 @@ from wire_servers import MIB, WAIT_S, Script, a_script_server, a_text, answers, 
 
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.chunks import ChunkLimits
-from lumen_wire.server.drain import Drain
+from lumen_wire.server.open_streams import Drain
 from lumen_wire.server.stream import StreamOptions
 
 OK = grpc.StatusCode.OK

@@ -18,7 +18,7 @@ from lumen_wire.errors import (
     Unavailable,
 )
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.request.chunks import split_response
+from lumen_wire.request.splitting import split_response
 
 
 def an_answer(result: bytes) -> pb.InferResponse:

@@ -9,13 +9,15 @@ from wire_messages import (
     a_request,
     an_assembler,
     an_image_request,
+    buffered_bytes,
     errors,
     parts_of,
     payloads,
     push_all,
+    remembered_bytes,
 )
 
-from lumen_wire.request.charges import REQUEST_OVERHEAD_BYTES
+from lumen_wire.request.budget import REQUEST_OVERHEAD_BYTES
 from lumen_wire.request.chunks import Assembler, ChunkLimits, Rejected
 from lumen_wire.request.part_buffer import MOST_META_ENTRIES
 
@@ -33,7 +35,7 @@ def test_60_mib_are_refused_at_the_first_excess_byte_for_that_request_alone():
 
     assert rejected.correlation_id == "big"
     assert "exceeds 52428800 bytes" in rejected.error.message
-    assert assembler.buffered_bytes == 0
+    assert buffered_bytes(assembler) == 0
     assert payloads(assembler.push(a_request(b"a cat"))) == [b"a cat"]
 
 
@@ -179,8 +181,8 @@ def test_what_is_remembered_of_answered_requests_is_charged_until_half_close():
     assert len(payloads(outcomes)) == 70
     owed = sum(o.held_bytes for o in outcomes)
 
-    assert assembler.remembered_bytes > 64 * 900 * 64  # so many prints of 64 bytes and more
-    assert budget.held_bytes == assembler.remembered_bytes + owed
+    assert remembered_bytes(assembler) > 64 * 900 * 64  # so many prints of 64 bytes and more
+    assert budget.held_bytes == remembered_bytes(assembler) + owed
     assembler.half_close()
     assert budget.held_bytes == owed
 
@@ -195,7 +197,7 @@ def test_what_is_remembered_makes_room_for_what_comes():
         assert payloads(pictures) == [a_jpeg(3000)]
         account.give_back(pictures[0].held_bytes)
 
-    assert budget.held_bytes == assembler.remembered_bytes
+    assert budget.held_bytes == remembered_bytes(assembler)
 
 
 def test_a_request_that_ends_where_the_next_one_begins_is_not_lost_when_that_one_fails():
@@ -207,4 +209,4 @@ def test_a_request_that_ends_where_the_next_one_begins_is_not_lost_when_that_one
 
     assert payloads(outcomes[:1]) == [camera]
     assert errors(outcomes[1:]) == ["InvalidArgument"]
-    assert budget.held_bytes - assembler.remembered_bytes == outcomes[0].held_bytes
+    assert budget.held_bytes - remembered_bytes(assembler) == outcomes[0].held_bytes

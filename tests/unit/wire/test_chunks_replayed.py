@@ -15,6 +15,8 @@ from wire_messages import (
     an_assembler,
     an_avif,
     an_image_request,
+    buffered_bytes,
+    remembered_bytes,
 )
 
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -145,7 +147,7 @@ def any_message() -> st.SearchStrategy[pb.InferRequest]:
 
 def checked(assembler: Assembler, budget_bytes: int, owed: int) -> None:
     assert assembler.open_count <= 2
-    assert assembler.buffered_bytes + assembler.remembered_bytes + owed == budget_bytes
+    assert buffered_bytes(assembler) + remembered_bytes(assembler) + owed == budget_bytes
 
 
 @settings(max_examples=500)

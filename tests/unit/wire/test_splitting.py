@@ -3,7 +3,8 @@
 import pytest
 
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.request.chunks import Assembler, split_request, split_response
+from lumen_wire.request.chunks import Assembler
+from lumen_wire.request.splitting import split_request, split_response
 
 MIB = 1024 * 1024
 
