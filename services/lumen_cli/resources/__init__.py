@@ -1,37 +1,64 @@
 """`lumen resources`: fetch, verify and look at the files of models."""
 
-import importlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import click
 
-COMMANDS = {
-    "download": "lumen_cli.resources.download",
-    "verify": "lumen_cli.resources.verify",
-    "check": "lumen_cli.resources.check",
-    "validate": "lumen_cli.resources.validate",
-    "validate-model-info": "lumen_cli.resources.validate_model_info",
-    "labels": "lumen_cli.resources.labels",
-    "list": "lumen_cli.resources.list_models",
-}
-
-
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        module = COMMANDS.get(cmd_name)
-        if module is None:
-            return None
-        found: click.Command = importlib.import_module(module).command
-        return found
-
-
-@click.command(
-    "resources", cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}
+from lumen_cli.output import FAILED, Format, output_option, say, write_rows
+from lumen_cli.resources.selection import (
+    Selected,
+    Selection,
+    cache_option,
+    from_files,
+    selection_options,
 )
+from lumen_cli.resources.work import explain, refuse, run_each, shown, size
+from lumen_local.state_dir import default_cache_dir
+from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceError, StoppedError
+from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified, verify_here
+from lumen_resources.fetch.listing import list_cache
+from lumen_resources.fetch.recording import record
+from lumen_resources.fetch.transfer import IN_PLACE
+from lumen_resources.fetch.verify import inside, verify_files
+from lumen_resources.labels.label_sets import load_labels
+from lumen_resources.labels.prepared_labels import prepared
+from lumen_resources.model.layouts import VerifiedModel
+from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, read
+from lumen_resources.progress import Progress
+from lumen_resources.sources.open import open_source, source_uri
+from lumen_resources.sources.protocol import FolderSource, SourceAccess
+
+LISTED = ("name", "runtimes", "size", "status", "source")
+LISTED_FOR_MACHINES = (
+    "name",
+    "version",
+    "runtimes",
+    "labelSets",
+    "files",
+    "bytes",
+    "unfinishedBytes",
+    "revision",
+    "status",
+    "source",
+    "folder",
+)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class _InOrder(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which a newcomer needs them."""
+        del ctx
+        return list(self.commands)
+
+
+@click.group("resources", cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Fetch, verify and look at the files of models.
 
@@ -42,3 +69,306 @@ def command() -> None:
       lumen resources verify --write ./my-model
       lumen resources list
     """
+
+
+@command.command()
+@selection_options
+@click.option("--force", is_flag=True, help="Ask the source even when the cache is complete.")
+@output_option
+def download(selection: Selection, force: bool, output: str) -> None:
+    """Fetch a model's files, verify them, and keep them in the cache.
+
+    A broken download goes on where it stopped; what is already here is not fetched again.
+    A token for the source is taken from LUMEN_SOURCE_TOKEN.
+
+    \b
+    Examples:
+      lumen resources download demo-clip --uri https://models.example.org/demo-clip
+      lumen resources download -f clip-service.yaml
+    """
+    access = SourceAccess(token=os.environ.get("LUMEN_SOURCE_TOKEN", ""))
+    options = FetchOptions(access=access, force=force)
+    run_each(
+        selection.models,
+        lambda m, p: fetch_and_verify(m.config, selection.cache_dir, m.source_dir, p, options),
+        output,
+    )
+
+
+@command.command()
+@selection_options
+@click.option(
+    "--folder",
+    type=FOLDER,
+    help="A folder with a model_info.json instead: every file that it vouches for.",
+)
+@click.option(
+    "--write",
+    type=FOLDER,
+    metavar="FOLDER",
+    help="Record size and SHA-256 of a folder's files in its model_info.json. "
+    "Do this only where the files are known to be good.",
+)
+@output_option
+def verify(selection: Selection, folder: Path | None, write: Path | None, output: str) -> None:
+    """Read every file again and compare it with what was promised. Nothing is fetched.
+
+    \b
+    Examples:
+      lumen resources verify bioclip-2
+      lumen resources verify -f clip-service.yaml
+      lumen resources verify --folder ./my-model
+      lumen resources verify --write ./my-model
+    """
+    if write is not None:
+        _print_digests(write, lambda progress: record(write, progress), output)
+    elif folder is not None:
+        _print_digests(folder, lambda progress: _compare(folder, progress), output)
+    else:
+        run_each(
+            selection.models,
+            lambda m, p: verify_here(m.config, selection.cache_dir, m.source_dir, p),
+            output,
+        )
+
+
+def _compare(folder: Path, progress: Progress) -> dict[str, FileDigest]:
+    info, _ = read(folder / FILE_NAME)
+    digests = info.digests()
+    if not digests:
+        raise ModelInfoError(
+            f"{folder / FILE_NAME} vouches for no file (extra_metadata.lumen.files).",
+            remedy=f"Record them: lumen resources verify --write {folder}",
+            file=FILE_NAME,
+        )
+    verify_files(inside(folder), digests, progress, promise=IN_PLACE)
+    return digests
+
+
+def _print_digests(
+    folder: Path, work: Callable[[Progress], dict[str, FileDigest]], output: str
+) -> None:
+    try:
+        digests = shown(folder.name, work)
+    except StoppedError as error:
+        raise SystemExit(error.exit_code) from None
+    except ResourceError as error:
+        refuse(str(folder), error)
+    rows = [{"file": p, "size": d.size, "sha256": d.sha256} for p, d in sorted(digests.items())]
+    write_rows(rows, ("file", "size", "sha256"), output)
+
+
+@command.command()
+@selection_options
+@output_option
+def check(selection: Selection, output: str) -> None:
+    """Tell whether a server could start from what is here, as quickly as it would.
+
+    Files that did not change since they were verified are not read again; `verify` reads all.
+
+    \b
+    Examples:
+      lumen resources check -f clip-service.yaml
+      lumen resources check bioclip-2 --runtime torch
+    """
+    run_each(
+        selection.models,
+        lambda m, _: open_verified(m.config, selection.cache_dir, m.source_dir),
+        output,
+    )
+
+
+@command.command()
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@output_option
+def validate(files: tuple[Path, ...], output: str) -> None:
+    """Check manifests or server.json files, and that their sources can be fetched from.
+
+    No model file is looked at; that is what `check` and `verify` do.
+
+    \b
+    Example:
+      lumen resources validate clip-service.yaml
+    """
+    rows, failed = [], False
+    for selected in from_files(files):
+        config = selected.config
+        uri = source_uri(config)
+        try:
+            source = open_source(uri, selected.source_dir, SourceAccess())
+        except ResourceError as error:
+            explain(config.service, error)
+            failed = True
+        else:
+            if not isinstance(source, FolderSource):
+                source.close()
+        rows.append(
+            {
+                "service": config.service,
+                "model": config.model.name,
+                "runtime": str(config.model.runtime),
+                "precision": str(config.model.precision),
+                "source": uri or "the default hub",
+                "labels": ", ".join(spec.name for spec in config.label_sets),
+            }
+        )
+    write_rows(rows, ("service", "model", "runtime", "precision", "source", "labels"), output)
+    if failed:
+        raise SystemExit(FAILED)
+
+
+@command.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--strict", is_flag=True, help="Refuse unknown keys instead of warning.")
+@click.option("--schema-only", is_flag=True, help="Do not look whether the named files exist.")
+@output_option
+def validate_model_info(path: Path, strict: bool, schema_only: bool, output: str) -> None:
+    """Check a model_info.json, or the one in a folder, field by field.
+
+    \b
+    Examples:
+      lumen resources validate-model-info ./my-model
+      lumen resources validate-model-info model_info.json --strict --schema-only
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        info, warnings = read(file, strict=strict)
+        if not schema_only:
+            _check_files(info, file.parent)
+    except ResourceError as error:
+        refuse(str(file), error)
+    say(*warnings)
+    row = {
+        "name": info.name,
+        "version": info.version,
+        "runtimes": ", ".join(info.offered()),
+        "embeddingDim": info.embedding_dim,
+        "labelSets": ", ".join(info.datasets),
+        "files": len(info.digests()),
+        "warnings": len(warnings),
+    }
+    write_rows([row], tuple(row), output)
+
+
+def _check_files(info: ModelInfo, folder: Path) -> None:
+    """Raise for the first named file that is absent or of another size."""
+    named = dict.fromkeys(p for r in info.runtimes.values() if r.available for p in r.all_files())
+    named |= dict.fromkeys(d.labels for d in info.datasets.values())
+    digests = info.digests()
+    for relative in (*named, *digests):
+        place = folder / relative
+        found = place.stat().st_size if place.is_file() else None
+        wanted = digests[relative].size if relative in digests else found
+        if found is None or found != wanted:
+            is_there = "is not there" if found is None else f"has {found:,} bytes, not {wanted:,}"
+            raise FileMissingError(
+                f"{relative} {is_there}, and {FILE_NAME} names it.",
+                remedy="Complete the folder, or take the name out; --schema-only does not look.",
+                file=relative,
+            )
+
+
+@command.command()
+@selection_options
+@click.option("--prepare", is_flag=True, help="Compute the vectors that are missing, here and now.")
+@output_option
+def labels(selection: Selection, prepare: bool, output: str) -> None:
+    """Show a model's label sets: how many labels, and where their vectors are.
+
+    Computing goes on where an earlier run was stopped.
+
+    \b
+    Examples:
+      lumen resources labels -f clip-service.yaml
+      lumen resources labels bioclip-2 --labels TreeOfLife-10M --prepare
+    """
+    rows: list[dict[str, Any]] = []
+    failed = False
+    for selected in selection.models:
+        try:
+            if prepare and _run_prepare(selected, selection.cache_dir) != 0:
+                failed = True
+            model = open_verified(selected.config, selection.cache_dir, selected.source_dir)
+            rows += _label_rows(model)
+        except ResourceError as error:
+            explain(selected.config.model.name, error)
+            failed = True
+    columns = ("model", "labelSet", "labels", "used", "vectors", "template", "note")
+    write_rows(rows, columns, output)
+    if failed:
+        raise SystemExit(FAILED)
+
+
+def _label_rows(model: VerifiedModel) -> Iterator[dict[str, Any]]:
+    for files in model.label_sets:
+        found = load_labels(files)
+        computed = prepared(model, files, found) if files.embeddings is None else None
+        vectors = "shipped" if files.embeddings else "computed" if computed else "to be computed"
+        yield {
+            "model": model.name,
+            "labelSet": files.name,
+            "labels": len(found),
+            "used": int(found.mask(files.include, files.exclude).sum()),
+            "vectors": vectors,
+            "template": files.template,
+            "note": files.note,
+        }
+
+
+def _run_prepare(selected: Selected, cache_dir: Path) -> int:
+    """Run the server's own step, as a pod does: the device and the library are its business."""
+    with tempfile.TemporaryDirectory(prefix="lumen-prepare-") as folder:
+        config = Path(folder) / "server.json"
+        config.write_text(selected.config.to_json())
+        env = {
+            **os.environ,
+            "LUMEN_CONFIG": str(config),
+            "LUMEN_CACHE_DIR": str(cache_dir),
+            "LUMEN_SOURCE_DIR": str(selected.source_dir),
+            "LUMEN_TERMINATION_LOG": str(Path(folder) / "termination"),
+            "LUMEN_BIND": "127.0.0.1",
+            "LUMEN_METRICS_PORT": "0",
+            "LUMEN_LOG_FORMAT": "console",
+        }
+        step = [sys.executable, "-m", "lumen_serving", "prepare"]
+        return subprocess.run(step, env=env, check=False).returncode  # noqa: S603  # our own module
+
+
+@command.command("list")
+@cache_option("Default: the cache that `lumen up` uses.")
+@output_option
+def list_models(cache_dir: Path | None, output: str) -> None:
+    """List the models that the cache holds.
+
+    \b
+    Example:
+      lumen resources list --output json
+    """
+    cache_dir = cache_dir or default_cache_dir(os.environ)
+    table = output == Format.TABLE
+    rows = [
+        {
+            "name": m.name,
+            "version": m.version,
+            "runtimes": ", ".join(m.runtimes),
+            "labelSets": ", ".join(m.label_sets),
+            "files": m.files,
+            "size": size(m.bytes),
+            "bytes": m.bytes,
+            "revision": m.revision,
+            "status": m.problem or "verified",
+            "source": m.source,
+            "folder": str(m.folder),
+            "unfinishedBytes": m.unfinished_bytes,
+        }
+        for m in list_cache(cache_dir)
+    ]
+    if not rows and table:
+        say(f"{cache_dir} holds no model. Fetch one: lumen resources download")
+        return
+    write_rows(rows, LISTED if table else LISTED_FOR_MACHINES, output)

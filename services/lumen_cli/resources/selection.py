@@ -47,6 +47,12 @@ class Selection:
     cache_dir: Path
 
 
+def cache_option(said: str) -> Callable[..., Any]:
+    """Return `--cache-dir`; `said` is the help, which names the default."""
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option("--cache-dir", type=kind, envvar="LUMEN_CACHE_DIR", help=said)
+
+
 def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
     """Add NAME, -f and the options of the model form; the command gets a Selection."""
     options = (
@@ -74,12 +80,7 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
             help="Default: fp32, for rknn fp16.",
         ),
         click.option("--labels", multiple=True, help="A label set. May be repeated."),
-        click.option(
-            "--cache-dir",
-            type=click.Path(file_okay=False, path_type=Path),
-            envvar="LUMEN_CACHE_DIR",
-            help="Default: what FILE names, else the cache that `lumen up` uses.",
-        ),
+        cache_option("Default: what FILE names, else the cache that `lumen up` uses."),
     )
 
     @functools.wraps(function)

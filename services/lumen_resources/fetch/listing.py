@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lumen_resources.errors import ResourceError, translated
 from lumen_resources.model import lock_file
-from lumen_resources.model.model_info import FILE_NAME, ModelInfo, read
+from lumen_resources.model.model_info import FILE_NAME, read
 
 MAX_MODELS = 10_000
 
@@ -57,7 +57,7 @@ def look_at(folder: Path) -> Listed:
         folder=folder,
         name=info.name if info else folder.name,
         version=info.version if info else "",
-        runtimes=_runtimes(info),
+        runtimes=info.offered() if info else (),
         label_sets=tuple(info.datasets) if info else (),
         revision=lock.revision if lock else "",
         source=lock.source if lock else "",
@@ -66,10 +66,6 @@ def look_at(folder: Path) -> Listed:
         unfinished_bytes=_unfinished(folder),
         problem=problem,
     )
-
-
-def _runtimes(info: ModelInfo | None) -> tuple[str, ...]:
-    return tuple(name for name, r in info.runtimes.items() if r.available) if info else ()
 
 
 def _unfinished(folder: Path) -> int:

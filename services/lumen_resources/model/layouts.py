@@ -311,7 +311,7 @@ def _runtime_is_offered(info: ModelInfo, runtime: Runtime) -> None:
     offered = info.runtimes.get(runtime)
     if offered is not None and offered.available:
         return
-    there = ", ".join(name for name, r in info.runtimes.items() if r.available) or "none"
+    there = ", ".join(info.offered()) or "none"
     raise RuntimeNotSupportedError(
         f"{info.name} has no {runtime} files (model_info.json offers: {there}).",
         remedy="Set spec.model.runtime to one of those, or export the model for this runtime.",

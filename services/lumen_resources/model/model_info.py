@@ -200,6 +200,10 @@ class ModelInfo(_Section):
         """Return size and SHA-256 of every file the model info vouches for, by relative path."""
         return {path: d for path, d in self.lumen.files.items() if path != FILE_NAME}
 
+    def offered(self) -> tuple[str, ...]:
+        """Return the runtimes that there are files for."""
+        return tuple(name for name, runtime in self.runtimes.items() if runtime.available)
+
 
 def _at(location: Sequence[int | str]) -> str:
     where = ".".join(str(part)[:SHOWN_CHARACTERS] for part in location)
