@@ -11,7 +11,7 @@ How pods behave is said by annotations of the pod: see controlplane/nodes.py.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from controlplane.binaries import Binaries, find_binaries
@@ -73,25 +73,12 @@ def private_control_plane(
 
 
 @pytest.fixture
-def make_namespace(control_plane: Cluster) -> Iterator[Callable[..., str]]:
-    """Make namespaces, with labels where given; they are deleted without waiting."""
-    made: list[str] = []
-
-    def make(**labels: str) -> str:
-        name = unique_name("test")
-        control_plane.create_namespace(name, labels)
-        made.append(name)
-        return name
-
-    yield make
-    for name in made:
-        control_plane.delete(f"/api/v1/namespaces/{name}")
-
-
-@pytest.fixture
-def namespace(make_namespace: Callable[..., str]) -> str:
-    """A fresh namespace's name."""
-    return make_namespace()
+def namespace(control_plane: Cluster) -> Iterator[str]:
+    """A fresh namespace's name; it is deleted without waiting."""
+    name = unique_name("test")
+    control_plane.create_namespace(name)
+    yield name
+    control_plane.delete(f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture

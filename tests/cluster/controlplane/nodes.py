@@ -1,15 +1,13 @@
-"""Nodes and pods that kwok plays: what they offer, and how pods behave (stages.yaml).
+"""Nodes and pods that kwok plays: what they offer, and how pods behave (stages.py).
 
-A pod's behaviour is an annotation (or label) of the pod, so usually of `podTemplate`; it may be
-changed while the pod lives. These annotations say more:
+A pod's behaviour is an annotation of the pod, so usually of `podTemplate`; it may be changed while
+the pod lives. These annotations say more:
 
 - DELAY: how long its first init container (without one, its first container) takes, such as `3s`;
 - CONTAINER: whom the behaviour befalls; by default the first init container where the behaviour is
   about those or about images, and the first container otherwise;
 - TERMINATION_MESSAGE: what that container leaves behind when it ends, badly or, as an init
-  container of a pod that gets ready, well;
-- EXIT_CODE: how it ends, 1 by default;
-- STOP_DELAY: how long the pod takes to stop once it was deleted.
+  container of a pod that gets ready, well.
 """
 
 from collections.abc import Mapping
@@ -21,8 +19,6 @@ BEHAVIOUR = f"{_PREFIX}/behaviour"
 DELAY = f"{_PREFIX}/delay"
 CONTAINER = f"{_PREFIX}/container"
 TERMINATION_MESSAGE = f"{_PREFIX}/termination-message"
-EXIT_CODE = f"{_PREFIX}/exit-code"
-STOP_DELAY = f"{_PREFIX}/stop-delay"
 
 
 class Behaviour(StrEnum):
@@ -35,7 +31,7 @@ class Behaviour(StrEnum):
     INIT_FAILS = "init-fails"
     """An init container ends with TERMINATION_MESSAGE, again and again."""
     CRASH_LOOP = "crash-loop"
-    """The server ends with EXIT_CODE, again and again."""
+    """The server ends with TERMINATION_MESSAGE, again and again."""
     OOM = "oom"
     """The server is killed for its memory, again and again."""
     IMAGE_PULL = "image-pull"

@@ -3,7 +3,7 @@
 Each begins with what the annotations say. `@name` stands for a part that Python fills in.
 """
 
-from controlplane.nodes import BEHAVIOUR, CONTAINER, EXIT_CODE, TERMINATION_MESSAGE
+from controlplane.nodes import BEHAVIOUR, CONTAINER, TERMINATION_MESSAGE
 
 
 def _filled(template: str, **parts: str) -> str:
@@ -17,10 +17,8 @@ _READ = _filled(
 {{ $now := Now }}
 {{ $root := . }}
 {{ $notes := or .metadata.annotations dict }}
-{{ $labels := or .metadata.labels dict }}
-{{ $behaviour := or (index $notes "@behaviour") (index $labels "@behaviour") "ready" }}
+{{ $behaviour := or (index $notes "@behaviour") "ready" }}
 {{ $message := or (index $notes "@message") "" }}
-{{ $exitCode := or (index $notes "@exit_code") "1" }}
 {{ $server := (index .spec.containers 0).name }}
 {{ $first := $server }}
 {{ if .spec.initContainers }}{{ $first = (index .spec.initContainers 0).name }}{{ end }}
@@ -36,79 +34,63 @@ _READ = _filled(
 """,
     behaviour=BEHAVIOUR,
     message=TERMINATION_MESSAGE,
-    exit_code=EXIT_CODE,
     container=CONTAINER,
 )
 
-_COMPLETED = """
-    ready: true
-    started: false
-    state:
-      terminated:
-        exitCode: 0
-        reason: Completed
-        message: {{ if and $whoIsInit (eq $each.name $who) }}{{ $message | Quote }}{{ else }}""{{ end }}
-        startedAt: {{ $now | Quote }}
-        finishedAt: {{ $now | Quote }}
-"""  # noqa: E501 - a template's line
-_INITIALIZING = """
-    ready: false
-    started: false
-    state: {waiting: {reason: PodInitializing}}
-"""
-_RUNNING = """
-    ready: true
-    started: true
-    state: {running: {startedAt: {{ $now | Quote }}}}
-"""
-_STARTING = """
-    ready: false
-    started: false
-    state: {running: {startedAt: {{ $now | Quote }}}}
-"""
-_ENDED = """
-    ready: false
-    started: false
-    state:
-      terminated:
-        exitCode: {{ if eq $behaviour "oom" }}137{{ else }}{{ $exitCode }}{{ end }}
-        reason: {{ if eq $behaviour "oom" }}OOMKilled{{ else }}Error{{ end }}
-        message: {{ if eq $behaviour "oom" }}""{{ else }}{{ $message | Quote }}{{ end }}
-        startedAt: {{ $now | Quote }}
-        finishedAt: {{ $now | Quote }}
-"""
-_PUT_OFF_STATE = """
-    ready: false
-    started: false
-    state:
-      waiting:
-        reason: CrashLoopBackOff
-        message: {{ printf "back-off restarting failed container %s" $each.name | Quote }}
-    lastState: {{ $old.state | toJson }}
-"""
-_AGAIN = """
-    ready: false
-    started: false
-    state: {running: {startedAt: {{ $now | Quote }}}}
-    lastState: {{ $old.lastState | toJson }}
-"""
-_PULL_FAILED_STATE = """
-    ready: false
-    started: false
-    state:
-      waiting:
-        reason: ErrImagePull
-        message: {{ printf "failed to pull and unpack image %s: not found" $each.image | Quote }}
-"""
-_PULL_OFF_STATE = """
-    ready: false
-    started: false
-    state:
-      waiting:
-        reason: ImagePullBackOff
-        message: {{ printf "Back-off pulling image %s: ErrImagePull: not found" $each.image | Quote }}
-"""  # noqa: E501 - a template's line
 
+def _state(state: str, *, ready: bool = False, started: bool = False, last: str = "") -> str:
+    """Return what a container's status says; `last` names the field of its old one that is kept."""
+    said = f"""
+    ready: {str(ready).lower()}
+    started: {str(started).lower()}
+    state: {{ {state} }}
+"""
+    return said + (f"    lastState: {{{{ $old.{last} | toJson }}}}\n" if last else "")
+
+
+def _terminated(code: str, reason: str, message: str) -> str:
+    times = "startedAt: {{ $now | Quote }}, finishedAt: {{ $now | Quote }}"
+    said = f"exitCode: {code}, reason: {reason}, message: {message}, {times}"
+    return f"terminated: {{ {said} }}"
+
+
+def _waiting(reason: str, message: str, of: str) -> str:
+    said = f"""{{{{ printf "{message}" {of} | Quote }}}}"""
+    return f"waiting: {{ reason: {reason}, message: {said} }}"
+
+
+_UP = "running: {startedAt: {{ $now | Quote }}}"
+_RUNNING = _state(_UP, ready=True, started=True)
+_STARTING = _state(_UP)
+_AGAIN = _state(_UP, last="lastState")
+_INITIALIZING = _state("waiting: {reason: PodInitializing}")
+_COMPLETED = _state(
+    _terminated(
+        "0",
+        "Completed",
+        '{{ if and $whoIsInit (eq $each.name $who) }}{{ $message | Quote }}{{ else }}""{{ end }}',
+    ),
+    ready=True,
+)
+_ENDED = _state(
+    '{{ if eq $behaviour "oom" }}'
+    + _terminated("137", "OOMKilled", '""')
+    + "{{ else }}"
+    + _terminated("1", "Error", "{{ $message | Quote }}")
+    + "{{ end }}"
+)
+_PUT_OFF = _state(
+    _waiting("CrashLoopBackOff", "back-off restarting failed container %s", "$each.name"),
+    last="state",
+)
+_PULL_FAILED = _state(
+    _waiting("ErrImagePull", "failed to pull and unpack image %s: not found", "$each.image")
+)
+_PULL_OFF = _state(
+    _waiting(
+        "ImagePullBackOff", "Back-off pulling image %s: ErrImagePull: not found", "$each.image"
+    )
+)
 
 _EACH = """
   {{ $old := dict }}
@@ -151,20 +133,24 @@ _MAIN = """
 """
 
 
-def _each(status_list: str, state: str, restarted: int = 0) -> str:
-    """Return a list's item for `$each`, which keeps the restarts that were counted."""
-    return _filled(_EACH, list=status_list, restarted=str(restarted), state=state)
+def _both_lists(init: str, main: str, restarted: int = 0) -> str:
+    """Return both lists of statuses; each container keeps the restarts that were counted."""
+
+    def each(status_list: str, state: str) -> str:
+        return _filled(_EACH, list=status_list, restarted=str(restarted), state=state)
+
+    return _filled(
+        _BOTH_LISTS,
+        init=each("initContainerStatuses", init),
+        main=each("containerStatuses", main),
+    )
 
 
 def _containers(who: str, *, others: str = _RUNNING, restarted: int = 0) -> str:
-    """Return both lists of statuses when `who` is the state of the container that it befalls."""
+    """Return both lists when `who` is the state of the container that it befalls."""
     init = _filled(_INIT, who=who, later=_INITIALIZING, earlier=_COMPLETED)
     main = _filled(_MAIN, who=who, later=_INITIALIZING, others=others)
-    return _filled(
-        _BOTH_LISTS,
-        init=_each("initContainerStatuses", init, restarted),
-        main=_each("containerStatuses", main, restarted),
-    )
+    return _both_lists(init, main, restarted)
 
 
 _NOT_READY = """
@@ -172,16 +158,13 @@ conditions:
 - type: Initialized
   status: {{ if $whoIsInit }}"False"{{ else }}"True"{{ end }}
   lastTransitionTime: {{ $now | Quote }}
-- type: ContainersReady
+{{ range $type := list "ContainersReady" "Ready" }}
+- type: {{ $type }}
   status: "False"
   reason: ContainersNotReady
   message: {{ printf "containers with unready status: [%s]" $server | Quote }}
   lastTransitionTime: {{ $now | Quote }}
-- type: Ready
-  status: "False"
-  reason: ContainersNotReady
-  message: {{ printf "containers with unready status: [%s]" $server | Quote }}
-  lastTransitionTime: {{ $now | Quote }}
+{{ end }}
 phase: {{ if or $whoIsInit (eq $behaviour "image-pull") }}Pending{{ else }}Running{{ end }}
 """
 PLACED = (
@@ -198,10 +181,10 @@ podIPs: [{ip: {{ $address | Quote }}}]
     + _containers(_STARTING, others=_STARTING)
 )
 FAILED = _READ + _NOT_READY + _containers(_ENDED)
-PUT_OFF = _READ + _NOT_READY + _containers(_PUT_OFF_STATE)
+PUT_OFF = _READ + _NOT_READY + _containers(_PUT_OFF)
 RUNS_AGAIN = _READ + _NOT_READY + _containers(_AGAIN, restarted=1)
-PULL_FAILED = _READ + _NOT_READY + _containers(_PULL_FAILED_STATE)
-PULL_PUT_OFF = _READ + _NOT_READY + _containers(_PULL_OFF_STATE)
+PULL_FAILED = _READ + _NOT_READY + _containers(_PULL_FAILED)
+PULL_PUT_OFF = _READ + _NOT_READY + _containers(_PULL_OFF)
 UNREADY = _READ + _NOT_READY + _containers(_STARTING)
 EVICTED = (
     _READ
@@ -233,17 +216,6 @@ conditions:
   lastTransitionTime: {{ $now | Quote }}
 {{ end }}
 phase: Running
-initContainerStatuses:
-{{ range $each := .spec.initContainers }}
 """
-    + _each("initContainerStatuses", _COMPLETED)
-    + """
-{{ end }}
-containerStatuses:
-{{ range $each := .spec.containers }}
-"""
-    + _each("containerStatuses", _RUNNING)
-    + """
-{{ end }}
-"""
+    + _both_lists(_COMPLETED, _RUNNING)
 )
