@@ -1,27 +1,28 @@
 """One control plane for all of a test run's processes, started by the first that wants it.
 
 pytest-xdist runs tests in several processes that come and go on their own. So none of them owns
-the control plane: a keeper process of its own does (keeper.py), and two file locks in the run's
-folder say the rest. Every user holds a shared lock on `users`; the keeper waits for an exclusive
-one, gets it when the last user has ended, however it ended, and stops. The kernel drops a dead
-process's locks, so nothing is left behind even after `kill -9`.
+the control plane: a keeper process of its own does (this module's `main`), and two file locks in
+the run's folder say the rest. Every user holds a shared lock on `users`; the keeper waits for an
+exclusive one, gets it when the last user has ended, however it ended, and stops. The kernel drops a
+dead process's locks, so nothing is left behind even after `kill -9`.
 """
 
 import fcntl
-import json
+import itertools
+import os
+import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import IO
 
 from controlplane.binaries import Binaries
-from controlplane.cluster import Access, Cluster
+from controlplane.cluster import Cluster
+from controlplane.plane import running_control_plane
 from controlplane.programs import ProgramFailed
-
-_KEEPER = Path(__file__).with_name("keeper.py")
 
 
 @contextmanager
@@ -40,33 +41,7 @@ def shared_control_plane(folder: Path, binaries: Binaries) -> Iterator[Cluster]:
             fcntl.flock(users, fcntl.LOCK_SH)
             if not _kept(folder):
                 _start_keeper(folder, binaries)
-        yield Cluster(read_access(folder))
-
-
-def write_access(folder: Path, access: Access) -> None:
-    """Leave word of how to reach the control plane."""
-    binaries = {each.name: str(getattr(access.binaries, each.name)) for each in fields(Binaries)}
-    document = {
-        "folder": str(access.folder),
-        "url": access.url,
-        "ca": str(access.ca),
-        "admin_kubeconfig": str(access.admin_kubeconfig),
-        "binaries": binaries,
-    }
-    (folder / "access.json").write_text(json.dumps(document))
-
-
-def read_access(folder: Path) -> Access:
-    """Read what `write_access` wrote."""
-    said = json.loads((folder / "access.json").read_text())
-    binaries = Binaries(**{name: Path(path) for name, path in said.pop("binaries").items()})
-    url = said.pop("url")
-    return Access(**{name: Path(path) for name, path in said.items()}, url=url, binaries=binaries)
-
-
-def binaries_from(paths: list[str]) -> Binaries:
-    """Read the programs' paths from a command line, in the order of their fields."""
-    return Binaries(*map(Path, paths))
+        yield Cluster(pickle.loads((folder / "access").read_bytes()))
 
 
 def _kept(folder: Path) -> bool:
@@ -83,10 +58,11 @@ def _locked_now(file: IO[str]) -> bool:
 
 
 def _start_keeper(folder: Path, binaries: Binaries) -> None:
-    paths = [str(getattr(binaries, each.name)) for each in fields(Binaries)]
+    (folder / "binaries").write_bytes(pickle.dumps(binaries))
     with (folder / "keeper.log").open("ab") as log:
         keeper = subprocess.Popen(
-            [sys.executable, str(_KEEPER), str(folder), *paths],
+            [sys.executable, "-m", "controlplane.shared", str(folder)],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -100,3 +76,23 @@ def _start_keeper(folder: Path, binaries: Binaries) -> None:
         if not keeper.stdout.readline():
             keeper.wait()
             raise ProgramFailed((folder / "keeper.log").read_text()[-4000:])
+
+
+def main() -> None:
+    """Be the keeper: run the control plane until no process uses it any more."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    folder = Path(sys.argv[1])
+    # A later one finds the logs of an earlier one in peace.
+    fresh = next(p for n in itertools.count(1) if not (p := folder / f"run-{n}").exists())
+    with (folder / "kept").open("a") as kept, (folder / "users").open("a") as users:
+        # Somebody may be looking at this very moment whether it is kept.
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        binaries = pickle.loads((folder / "binaries").read_bytes())
+        with running_control_plane(fresh, binaries) as plane:
+            (folder / "access").write_bytes(pickle.dumps(plane.access))
+            print("ready", flush=True)
+            fcntl.flock(users, fcntl.LOCK_EX)
+
+
+if __name__ == "__main__":
+    main()
