@@ -5,7 +5,7 @@
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 from controlplane import components
 from controlplane.binaries import Binaries, find_binaries
-from controlplane.certificates import Authority, KeyPair, certificate_user, write_kubeconfig
+from controlplane.certificates import Authority, certificate_user, write_kubeconfig
 from controlplane.cluster import Access, Cluster, KubectlFailed
 from controlplane.components import Layout, Ports, Secrets
 from controlplane.programs import Program, wait_until
@@ -21,6 +21,12 @@ from ports import reserved_ports
 
 CRDS = Path(__file__).parents[3] / "crds"
 _START_WITHIN_S = 90.0
+_USERS = {
+    "admin": ("admin", "system:masters"),
+    "kwok": ("kwok", "system:masters"),
+    "controller-manager": ("system:kube-controller-manager", None),
+    "scheduler": ("system:kube-scheduler", None),
+}
 
 
 class ControlPlane(Cluster):
@@ -74,7 +80,7 @@ def running_control_plane(
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         ports = Ports(*stack.enter_context(reserved_ports(len(fields(Ports)))))
-        layout = _prepare(folder, binaries or find_binaries(), ports)
+        _, layout = prepare(folder, binaries or find_binaries(), ports, _USERS)
         admin = layout.kubeconfig("admin")
         access = Access(folder, layout.url, layout.secrets.authority, admin, layout.binaries)
         plane = ControlPlane(access, _programs(layout, stack))
@@ -95,7 +101,10 @@ def _established(plane: ControlPlane) -> bool:
     return False
 
 
-def _prepare(folder: Path, binaries: Binaries, ports: Ports) -> Layout:
+def prepare(
+    folder: Path, binaries: Binaries, ports: Ports, users: Mapping[str, tuple[str, str | None]]
+) -> tuple[Authority, Layout]:
+    """Write keys, certificates, and a kubeconfig for each user by its name, as (user, group)."""
     authority = Authority(folder / "certificates")
     secrets = Secrets(
         authority=authority.file,
@@ -104,20 +113,10 @@ def _prepare(folder: Path, binaries: Binaries, ports: Ports) -> Layout:
         service_accounts=authority.key("service-accounts"),
     )
     layout = Layout(folder, binaries, ports, secrets)
-    users = {
-        "admin": ("admin", "system:masters"),
-        "kwok": ("kwok", "system:masters"),
-        "controller-manager": ("system:kube-controller-manager", None),
-        "scheduler": ("system:kube-scheduler", None),
-    }
     for name, (user, group) in users.items():
-        _write_kubeconfig(layout, name, authority.client(name, user, group))
-    return layout
-
-
-def _write_kubeconfig(layout: Layout, name: str, pair: KeyPair) -> None:
-    user = certificate_user(pair)
-    write_kubeconfig(layout.kubeconfig(name), layout.url, layout.secrets.authority, user)
+        shown = certificate_user(authority.client(name, user, group))
+        write_kubeconfig(layout.kubeconfig(name), layout.url, secrets.authority, shown)
+    return authority, layout
 
 
 def _programs(layout: Layout, stack: ExitStack) -> dict[str, Program]:
@@ -141,7 +140,7 @@ def _programs(layout: Layout, stack: ExitStack) -> dict[str, Program]:
 def _start_api(plane: ControlPlane, layout: Layout) -> None:
     programs = plane._programs
     programs["etcd"].start()
-    programs["etcd"].wait_until_ready(lambda: _healthy(f"{layout.etcd_url}/health"))
+    programs["etcd"].wait_until_ready(lambda: healthy(f"{layout.etcd_url}/health"))
     programs["kube-apiserver"].start()
     programs["kube-apiserver"].wait_until_ready(plane.answers, _START_WITHIN_S)
 
@@ -158,10 +157,11 @@ def _start_controllers(plane: ControlPlane, layout: Layout) -> None:
         "kwok": f"http://127.0.0.1:{ports.kwok}/healthz",
     }
     for name, url in health.items():
-        programs[name].wait_until_ready(lambda url=url: _healthy(url))
+        programs[name].wait_until_ready(lambda url=url: healthy(url))
 
 
-def _healthy(url: str) -> bool:
+def healthy(url: str) -> bool:
+    """Return whether a program of the control plane says at this URL that it is well."""
     try:
         # These serve certificates that they signed themselves, and say nothing but "ok".
         return httpx.get(url, verify=False, timeout=2.0).status_code == httpx.codes.OK

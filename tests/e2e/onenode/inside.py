@@ -13,15 +13,9 @@ from pathlib import Path
 _TESTS = Path(__file__).parents[2]
 sys.path[:0] = [str(_TESTS / "e2e"), str(_TESTS / "cluster"), str(_TESTS)]
 
-import httpx  # noqa: E402 - the path comes first
-from controlplane import components  # noqa: E402
-from controlplane.certificates import (  # noqa: E402
-    Authority,
-    KeyPair,
-    certificate_user,
-    write_kubeconfig,
-)
-from controlplane.components import Layout, Ports, Secrets  # noqa: E402
+from controlplane import components, plane  # noqa: E402 - the path comes first
+from controlplane.certificates import Authority, KeyPair  # noqa: E402
+from controlplane.components import Ports  # noqa: E402
 from controlplane.programs import Program  # noqa: E402
 from onenode import commands, configuration  # noqa: E402
 from onenode.binaries import build_programs  # noqa: E402
@@ -97,17 +91,8 @@ def _network() -> None:
 
 def _prepare(folder: Path) -> tuple[Authority, NodeLayout]:
     programs = build_programs(lambda text: print(text, flush=True))
-    authority = Authority(folder / "certificates")
-    secrets = Secrets(
-        authority=authority.file,
-        serving=authority.server("kube-apiserver"),
-        front_proxy=authority.client("front-proxy", "front-proxy"),
-        service_accounts=authority.key("service-accounts"),
-    )
-    plane = Layout(folder, programs.control_plane, _PORTS, secrets)
-    for name, (user, group) in _USERS.items():
-        _write_kubeconfig(plane, name, authority.client(name, user, group))
-    layout = NodeLayout(folder, plane, programs.node)
+    authority, control_plane = plane.prepare(folder, programs.control_plane, _PORTS, _USERS)
+    layout = NodeLayout(folder, control_plane, programs.node)
     for path, text in configuration.files(layout).items():
         file = layout.configuration / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -120,40 +105,28 @@ def _prepare(folder: Path) -> tuple[Authority, NodeLayout]:
     return authority, layout
 
 
-def _write_kubeconfig(plane: Layout, name: str, pair: KeyPair) -> None:
-    user = certificate_user(pair)
-    write_kubeconfig(plane.kubeconfig(name), plane.url, plane.secrets.authority, user)
-
-
 def _start(layout: NodeLayout, kubelet_client: KeyPair) -> dict[str, Program]:
-    plane = layout.control_plane
+    control_plane = layout.control_plane
     lines = {
-        "etcd": components.etcd(plane),
+        "etcd": components.etcd(control_plane),
         "containerd": commands.containerd(layout),
         "kube-apiserver": commands.api_server(layout, kubelet_client),
-        "kube-controller-manager": components.controller_manager(plane),
-        "kube-scheduler": components.scheduler(plane),
+        "kube-controller-manager": components.controller_manager(control_plane),
+        "kube-scheduler": components.scheduler(control_plane),
         "kube-proxy": commands.kube_proxy(layout),
         "kubelet": commands.kubelet(layout),
     }
     programs = {name: Program(line, layout.logs / f"{name}.log") for name, line in lines.items()}
     ready = {
-        "etcd": lambda: _healthy(f"{plane.etcd_url}/health"),
+        "etcd": lambda: plane.healthy(f"{control_plane.etcd_url}/health"),
         "containerd": layout.containerd_socket.exists,
-        "kube-apiserver": lambda: _healthy(f"{plane.url}/readyz"),
+        "kube-apiserver": lambda: plane.healthy(f"{control_plane.url}/readyz"),
     }
     for name, program in programs.items():
         program.start()
         if name in ready:
             program.wait_until_ready(ready[name], within_s=120.0)
     return programs
-
-
-def _healthy(url: str) -> bool:
-    try:
-        return httpx.get(url, verify=False, timeout=2.0).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
 
 
 if __name__ == "__main__":
