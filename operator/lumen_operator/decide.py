@@ -4,7 +4,7 @@
 carried out there is nothing left to write.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -28,7 +28,7 @@ from lumen_operator.polling.plan import (
     pods_to_ask,
     requeue_after_s,
 )
-from lumen_operator.rollout.model import Rollout
+from lumen_operator.rollout.model import Rollout, variants_of
 from lumen_operator.rollout.plan import plan_rollout
 from lumen_operator.status.external import elsewhere, external_status, pages_to_ask
 from lumen_operator.status.pool import pool_counts, pool_statements
@@ -81,11 +81,12 @@ def decide_service(
         return _decide_blocked(at, problem)
     if service.spec.external is not None:
         return _decide_external(at, service, context.external_networks)
-    rollout = plan_rollout(at, service, at.pools[service.spec.pool or ""])
-    compared = (memory or Memory()).compare(at.children, wanted(at, rollout, context))
+    variants = variants_of(service, at.pools[service.spec.pool or ""])
+    rollouts = [plan_rollout(at, each) for each in variants]
+    compared = (memory or Memory()).compare(at.children, wanted(at, rollouts, context))
     if compared.foreign is not None:
         return decide_foreign(at, compared.foreign)
-    return _decide_deployed(at, rollout, compared)
+    return _decide_deployed(at, rollouts, compared)
 
 
 def decide_foreign(observed: Observed, found: Finding) -> Decision:
@@ -137,23 +138,25 @@ def _decide_external(
     at = elsewhere(observed, service, networks)
     return Decision(
         # What ran before runs on while the new address cannot be called.
-        delete=to_delete(observed, (), (), None) if at.refused is None else (),
+        delete=to_delete(observed, (), (), ()) if at.refused is None else (),
         poll=tuple(pages_to_ask(observed, at)),
         **_told(observed, external_status(observed, service, at, first_of(ADVISORY, observed))),
     )
 
 
-def _decide_deployed(observed: Observed, rollout: Rollout, compared: Comparison) -> Decision:
+def _decide_deployed(
+    observed: Observed, rollouts: Sequence[Rollout], compared: Comparison
+) -> Decision:
     problem = first_of(ADVISORY, observed) or compared.taken
     # Applying over another manager ends the conflict, and the echo of our own write is no news.
     overrules = compared.taken is not None and bool(compared.apply)
     return Decision(
         apply=compared.apply,
-        delete=to_delete(observed, compared.rendered, compared.apply, rollout),
+        delete=to_delete(observed, compared.rendered, compared.apply, rollouts),
         poll=tuple(pods_to_ask(observed)),
-        requeue_after_s=SOONEST_S if overrules else requeue_after_s(observed, rollout),
+        requeue_after_s=SOONEST_S if overrules else requeue_after_s(observed, rollouts),
         look_first=conflict_told_at(observed) is not None,
-        **_told(observed, service_status(observed, rollout, problem)),
+        **_told(observed, service_status(observed, rollouts, problem)),
     )
 
 

@@ -16,6 +16,7 @@ from lumen_operator.children.plan import render_children, wanted
 from lumen_operator.decide import decide_pool, decide_service
 from lumen_operator.observe.gather import gather_pool, gather_service
 from lumen_operator.observe.kinds import Key, kind_of
+from lumen_operator.rollout.model import variants_of
 from lumen_operator.rollout.plan import plan_rollout
 
 Raw = Mapping[str, Any]
@@ -78,7 +79,8 @@ def _rendered(seen: Seen, key: Key) -> tuple[dict[str, Any], ...]:
     pool = observed.pools.get(service.spec.pool or "")
     if pool is None or service.spec.model.runtime not in pool.spec.runtimes:
         return ()
-    return render_children(wanted(observed, plan_rollout(observed, service, pool), seen.context))
+    rollouts = [plan_rollout(observed, each) for each in variants_of(service, pool)]
+    return render_children(wanted(observed, rollouts, seen.context))
 
 
 def _applied(seen: Seen, manifest: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from lumen_cluster.kinds import CLAIMS, DEPLOYMENTS, NODES, PODS, REPLICA_SETS, ObjectKind
 from lumen_manifest.conditions import ConditionType
+from lumen_manifest.names import STABLE_VARIANT, variant_name
 from lumen_operator.decide import Decision, OperatorContext, decide_service
 from lumen_operator.observe.decode import mapping
 from lumen_operator.observe.gather import Observed, gather_service
@@ -206,8 +207,8 @@ class World:
         found = self.condition(key, type_)
         return found["status"], found["reason"]
 
-    def deployment(self, key: Key) -> dict[str, Any]:
-        found = self.get(DEPLOYMENTS, key.namespace, f"{key.name}-stable")
+    def deployment(self, key: Key, variant: str = STABLE_VARIANT) -> dict[str, Any]:
+        found = self.get(DEPLOYMENTS, key.namespace, variant_name(key.name, variant))
         assert found is not None
         return found
 
@@ -216,9 +217,11 @@ class World:
 
     # Playing the controllers by hand.
 
-    def replica_set(self, key: Key, **changes: Any) -> dict[str, Any]:
+    def replica_set(
+        self, key: Key, variant: str = STABLE_VARIANT, **changes: Any
+    ) -> dict[str, Any]:
         """Make the ReplicaSet of the Deployment's present template, as its controller would."""
-        deployment = self.deployment(key)
+        deployment = self.deployment(key, variant)
         template = deployment["spec"]["template"]
         mark = format(abs(hash(json.dumps(template, sort_keys=True))) % 16**8, "x")
         name = f"{deployment['metadata']['name']}-{mark}"
@@ -243,9 +246,11 @@ class World:
             return there
         return self.put(REPLICA_SETS, merged(base, changes))
 
-    def pod(self, key: Key, name: str = "p1", **changes: Any) -> dict[str, Any]:
+    def pod(
+        self, key: Key, name: str = "p1", variant: str = STABLE_VARIANT, **changes: Any
+    ) -> dict[str, Any]:
         """Make a pod of the Deployment's present template; by default the scheduler has not run."""
-        made = self.replica_set(key)
+        made = self.replica_set(key, variant)
         template = copy.deepcopy(made["spec"]["template"])
         base = {
             "metadata": {

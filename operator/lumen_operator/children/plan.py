@@ -1,13 +1,12 @@
 """What to render and what to delete: the children of a service, from what is decided. Pure."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lumen_cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import PINS_INFIX
-from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.children import render
 from lumen_manifest.render.config_map import pins_config_map, pins_name_of
 from lumen_manifest.render.context import Images, Manifest, Pinned, RenderContext, Rendering
@@ -38,52 +37,60 @@ class OperatorContext:
 class DesiredChildren:
     """All that the children are rendered from: equal ones give equal manifests.
 
-    `service` is the spec as it is now, `number` that of its revision. `target` runs on `pool`; it
-    is another service than `service` while an earlier revision runs. `found` is then what the first
-    pod of the spec's own revision found.
+    `service` is the spec as it is now, `number` that of its revision. `variants` has what runs; of
+    the first it is another service than `service` while an earlier revision runs. `found` is then
+    what the first pod of the spec's own revision found.
     """
 
     service: LumenModelService | None
     number: int
-    target: LumenModelService
-    pool: LumenNodePool
-    context: RenderContext
+    variants: tuple[Rendering, ...]
     found: Pinned | None
 
 
-def wanted(observed: Observed, rollout: Rollout, context: OperatorContext) -> DesiredChildren:
-    """Gather what the children of a service are rendered from."""
-    service, target = observed.service, rollout.target
-    earlier = service is not None and target.revision != rollout.current
+def wanted(
+    observed: Observed, rollouts: Sequence[Rollout], context: OperatorContext
+) -> DesiredChildren:
+    """Gather what the children of a service are rendered from, the stable variant's first."""
+    service, stable = observed.service, rollouts[0]
+    earlier = service is not None and stable.target.revision != stable.current
     return DesiredChildren(
         service=service,
-        number=number_of(observed.revisions, rollout.current),
-        target=target.service,
-        pool=target.pool,
-        context=_render_context(rollout, context),
+        number=number_of(observed.revisions, stable.current),
+        variants=tuple(
+            Rendering(each.target.service, each.target.pool, _render_context(each, context))
+            for each in rollouts
+        ),
         found=pinned_for(observed, service) if service is not None and earlier else None,
     )
 
 
 def render_children(wanted: DesiredChildren) -> tuple[Manifest, ...]:
-    """Render every child, in the order in which to apply."""
-    children = render(wanted.target, wanted.pool, context=wanted.context)
-    return (*_of_the_spec(wanted), *children.all)
+    """Render every child, in the order in which to apply.
+
+    What a service has one of is the first variant's, and what two variants share is rendered once.
+    """
+    first, *others = (render(v.service, v.pool, context=v.context) for v in wanted.variants)
+    found = [*_of_the_spec(wanted), *first.all]
+    for other in others:
+        own = (other.config_map, other.pins, *other.services, *other.deployments)
+        found += [each for each in own if each is not None and each not in found]
+    return tuple(found)
 
 
 def to_delete(
     observed: Observed,
     rendered: Collection[Child],
     applied: Collection[Manifest],
-    rollout: Rollout | None,
+    rollouts: Sequence[Rollout],
 ) -> tuple[Ref, ...]:
     """Return our own children that nothing needs any more.
 
     `rendered` names those that there shall be, `applied` has those of them that are not as they
-    should be. `rollout` is None when the service runs elsewhere: then nothing is needed.
+    should be. There are no `rollouts` when the service runs elsewhere: then nothing is needed.
     """
-    kept = _names_in_use(observed, rollout) if rollout is not None else frozenset()
-    waits = rollout is not None and not _is_settled(observed, applied)
+    kept = _names_in_use(observed, rollouts) if rollouts else frozenset()
+    waits = bool(rollouts) and not _is_settled(observed, applied, rollouts)
     return tuple(
         Ref(plural, observed.key.namespace, name, decode.text(metadata, "uid"))
         for plural, name, metadata in _own(observed)
@@ -101,6 +108,7 @@ def _render_context(rollout: Rollout, context: OperatorContext) -> RenderContext
         missing=rollout.missing,
         replicas=rollout.replicas,
         revision=rollout.target.revision,
+        variant=rollout.target.name,
         source_env=context.source_env,
         operator_namespace=context.operator_namespace,
         monitoring_namespace=context.monitoring_namespace,
@@ -115,12 +123,12 @@ def _of_the_spec(wanted: DesiredChildren) -> Iterator[Manifest]:
     That is its revision, and what its first pod found if that pod has to go: the embedding space
     that it would bring is known by it.
     """
-    service = wanted.service
+    service, runs = wanted.service, wanted.variants[0]
     if service is None:
         return
     yield controller_revision(service, wanted.number)
-    pins = pins_config_map(Rendering(service, wanted.pool, RenderContext(pinned=wanted.found)))
-    if pins is not None and pins["metadata"]["name"] != pins_name_of(wanted.target):
+    pins = pins_config_map(Rendering(service, runs.pool, RenderContext(pinned=wanted.found)))
+    if pins is not None and pins["metadata"]["name"] != pins_name_of(runs.service):
         yield pins
 
 
@@ -137,27 +145,30 @@ def _own(observed: Observed) -> Iterator[tuple[str, str, Raw]]:
             yield plural, name, metadata
 
 
-def _is_settled(observed: Observed, applied: Collection[Manifest]) -> bool:
-    """Return whether the ReplicaSets that are observed are all that the Deployment asks for.
+def _is_settled(
+    observed: Observed, applied: Collection[Manifest], rollouts: Iterable[Rollout]
+) -> bool:
+    """Return whether the ReplicaSets that are observed are all that the Deployments ask for.
 
     Before, one may be in the making that needs a ConfigMap which nobody seems to use.
     """
-    deployment = observed.deployment
-    if deployment is None or deployment.observed_generation < deployment.generation:
-        return False
+    for rollout in rollouts:
+        deployment = observed.variant(rollout.target.name).deployment
+        if deployment is None or deployment.observed_generation < deployment.generation:
+            return False
     return not any(DEPLOYMENTS.describes(each) for each in applied)
 
 
-def _names_in_use(observed: Observed, rollout: Rollout) -> frozenset[str]:
+def _names_in_use(observed: Observed, rollouts: Sequence[Rollout]) -> frozenset[str]:
     """Return the ConfigMaps and revisions that pods, ReplicaSets or a way back still need."""
-    needed = {rollout.current, rollout.target.revision, rollout.stable}
+    needed = {name for r in rollouts for name in (r.current, r.target.revision, r.stable)}
     old = {each.name for each in outdated(observed.revisions, needed)}
     return frozenset(
         {
             *(each.name for each in observed.revisions if each.name not in old),
             *(name for user in observed.pods for name in user.config_maps),
             *(name for user in observed.replica_sets for name in user.config_maps),
-            *_pins_in_use(observed, rollout),
+            *_pins_in_use(observed, rollouts[0]),
         }
     )
 

@@ -14,6 +14,8 @@ from lumen_manifest.names import (
     PIN_ENV,
     REVISION_LABEL,
     SERVICE_LABEL,
+    STABLE_VARIANT,
+    VARIANT_LABEL,
 )
 from lumen_manifest.pod_reports import MAX_MESSAGE_BYTES
 from lumen_operator.observe.views import (
@@ -31,7 +33,7 @@ from lumen_operator.observe.views import (
 Raw = Mapping[str, Any]
 
 HASH_LABEL = "pod-template-hash"
-POD_LABELS = (SERVICE_LABEL, HASH_LABEL, REVISION_LABEL)
+POD_LABELS = (SERVICE_LABEL, HASH_LABEL, REVISION_LABEL, VARIANT_LABEL)
 """The labels of pods, ReplicaSets and their templates that are read; `store` keeps no others."""
 ROLLOUT_ANNOTATION = "deployment.kubernetes.io/revision"
 ITEMS_MAX = 1000
@@ -49,6 +51,7 @@ def read_pod(raw: Raw) -> PodView:
         name=text(metadata, "name"),
         uid=text(metadata, "uid"),
         service=text(labels, SERVICE_LABEL),
+        variant=text(labels, VARIANT_LABEL) or STABLE_VARIANT,
         namespace=text(metadata, "namespace"),
         template_hash=text(labels, HASH_LABEL),
         revision=text(labels, REVISION_LABEL),
@@ -79,6 +82,7 @@ def read_replica_set(raw: Raw) -> ReplicaSetView:
     metadata, spec, status = mapping(raw, "metadata"), mapping(raw, "spec"), mapping(raw, "status")
     template = mapping(spec, "template")
     pod = mapping(template, "spec")
+    labels = mapping(mapping(template, "metadata"), "labels")
     rollout = text(mapping(metadata, "annotations"), ROLLOUT_ANNOTATION)
     owners = items(metadata, "ownerReferences")
     return ReplicaSetView(
@@ -86,10 +90,11 @@ def read_replica_set(raw: Raw) -> ReplicaSetView:
         owner=text(owners[0], "uid") if owners else "",
         template_hash=text(mapping(metadata, "labels"), HASH_LABEL),
         rollout=_counted(rollout),
-        revision=text(mapping(mapping(template, "metadata"), "labels"), REVISION_LABEL),
+        revision=text(labels, REVISION_LABEL),
         forbidden=_replica_failure(status),
         forbidden_since=_replica_failure_since(status),
         config_maps=_config_maps(pod, _pins(pod)),
+        variant=text(labels, VARIANT_LABEL) or STABLE_VARIANT,
     )
 
 

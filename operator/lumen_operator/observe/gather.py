@@ -4,7 +4,7 @@
 implements) and what pods said of themselves. Everything after them is pure.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,19 +22,19 @@ from lumen_cluster.kinds import (
     ObjectKind,
 )
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
-from lumen_manifest.names import PINS_INFIX, attached_name, variant_name
+from lumen_manifest.names import PINS_INFIX, attached_name
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
 from lumen_operator.observe import decode, parse
 from lumen_operator.observe.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES, Key
 from lumen_operator.observe.views import (
     AutoscalerView,
     ClaimView,
-    DeploymentView,
     NodeView,
     PodReport,
     PodView,
     ReplicaSetView,
     RevisionView,
+    VariantView,
 )
 
 Raw = Mapping[str, Any]
@@ -87,8 +87,9 @@ class Observed:
     stored, `status` the last one that was written. `children` are the plain objects, by plural and
     name, that rendering is compared with. `pools` has the pools that the spec and the stable
     revision name. `nodes` and `holders` are those of these pools; they are gathered only while a
-    pod is missing or waits. `pods` are all of the service, the oldest first. `clock_set_at` is what
-    the clock that tells `now` said when it was set, None while nobody saw that.
+    pod waits for a node or old pods go first. `variants` has what there is, by the variant's name.
+    `clock_set_at` is what the clock that tells `now` said when it was set, None while nobody saw
+    that.
     """
 
     key: Key
@@ -99,9 +100,7 @@ class Observed:
     status: ModelServiceStatus = field(default_factory=ModelServiceStatus)
     pools: Mapping[str, LumenNodePool] = field(default_factory=dict)
     children: Mapping[Child, Raw] = field(default_factory=dict)
-    deployment: DeploymentView | None = None
-    replica_sets: tuple[ReplicaSetView, ...] = ()
-    pods: tuple[PodView, ...] = ()
+    variants: Mapping[str, VariantView] = field(default_factory=dict)
     reports: Mapping[str, PodReport] = field(default_factory=dict)
     nodes: tuple[NodeView, ...] = ()
     holders: tuple[Holder, ...] = ()
@@ -111,6 +110,21 @@ class Observed:
     autoscaler: AutoscalerView | None = None
     older_default: str = ""
     clock_set_at: datetime | None = None
+
+    def variant(self, name: str) -> VariantView:
+        """Return what there is of a variant, nothing where it is not there yet."""
+        return self.variants.get(name, VariantView())
+
+    @property
+    def pods(self) -> tuple[PodView, ...]:
+        """All pods of the service, the oldest first."""
+        every = (pod for each in self.variants.values() for pod in each.pods)
+        return _oldest_first(every, self.now)
+
+    @property
+    def replica_sets(self) -> tuple[ReplicaSetView, ...]:
+        """All ReplicaSets of the service."""
+        return tuple(one for each in self.variants.values() for one in each.replica_sets)
 
     def counted_from(self, moment: datetime) -> datetime:
         """Return from when the time that has passed since a moment counts.
@@ -168,15 +182,15 @@ def gather_service(
     service, problem = parse.service(raw)
     status = parse.service_status(raw)
     mine = _Children.of(snapshot, key)
-    pods = _pods(mine, now)
+    variants = _variants(mine, key, now)
     if service is None:
-        return Observed(key, raw, now, problem=problem, status=status, pods=pods)
+        return Observed(key, raw, now, problem=problem, status=status, variants=variants)
     revisions = tuple(decode.read_revision(each) for each in mine.of_kind(REVISIONS))
     pools = _pools(snapshot, service, status, revisions)
-    deployment = _deployment(mine, key)
-    stuck = any(pod.unschedulable for pod in pods) or not (deployment is None or deployment.surges)
-    waits = stuck or sum(pod.serves for pod in pods) < service.spec.replicas
-    nodes = _nodes(snapshot, pools.values()) if waits else ()
+    pods = [pod for each in variants.values() for pod in each.pods]
+    deployments = [each.deployment for each in variants.values() if each.deployment is not None]
+    stuck = any(p.unschedulable for p in pods) or not all(each.surges for each in deployments)
+    nodes = _nodes(snapshot, pools.values()) if stuck else ()
     return Observed(
         key=key,
         raw=raw,
@@ -185,9 +199,7 @@ def gather_service(
         status=status,
         pools=pools,
         children=mine.children(),
-        deployment=deployment,
-        replica_sets=tuple(decode.read_replica_set(r) for r in mine.of_kind(REPLICA_SETS)),
-        pods=pods,
+        variants=variants,
         reports={uid: reports[uid] for uid in _uids(key, service, pods) if uid in reports},
         nodes=nodes,
         holders=_holders(snapshot, pools.values(), nodes) if stuck else (),
@@ -254,16 +266,28 @@ def _uids(key: Key, service: LumenModelService, pods: Iterable[PodView]) -> Iter
     yield from (pod.uid for pod in pods)
 
 
-def _pods(mine: _Children, now: datetime) -> tuple[PodView, ...]:
-    """Read the pods of ReplicaSets, the oldest first; others that carry the label are not ours."""
-    found = (decode.read_pod(each) for each in mine.of_kind(PODS))
-    ours = (pod for pod in found if pod.template_hash)
-    return tuple(sorted(ours, key=lambda pod: (pod.created_at or now, pod.name)))
+def _variants(mine: _Children, key: Key, now: datetime) -> dict[str, VariantView]:
+    """Tell the variants apart: Deployments by their names, what is made of them by its label."""
+    pods: defaultdict[str, list[PodView]] = defaultdict(list)
+    for pod in map(decode.read_pod, mine.of_kind(PODS)):
+        if pod.template_hash:  # of a ReplicaSet; others that carry the label are not ours
+            pods[pod.variant].append(pod)
+    sets: defaultdict[str, list[ReplicaSetView]] = defaultdict(list)
+    for each in map(decode.read_replica_set, mine.of_kind(REPLICA_SETS)):
+        sets[each.variant].append(each)
+    deployments = {
+        each.name.removeprefix(f"{key.name}-"): each
+        for each in map(decode.read_deployment, mine.of_kind(DEPLOYMENTS))
+        if each.name.rpartition("-")[0] == key.name
+    }
+    return {
+        name: VariantView(deployments.get(name), tuple(sets[name]), _oldest_first(pods[name], now))
+        for name in sorted(deployments.keys() | sets.keys() | pods.keys())
+    }
 
 
-def _deployment(mine: _Children, key: Key) -> DeploymentView | None:
-    raw = mine.named(DEPLOYMENTS, variant_name(key.name))
-    return decode.read_deployment(raw) if raw is not None else None
+def _oldest_first(pods: Iterable[PodView], now: datetime) -> tuple[PodView, ...]:
+    return tuple(sorted(pods, key=lambda pod: (pod.created_at or now, pod.name)))
 
 
 def _autoscaler(mine: _Children, key: Key) -> AutoscalerView | None:

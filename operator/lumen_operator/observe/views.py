@@ -5,9 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from lumen_manifest.names import (
-    METRICS_PORT,
-)
+from lumen_manifest.names import METRICS_PORT, STABLE_VARIANT
 
 Raw = Mapping[str, Any]
 
@@ -95,6 +93,7 @@ class PodView:
     name: str
     uid: str
     service: str = ""
+    variant: str = STABLE_VARIANT
     namespace: str = ""
     template_hash: str = ""
     revision: str = ""
@@ -147,6 +146,7 @@ class ReplicaSetView:
     forbidden: str
     forbidden_since: datetime | None
     config_maps: frozenset[str]
+    variant: str = STABLE_VARIANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,18 @@ class DeploymentView:
     surges: bool
     revision: str
     forbidden: str
+
+
+@dataclass(frozen=True, slots=True)
+class VariantView:
+    """What there is of one variant: its Deployment, and that one's ReplicaSets and pods.
+
+    `pods` has the oldest first.
+    """
+
+    deployment: DeploymentView | None = None
+    replica_sets: tuple[ReplicaSetView, ...] = ()
+    pods: tuple[PodView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

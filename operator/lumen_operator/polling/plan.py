@@ -1,6 +1,6 @@
 """Where and when to look again, though no watch tells of anything."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from lumen_manifest.conditions import ConditionType, Reason
@@ -46,10 +46,16 @@ def foreign_again_in_s(observed: Observed) -> float:
     return min(latest, max(soonest, stood_s / 4))
 
 
-def requeue_after_s(observed: Observed, rollout: Rollout) -> float | None:
-    """Return when a deadline passes: that of the rollout, or that of a pod that stands still."""
+def requeue_after_s(observed: Observed, rollouts: Iterable[Rollout]) -> float | None:
+    """Return when a deadline passes: that of a rollout, or that of a pod that stands still."""
+    moments = [moment for rollout in rollouts for moment in _deadlines(observed, rollout)]
+    ahead = [s for each in moments if (s := (each - observed.now).total_seconds()) > 0]
+    return max(SOONEST_S, min(ahead)) if ahead else None
+
+
+def _deadlines(observed: Observed, rollout: Rollout) -> Iterator[datetime]:
     target, deadline = rollout.target, rollout.until if rollout.failed is None else None
-    moments = [each for each in (deadline, rollout.look_again) if each is not None]
+    yield from (each for each in (deadline, rollout.look_again) if each is not None)
     limit = timedelta(seconds=target.service.spec.rollout.stall_seconds)
     moved = progressed_at(rollout.progress)
     case = Case(observed, target.service, target.pool, moved, observed.now)
@@ -57,6 +63,4 @@ def requeue_after_s(observed: Observed, rollout: Rollout) -> float | None:
         container = pod.running_container
         since = stalled_since(case, pod, container) if container is not None else None
         if since is not None:
-            moments.append(since + limit)
-    ahead = [s for each in moments if (s := (each - observed.now).total_seconds()) > 0]
-    return max(SOONEST_S, min(ahead)) if ahead else None
+            yield since + limit

@@ -8,17 +8,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from lumen_manifest.conditions import ConditionType, Reason
-from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.render.controller_revision import revision_name
+from lumen_manifest.names import STABLE_VARIANT
 from lumen_operator.diagnose.finding import Finding, find, worst
 from lumen_operator.diagnose.pods import Case, finding_of
 from lumen_operator.observe.gather import Observed
 from lumen_operator.rollout.model import (
     Rollout,
-    RolloutTarget,
+    Variant,
+    forbidden_pods,
     generations,
-    newest_replica_set,
     staying,
 )
 from lumen_operator.rollout.pins import pinned_for, restored
@@ -28,20 +26,23 @@ from lumen_operator.rollout.surge import with_steps
 PROGRESSING = ConditionType.PROGRESSING
 
 
-def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNodePool) -> Rollout:
-    """Decide which revision runs and how its pods replace the others."""
-    current = RolloutTarget(service, pool, revision_name(service))
-    stable = _stable_target(observed, current)
-    found = _look_at(observed, current, observed.status.stable_revision)
+def plan_rollout(observed: Observed, current: Variant) -> Rollout:
+    """Decide which revision a variant runs and how its pods replace the others.
+
+    Status remembers one revision to return to, that of the stable variant: what another one runs
+    is never rolled back, it fails where it is.
+    """
+    main = current.name == STABLE_VARIANT
+    stable = _stable_target(observed, current) if main else None
+    found = _look_at(observed, current, observed.status.stable_revision if main else "")
     if _other_space(observed, current, stable):
         return with_steps(observed, _held_back(observed, found, stable))
     if found.stable != current.revision and _is_proven(observed, found):
         return with_steps(observed, _look_at(observed, current, current.revision))
     if stable is None:
         return with_steps(observed, found)
-    rejected = observed.status.rejected_revision == current.revision
-    goes_back = service.spec.rollout.auto_rollback and (rejected or found.failed is not None)
-    if not goes_back:
+    failed = found.failed is not None or observed.status.rejected_revision == current.revision
+    if not (failed and current.service.spec.rollout.auto_rollback):
         return with_steps(observed, found)
     went = replace(
         _look_at(observed, stable, stable.revision),
@@ -52,9 +53,9 @@ def plan_rollout(observed: Observed, service: LumenModelService, pool: LumenNode
     return with_steps(observed, went)
 
 
-def _look_at(observed: Observed, target: RolloutTarget, stable: str) -> Rollout:
+def _look_at(observed: Observed, target: Variant, stable: str) -> Rollout:
     """Describe the rollout of a target, as far as it is; `stable` names the revision to keep."""
-    pods = generations(observed, target.revision)
+    pods = generations(observed.variant(target.name), target.revision)
     progress = progress_status(observed)
     case = Case(observed, target.service, target.pool, progressed_at(progress), observed.now)
     findings = tuple(
@@ -73,7 +74,7 @@ def _look_at(observed: Observed, target: RolloutTarget, stable: str) -> Rollout:
     )
     if not _runs(observed, found):
         return found
-    since = last_progress(observed, pods, progress)
+    since = last_progress(observed, found)
     until = since + _deadline(target) if since is not None and _applied(observed, target) else None
     return replace(found, runs=True, until=until, failed=_failure(observed, found, until))
 
@@ -87,8 +88,9 @@ def _runs(observed: Observed, found: Rollout) -> bool:
     return found.target.revision != found.stable
 
 
-def _applied(observed: Observed, target: RolloutTarget) -> bool:
-    return observed.deployment is not None and observed.deployment.revision == target.revision
+def _applied(observed: Observed, target: Variant) -> bool:
+    deployment = observed.variant(target.name).deployment
+    return deployment is not None and deployment.revision == target.revision
 
 
 def _is_proven(observed: Observed, found: Rollout) -> bool:
@@ -97,7 +99,8 @@ def _is_proven(observed: Observed, found: Rollout) -> bool:
     A pod for which there is no node says nothing about the revision. Of the very first one a single
     pod that serves is enough, since any way back beats none.
     """
-    deployment, fresh = observed.deployment, staying(found.pods.fresh)
+    deployment = observed.variant(found.target.name).deployment
+    fresh = staying(found.pods.fresh)
     if deployment is None or not _applied(observed, found.target):
         return False
     if not any(pod.serves for pod in fresh):
@@ -115,7 +118,7 @@ def _failure(observed: Observed, found: Rollout, until: datetime | None) -> Find
     if until is not None and observed.now >= until:
         limit_s = found.target.service.spec.rollout.progress_deadline_seconds
         said = f"Revision {found.target.revision} got no further for {limit_s} s."
-        forbidden = forbidden_pods(observed)
+        forbidden = forbidden_pods(observed.variant(found.target.name))
         why = main.said if main is not None else forbidden
         return find(PROGRESSING, Reason.ROLLOUT_STALLED, f"{said} {why}".strip())
     final = next((each for each in found.findings if each.final), None)
@@ -125,15 +128,8 @@ def _failure(observed: Observed, found: Rollout, until: datetime | None) -> Find
     return find(PROGRESSING, Reason.ROLLOUT_STALLED, said)
 
 
-def forbidden_pods(observed: Observed) -> str:
-    """Return why pods cannot be created, empty when they can."""
-    newest = newest_replica_set(observed)
-    said = newest.forbidden if newest is not None else ""
-    return said or (observed.deployment.forbidden if observed.deployment is not None else "")
-
-
-def _stable_target(observed: Observed, current: RolloutTarget) -> RolloutTarget | None:
-    """Return the stable revision as a target, if it is another one and can still run."""
+def _stable_target(observed: Observed, current: Variant) -> Variant | None:
+    """Return the variant as the stable revision had it, if it is another and can still run."""
     name = observed.status.stable_revision
     if not name or name == current.revision:
         return None
@@ -141,10 +137,10 @@ def _stable_target(observed: Observed, current: RolloutTarget) -> RolloutTarget 
     pool = observed.pools.get(service.spec.pool or "") if service is not None else None
     if service is None or pool is None or service.spec.model.runtime not in pool.spec.runtimes:
         return None
-    return RolloutTarget(service, pool, name)
+    return replace(current, service=service, pool=pool, revision=name)
 
 
-def _other_space(observed: Observed, current: RolloutTarget, stable: RolloutTarget | None) -> bool:
+def _other_space(observed: Observed, current: Variant, stable: Variant | None) -> bool:
     """Return whether the current revision would change the vectors' meaning without leave."""
     name = observed.status.stable_revision
     if current.service.spec.rollout.allow_reindex or name in {"", current.revision}:
@@ -158,7 +154,7 @@ def _other_space(observed: Observed, current: RolloutTarget, stable: RolloutTarg
     return bool(known and new and known != new)
 
 
-def _held_back(observed: Observed, found: Rollout, stable: RolloutTarget | None) -> Rollout:
+def _held_back(observed: Observed, found: Rollout, stable: Variant | None) -> Rollout:
     """Let the stable revision serve on; without one the new one runs, and embeds for nobody."""
     remedy = (
         "To switch, set rollout.allowReindex: true and compute every stored vector anew; "
@@ -191,5 +187,5 @@ def _rolled_back(observed: Observed, revision: str, failed: Finding | None) -> F
     )
 
 
-def _deadline(target: RolloutTarget) -> timedelta:
+def _deadline(target: Variant) -> timedelta:
     return timedelta(seconds=target.service.spec.rollout.progress_deadline_seconds)

@@ -14,7 +14,7 @@ from lumen_operator.diagnose.pods import RETRIED
 from lumen_operator.observe.decode import latest, parse_time
 from lumen_operator.observe.gather import Observed
 from lumen_operator.observe.views import PodReport, PodView
-from lumen_operator.rollout.model import Generations, newest_replica_set
+from lumen_operator.rollout.model import Rollout, newest_replica_set
 
 _WORKERS = (RESOURCES_CONTAINER, PREPARE_CONTAINER)
 
@@ -53,26 +53,25 @@ def progressed_at(progress: ProgressStatus | None) -> datetime | None:
     return parse_time(progress.progressed_at) if progress else None
 
 
-def last_progress(
-    observed: Observed, pods: Generations, progress: ProgressStatus | None
-) -> datetime | None:
+def last_progress(observed: Observed, found: Rollout) -> datetime | None:
     """Return from when a rollout's deadline runs.
 
     That is its first pod (or when none could be made), then each step of fetching and preparing and
     each pod that serves. Starts that are repeated again and again, and pods that are evicted and
     made anew, are no progress. Of what was before the clock was set no time counts.
     """
+    pods = found.pods
     waiting = [pod for pod in (*pods.evicted, *pods.fresh) if not pod.serves]
     begun = min((pod.created_at for pod in waiting if pod.created_at), default=None)
     served = (pod.changed_at for pod in pods.fresh if pod.serves)
-    newest = newest_replica_set(observed)
+    newest = newest_replica_set(observed.variant(found.target.name))
     if begun is None and newest is not None and newest.forbidden:
         begun = newest.forbidden_since
     steps: list[datetime | None] = []
     if not pods.evicted:
         steady = [pod for pod in waiting if not _repeats(pod)]
         steps = [_last_step(pod) for pod in steady]
-        steps += [progressed_at(progress)] if steady else []
+        steps += [progressed_at(found.progress)] if steady else []
     return observed.counted_from_last((begun, *served, *steps))
 
 

@@ -25,7 +25,8 @@ def with_steps(observed: Observed, found: Rollout) -> Rollout:
         return found
     waiting = _waiting(observed, found)
     soon = max((_since(pod, observed) + PATIENCE for pod in waiting), default=None)
-    surges = observed.deployment is None or observed.deployment.surges
+    deployment = observed.variant(found.target.name).deployment
+    surges = deployment is None or deployment.surges
     if surges and not waiting:
         return found
     if surges and room > found.replicas and soon is not None and observed.now < soon:
@@ -42,12 +43,16 @@ def _replicas(observed: Observed, found: Rollout) -> int:
     if found.pinned is not None:
         return wanted
     serving = any(pod.serves for pod in found.pods.old)
-    asked = observed.deployment.asked if observed.deployment is not None and serving else 1
+    deployment = observed.variant(found.target.name).deployment
+    asked = deployment.asked if deployment is not None and serving else 1
     return min(wanted, max(asked, 1))
 
 
 def _room(observed: Observed, found: Rollout) -> int | None:
-    """Count the pods for which the pool has devices; None where pods need none."""
+    """Count the pods for which the pool has devices; None where pods need none.
+
+    What other services and the service's other variants hold cannot be had.
+    """
     pool = found.target.pool
     device = pool.spec.device
     if device is None:
@@ -59,6 +64,12 @@ def _room(observed: Observed, found: Rollout) -> int | None:
         if (holder.namespace, holder.service) != mine
     )
     nodes = observed.nodes_of(pool)
+    there = {node.name for node in nodes}
+    others += sum(
+        pod.requests.get(device.resource, 0)
+        for pod in observed.pods
+        if pod.variant != found.target.name and pod.node in there and not pod.over
+    )
     offered = sum(node.allocatable.get(device.resource, 0) for node in nodes if node.ready)
     return max(0, offered - others) // device.count
 
@@ -72,7 +83,8 @@ def _waiting(observed: Observed, found: Rollout) -> tuple[PodView, ...]:
     """Return the pods that wait for a device, but for those that a pod which ends will free."""
     pods = (*found.pods.fresh, *staying(found.pods.old))
     waiting = [pod for pod in pods if wants_device(pod, found.target.pool)]
-    freed = sum(pod.terminating and pod.scheduled for pod in _with_device(found, observed.pods))
+    mine = _with_device(found, observed.variant(found.target.name).pods)
+    freed = sum(pod.terminating and pod.scheduled for pod in mine)
     return tuple(waiting[freed:])
 
 

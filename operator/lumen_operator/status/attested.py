@@ -4,6 +4,7 @@ It is kept in status while no server can be asked, since it was true of the pods
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 from lumen_manifest.model_service import ModelServiceStatus
 from lumen_manifest.pod_reports import Attestation, attestation_of, runtime_status
@@ -19,11 +20,12 @@ def attestation_from(observed: Observed, uid: str) -> Attestation | None:
     return attestation_of(page) if page else None
 
 
-def spokesman(observed: Observed, rollout: Rollout) -> Attestation | None:
-    """Return what the oldest serving pod of the target attested, else any serving pod."""
-    for pod in (*rollout.pods.fresh, *rollout.pods.old):
-        if pod.serves and (said := attestation_from(observed, pod.uid)) is not None:
-            return said
+def spokesman(observed: Observed, rollouts: Iterable[Rollout]) -> Attestation | None:
+    """Return what the oldest serving pod of the first target attested, else any serving pod."""
+    for rollout in rollouts:
+        for pod in (*rollout.pods.fresh, *rollout.pods.old):
+            if pod.serves and (said := attestation_from(observed, pod.uid)) is not None:
+                return said
     return None
 
 

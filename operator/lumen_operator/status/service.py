@@ -1,9 +1,10 @@
 """The whole status of a service, computed once from what is observed and decided."""
 
+from collections.abc import Sequence
+
 from lumen_manifest.conditions import ConditionType, Reason
-from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.model_service import ModelServiceStatus
 from lumen_manifest.names import (
-    STABLE_VARIANT,
     endpoint_of,
     selector_labels,
     selector_text,
@@ -13,7 +14,7 @@ from lumen_manifest.spec.service_status import RouteStatus
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed
-from lumen_operator.rollout.model import Rollout
+from lumen_operator.rollout.model import Rollout, Variant
 from lumen_operator.status.attested import files_of, space_to_serve, spokesman, with_attestation
 from lumen_operator.status.statements import (
     TRUE,
@@ -21,6 +22,7 @@ from lumen_operator.status.statements import (
     Statements,
     fails,
     holds,
+    pods_wanted,
     ready_of,
     service_statements,
     unknown,
@@ -29,25 +31,29 @@ from lumen_operator.status.transitions import conditions_of, kept
 
 
 def service_status(
-    observed: Observed, rollout: Rollout, problem: Finding | None
+    observed: Observed, rollouts: Sequence[Rollout], problem: Finding | None
 ) -> ModelServiceStatus:
-    """Say all of a service that runs on a pool."""
-    service = rollout.target.service
-    status = with_attestation(observed.status, spokesman(observed, rollout))
-    space = space_to_serve(observed, rollout)
+    """Say all of a service that runs on pools.
+
+    Space, files and revisions are those of its first variant, the stable one.
+    """
+    stable = rollouts[0]
+    name = stable.target.service.name
+    status = with_attestation(observed.status, spokesman(observed, rollouts))
+    space = space_to_serve(observed, stable)
     status = status.model_copy(
         update={
-            **_counts(observed, service.spec.replicas),
-            "endpoint": endpoint_of(variant_name(service.name), observed.key.namespace),
-            "selector": selector_text(selector_labels(service.name)),
+            **_counts(observed, pods_wanted(rollouts)),
+            "endpoint": endpoint_of(variant_name(name), observed.key.namespace),
+            "selector": selector_text(selector_labels(name)),
             "embedding_space": space,
-            "files": files_of(observed, rollout),
-            "routes": (_route(service, status, space),),
-            "stable_revision": rollout.stable,
-            "rejected_revision": rollout.rejected,
+            "files": files_of(observed, stable),
+            "routes": tuple(_route(each.target, status, space) for each in rollouts),
+            "stable_revision": stable.stable,
+            "rejected_revision": stable.rejected,
         }
     )
-    return with_statements(observed, status, service_statements(observed, rollout, problem))
+    return with_statements(observed, status, service_statements(observed, rollouts, problem))
 
 
 def blocked_status(observed: Observed, problem: Finding) -> ModelServiceStatus:
@@ -92,11 +98,11 @@ def _counts(observed: Observed, wanted: int) -> dict[str, object]:
     }
 
 
-def _route(service: LumenModelService, status: ModelServiceStatus, space: str) -> RouteStatus:
+def _route(variant: Variant, status: ModelServiceStatus, space: str) -> RouteStatus:
     return RouteStatus(
-        variant=STABLE_VARIANT,
-        service=variant_name(service.name),
-        weight=100,
+        variant=variant.name,
+        service=variant_name(variant.service.name, variant.name),
+        weight=variant.weight,
         tasks=status.tasks,
         embedding_space=space,
     )

@@ -1,15 +1,14 @@
 """Conditions from findings: what is true of a service, and what is not with its reason."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lumen_manifest.conditions import READY_NEEDS, ConditionType, Reason
 from lumen_manifest.pod_reports import attestation_of
 from lumen_operator.diagnose.finding import MESSAGE_MAX, Finding, find, worst
 from lumen_operator.observe.gather import Observed
-from lumen_operator.rollout.model import Rollout, staying
+from lumen_operator.rollout.model import Rollout, forbidden_pods, staying
 from lumen_operator.rollout.pins import verified_by
-from lumen_operator.rollout.plan import forbidden_pods
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
@@ -43,19 +42,25 @@ def unknown(reason: Reason = Reason.UNKNOWN, said: str = "") -> ConditionState:
 
 
 def service_statements(
-    observed: Observed, rollout: Rollout, problem: Finding | None
+    observed: Observed, rollouts: Sequence[Rollout], problem: Finding | None
 ) -> dict[ConditionType, ConditionState]:
     """State all of a service that runs here; `problem` is what is wrong with its spec."""
     if problem is None and not any(pod.serves for pod in observed.pods):
-        problem = next((f for f in rollout.findings if f.condition is ConditionType.ACCEPTED), None)
+        found_by_pods = (each for rollout in rollouts for each in rollout.findings)
+        problem = next((f for f in found_by_pods if f.condition is ConditionType.ACCEPTED), None)
     found = {
         ConditionType.ACCEPTED: fails(problem) if problem else holds(Reason.ACCEPTED),
-        **_of_pods(observed, rollout),
-        ConditionType.PROGRESSING: _progressing(observed, rollout),
+        **_of_pods(observed, rollouts),
+        ConditionType.PROGRESSING: _progressing(observed, rollouts),
     }
-    if rollout.target.service.spec.autoscaling is not None:
+    if rollouts[0].target.service.spec.autoscaling is not None:
         found[ConditionType.AUTOSCALING] = _autoscaling(observed)
     return {**found, ConditionType.READY: ready_of(found)}
+
+
+def pods_wanted(rollouts: Iterable[Rollout]) -> int:
+    """Return how many pods the variants shall have together."""
+    return sum(each.target.service.spec.replicas for each in rollouts)
 
 
 def ready_of(found: Statements) -> ConditionState:
@@ -71,28 +76,27 @@ def ready_of(found: Statements) -> ConditionState:
     return holds(Reason.READY)
 
 
-def _of_pods(observed: Observed, rollout: Rollout) -> dict[ConditionType, ConditionState]:
+def _of_pods(
+    observed: Observed, rollouts: Sequence[Rollout]
+) -> dict[ConditionType, ConditionState]:
     serving = [pod for pod in observed.pods if pod.serves]
-    wanted = rollout.target.service.spec.replicas
     if serving:
+        said = f"{len(serving)} of {pods_wanted(rollouts)} pods serve."
         return {
             ConditionType.RESOURCES_READY: holds(Reason.VERIFIED),
-            ConditionType.DEVICE_READY: _attested(observed, rollout),
-            ConditionType.AVAILABLE: holds(
-                Reason.MINIMUM_REPLICAS_AVAILABLE, f"{len(serving)} of {wanted} pods serve."
-            ),
+            ConditionType.DEVICE_READY: _attested(observed, rollouts),
+            ConditionType.AVAILABLE: holds(Reason.MINIMUM_REPLICAS_AVAILABLE, said),
         }
     return {
-        ConditionType.RESOURCES_READY: _resources(observed, rollout),
-        ConditionType.DEVICE_READY: _first(rollout, ConditionType.DEVICE_READY) or unknown(),
-        ConditionType.AVAILABLE: _available(observed, rollout, wanted),
+        ConditionType.RESOURCES_READY: _resources(observed, rollouts),
+        ConditionType.DEVICE_READY: _first(rollouts, ConditionType.DEVICE_READY) or unknown(),
+        ConditionType.AVAILABLE: _available(observed, rollouts),
     }
 
 
-def _attested(observed: Observed, rollout: Rollout) -> ConditionState:
+def _attested(observed: Observed, rollouts: Iterable[Rollout]) -> ConditionState:
     """A server becomes ready on its device only; its page says on which."""
-    pool = rollout.target.pool
-    for pod in rollout.pods.fresh:
+    for pool, pod in ((each.target.pool, pod) for each in rollouts for pod in each.pods.fresh):
         said = _device_of(observed, pod.uid)
         if pod.serves and said and said not in {pool.spec.accelerator.value, "fake"}:
             text = (
@@ -107,28 +111,31 @@ def _device_of(observed: Observed, uid: str) -> str:
     return attestation_of(report.document).device if report is not None else ""
 
 
-def _resources(observed: Observed, rollout: Rollout) -> ConditionState:
-    found = _first(rollout, ConditionType.RESOURCES_READY)
+def _resources(observed: Observed, rollouts: Sequence[Rollout]) -> ConditionState:
+    found = _first(rollouts, ConditionType.RESOURCES_READY)
     if found is not None:
         return found
-    if any(verified_by(observed, pod) is not None for pod in rollout.pods.fresh):
+    fresh = (pod for each in rollouts for pod in each.pods.fresh)
+    if any(verified_by(observed, pod) is not None for pod in fresh):
         return holds(Reason.VERIFIED)
     return unknown()
 
 
-def _first(rollout: Rollout, type_: ConditionType) -> ConditionState | None:
-    found = worst(each for each in rollout.findings if each.condition is type_)
+def _first(rollouts: Iterable[Rollout], type_: ConditionType) -> ConditionState | None:
+    every = (finding for each in rollouts for finding in each.findings)
+    found = worst(finding for finding in every if finding.condition is type_)
     return fails(found) if found is not None else None
 
 
-def _available(observed: Observed, rollout: Rollout, wanted: int) -> ConditionState:
-    at, name = ConditionType.AVAILABLE, rollout.target.service.name
-    if wanted == 0:
+def _available(observed: Observed, rollouts: Sequence[Rollout]) -> ConditionState:
+    at, name = ConditionType.AVAILABLE, observed.key.name
+    if pods_wanted(rollouts) == 0:
         return fails(find(at, Reason.SCALED_TO_ZERO, service=name))
-    forbidden = forbidden_pods(observed)
-    if forbidden and not staying(rollout.pods.fresh):
-        return fails(find(at, Reason.PODS_FORBIDDEN, forbidden, remedy=_admitting(forbidden)))
-    return _first(rollout, at) or fails(find(at, Reason.NO_REPLICA_READY, service=name))
+    for each in rollouts:
+        forbidden = forbidden_pods(observed.variant(each.target.name))
+        if forbidden and not staying(each.pods.fresh):
+            return fails(find(at, Reason.PODS_FORBIDDEN, forbidden, remedy=_admitting(forbidden)))
+    return _first(rollouts, at) or fails(find(at, Reason.NO_REPLICA_READY, service=name))
 
 
 def _admitting(said: str) -> str | None:
@@ -141,16 +148,22 @@ def _admitting(said: str) -> str | None:
     )
 
 
-def _progressing(observed: Observed, rollout: Rollout) -> ConditionState:
-    if rollout.back is not None:
-        return ConditionState(TRUE, rollout.back.reason, rollout.back.message)
-    if rollout.failed is not None:
-        return fails(rollout.failed)
-    if not rollout.runs:
-        return ConditionState(FALSE, Reason.ROLLOUT_COMPLETE, Reason.ROLLOUT_COMPLETE.meaning)
+def _progressing(observed: Observed, rollouts: Iterable[Rollout]) -> ConditionState:
+    """Tell of the first variant that went back, else that failed, else that is replaced."""
+    told = min(rollouts, key=lambda each: (each.back is None, each.failed is None, not each.runs))
+    if told.back is not None:
+        return ConditionState(TRUE, told.back.reason, told.back.message)
+    if told.failed is not None:
+        return fails(told.failed)
+    if told.runs:
+        return _rolling_out(observed, told)
+    return ConditionState(FALSE, Reason.ROLLOUT_COMPLETE, Reason.ROLLOUT_COMPLETE.meaning)
+
+
+def _rolling_out(observed: Observed, rollout: Rollout) -> ConditionState:
     serving = sum(pod.serves for pod in rollout.pods.fresh)
     said = f"Revision {rollout.target.revision}: {serving} of {rollout.replicas} pods serve."
-    forbidden = forbidden_pods(observed)
+    forbidden = forbidden_pods(observed.variant(rollout.target.name))
     holds_it = worst(rollout.findings)
     why = holds_it.message if holds_it is not None else forbidden
     return holds(Reason.ROLLING_OUT, f"{said} {why}".strip()[:MESSAGE_MAX])

@@ -9,6 +9,7 @@ from lumen_cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES
 from lumen_operator.children.comparison import Memory
 from lumen_operator.children.plan import wanted
 from lumen_operator.observe.decode import same_but_for_status
+from lumen_operator.rollout.model import variants_of
 from lumen_operator.rollout.plan import plan_rollout
 
 
@@ -32,8 +33,8 @@ def settled():
 def compared(cluster, memory):
     """Compare as a decision does."""
     observed = cluster.observe(cluster.key)
-    rollout = plan_rollout(observed, observed.service, observed.pools["cpu"])
-    return memory.compare(observed.children, wanted(observed, rollout, cluster.context))
+    rollout = plan_rollout(observed, variants_of(observed.service, observed.pools["cpu"])[0])
+    return memory.compare(observed.children, wanted(observed, [rollout], cluster.context))
 
 
 def write(cluster, kind, *path, value):
