@@ -49,7 +49,7 @@ class ModelService:
         self._tasks: dict[TaskKind, Callable[[Request], Awaitable[Answer]]] = {}
         if tokenizer is not None:
             self._tasks[TaskKind.TEXT_EMBED] = partial(self.embed_text, tokenizer)
-        if model.files.text is None or model.files.vision is not None:
+        if Modality.IMAGE in model.modalities:
             self._tasks[TaskKind.IMAGE_EMBED] = self.embed_image
             self._tasks |= dict.fromkeys(classifiers, self.rank_labels)
 

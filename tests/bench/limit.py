@@ -20,6 +20,7 @@ from lumen_manifest.server_config import ServerConfig
 from lumen_resources.fetch.fetch import open_verified
 from lumen_serving.backends.base import BackendSettings, load_backend
 from lumen_serving.media.images import decode_rgb
+from lumen_serving.settings import ServerSettings
 
 
 class Pipeline:
@@ -28,7 +29,7 @@ class Pipeline:
     def __init__(self, config: Path, cache: Path, threads: int, cap: int, decoders: int) -> None:
         loaded = ServerConfig.load(config)
         self.model = open_verified(loaded, cache, cache)
-        self.backend = load_backend("onnx")
+        self.backend = load_backend("onnx", loaded, ServerSettings.from_environment())
         self.backend.load(self.model, BackendSettings(loaded.accelerator, threads))
         self.jpeg = drawn_jpeg(1024, 768)
         self.cap = cap

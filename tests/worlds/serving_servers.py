@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,17 @@ class RunningServer:
 
 @contextlib.contextmanager
 def a_server(
-    config: ServerConfig, folder: Path, env: Mapping[str, str] | None = None, *, verify: bool = True
+    config: ServerConfig,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    verify: bool = True,
+    program: Sequence[str] = ("-m", "lumen_serving"),
 ) -> Iterator[RunningServer]:
     """Start a server for a configuration, with its cache and logs below `folder`.
 
-    `verify` first does what the init container does. The server is not ready yet when this
-    yields; it is killed on the way out.
+    `verify` first does what the init container does; `program` is what the interpreter runs.
+    The server is not ready yet when this yields; it is killed on the way out.
     """
     cache, termination_log = folder / "cache", folder / "termination.log"
     cache.mkdir(parents=True, exist_ok=True)
@@ -136,7 +141,7 @@ def a_server(
     log_path = folder / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lumen_serving"],
+            [sys.executable, *program],
             env={**os.environ, **told},
             stdout=log,
             stderr=subprocess.STDOUT,

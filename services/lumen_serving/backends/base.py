@@ -8,32 +8,30 @@ before they are queued.
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.model_service import Accelerator
+from lumen_manifest.server_config import ServerConfig
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.errors import BackendUnavailable
+from lumen_serving.settings import ServerSettings
+from lumen_terms.modality import Modality
 
 
 @dataclass(frozen=True, slots=True)
 class BackendSettings:
-    """What a backend may use of this machine.
+    """What any backend may use of this machine; what one runtime alone knows are its options.
 
     `threads` is the number of cores of the CPU quota, `device_memory_mib` the most it may take of
-    a device's memory (0: no bound), `max_batch` the largest batch it will ever be given.
+    a device's memory (0: no bound).
     """
 
     accelerator: Accelerator
     threads: int
-    max_batch: int = 32
-    inter_op_threads: int = 1
     device_memory_mib: int = 0
-    onnx_providers: tuple[str, ...] = ()
-    rknn_target: str = ""
-    fake_delay_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,16 @@ class Backend(Protocol):
 
     Both `embed` functions keep length and order, and give each item the same vector alone or in
     any batch. `slots` is how many threads may be inside them at once.
+    `batch_sizes`, ascending, are those it runs at, filling up and splitting others; none: any.
     """
 
     slots: int
+    batch_sizes: tuple[int, ...]
+
+    @classmethod
+    def configured(cls, config: ServerConfig, settings: ServerSettings) -> Self:
+        """Return a new, unloaded one with the options of its own that these two name."""
+        ...
 
     def load(self, model: VerifiedModel, settings: BackendSettings) -> None:
         """Load the model's files.
@@ -97,7 +102,7 @@ BACKENDS: dict[str, str] = {
 _INSTALL = {"onnx": "lumen-serve[onnx]"}
 
 
-def load_backend(name: str) -> Backend:
+def load_backend(name: str, config: ServerConfig, settings: ServerSettings) -> Backend:
     """Return a new, unloaded backend of that runtime.
 
     Raises:
@@ -119,5 +124,16 @@ def load_backend(name: str) -> Backend:
             "which is not installed here.",
             remedy=f"Install it: pip install '{_INSTALL.get(name, 'lumen-serve')}'.",
         ) from error
-    backend: Backend = getattr(module, class_name)()
-    return backend
+    backend: type[Backend] = getattr(module, class_name)
+    return backend.configured(config, settings)
+
+
+def noise(model: VerifiedModel, count: int) -> dict[Modality, NDArray[Any]]:
+    """Return distinct items to try a model with: pictures [N, S, S, 3] and token rows [N, L]."""
+    rng = np.random.default_rng(0)
+    side, length = model.preprocess.size, model.context_length
+    return {
+        Modality.IMAGE: rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8),
+        # Low numbers are in every vocabulary; their order makes the texts distinct.
+        Modality.TEXT: rng.integers(1, 200, (count, length), dtype=np.int64),
+    }

@@ -6,27 +6,45 @@ picture has the same vector in any batch; `LUMEN_FAKE_DELAY_MS` is how long a ba
 
 import hashlib
 import time
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lumen_manifest.server_config import ServerConfig
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.backends.base import BackendReport, BackendSettings
+from lumen_serving.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class FakeOptions:
+    """How long a batch takes."""
+
+    delay_ms: float = 0.0
 
 
 class FakeBackend:
     """Deterministic unit vectors after a fixed delay per batch."""
 
     slots = 1
+    batch_sizes: tuple[int, ...] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, options: FakeOptions = FakeOptions()) -> None:  # frozen
         self._dim = 0
-        self._delay_s = 0.0
+        self._delay_s = options.delay_ms / 1000
+
+    @classmethod
+    def configured(cls, config: ServerConfig, settings: ServerSettings) -> Self:
+        """Take the delay from the environment."""
+        del config
+        return cls(FakeOptions(settings.fake_delay_ms))
 
     def load(self, model: VerifiedModel, settings: BackendSettings) -> None:
-        """Take the dimension from the model and the delay from the settings."""
+        """Take the dimension from the model."""
+        del settings
         self._dim = model.embedding_dim
-        self._delay_s = settings.fake_delay_ms / 1000
 
     def embed_images(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return unit rows [N, dim] drawn from the bytes of each picture."""

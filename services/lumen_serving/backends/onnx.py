@@ -7,21 +7,23 @@ one item at a time.
 
 import mmap
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lumen_manifest.server_config import ServerConfig
 from lumen_resources.fetch.held import only_verified
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving import ort
-from lumen_serving.backends.base import BackendReport, BackendSettings
+from lumen_serving.backends.base import BackendReport, BackendSettings, noise
 from lumen_serving.errors import BackendUnavailable
 from lumen_serving.media.preprocess import Normaliser
+from lumen_serving.settings import ServerSettings
+from lumen_terms.modality import Modality
 
 # The batch sizes of the trial, and how long it may take on a large model.
 _TRIAL_SIZES = (2, 3, 8)
@@ -104,19 +106,34 @@ class Tower:
         return unit_rows(out)
 
 
+@dataclass(frozen=True, slots=True)
+class OnnxOptions:
+    """What ONNX Runtime alone is told: providers by name (none: the accelerator's own), threads."""
+
+    providers: tuple[str, ...] = ()
+    inter_op_threads: int = 1
+
+
 class OnnxBackend:
     """A model's ONNX files on the CPU, or on a GPU whose onnxruntime is installed."""
 
     slots = 1
+    batch_sizes: tuple[int, ...] = ()
 
-    def __init__(self) -> None:
-        self._vision: Tower | None = None
-        self._text: Tower | None = None
+    def __init__(self, options: OnnxOptions = OnnxOptions()) -> None:  # frozen
+        self._options = options
+        self._towers: dict[Modality, Tower] = {}
         self._normalise: Normaliser | None = None
         self._report: BackendReport | None = None
 
+    @classmethod
+    def configured(cls, config: ServerConfig, settings: ServerSettings) -> Self:
+        """Take the providers and the pool between operations from the configuration."""
+        del settings
+        return cls(OnnxOptions(config.onnx_providers, config.inter_op_threads or 1))
+
     def load(self, model: VerifiedModel, settings: BackendSettings) -> None:
-        """Load both graphs and try whether their batches are safe.
+        """Load the graphs and try whether their batches are safe.
 
         Raises:
             StartError: a file, the device or the package does not allow it.
@@ -124,42 +141,37 @@ class OnnxBackend:
         """
         session_settings = ort.SessionSettings(
             threads=settings.threads,
-            inter_op_threads=settings.inter_op_threads,
-            providers=ort.choose_providers(settings.accelerator, settings.onnx_providers),
+            inter_op_threads=self._options.inter_op_threads,
+            providers=ort.choose_providers(settings.accelerator, self._options.providers),
             device_memory_mib=settings.device_memory_mib,
         )
         self._normalise = Normaliser.of(model.preprocess)
-        rng = np.random.default_rng(0)
-        count = max(_TRIAL_SIZES)
-        if model.files.vision is not None:
-            self._vision = _tower(model, model.files.vision, session_settings)
-            side = model.preprocess.size
-            noise = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-            _usable(
-                model.files.vision,
-                lambda tower: tower.check_batch_invariance(self._pixels(noise)),
-                self._vision,
-            )
-        if model.files.text is not None:
-            self._text = _tower(model, model.files.text, session_settings)
-            # Low numbers are in every vocabulary; their order makes the texts distinct.
-            tokens = rng.integers(1, 200, (count, model.context_length), dtype=np.int64)
-            _usable(
-                model.files.text, lambda tower: tower.check_batch_invariance(tokens), self._text
-            )
+        trial = noise(model, max(_TRIAL_SIZES))
+        trial[Modality.IMAGE] = self._normalise(trial[Modality.IMAGE])
+        graphs = {Modality.IMAGE: model.files.vision, Modality.TEXT: model.files.text}
+        for modality in sorted(model.modalities):
+            graph = graphs[modality]
+            assert graph is not None, "a layout has a graph for each modality of its model"
+            tower = self._towers[modality] = _tower(model, graph, session_settings)
+            try:
+                tower.check_batch_invariance(trial[modality])
+            except ort.RunFailed as error:
+                raise BackendUnavailable(
+                    f"{graph.name} loads but does not run: {str(error.__cause__)[:300]}",
+                    remedy="Export the model anew.",
+                    file=graph.name,
+                ) from error
         self._report = self._describe(model, settings, session_settings.providers)
 
     def embed_images(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return unit rows [N, dim] for RGB pictures [N, S, S, 3]."""
-        if self._vision is None:
-            raise RuntimeError("the model has no vision graph")
-        return self._vision.rows(self._pixels(images))
+        if self._normalise is None:
+            raise RuntimeError("nothing is loaded")
+        return self._towers[Modality.IMAGE].rows(self._normalise(images))
 
     def embed_texts(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return unit rows [N, dim] for token rows [N, L]."""
-        if self._text is None:
-            raise RuntimeError("the model has no text graph")
-        return self._text.rows(tokens)
+        return self._towers[Modality.TEXT].rows(tokens)
 
     def report(self) -> BackendReport:
         """Say what computes; only after `load`."""
@@ -169,22 +181,16 @@ class OnnxBackend:
 
     def close(self) -> None:
         """Drop the sessions; their memory goes with them."""
-        self._vision = self._text = None
-
-    def _pixels(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if self._normalise is None:
-            raise RuntimeError("nothing is loaded")
-        return self._normalise(images)
+        self._towers.clear()
 
     def _describe(
         self, model: VerifiedModel, settings: BackendSettings, providers: tuple[str, ...]
     ) -> BackendReport:
-        towers = {"images": self._vision, "texts": self._text}
-        loaded = {name: tower for name, tower in towers.items() if tower is not None}
-        details = {f"batching.{name}": tower.batching.value for name, tower in loaded.items()}
-        for name, tower in loaded.items():
+        details = {}
+        for modality, tower in self._towers.items():
+            details[f"batching.{modality}s"] = tower.batching.value
             if tower.session.optimisation != "all":
-                details[f"optimisation.{name}"] = tower.session.optimisation
+                details[f"optimisation.{modality}s"] = tower.session.optimisation
         # The CPU has no kernels in half precision: onnxruntime computes such graphs in float32.
         half_on_cpu = providers == (ort.CPU,) and model.precision.value in {"fp16", "bf16"}
         return BackendReport(
@@ -226,14 +232,3 @@ def _scales_over_batch(path: Path) -> bool:
     """Whether the graph names an operation whose scale is the whole batch's."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return any(content.find(name) >= 0 for name in _BATCH_SCALED)
-
-
-def _usable(path: Path, trial: Callable[[Tower], None], tower: Tower) -> None:
-    try:
-        trial(tower)
-    except ort.RunFailed as error:
-        raise BackendUnavailable(
-            f"{path.name} loads but does not run: {str(error.__cause__)[:300]}",
-            remedy="Export the model anew.",
-            file=path.name,
-        ) from error

@@ -7,12 +7,13 @@ are pure; `measure` runs a backend on noise.
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from lumen_resources.model.layouts import VerifiedModel
-from lumen_serving.backends.base import Backend
+from lumen_serving.backends.base import Backend, noise
 from lumen_terms.modality import Modality
 
 # A batch this close to the best throughput is big enough; a larger one only adds waiting.
@@ -36,14 +37,15 @@ class BatchTiming:
 
 @dataclass(frozen=True, slots=True)
 class LatencyModel:
-    """A batch of n items takes a_ms * n + b_ms."""
+    """A batch of n items takes a_ms * n + b_ms; filled up to the next of `sizes`, if any."""
 
     a_ms: float
     b_ms: float
+    sizes: tuple[int, ...] = ()
 
     def predict_ms(self, size: int) -> float:
         """Return the milliseconds that a batch of `size` items takes."""
-        return self.a_ms * size + self.b_ms
+        return self.a_ms * next((full for full in self.sizes if full >= size), size) + self.b_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +85,21 @@ def chosen_cap(samples: Sequence[BatchTiming]) -> int:
 
 def measure_batches(
     run: Callable[[int], object],
-    max_batch: int,
+    sizes: Sequence[int],
     budget_s: float = BUDGET_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
-    """Time `run(size)` at 1, 2, 4, ... up to `max_batch`, until larger is not better.
+    """Time `run(size)` at these sizes, ascending, until larger is not better.
 
     Takes about `budget_s`; past that, only while each size is still better than all before: a
-    slow machine must not end up with small batches where large ones pay. At least 1 and 2 are
+    slow machine must not end up with small batches where large ones pay. At least two are
     measured, and nothing begins after `LIMIT_S`.
     """
-    run(1)  # the first run pays for lazy initialisation
+    run(sizes[0])  # the first run pays for lazy initialisation
     began_at = clock()
     samples: list[BatchTiming] = []
     best, best_at = 0.0, 0
-    for size in _sizes(max_batch):
+    for size in sizes:
         elapsed_s = clock() - began_at
         patience = _PATIENCE if elapsed_s < budget_s else 1
         unpaid = len(samples) - best_at
@@ -112,21 +114,28 @@ def measure_batches(
 def measure(
     backend: Backend, model: VerifiedModel, max_batch: int, budget_s: float = BUDGET_S
 ) -> Mapping[Modality, Measured]:
-    """Measure a loaded backend on noise, for each tower that the model has."""
-    rng = np.random.default_rng(0)
-    side = model.preprocess.size
-    noise = rng.integers(0, 256, (max_batch, side, side, 3), dtype=np.uint8)
-    tokens = rng.integers(1, 200, (max_batch, model.context_length), dtype=np.int64)
-    runs: dict[Modality, Callable[[int], object]] = {}
-    if model.files.vision is not None or model.files.text is None:
-        runs[Modality.IMAGE] = lambda size: backend.embed_images(noise[:size])
-    if model.files.text is not None or model.files.vision is None:
-        runs[Modality.TEXT] = lambda size: backend.embed_texts(tokens[:size])
-    return {kind: measure_batches(run, max_batch, budget_s) for kind, run in runs.items()}
+    """Measure a loaded backend on noise, for each modality that the model can embed."""
+    sizes = sizes_up_to(max_batch, backend.batch_sizes)
+    items = noise(model, max(sizes))
+
+    def run(modality: Modality, size: int) -> None:
+        if modality is Modality.IMAGE:
+            backend.embed_images(items[modality][:size])
+        else:
+            backend.embed_texts(items[modality][:size])
+
+    found = {}
+    for modality in sorted(model.modalities):
+        one = measure_batches(partial(run, modality), sizes, budget_s)
+        curve = replace(one.curve, sizes=backend.batch_sizes)
+        found[modality] = Measured(min(one.max_batch_size, max_batch), curve)
+    return found
 
 
-def _sizes(max_batch: int) -> list[int]:
-    """Return the powers of two below `max_batch`, and itself."""
+def sizes_up_to(max_batch: int, possible: Sequence[int] = ()) -> list[int]:
+    """Return the sizes to try: the possible ones, at least one, or powers of two and the most."""
+    if possible:
+        return [size for size in possible if size <= max_batch] or [possible[0]]
     powers = [1 << n for n in range(max_batch.bit_length()) if 1 << n < max_batch]
     return [*powers, max_batch]
 

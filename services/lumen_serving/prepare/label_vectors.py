@@ -14,19 +14,19 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lumen_manifest.server_config import ServerConfig
 from lumen_resources.fetch.held import ensure_unchanged
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.label_sets import load_labels, load_matrix
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import FetchPhase
-from lumen_serving.backends.base import Backend, load_backend
+from lumen_serving.backends.base import Backend
 from lumen_serving.classify.labels import code_cache, rows_named
 from lumen_serving.errors import LabelsUnusable
 from lumen_serving.label_index.codes import encode_cached
 from lumen_serving.media.text import Tokenizer
-from lumen_serving.startup.load import backend_settings, usable_cores
-from lumen_serving.startup.parity import check_parity, device_mismatch, dimension_mismatch
+from lumen_serving.startup.load import on_its_device
+from lumen_serving.startup.parity import check_parity
+from lumen_terms.modality import Modality
 
 if TYPE_CHECKING:
     from lumen_serving.prepare.command import Missing, PrepareWork
@@ -55,35 +55,19 @@ def compute(model: VerifiedModel, missing: Sequence["Missing"], work: "PrepareWo
             signal stopped the work.
 
     """
-    if model.files.text is None:
+    if Modality.TEXT not in model.modalities:
         raise LabelsUnusable(
             f"The vectors of {missing[0].files.name} must be computed, and the model "
             f"{model.name} has no text tower to do it. {missing[0].files.note}".strip(),
             remedy="Add its text graph, or ship the vectors with the label set.",
         )
     tokenizer = Tokenizer.load(model)
-    config, settings = work.config, work.settings
-    with closing(load_backend(settings.backend or config.model.runtime.value)) as backend:
-        backend.load(model, backend_settings(config, settings, usable_cores(settings.cpu_limit)))
-        _check(model, config, backend, tokenizer)
+    with closing(on_its_device(model, work.config, work.settings)) as backend:
+        check_parity(backend, model, tokenizer)
         ensure_unchanged(model)
-        embedder = Embedder(backend, tokenizer, config.server.max_batch_size)
+        embedder = Embedder(backend, tokenizer, work.config.server.max_batch_size)
         for each in missing:
             compute_one(model, each, embedder, work)
-
-
-def _check(
-    model: VerifiedModel, config: ServerConfig, backend: Backend, tokenizer: Tokenizer
-) -> None:
-    report = backend.report()
-    for finding in (
-        device_mismatch(config.accelerator, report),
-        dimension_mismatch(model.embedding_dim, report),
-    ):
-        if finding is not None:
-            raise finding
-    if report.runtime != "fake":
-        check_parity(backend, model, tokenizer)
 
 
 def compute_one(

@@ -34,13 +34,11 @@ from lumen_serving.errors import LabelsUnusable, SettingsInvalid
 from lumen_serving.inference.costs import Measured, measure
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import ServerSettings
-from lumen_serving.startup.parity import check_parity, device_mismatch, dimension_mismatch
+from lumen_serving.startup.parity import FAKE, check_parity, check_report
 from lumen_terms.modality import Modality
 from lumen_wire.tasks import TaskKind, task_for
 
 log = structlog.get_logger(__name__)
-
-FAKE = "fake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +89,50 @@ def warm_up(config: ServerConfig, settings: ServerSettings) -> WarmModel:
 
     """
     model = open_verified(config, settings.cache_dir, settings.source_dir)
-    name = settings.backend or config.model.runtime.value
     cores = usable_cores(settings.cpu_limit)
-    log.info("loading", model=model.model_id, runtime=name, cores=cores)
-    backend = load_backend(name)
+    log.info("loading", model=model.model_id, runtime=runtime_of(config, settings), cores=cores)
+    backend = on_its_device(model, config, settings)
     with ExitStack() as on_failure:
         on_failure.callback(backend.close)
-        warm = _warm(model, backend, config, settings, cores)
+        warm = _warm(model, backend, config, cores)
         ensure_unchanged(model)
         on_failure.pop_all()
     trim_heap()
     return warm
 
 
-def _warm(
-    model: VerifiedModel,
-    backend: Backend,
-    config: ServerConfig,
-    settings: ServerSettings,
-    cores: int,
-) -> WarmModel:
-    backend.load(model, backend_settings(config, settings, cores))
-    report = _attested(config, model, backend)
-    tokenizer = Tokenizer.load(model) if model.files.text is not None else None
-    parity = None if report.runtime == FAKE else check_parity(backend, model, tokenizer)
+def runtime_of(config: ServerConfig, settings: ServerSettings) -> str:
+    """Return the name of the backend that computes."""
+    return settings.backend or config.model.runtime.value
+
+
+def on_its_device(model: VerifiedModel, config: ServerConfig, settings: ServerSettings) -> Backend:
+    """Return a backend that has loaded the model, on the device that was asked for.
+
+    Raises:
+        StartError: there is no such runtime here, or what computes is not what it must be.
+
+    """
+    backend = load_backend(runtime_of(config, settings), config, settings)
+    with ExitStack() as on_failure:
+        on_failure.callback(backend.close)
+        use = BackendSettings(
+            accelerator=config.accelerator,
+            threads=config.intra_op_threads or usable_cores(settings.cpu_limit),
+            device_memory_mib=config.server.device_memory_mib,
+        )
+        backend.load(model, use)
+        check_report(backend.report(), config.accelerator, model.embedding_dim)
+        on_failure.pop_all()
+    return backend
+
+
+def _warm(model: VerifiedModel, backend: Backend, config: ServerConfig, cores: int) -> WarmModel:
+    report = backend.report()
+    if report.runtime == FAKE:
+        log.warning("the fake backend answers: its vectors mean nothing")
+    tokenizer = Tokenizer.load(model) if Modality.TEXT in model.modalities else None
+    parity = check_parity(backend, model, tokenizer)
     sets = {one.name: one for one in load_label_sets(model, cores)}
     return WarmModel(
         config=config,
@@ -128,33 +146,6 @@ def _warm(
         cores=cores,
         warnings=(*model.warnings, *_label_remarks(sets.values())),
     )
-
-
-def backend_settings(config: ServerConfig, settings: ServerSettings, cores: int) -> BackendSettings:
-    """Return what a backend may use of this machine."""
-    return BackendSettings(
-        accelerator=config.accelerator,
-        threads=config.intra_op_threads or cores,
-        max_batch=config.server.max_batch_size,
-        inter_op_threads=config.inter_op_threads or 1,
-        device_memory_mib=config.server.device_memory_mib,
-        onnx_providers=config.onnx_providers,
-        rknn_target=config.rknn_target,
-        fake_delay_ms=settings.fake_delay_ms,
-    )
-
-
-def _attested(config: ServerConfig, model: VerifiedModel, backend: Backend) -> BackendReport:
-    report = backend.report()
-    for finding in (
-        device_mismatch(config.accelerator, report),
-        dimension_mismatch(model.embedding_dim, report),
-    ):
-        if finding is not None:
-            raise finding
-    if report.runtime == FAKE:
-        log.warning("the fake backend answers: its vectors mean nothing")
-    return report
 
 
 def _refuse_wrong_scenes(scenes: SceneSet, vectors: NDArray[np.float32]) -> None:
@@ -184,6 +175,8 @@ def _classifiers(
 ) -> dict[TaskKind, Classifier]:
     """Return what pictures can be ranked by: scenes for CLIP, label sets where there are any."""
     classifiers: dict[TaskKind, Classifier] = {}
+    if Modality.IMAGE not in model.modalities:
+        return classifiers
     if config.family is Family.CLIP and tokenizer is not None:
         scenes = SceneSet.from_spec(config.scenes)
         tokens, _ = tokenizer.encode(scenes.prompts)

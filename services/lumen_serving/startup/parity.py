@@ -23,7 +23,7 @@ from lumen_serving.media.text import Tokenizer
 TOLERANCE_FP32 = 0.9999
 TOLERANCE_REDUCED = 0.999
 # The fake computes on nothing and says so; it is chosen by hand only.
-_ANY_DEVICE = "fake"
+FAKE = "fake"
 # What a caller may send as well.
 MAX_PICTURE_BYTES = 10 * 1024 * 1024
 
@@ -31,7 +31,7 @@ MAX_PICTURE_BYTES = 10 * 1024 * 1024
 def check_parity(
     backend: Backend, model: VerifiedModel, tokenizer: Tokenizer | None
 ) -> float | None:
-    """Return the worst cosine over the golden set, or None when the model ships none.
+    """Return the worst cosine over the golden set; None without one, or of the fake's vectors.
 
     Texts of a set are left out when the model has no tokenizer.
 
@@ -39,7 +39,7 @@ def check_parity(
         ParityFailed: below the tolerance of the declared precision, or the set cannot be read.
 
     """
-    if model.parity is None:
+    if model.parity is None or backend.report().runtime == FAKE:
         return None
     wanted = _vectors(model.parity.vectors, len(model.parity.inputs), model.embedding_dim)
     worst, worst_input = 1.0, ""
@@ -108,25 +108,25 @@ def _name(golden: ParityInput) -> str:
     return golden.image.name if golden.image is not None else f"the text {golden.text!r}"
 
 
-def device_mismatch(asked: Accelerator, report: BackendReport) -> StartError | None:
-    """Return the finding, or None when the device is the one that was asked for."""
-    if report.device in {asked.value, _ANY_DEVICE}:
-        return None
-    providers = ", ".join(report.providers) or "none"
-    return DeviceMismatch(
-        f"The pool promises '{asked.value}', but {report.runtime} {report.version} computes on "
-        f"'{report.device}' (providers: {providers}).",
-        remedy="Check the device plugin, the driver and the image of this pool, "
-        "or choose a pool whose accelerator is "
-        f"'{report.device}'.",
-    )
+def check_report(report: BackendReport, asked: Accelerator, dim: int) -> None:
+    """Compare what computes with what was asked for.
 
+    Raises:
+        DeviceMismatch: it computes on another device.
+        StartError: the model's vectors are not as long as its info says.
 
-def dimension_mismatch(expected: int, report: BackendReport) -> StartError | None:
-    """Return the finding, or None when the model's vectors are as long as its info says."""
-    if report.dim == expected:
-        return None
-    return StartError(
-        f"The model info promises vectors of {expected} numbers, the model gives {report.dim}.",
-        remedy="Correct embedding_dim in model_info.json, or use the files it was written for.",
-    )
+    """
+    if report.device not in {asked.value, FAKE}:
+        providers = ", ".join(report.providers) or "none"
+        raise DeviceMismatch(
+            f"The pool promises '{asked.value}', but {report.runtime} {report.version} computes on "
+            f"'{report.device}' (providers: {providers}).",
+            remedy="Check the device plugin, the driver and the image of this pool, "
+            "or choose a pool whose accelerator is "
+            f"'{report.device}'.",
+        )
+    if report.dim != dim:
+        raise StartError(
+            f"The model info promises vectors of {dim} numbers, the model gives {report.dim}.",
+            remedy="Correct embedding_dim in model_info.json, or use the files it was written for.",
+        )

@@ -19,7 +19,7 @@ from lumen_resources.model.lock_file import LockedFile
 from lumen_resources.progress import Progress
 from lumen_serving import ort
 from lumen_serving.backends.base import BackendSettings
-from lumen_serving.backends.onnx import BatchMode, OnnxBackend, unit_rows
+from lumen_serving.backends.onnx import BatchMode, OnnxBackend, OnnxOptions, unit_rows
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, ParityFailed
 from lumen_serving.inference.costs import measure
 from lumen_serving.media.images import decode_rgb
@@ -43,8 +43,8 @@ def settings_for(threads=2, accelerator=Accelerator.CPU, **changes) -> BackendSe
     return BackendSettings(accelerator=accelerator, threads=threads, **changes)
 
 
-def loaded(model, threads=2, **changes) -> OnnxBackend:
-    backend = OnnxBackend()
+def loaded(model, threads=2, providers=(), **changes) -> OnnxBackend:
+    backend = OnnxBackend(OnnxOptions(providers))
     backend.load(model, settings_for(threads, **changes))
     return backend
 
@@ -214,7 +214,7 @@ def test_a_graph_whose_items_see_each_other_is_found_out_when_it_is_loaded(model
 
     backend = loaded(with_vision(model, tmp_path / "neighbours.onnx"))
 
-    assert backend._vision.batching is BatchMode.SINGLY
+    assert backend.report().details["batching.images"] == BatchMode.SINGLY
     assert_same_bytes_in_any_batch(backend.embed_images, noise(13))
 
 
@@ -386,7 +386,7 @@ def test_an_npu_is_refused(model):
 
 def test_a_gpu_provider_on_a_cpu_service_is_refused(model):
     with pytest.raises(DeviceMismatch, match="CUDAExecutionProvider"):
-        loaded(model, onnx_providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
+        loaded(model, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
 
 
 def test_parity_is_checked_on_pictures_and_texts(model):

@@ -11,6 +11,7 @@ from lumen_serving.errors import BackendFailed
 from lumen_serving.inference.queue import ItemOutcome
 from lumen_serving.requests import Request
 from lumen_serving.service import ModelService
+from lumen_terms.modality import Modality
 from lumen_wire.meta import RequestMeta
 from lumen_wire.tasks import TaskKind
 
@@ -40,8 +41,7 @@ class AClassifier:
 
 
 def a_service(labels) -> ModelService:
-    files = SimpleNamespace(vision="vision.onnx", text=None)
-    model = SimpleNamespace(files=files, embedding_space="s", model_id="m")
+    model = SimpleNamespace(modalities={Modality.IMAGE}, embedding_space="s", model_id="m")
     classifiers = {TaskKind.CLASSIFY: AClassifier(labels)}
     return ModelService(Family.CLIP, model, None, classifiers, APipeline())
 

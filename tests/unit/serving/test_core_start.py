@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from lumen_manifest.model_service import Accelerator
+from lumen_manifest.server_config import ServerConfig
 from lumen_serving import errors
-from lumen_serving.backends import base
 from lumen_serving.backends.base import BACKENDS, BackendReport, BackendSettings, load_backend
 from lumen_serving.backends.fake import FakeBackend
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, SettingsInvalid, StartError
 from lumen_serving.servicer import ServerPhase, ServerStatus
 from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.load import parse_cpu_max, usable_cores
-from lumen_serving.startup.parity import device_mismatch, dimension_mismatch
+from lumen_serving.startup.parity import check_report
 from lumen_wire.errors import WireError
 
 
@@ -31,6 +31,15 @@ def a_report(**changes):
         "providers": ("CPUExecutionProvider",),
     }
     return BackendReport(**{**values, **changes})
+
+
+A_CONFIG = ServerConfig.model_validate(
+    {"service": "clip", "family": "clip", "model": {"name": "m", "runtime": "onnx"}}
+)
+
+
+def a_backend(name):
+    return load_backend(name, A_CONFIG, ServerSettings.from_environment({}))
 
 
 class AModel:
@@ -97,34 +106,32 @@ def test_without_a_declared_limit_there_is_at_least_one_core():
 
 def test_an_unknown_runtime_names_the_known_ones():
     with pytest.raises(BackendUnavailable, match="fake, onnx"):
-        load_backend("abacus")
+        a_backend("abacus")
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(BACKENDS, "onnx", "lumen_no_such_package.backend:Backend")
     with pytest.raises(BackendUnavailable, match=r"pip install 'lumen-serve\[onnx\]'"):
-        load_backend("onnx")
+        a_backend("onnx")
 
 
 def test_every_backend_that_is_offered_has_the_whole_protocol():
-    wanted = {"load", "embed_images", "embed_texts", "report", "close", "slots"}
-    for name in base.BACKENDS:
-        assert wanted <= set(dir(load_backend(name)))
+    wanted = {"load", "embed_images", "embed_texts", "report", "close", "slots", "batch_sizes"}
+    for name in BACKENDS:
+        assert wanted <= set(dir(a_backend(name)))
 
 
 def test_another_device_than_promised_is_refused_with_the_evidence():
-    finding = device_mismatch(Accelerator.CUDA, a_report())
+    with pytest.raises(DeviceMismatch, match=r"'cuda'.*CPUExecutionProvider"):
+        check_report(a_report(), Accelerator.CUDA, 32)
 
-    assert isinstance(finding, DeviceMismatch)
-    assert "'cuda'" in finding.message
-    assert "CPUExecutionProvider" in finding.message
-    assert device_mismatch(Accelerator.CPU, a_report()) is None
-    assert device_mismatch(Accelerator.CUDA, a_report(device="fake")) is None
+    check_report(a_report(), Accelerator.CPU, 32)
+    check_report(a_report(device="fake"), Accelerator.CUDA, 32)
 
 
 def test_a_model_of_another_dimension_is_refused():
-    assert isinstance(dimension_mismatch(512, a_report()), StartError)
-    assert dimension_mismatch(32, a_report()) is None
+    with pytest.raises(StartError, match="vectors of 512 numbers, the model gives 32"):
+        check_report(a_report(), Accelerator.CPU, 512)
 
 
 def test_the_fake_gives_unit_vectors_that_depend_on_the_item_alone():

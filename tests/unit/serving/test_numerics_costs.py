@@ -10,6 +10,7 @@ from lumen_serving.inference.costs import (
     chosen_cap,
     fitted,
     measure_batches,
+    sizes_up_to,
 )
 
 times = st.floats(0.01, 5000)
@@ -57,8 +58,9 @@ class Slow:
         self.asked.append(size)
         self.now += self.ms_of(size) / 1000
 
-    def measured(self, max_batch, budget_s):
-        return measure_batches(self.run, max_batch, budget_s, clock=lambda: self.now)
+    def measured(self, max_batch, budget_s, possible=()):
+        sizes = sizes_up_to(max_batch, possible)
+        return measure_batches(self.run, sizes, budget_s, clock=lambda: self.now)
 
 
 def test_a_fixed_cost_makes_the_largest_batch_the_best():
@@ -103,3 +105,14 @@ def test_the_largest_allowed_batch_is_tried_though_no_power_of_two():
     model.measured(6, budget_s=5)
 
     assert max(model.asked) == 6
+
+
+def test_a_runtime_of_static_shapes_is_tried_at_its_own_sizes_and_charged_for_filling_up():
+    model = Slow(lambda size: 3)
+
+    measured = model.measured(16, budget_s=5, possible=(4, 8, 32))
+
+    assert set(model.asked) == {4, 8}
+    assert measured.max_batch_size == 8
+    assert sizes_up_to(2, (4, 8)) == [4]
+    assert [LatencyModel(1, 0, (4, 8)).predict_ms(size) for size in (1, 4, 5)] == [4, 4, 8]
