@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lumen_manifest.model_service import ScenesSpec
+
 FALLBACK_SHARE = 0.1
 FALLBACK_AT_LEAST_S = 0.05
 ROUNDING = 1e-6
@@ -30,25 +32,6 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SceneRules:
-    """The configured half of the decision.
-
-    `routes` are words; a scene whose label contains one of them is routed. `to` is the name of
-    the species service, empty for the default BioCLIP.
-    """
-
-    routes: tuple[str, ...] = ("animal", "bird", "insect")
-    to: str = ""
-    threshold: float = 0.5
-    margin: float = 0.1
-
-    def is_routed(self, label: str) -> bool:
-        """Tell whether a scene with this label is delegated."""
-        folded = label.casefold()
-        return any(word.casefold() in folded for word in self.routes)
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """The decision with the figures it was taken on. Shares are within the scene set, 0 to 1.
 
@@ -62,7 +45,7 @@ class Verdict:
     other_share: float
 
 
-def decide(scenes: Sequence[tuple[str, float]], rules: SceneRules) -> Verdict:
+def decide(scenes: Sequence[tuple[str, float]], rules: ScenesSpec) -> Verdict:
     """Delegate when the routed scenes together are likely enough and clear of the best other.
 
     Their summed share must be at least `threshold` and exceed the best scene that is not routed
@@ -71,8 +54,9 @@ def decide(scenes: Sequence[tuple[str, float]], rules: SceneRules) -> Verdict:
     """
     if not scenes:
         raise ValueError("there are no scenes to decide on")
-    routed = [scene for scene in scenes if rules.is_routed(scene[0])]
-    others = [scene for scene in scenes if not rules.is_routed(scene[0])]
+    words = rules.effective_routes
+    routed = [scene for scene in scenes if is_routed(scene[0], words)]
+    others = [scene for scene in scenes if not is_routed(scene[0], words)]
     routed_share = sum(share for _, share in routed)
     other_share = max((share for _, share in others), default=0.0)
     decision = _weigh(bool(routed), routed_share, other_share, rules)
@@ -81,7 +65,13 @@ def decide(scenes: Sequence[tuple[str, float]], rules: SceneRules) -> Verdict:
     return Verdict(decision, label, share, routed_share, other_share)
 
 
-def _weigh(any_routed: bool, routed: float, other: float, rules: SceneRules) -> CascadeDecision:
+def is_routed(label: str, words: Sequence[str]) -> bool:
+    """Tell whether a scene with this label is delegated: it contains one of the words."""
+    folded = label.casefold()
+    return any(word.casefold() in folded for word in words)
+
+
+def _weigh(any_routed: bool, routed: float, other: float, rules: ScenesSpec) -> CascadeDecision:
     if not any_routed or routed < other:
         return CascadeDecision.NOT_ROUTED
     # Shares were rounded to float32 on their way: a bound met exactly counts as met.

@@ -6,16 +6,16 @@ Four outcomes (`rule.Source`, and UNAVAILABLE when CLIP can't answer). The decis
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
 import structlog
 
+from lumen_manifest.model_service import ScenesSpec
 from lumen_manifest.spec.enums import Family
 from lumen_router.cascade.rule import (
     CascadeDecision,
-    SceneRules,
     Source,
     Verdict,
     decide,
@@ -30,14 +30,13 @@ from lumen_router.errors import (
     TaskOfAnotherFamily,
 )
 from lumen_router.metrics import RouterMetrics
-from lumen_router.routes.table import Routes, RouteTarget, Service, pod_task
-from lumen_router.upstream.forward import Call, Forwarder
+from lumen_router.routes.table import Routes, RouteTarget, Service, target_of
+from lumen_router.upstream.call import Call, InferenceAnswer, InferenceRequest
+from lumen_router.upstream.forward import Forwarder
 from lumen_wire import results
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import InvalidArgument, NotFound, Unavailable, WireError
 from lumen_wire.meta import TOP_K_SPELLINGS, RequestMeta
-from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.request.callers import STRANGER, Caller
 from lumen_wire.tasks import SMART_CLASSIFY, TaskKind
 
 ALL_SCENES: Final = "1000"
@@ -53,20 +52,8 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """The caller's picture and what was asked about it."""
-
-    payload: bytes
-    mime: str
-    meta: Mapping[str, str]
-    asked: RequestMeta
-    correlation_id: str = ""
-    caller: Caller = STRANGER
-
-
-@dataclass(frozen=True, slots=True)
 class _Stage:
-    answer: pb.InferResponse
+    answer: InferenceAnswer
     ms: float
 
 
@@ -79,8 +66,13 @@ class SmartClassify:
         self._hold_s = hold_s
 
     async def answer(
-        self, picture: Picture, clip: Service, routes: Routes, deadline: Deadline
-    ) -> pb.InferResponse:
+        self,
+        request: InferenceRequest,
+        asked: RequestMeta,
+        clip: Service,
+        routes: Routes,
+        deadline: Deadline,
+    ) -> InferenceAnswer:
         """Return one labels_v1 answer whose meta says which stage spoke, and why.
 
         Raises what the scene stage raises; the species stage's failures become the scene's answer.
@@ -88,7 +80,7 @@ class SmartClassify:
         started = time.monotonic()
         # The fallback's share is of the caller's whole deadline, not of what the scene leaves.
         species_deadline = deadline.earlier_by(fallback_reserve_s(deadline.remaining_s()))
-        scene = await self._ask(_scene_call(picture, clip), self._hold_s, deadline)
+        scene = await self._ask(_scene_call(request, asked, clip, self._hold_s), deadline)
         scenes = _read_scenes(scene.answer)
         verdict = decide([(one.label, one.score) for one in scenes.labels], clip.scenes)
         species: _Stage | None = None
@@ -97,9 +89,10 @@ class SmartClassify:
             try:
                 target = _species_target(clip.scenes, routes)
                 hold_s = min(self._hold_s, SPECIES_HOLD_S)
-                species = await self._ask(_species_call(picture, target), hold_s, species_deadline)
+                call = _species_call(request, asked, target, hold_s)
+                species = await self._ask(call, species_deadline)
             except (WireError, _NoSpecies) as error:
-                failure = _failure_name(error, picture)
+                failure = _failure_name(error, request.meta)
         source = _source(verdict.decision, species)
         self._metrics.decided(verdict.decision, source)
         meta = _meta(verdict, clip.scenes, scene, species)
@@ -109,15 +102,15 @@ class SmartClassify:
             meta["fallback_reason"] = failure
         meta["lat_ms"] = str(round((time.monotonic() - started) * 1000))
         if species is not None:
-            return _respond(species.answer.result, meta)
+            return _labels(species.answer.result, meta)
         meta["labels_count"] = "1"
         label = [(verdict.scene, verdict.scene_share)]
-        return _respond(results.labels_v1(label, scenes.model_id), meta)
+        return _labels(results.labels_v1(label, scenes.model_id), meta)
 
-    async def _ask(self, call: Call, hold_s: float, deadline: Deadline) -> _Stage:
+    async def _ask(self, call: Call, deadline: Deadline) -> _Stage:
         started = time.monotonic()
-        answer = await self._forwarder.forward(replace(call, hold_s=hold_s), deadline)
-        if answer.result_mime != results.LABELS_MIME:
+        answer = await self._forwarder.forward(call, deadline)
+        if answer.mime != results.LABELS_MIME:
             raise PodAnswerBroken(f"the {call.target.kind} answer is not labels: try again")
         return _Stage(answer, (time.monotonic() - started) * 1000)
 
@@ -139,48 +132,49 @@ def scene_service(routes: Routes, asked: str | None) -> Service:
     return service
 
 
-def species_service(rules: SceneRules, routes: Routes) -> Service | None:
+def species_service(scenes: ScenesSpec, routes: Routes) -> Service | None:
     """Return the service that names the species, None when there is none."""
     try:
-        return routes.find(rules.to) if rules.to else routes.default_of(Family.BIOCLIP)
+        return routes.find(scenes.to) if scenes.to else routes.default_of(Family.BIOCLIP)
     except (ServiceNotRouted, NoServiceOfFamily):
         return None
 
 
-def _species_target(rules: SceneRules, routes: Routes) -> RouteTarget:
-    service = species_service(rules, routes)
+def _species_target(scenes: ScenesSpec, routes: Routes) -> RouteTarget:
+    service = species_service(scenes, routes)
     if service is None:
         raise _NoSpecies
-    return RouteTarget(service, TaskKind.CLASSIFY, pod_task(service.family, TaskKind.CLASSIFY))
+    return target_of(service, TaskKind.CLASSIFY)
 
 
-def _scene_call(picture: Picture, clip: Service) -> Call:
-    target = RouteTarget(
-        clip, TaskKind.SCENE_CLASSIFY, pod_task(clip.family, TaskKind.SCENE_CLASSIFY)
+def _scene_call(
+    request: InferenceRequest, asked: RequestMeta, clip: Service, hold_s: float
+) -> Call:
+    return Call(
+        target_of(clip, TaskKind.SCENE_CLASSIFY),
+        request.payload,
+        request.mime,
+        _without_options(request.meta) | {"top_k": ALL_SCENES},
+        request.correlation_id,
+        asked.embedding_space or "",
+        hold_s,
+        request.caller,
     )
-    meta = _without_options(picture.meta) | {"top_k": ALL_SCENES}
+
+
+def _species_call(
+    request: InferenceRequest, asked: RequestMeta, target: RouteTarget, hold_s: float
+) -> Call:
+    top_k = asked.top_k or SMART_CLASSIFY.default_top_k
+    passed = {key: value for key, value in request.meta.items() if key in _PASSED_ON}
     return Call(
         target,
-        picture.payload,
-        picture.mime,
-        meta,
-        picture.correlation_id,
-        picture.asked.embedding_space or "",
-        caller=picture.caller,
-    )
-
-
-def _species_call(picture: Picture, target: RouteTarget) -> Call:
-    top_k = picture.asked.top_k or SMART_CLASSIFY.default_top_k
-    passed = {key: value for key, value in picture.meta.items() if key in _PASSED_ON}
-    meta = _without_options(picture.meta) | passed | {"top_k": str(top_k)}
-    return Call(
-        target,
-        picture.payload,
-        picture.mime,
-        meta,
-        picture.correlation_id,
-        caller=picture.caller,
+        request.payload,
+        request.mime,
+        _without_options(request.meta) | passed | {"top_k": str(top_k)},
+        request.correlation_id,
+        hold_s=hold_s,
+        caller=request.caller,
     )
 
 
@@ -190,21 +184,21 @@ def _without_options(meta: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in meta.items() if key not in dropped}
 
 
-def _read_scenes(answer: pb.InferResponse) -> results.LabelsDocument:
+def _read_scenes(answer: InferenceAnswer) -> results.LabelsDocument:
     scenes = results.parse_labels(answer.result)
     if not scenes.labels:
         raise PodAnswerBroken("the CLIP service answered no scenes: try again")
     return scenes
 
 
-def _failure_name(error: WireError | _NoSpecies, picture: Picture) -> str:
+def _failure_name(error: WireError | _NoSpecies, meta: Mapping[str, str]) -> str:
     """Return why the species stage has no answer; raises what is the caller's own mistake."""
     if isinstance(error, _NoSpecies):
         return "NO_SPECIES_SERVICE"
     own_mistake = isinstance(error, InvalidArgument | NotFound) and not isinstance(
         error, TaskNotRouted
     )
-    if own_mistake and not _SPECIES_KEYS.isdisjoint(picture.meta):
+    if own_mistake and not _SPECIES_KEYS.isdisjoint(meta):
         raise error
     # That the service is away is no news for each call: the metrics count it.
     say = log.debug if isinstance(error, Unavailable | TaskNotRouted) else log.warning
@@ -219,7 +213,7 @@ def _source(decision: CascadeDecision, species: _Stage | None) -> Source:
 
 
 def _meta(
-    verdict: Verdict, rules: SceneRules, scene: _Stage, species: _Stage | None
+    verdict: Verdict, rules: ScenesSpec, scene: _Stage, species: _Stage | None
 ) -> dict[str, str]:
     """Return the answering stage's meta, the decision with its figures, and every stage's time."""
     spoke = species or scene
@@ -249,11 +243,5 @@ def _shares(scenes: results.LabelsDocument) -> str:
     return orjson.dumps({one.label: round(one.score, 6) for one in scenes.labels}).decode()
 
 
-def _respond(result: bytes, meta: dict[str, str]) -> pb.InferResponse:
-    return pb.InferResponse(
-        is_final=True,
-        result=result,
-        result_mime=results.LABELS_MIME,
-        result_schema=results.LABELS_SCHEMA,
-        meta=meta,
-    )
+def _labels(result: bytes, meta: dict[str, str]) -> InferenceAnswer:
+    return InferenceAnswer(result, results.LABELS_MIME, results.LABELS_SCHEMA, meta)

@@ -73,7 +73,7 @@ def _smart_record(known: dict[str, BackendPool], routes: Routes) -> pb.Capabilit
         extra={
             "scene_service": clip.name,
             "species_service": named.name if species is not None and named is not None else "",
-            "scene_routes": ",".join(clip.scenes.routes),
+            "scene_routes": ",".join(clip.scenes.effective_routes),
             "threshold": f"{clip.scenes.threshold:g}",
             "margin": f"{clip.scenes.margin:g}",
         },

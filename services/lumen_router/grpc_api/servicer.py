@@ -12,7 +12,8 @@ from google.protobuf.empty_pb2 import Empty
 
 from lumen_router.errors import NothingReady
 from lumen_router.grpc_api import capabilities
-from lumen_router.inference import InferenceCore, InferenceRequest
+from lumen_router.inference import InferenceCore
+from lumen_router.upstream.call import InferenceRequest
 from lumen_router.upstream.registry import UpstreamRegistry
 from lumen_wire.deadline import Deadline
 from lumen_wire.pb import ml_service_pb2 as pb

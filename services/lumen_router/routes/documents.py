@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from lumen_manifest.conditions import ConditionType
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus, ScenesSpec
 from lumen_manifest.routes_document import RoutesDocument
-from lumen_router.cascade.rule import SceneRules
 from lumen_router.routes import table
 from lumen_router.routes.table import Endpoint, Route, Routes, Service
 
@@ -44,13 +43,8 @@ def read_service(
         reason=status.reason if status else "",
         message=_ready_message(manifest),
         routes=_read_routes(manifest, endpoints),
-        scenes=read_scenes(spec.scenes or ScenesSpec()),
+        scenes=spec.scenes or ScenesSpec(),
     )
-
-
-def read_scenes(spec: ScenesSpec) -> SceneRules:
-    """Read the decision's rules, defaults resolved."""
-    return SceneRules(spec.effective_routes, spec.to, spec.threshold, spec.margin)
 
 
 def _read_routes(

@@ -7,8 +7,8 @@ by `from_file` or by `from_cluster`. Pure; it knows no connection and no pod's s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lumen_manifest.model_service import ScenesSpec
 from lumen_manifest.spec.enums import Family
-from lumen_router.cascade.rule import SceneRules
 from lumen_router.errors import (
     NoServiceOfFamily,
     ServiceNotRouted,
@@ -66,7 +66,7 @@ class Service:
     reason: str = ""
     message: str = ""
     routes: tuple[Route, ...] = ()
-    scenes: SceneRules = field(default_factory=SceneRules)
+    scenes: ScenesSpec = field(default_factory=ScenesSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,12 @@ class Routes:
         asked = self.find(service_name) if service_name else None
         kind = tasks.unprefixed(task)
         if kind is not None:
-            return _target(asked or self.default_of(Family.CLIP), kind)
+            return target_of(asked or self.default_of(Family.CLIP), kind)
         named = tasks.canonical(task)
         if named is not None and named.family is not None:
             family = Family(named.family)
             _agree(task, family, asked)
-            return _target(asked or self.default_of(family), named.kind)
+            return target_of(asked or self.default_of(family), named.kind)
         own = self.own_tasks.get(task)
         if own is None:
             raise TaskNotRouted(f"Unknown task: {task[:80]}")
@@ -128,7 +128,7 @@ class Routes:
             raise TaskOfAnotherFamily(
                 f'task {task} is of service {own[0].name}, meta["service"] says {asked.name}'
             )
-        return _target(*own)
+        return target_of(*own)
 
     def is_first(self, service: Service) -> bool:
         """Tell whether the service carries its family's canonical task names."""
@@ -169,7 +169,8 @@ def advertised_names(routes: Routes, service: Service, kind: TaskKind) -> tuple[
     )
 
 
-def _target(service: Service, kind: TaskKind) -> RouteTarget:
+def target_of(service: Service, kind: TaskKind) -> RouteTarget:
+    """Return a kind of work of a service; raises UnknownTask when its family offers none."""
     return RouteTarget(service, kind, pod_task(service.family, kind))
 
 

@@ -1,25 +1,22 @@
 """One assembled request to one pod and its answer back: holding, retries, deadline, cancel.
 
-The servicer and the cascade call `Forwarder.forward`. A call that fails because of its pod goes to
+The core and the cascade call `Forwarder.forward`. A call that fails because of its pod goes to
 another one, within the service's retry budget; while no pod is ready it waits, bounded.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
 
 from lumen_manifest.conditions import Reason
 from lumen_router.errors import DeadlineNear, NoReadyPod, SpaceNotServed, TaskNotRouted
 from lumen_router.metrics import RouterMetrics
-from lumen_router.routes.table import RouteTarget
-from lumen_router.upstream.answers import read_answer
+from lumen_router.upstream.call import Call, InferenceAnswer, messages_of, read_answer
 from lumen_router.upstream.lanes import InferCall
 from lumen_router.upstream.pending_calls import (
-    HOLD_S,
     RETRY_AFTER_MS,
     TERMINAL_REASONS,
     PendingCalls,
@@ -34,39 +31,13 @@ from lumen_router.upstream.registry import (
 )
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import ResourceExhausted, Unavailable, WireError
-from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.request.callers import STRANGER, Caller, metadata_of
-from lumen_wire.varint import varint
+from lumen_wire.request.callers import metadata_of
 
 ATTEMPTS = 3
-# Pods receive 16 MiB in one message, of which ids and meta may need a little.
-WHOLE_BYTES = 15 * 1024 * 1024
-PART_BYTES = 8 * 1024 * 1024
 PATIENCE_S = 0.05
-# Field number and wire type (2: bytes of a given length), as protobuf writes them.
-_PAYLOAD_TAG = bytes([pb.InferRequest.PAYLOAD_FIELD_NUMBER << 3 | 2])
 NEVER_RETRIED: frozenset[tuple[str, int]] = frozenset()
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Call:
-    """What is to be asked of a service. `space` is empty unless the caller demands one.
-
-    `meta` goes to the pod as it is, and under an opaque name who the caller is. `hold_s` bounds the
-    wait for a ready pod. Who forwards it takes the payload out of it, so that it is held once and
-    not twice while the call lasts.
-    """
-
-    target: RouteTarget
-    payload: bytes
-    mime: str
-    meta: Mapping[str, str]
-    correlation_id: str = ""
-    space: str = ""
-    hold_s: float = HOLD_S
-    caller: Caller = STRANGER
 
 
 class Forwarder:
@@ -80,7 +51,7 @@ class Forwarder:
         self._metrics = metrics
         self._ending: set[InferCall] = set()
 
-    async def forward(self, call: Call, deadline: Deadline) -> pb.InferResponse:
+    async def forward(self, call: Call, deadline: Deadline) -> InferenceAnswer:
         """Return the answer of one of the service's pods.
 
         Raises what the last pod answered, or NoReadyPod, RouterFull, SpaceNotServed, UnknownTask,
@@ -130,7 +101,7 @@ class Forwarder:
 
     async def _attempt(
         self, pod: Pod, call: Call, messages: Sequence[bytes], deadline: Deadline
-    ) -> pb.InferResponse:
+    ) -> InferenceAnswer:
         remaining_s = deadline.remaining_s()
         if remaining_s <= 0:
             raise DeadlineNear("the deadline passed before a pod could be asked")
@@ -183,33 +154,6 @@ class Forwarder:
         if pod is None:
             raise NoReadyPod(_why_not_ready(pods), retry_after_ms=RETRY_AFTER_MS)
         return pod
-
-
-def messages_of(call: Call) -> list[bytes]:
-    """Return the request as the pod reads it, with one copy of the payload instead of three.
-
-    One message up to `WHOLE_BYTES` of payload, above that as many as it takes.
-    """
-    head = pb.InferRequest(
-        correlation_id=call.correlation_id,
-        task=call.target.pod_task,
-        payload_mime=call.mime,
-        meta=call.meta,
-    ).SerializeToString()
-    if len(call.payload) <= WHOLE_BYTES:
-        return [_message(head, call.payload)]
-    total = -(-len(call.payload) // PART_BYTES)
-    whole = memoryview(call.payload)
-    messages = []
-    for seq in range(total):
-        offset = seq * PART_BYTES
-        place = pb.InferRequest(seq=seq, total=total, offset=offset).SerializeToString()
-        messages.append(_message(head + place, whole[offset : offset + PART_BYTES]))
-    return messages
-
-
-def _message(head: bytes, payload: bytes | memoryview) -> bytes:
-    return b"".join((head, _PAYLOAD_TAG, varint(len(payload)), payload))
 
 
 def _blame(pod: Pod, epoch: int, error: WireError) -> None:

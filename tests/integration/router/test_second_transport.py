@@ -8,7 +8,8 @@ import orjson
 from router_scripts import UNAVAILABLE, Gate, refusing
 from router_world import JPEG, ScriptedPod, a_service, a_world, until
 
-from lumen_router.inference import InferenceCore, InferenceRequest
+from lumen_router.inference import InferenceCore
+from lumen_router.upstream.call import InferenceRequest
 from lumen_wire.deadline import Deadline
 from lumen_wire.errors import ResourceExhausted, WireError
 from lumen_wire.results import parse_labels

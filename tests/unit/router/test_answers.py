@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_router.errors import PodAnswerBroken
-from lumen_router.upstream.answers import merge_parts, status_error
+from lumen_router.upstream.call import merge_parts, status_error
 from lumen_wire.errors import (
     DeadlineExceeded,
     Internal,
@@ -40,8 +40,8 @@ def test_parts_are_merged_in_whatever_order_they_come(result, seed):
     whole = merge_parts([*first, final])
 
     assert whole.result == result
-    assert (whole.is_final, whole.result_schema) == (True, "labels_v1")
-    assert dict(whole.meta)["labels_count"] == "3"
+    assert (whole.mime, whole.schema) == ("application/json;schema=labels_v1", "labels_v1")
+    assert whole.meta["labels_count"] == "3"
 
 
 def test_a_missing_part_is_not_papered_over():

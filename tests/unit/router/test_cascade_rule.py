@@ -8,14 +8,13 @@ from lumen_manifest.model_service import ScenesSpec
 from lumen_router.cascade.rule import (
     ROUNDING,
     CascadeDecision,
-    SceneRules,
     decide,
     fallback_reserve_s,
+    is_routed,
     stage_figures,
 )
-from lumen_router.routes.documents import read_scenes
 
-RULES = SceneRules()
+RULES = ScenesSpec()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_the_summed_share_decides(shares, decision, scene):
     st.floats(0, 1),
 )
 def test_delegation_is_exactly_the_rule(scenes, threshold, margin):
-    rules = SceneRules(threshold=threshold, margin=margin)
+    rules = ScenesSpec(threshold=threshold, margin=margin)
     routed = [share for label, share in scenes if label not in {"food", "sea"}]
     other = max((share for label, share in scenes if label in {"food", "sea"}), default=0.0)
     clear = sum(routed) - other
@@ -78,8 +77,8 @@ def test_delegation_is_exactly_the_rule(scenes, threshold, margin):
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_higher_bound_never_delegates_more(share, threshold, margin, more):
     scenes = [("animal", share), ("food", 1 - share)]
-    strict = SceneRules(threshold=min(1, threshold + more), margin=min(1, margin + more))
-    loose = SceneRules(threshold=threshold, margin=margin)
+    strict = ScenesSpec(threshold=min(1, threshold + more), margin=min(1, margin + more))
+    loose = ScenesSpec(threshold=threshold, margin=margin)
 
     if decide(scenes, strict).decision is CascadeDecision.ROUTED:
         assert CascadeDecision.ROUTED is decide(scenes, loose).decision
@@ -107,17 +106,9 @@ def test_no_scenes_are_no_decision():
     ],
 )
 def test_presets_and_configured_words_say_what_is_routed(spec, label, routed):
-    rules = read_scenes(ScenesSpec.model_validate(spec))
+    scenes = ScenesSpec.model_validate(spec)
 
-    assert routed == rules.is_routed(label)
-
-
-def test_threshold_margin_and_target_are_configuration():
-    spec = ScenesSpec.model_validate({"threshold": 0.8, "margin": 0.3, "to": "birds"})
-
-    rules = read_scenes(spec)
-
-    assert (rules.threshold, rules.margin, rules.to) == (0.8, 0.3, "birds")
+    assert routed == is_routed(label, scenes.effective_routes)
 
 
 @pytest.mark.parametrize(

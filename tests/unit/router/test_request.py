@@ -7,7 +7,7 @@ import pytest
 from lumen_manifest.spec.enums import Family
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.table import RouteTarget, Service
-from lumen_router.upstream.forward import WHOLE_BYTES, Call, messages_of
+from lumen_router.upstream.call import WHOLE_BYTES, Call, messages_of
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.chunks import Assembler
 from lumen_wire.request.splitting import WHOLE_MESSAGE_BYTES
