@@ -6,7 +6,7 @@ from chart.rendering import VALUE_SETS, rendered, the
 from lumen_manifest.default_pools import default_pools
 from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.settings import OperatorSettings
-from lumen_router.advertise.announcer import AnnouncerSettings
+from lumen_router.advertise import AnnouncerSettings
 from lumen_router.settings import ClusterRoutes, RouterSettings
 
 FROM_THE_POD = {

@@ -1,20 +1,22 @@
 """Which address of the router's Service is announced on the local network."""
 
 import asyncio
-import ssl
 
 import pytest
 from structlog.testing import capture_logs
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from lumen_process.settings import SettingsError
-from lumen_router.advertise.announced import (
+from lumen_router import advertise
+from lumen_router.advertise import (
+    Advertiser,
     AnnouncedEndpoint,
     AnnouncementOverrides,
+    AnnouncerSettings,
     NotAnnounced,
+    look,
     reach_of,
 )
-from lumen_router.advertise.announcer import Advertiser, AnnouncerSettings, look, read_service
 
 ENVIRONMENT = {
     "LUMEN_NAMESPACE": "lumen",
@@ -154,7 +156,17 @@ async def _announced_port(instance, wanted):
             return found
 
 
-def test_without_a_service_account_the_trouble_is_an_error_that_look_expects(tmp_path):
-    with pytest.raises(OSError, match="token"):
-        read_service("lumen", "lumen-router", tmp_path)
-    assert issubclass(ssl.SSLError, OSError)
+async def test_without_a_service_account_nothing_is_announced_and_the_reason_is_told(
+    monkeypatch, tmp_path
+):
+    async def it_serves(_):
+        return True
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(advertise, "serves", it_serves)
+
+    found = await look(settings())
+
+    assert isinstance(found, NotAnnounced)
+    assert "mounted ServiceAccount token" in found.why

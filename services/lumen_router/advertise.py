@@ -6,18 +6,14 @@ looks again, so a new address or a router without services is followed without a
 """
 
 import asyncio
-import http.client
-import json
+import ipaddress
 import os
-import ssl
 import sys
-import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -25,26 +21,43 @@ import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from lumen_cluster.client import ClusterClient, find_server
+from lumen_cluster.errors import ApiError, NoServer
+from lumen_cluster.requests import ApiRequest
 from lumen_process import logs
-from lumen_process.addresses import host_port
 from lumen_process.lifetime import terminate_on_signal
 from lumen_process.mdns import Announcement, Announcer, unique_instance
 from lumen_process.settings import Environment
-from lumen_router.advertise.announced import (
-    AnnouncedEndpoint,
-    AnnouncementOverrides,
-    NotAnnounced,
-    reach_of,
-)
 from lumen_wire.server.health import INFERENCE
 
 LOOK_EVERY_S: Final = 10.0
 CALL_S: Final = 5.0
-BODY_BYTES_MAX: Final = 1024 * 1024
-ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 USAGE: Final = 2
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedEndpoint:
+    """An address and a port that machines outside the cluster reach; the address is an IP."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnnounced:
+    """There is none, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncementOverrides:
+    """What the settings say instead of the Service: "" and 0 where they say nothing."""
+
+    address: str = ""
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +159,10 @@ async def look(settings: AnnouncerSettings) -> AnnouncedEndpoint | NotAnnounced:
     if not await serves(settings.router):
         return NotAnnounced("the router does not serve")
     try:
-        service = await asyncio.to_thread(read_service, settings.namespace, settings.service)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+        found = await find_server("", os.environ)
+        async with ClusterClient(found, "lumen-mdns") as client:
+            service = await read_service(client, settings.namespace, settings.service)
+    except (NoServer, ApiError) as error:
         return NotAnnounced(f"the Service cannot be read: {error}")
     return reach_of(service, settings.node_ip, settings.told)
 
@@ -164,28 +179,52 @@ async def serves(address: str) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def read_service(namespace: str, name: str, account: Path = ACCOUNT) -> dict[str, Any]:
-    """Ask the API server for the Service, as this pod's ServiceAccount.
+async def read_service(client: ClusterClient, namespace: str, name: str) -> dict[str, Any]:
+    """Ask the API server for the Service, as this pod's ServiceAccount; raises ApiError."""
+    path = f"/api/v1/namespaces/{namespace}/services/{name}"
+    return await client.ask(ApiRequest("GET", path, deadline_s=CALL_S))
 
-    Raises OSError or ValueError when it does not answer with one.
+
+def reach_of(
+    service: Mapping[str, Any], node_ip: str, told: AnnouncementOverrides = AnnouncementOverrides()
+) -> AnnouncedEndpoint | NotAnnounced:
+    """Read a Service as the API server gives it.
+
+    A load balancer's address is announced; with a node port it is the node's own.
     """
-    host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
-    port = int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
-    request = urllib.request.Request(
-        f"https://{host_port(host, port)}/api/v1/namespaces/{namespace}/services/{name}",
-        # Read each time: the kubelet renews it.
-        headers={"Authorization": f"Bearer {(account / 'token').read_text().strip()}"},
-    )
-    trust = ssl.create_default_context(cafile=account / "ca.crt")
-    # A proxy for the world is none for the cluster's own API server.
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
-    )
-    with opener.open(request, timeout=CALL_S) as response:
-        document = json.loads(response.read(BODY_BYTES_MAX))
-    if not isinstance(document, dict):
-        raise ValueError("the API server answered with no object")  # noqa: TRY004 - of the answer
-    return document
+    spec, port = service.get("spec") or {}, _port(service)
+    if port is None:
+        return NotAnnounced("the Service has no port named grpc")
+    if told.address:
+        return AnnouncedEndpoint(told.address, told.port or int(port.get("port", 0)))
+    balanced = _balancer_ip(service)
+    if balanced:
+        return AnnouncedEndpoint(balanced, told.port or int(port.get("port", 0)))
+    if spec.get("type") == "NodePort" and port.get("nodePort"):
+        return AnnouncedEndpoint(node_ip, told.port or int(port["nodePort"]))
+    return NotAnnounced(_why(str(spec.get("type", ""))))
+
+
+def _port(service: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    ports = (service.get("spec") or {}).get("ports") or []
+    return next((port for port in ports if port.get("name") == "grpc"), None)
+
+
+def _balancer_ip(service: Mapping[str, Any]) -> str:
+    """Return the balancer's first IP address; mDNS cannot announce a name that is not its own."""
+    balancer = (service.get("status") or {}).get("loadBalancer") or {}
+    for entry in balancer.get("ingress") or []:
+        try:
+            return str(ipaddress.ip_address(entry.get("ip", "")))
+        except ValueError:
+            continue
+    return ""
+
+
+def _why(kind: str) -> str:
+    if kind == "LoadBalancer":
+        return "the load balancer has given the Service no IP address yet"
+    return f"a Service of type {kind} is reached from inside the cluster only"
 
 
 async def _live(settings: AnnouncerSettings) -> None:
@@ -202,3 +241,7 @@ def main() -> int:
         return USAGE
     asyncio.run(_live(settings))
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

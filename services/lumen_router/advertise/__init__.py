@@ -1,1 +1,0 @@
-"""Announces the router's Service on the local network by mDNS."""
