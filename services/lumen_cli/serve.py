@@ -70,7 +70,7 @@ def command(
     Exit codes: 0 stopped by a signal and drained, 1 nothing can serve, 2 refused before the start.
     """
     from lumen_local.errors import LocalError
-    from lumen_local.launch import LaunchSettings
+    from lumen_local.run import LaunchSettings
     from lumen_local.serve import read_configuration, serve
     from lumen_local.show.display import Output, choose_display
     from lumen_local.state_dir import default_cache_dir, default_state_dir

@@ -82,7 +82,7 @@ def command(
     with a COMMAND its own, 130 when a signal came first.
     """
     from lumen_local.errors import LocalError
-    from lumen_local.launch import LaunchSettings
+    from lumen_local.run import LaunchSettings
     from lumen_local.show.display import Output, choose_display
     from lumen_local.state_dir import default_cache_dir, default_state_dir
     from lumen_local.up import up

@@ -1,30 +1,88 @@
-"""One run from first process to last: display, guard, routes file, signals, exit code.
+"""One run from first process to last: display, reaper, routes file, signals, exit code.
 
-`up` and `serve` build a RunPlan; everything after that is the same for both.
+`up` and `serve` say what to launch; everything after that is the same for both.
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from lumen_local.pod.plans import ServicePlan
+from lumen_local.pod.machine import FreePorts, check_port
+from lumen_local.pod.plans import (
+    LOOPBACK,
+    Planned,
+    RouterPlan,
+    RunContext,
+    ServicePlan,
+    router_plan,
+    service_plan,
+)
 from lumen_local.routes_file import RoutesFileWriter
 from lumen_local.show.display import Display
 from lumen_local.show.events import AllReady, EndpointChanged, Event, Starting, Warned
-from lumen_local.show.output_stream import OutputClosed
-from lumen_local.state_dir import RunFolders
-from lumen_local.supervise.companion import CommandEnded, run_companion
-from lumen_local.supervise.guarded import Guard
+from lumen_local.show.lines import OutputClosed
+from lumen_local.state_dir import RunFolders, open_run
+from lumen_local.supervise.orphan_reaper import OrphanReaper
 from lumen_local.supervise.service_run import RunServices
 from lumen_local.supervise.supervisor import RunOutcome, Supervisor
 from lumen_manifest.model_service import LumenModelService
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSettings:
+    """What the command line says of every run; `command` runs beside it and ends it."""
+
+    port: int
+    bind: str
+    state_dir: Path
+    cache_dir: Path
+    log_level: str | None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to run: all services for the router to know, and those of them that run here.
+
+    `direct` lets the one planned service listen on the port itself, without a router.
+    """
+
+    services: Sequence[LumenModelService]
+    planned: Sequence[Planned]
+    warnings: Sequence[tuple[str, str]] = ()
+    direct: bool = False
+
+
+def launch(what: Launch, settings: LaunchSettings, display: Display) -> int:
+    """Run until a signal; return the exit code. Raises LocalError when the start is refused."""
+    bind = settings.bind.strip("[]")
+    door = RouterPlan(bind, check_port(bind, settings.port))
+    with open_run(settings.state_dir, settings.cache_dir) as folders:
+        ports = FreePorts(LOOPBACK)
+        ports.reserve(door.port)
+        ground = RunContext(folders, ports, settings.log_level, dict(os.environ))
+        own_door = door if what.direct else None
+        plan = RunPlan(
+            services=what.services,
+            plans=[service_plan(planned, ground, own_door) for planned in what.planned],
+            router=None if what.direct else router_plan(ground, door),
+            address=door.address,
+            folders=folders,
+            warnings=what.warnings,
+            command=settings.command,
+        )
+        return asyncio.run(_Run(plan, display).to_its_end())
+
 
 TICK_S = 0.1
 
 EXIT_DRAINED = 0
 EXIT_NOTHING_SERVES = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_NOT_STARTED = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +101,12 @@ class RunPlan:
     command: Sequence[str] = ()
 
 
-def run(plan: RunPlan, display: Display) -> int:
-    """Run until a signal, or until nothing can ever serve; return the exit code."""
-
-    async def to_its_end() -> int:
-        return await _Run(plan, display).to_its_end()
-
-    return asyncio.run(to_its_end())
-
-
 class _Run:
     def __init__(self, plan: RunPlan, display: Display) -> None:
         self._plan = plan
         self._display: Display | None = display
         self._stop = asyncio.Event()
-        self._all_ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._all_ready = asyncio.Event()
         self._ended: CommandEnded | None = None
 
     async def to_its_end(self) -> int:
@@ -73,8 +122,8 @@ class _Run:
         )
         for service, message in plan.warnings:
             self._show(Warned(service, message))
-        async with Guard(plan.folders.run_id) as guard, asyncio.TaskGroup() as group:
-            around = RunServices(self._tell, guard)
+        async with OrphanReaper(plan.folders.run_id) as reaper, asyncio.TaskGroup() as group:
+            around = RunServices(self._tell, reaper)
             supervisor = Supervisor(plan.plans, plan.router, plan.address, around)
             beside = [group.create_task(self._tick()), group.create_task(self._accompany())]
             try:
@@ -88,8 +137,8 @@ class _Run:
         """Run the plan's command once everything is ready, then stop the run."""
         if not self._plan.command:
             return
-        address = await self._all_ready
-        self._ended = await run_companion(self._plan.command, address)
+        await self._all_ready.wait()
+        self._ended = await _run_attached(self._plan.command, self._plan.address)
         if self._ended.error:
             self._show(Warned("", self._ended.error))
         self._stop.set()
@@ -130,8 +179,8 @@ class _Run:
         self._routes.observe(event)
         if not isinstance(event, EndpointChanged):  # the router's, not a person's
             self._show(event)
-        if isinstance(event, AllReady) and not self._all_ready.done():
-            self._all_ready.set_result(event.address)
+        if isinstance(event, AllReady):
+            self._all_ready.set()
 
     def _show(self, event: Event) -> None:
         if self._display is not None:
@@ -156,3 +205,28 @@ def handled_signals() -> list[signal.Signals]:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         found.append(signal.SIGHUP)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnded:
+    """How the attached command ended: its exit code as in a shell, and why it did not start."""
+
+    code: int
+    error: str = ""
+
+
+async def _run_attached(command: Sequence[str], address: str) -> CommandEnded:
+    """Run the command to its end with LUMEN_SERVER set to `address`; cancelling terminates it."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, env=os.environ | {"LUMEN_SERVER": address}
+        )
+    except OSError as error:
+        return CommandEnded(EXIT_NOT_STARTED, f"{command[0]} can't be started: {error.strerror}")
+    try:
+        code = await process.wait()
+    except asyncio.CancelledError:
+        process.terminate()
+        await process.wait()
+        raise
+    return CommandEnded(code if code >= 0 else 128 - code)

@@ -7,9 +7,9 @@ two models behind one port, becomes two servers and a router.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lumen_local.launch import Launch, LaunchSettings, launch
 from lumen_local.pod.machine import choose_pools, gather_machine
 from lumen_local.pod.plans import Planned
+from lumen_local.run import Launch, LaunchSettings, launch
 from lumen_local.show.display import Display
 from lumen_local.up import machine_warnings
 from lumen_manifest.legacy.environment import services_from_environment

@@ -18,8 +18,9 @@ from lumen_cli.resources.selection import (
     from_files,
     selection_options,
 )
-from lumen_cli.resources.work import explain, refuse, run_each, shown, size
+from lumen_cli.resources.work import explain, refuse, run_each, shown
 from lumen_local.state_dir import default_cache_dir
+from lumen_process.wording import size
 from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceError, StoppedError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified, verify_here
 from lumen_resources.fetch.listing import list_cache

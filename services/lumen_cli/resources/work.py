@@ -14,6 +14,7 @@ from rich.text import Text
 from lumen_cli.output import say, write_rows
 from lumen_cli.resources.selection import Selected
 from lumen_process.printable import printable
+from lumen_process.wording import duration, size
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import FetchPhase, Progress, ProgressSnapshot
@@ -142,19 +143,3 @@ def describe(name: str, now: ProgressSnapshot) -> str:
             parts.append(f"{duration(now.eta_s)} left")
     parts.append(now.file)
     return "   ".join(part for part in parts if part)
-
-
-def size(count: float) -> str:
-    """Return bytes as a person reads them: 812 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit in {"B", "kB", "MB"} else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("the loop returns at GB")
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person reads it: 10 s, 3 min, 2 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"

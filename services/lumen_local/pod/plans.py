@@ -6,9 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lumen_local.pod.free_ports import FreePorts, is_free
-from lumen_local.pod.pod_env import PodPaths, contract_env, inherited_env
-from lumen_local.pod.processes import PodProcesses, Probe, Probes, ProcessSpec, pod_processes
+from lumen_local.pod.machine import FreePorts, is_free
+from lumen_local.pod.processes import (
+    PodPaths,
+    PodProcesses,
+    Probe,
+    Probes,
+    ProcessSpec,
+    contract_env,
+    inherited_env,
+    pod_processes,
+)
 from lumen_local.show.events import ROUTER, ServiceLine
 from lumen_local.state_dir import RunFolders
 from lumen_manifest.model_service import LumenModelService

@@ -12,8 +12,7 @@ from enum import StrEnum
 from typing import Protocol, TextIO
 
 from lumen_local.show.events import Event
-from lumen_local.show.json_events import JsonDisplay
-from lumen_local.show.plain import PlainDisplay
+from lumen_local.show.lines import JsonDisplay, PlainDisplay
 
 
 class Output(StrEnum):

@@ -1,6 +1,8 @@
-"""Lines out of what a process writes: bounded in length, free of terminal control. Pure."""
+"""Lines out of what a process writes: bounded, free of terminal control, held back. Pure."""
 
 import re
+from collections import deque
+from collections.abc import Callable, Mapping
 
 from lumen_process.printable import printable
 
@@ -49,3 +51,42 @@ class LineSplitter:
 def plain_text(text: str) -> str:
     """Return the text without colour, and with what else a terminal would obey written out."""
     return printable(_COLOUR.sub("", text), keep="\t")
+
+
+HELD_LINES = 1000
+
+# Whoever asks for more than trouble wants to see it as it happens.
+_QUIET = frozenset({"warning", "error"})
+
+
+class HeldLines:
+    """Log lines that wait for the outcome of a start.
+
+    A process that fails at its start says why twice: in its log, and in its termination message.
+    The message has the remedy and is what a person should read, so the lines before it wait; they
+    are shown when the start succeeds, or when the failure has no name and they are all there is. A
+    failure that repeats itself is not shown at length again.
+    """
+
+    def __init__(self, tell: Callable[[str], None], env: Mapping[str, str]) -> None:
+        self._tell = tell
+        self._held: deque[str] | None = None
+        if env.get("LUMEN_LOG_LEVEL") in _QUIET:
+            self._held = deque(maxlen=HELD_LINES)
+
+    def push(self, line: str) -> None:
+        """Take a line."""
+        if self._held is None:
+            self._tell(line)
+        else:
+            self._held.append(line)
+
+    def release(self) -> None:
+        """Show what is held, and every later line at once."""
+        held, self._held = self._held or (), None
+        for line in held:
+            self._tell(line)
+
+    def drop(self) -> None:
+        """Forget what is held: the failure was named, or shown before."""
+        self._held = None

@@ -8,10 +8,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from lumen_local.show import wording
 from lumen_local.show.events import ROUTER, Working
-from lumen_local.show.output_stream import OutputClosed
-from lumen_local.show.plain import PlainDisplay, Row
+from lumen_local.show.lines import OutputClosed, PlainDisplay, Row, progress
 from lumen_process.printable import printable
 
 # Readable on dark and on light grounds.
@@ -67,4 +65,4 @@ class TerminalDisplay(PlainDisplay):
 
 
 def _progress(working: Working) -> str:
-    return printable(wording.progress(working.phase, working.progress))
+    return printable(progress(working.phase, working.progress))

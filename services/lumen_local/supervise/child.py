@@ -2,7 +2,9 @@
 
 Called by the steps and replicas of a run. It knows nothing of probes, restarts or routes.
 `preexec_fn` is not used: it runs Python between fork and exec, which may deadlock in a process with
-threads (gRPC has some). Children arm themselves, and the guard covers those that do not.
+threads (gRPC has some). Children arm themselves, and the reaper covers those that do not.
+A process that wrote no termination message is judged by its exit code and its last log lines, as
+`terminationMessagePolicy: FallbackToLogsOnError` does.
 """
 
 import asyncio
@@ -11,14 +13,61 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 from lumen_local.pod.processes import ProcessSpec
 from lumen_local.show.log_lines import LineSplitter
-from lumen_local.supervise.failures import Exit
-from lumen_manifest.pod_reports import MAX_MESSAGE_BYTES
+from lumen_manifest.conditions import Reason
+from lumen_manifest.pod_reports import MAX_MESSAGE_BYTES, Failure, named_failure
+from lumen_process.backoff import Backoff
+
+RESTARTS = Backoff(first_s=0.5, longest_s=30.0, chance=0.0)
+"""Kubernetes' crash-loop rule at a person's pace: 10 s to 5 min there."""
+
+STABLE_S = 60.0
+
+
+def failures_after(failures: int, uptime_s: float) -> int:
+    """Count one more failure; after a stable time it is the first again."""
+    return 1 if uptime_s >= STABLE_S else failures + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: `code` is negative for a signal, as the subprocess module has it."""
+
+    code: int
+
+    @property
+    def text(self) -> str:
+        """Say it in words."""
+        if self.code >= 0:
+            return f"ended with exit code {self.code}"
+        try:
+            name = signal.Signals(-self.code).name
+        except ValueError:
+            name = f"signal {-self.code}"
+        return f"was killed by {name}"
+
+
+def failure_of(
+    message: Mapping[str, Any], ended: Exit, last_lines: Sequence[str], *, init: bool
+) -> Failure:
+    """Name the failure of a process: its own words first, else its exit and its last lines."""
+    named = named_failure(message)
+    if named is not None:
+        return named
+    said = last_lines[-1].strip() if last_lines else ""
+    text = f"The process {ended.text}."
+    if ended.code == -signal.SIGKILL:
+        text += " Nobody here asked for it: this machine may be short of memory."
+    return Failure(
+        reason=Reason.UNKNOWN if init else Reason.SERVER_CRASHED,
+        message=f"{text} Its last line: {said}" if said else text,
+    )
+
 
 READ_BYTES = 64 * 1024
 KEPT_LINES = 20
@@ -27,7 +76,7 @@ DRAIN_OUTPUT_S = 1.0
 
 
 class ChildWatcher(Protocol):
-    """Who must know the groups that live: the guard."""
+    """Who must know the groups that live: the reaper."""
 
     def group_started(self, pgid: int) -> None:
         """Remember a group."""
@@ -74,12 +123,7 @@ class Child:
         self._ending = asyncio.create_task(self._end(), name=f"end {self.spec.name}")
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Kill the group if it still runs, and wait for its end."""
         if self._process.returncode is None:
             self.kill()

@@ -4,7 +4,6 @@ Imported once the processes have been started: it costs a third of a second, in 
 already import what they need themselves.
 """
 
-from types import TracebackType
 from typing import Self
 
 import grpc.aio
@@ -33,12 +32,7 @@ class HealthClient:
         """Open nothing yet: channels are made at the first look."""
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the channels."""
         for channel in self._channels.values():
             await channel.close(None)

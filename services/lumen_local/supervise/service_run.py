@@ -27,11 +27,16 @@ from lumen_local.show.events import (
     Warned,
     Working,
 )
-from lumen_local.show.held_lines import HeldLines
-from lumen_local.supervise.child import Child, ChildWatcher
-from lumen_local.supervise.failures import RESTARTS, Exit, failure_of, failures_after
-from lumen_local.supervise.probes import Health, ProbeResult, side_by_side, watch
-from lumen_local.supervise.status_page import fetch_status
+from lumen_local.show.log_lines import HeldLines
+from lumen_local.supervise.child import (
+    RESTARTS,
+    Child,
+    ChildWatcher,
+    Exit,
+    failure_of,
+    failures_after,
+)
+from lumen_local.supervise.probes import Health, ProbeResult, fetch_status, side_by_side, watch
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import (
     Failure,

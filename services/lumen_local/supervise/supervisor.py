@@ -15,8 +15,8 @@ from enum import StrEnum
 
 from lumen_local.pod.plans import ServicePlan
 from lumen_local.show.events import AllReady, Event, Failed, LogLine, Ready, RunStopping, Stopped
+from lumen_local.supervise.probes import fetch_status, ready_pods
 from lumen_local.supervise.service_run import RunServices, ServiceRun
-from lumen_local.supervise.status_page import fetch_status, ready_pods
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Failure
 

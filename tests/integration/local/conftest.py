@@ -18,12 +18,11 @@ from typing import Any
 import psutil
 import pytest
 
-from lumen_local.pod.free_ports import FreePorts
+from lumen_local.pod.machine import FreePorts
 from lumen_local.pod.plans import ServicePlan
-from lumen_local.pod.pod_env import PodPaths
-from lumen_local.pod.processes import pod_processes
+from lumen_local.pod.processes import PodPaths, pod_processes
 from lumen_local.show.events import EndpointChanged, Event, ServiceLine
-from lumen_local.supervise.guarded import Guard
+from lumen_local.supervise.orphan_reaper import OrphanReaper
 from lumen_local.supervise.service_run import RunServices
 from lumen_local.supervise.supervisor import Supervisor
 from lumen_process.backoff import Backoff
@@ -171,10 +170,10 @@ def supervise(tmp_path):
         run = Run(tmp_path)
         plans = [plan(name, of, tmp_path, replicas) for name, of in services.items()]
         door = plan("router", router, tmp_path) if router else None
-        async with Guard(f"test-{os.getpid()}-{tmp_path.name}") as guard:
+        async with OrphanReaper(f"test-{os.getpid()}-{tmp_path.name}") as reaper:
             around = RunServices(
                 run.events.append,
-                guard,
+                reaper,
                 backoff or Backoff(0.05, 1, chance=0),
             )
             supervisor = Supervisor(plans, door, "127.0.0.1:50051", around)
@@ -290,7 +289,7 @@ class Lumen:
         return "".join(self.errors)
 
     def family(self) -> list[psutil.Process]:
-        """All processes below, the guard among them."""
+        """All processes below, the reaper among them."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def server(self, service: str) -> psutil.Process:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lumen_local.pod.free_ports import FreePorts
+from lumen_local.pod.machine import FreePorts
 
 VICTIM = Path(__file__).parent / "victim.py"
 
@@ -42,7 +42,7 @@ async def test_kill_9_of_the_parent_leaves_no_process(victim, tmp_path, is_alive
     assert lived == [True, True, True]
 
 
-async def test_a_killed_guard_is_replaced_and_its_successor_does_the_same(
+async def test_a_killed_reaper_is_replaced_and_its_successor_does_the_same(
     victim, tmp_path, is_alive, wait_until
 ):
     await wait_until(lambda: bool(pids(tmp_path)))

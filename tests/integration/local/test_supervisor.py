@@ -263,7 +263,7 @@ async def test_a_servers_own_processes_end_with_it(supervise, pods, tmp_path, is
         run.stop.set()
         await run.task
         ran = is_alive(grandchild)
-    # It lives in a session of its own: the guard's last look finds it by the run's id.
+    # It lives in a session of its own: the reaper's last look finds it by the run's id.
 
     assert ran
     await wait_until(lambda: not is_alive(grandchild))

@@ -12,7 +12,7 @@ import tiny_models
 from ports import loopback_addresses
 
 from lumen_client import Client
-from lumen_local.pod.free_ports import FreePorts
+from lumen_local.pod.machine import FreePorts
 
 
 def state(tmp_path: Path) -> tuple[str, str]:
@@ -99,7 +99,7 @@ def test_kill_9_of_lumen_up_leaves_no_process(lumen, manifest, tmp_path):
     run.process.wait()
     _, left = psutil.wait_procs(family, timeout=40)
 
-    assert len(family) == 3  # the server, the router, the guard
+    assert len(family) == 3  # the server, the router, the reaper
     assert left == []
 
 

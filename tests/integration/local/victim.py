@@ -1,4 +1,4 @@
-"""Starts one server under a guard and waits to be killed. Arguments: a folder, a port.
+"""Starts one server under a reaper and waits to be killed. Arguments: a folder, a port.
 
 The server does not arm itself, and starts a process in a session of its own.
 """
@@ -8,10 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from lumen_local.pod.pod_env import PodPorts
-from lumen_local.pod.processes import ProcessSpec
+from lumen_local.pod.processes import PodPorts, ProcessSpec
 from lumen_local.supervise.child import Child
-from lumen_local.supervise.guarded import Guard
+from lumen_local.supervise.orphan_reaper import OrphanReaper
 
 folder, port = Path(sys.argv[1]), int(sys.argv[2])
 run_id = f"victim-{os.getpid()}"
@@ -34,13 +33,13 @@ spec = ProcessSpec(
 
 
 async def main() -> None:
-    async with Guard(run_id) as guard:
+    async with OrphanReaper(run_id) as reaper:
 
         def tell() -> None:
-            (folder / "pids.new").write_text(f"{child.pid} {guard.pid}")
+            (folder / "pids.new").write_text(f"{child.pid} {reaper.pid}")
             (folder / "pids.new").rename(folder / "pids")
 
-        async with Child(spec, guard, lambda line: tell()) as child:
+        async with Child(spec, reaper, lambda line: tell()) as child:
             while True:
                 await asyncio.sleep(0.1)
                 if (folder / "pids").exists():

@@ -21,9 +21,7 @@ from lumen_local.show.events import (
     Warned,
     Working,
 )
-from lumen_local.show.json_events import JsonDisplay
-from lumen_local.show.output_stream import OutputClosed
-from lumen_local.show.plain import PlainDisplay
+from lumen_local.show.lines import JsonDisplay, OutputClosed, PlainDisplay
 from lumen_local.show.terminal import TerminalDisplay
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Attestation, Failure, ProgressReport, Verified

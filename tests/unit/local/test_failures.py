@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from lumen_local.supervise.failures import STABLE_S, Exit, failure_of, failures_after
+from lumen_local.supervise.child import STABLE_S, Exit, failure_of, failures_after
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import MAX_MESSAGE_BYTES, Failure, parse_termination, verified_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lumen_local.pod.free_ports import FreePorts
+from lumen_local.pod.machine import FreePorts
 from lumen_local.pod.plans import Planned, RouterPlan, RunContext, service_plan
 from lumen_local.state_dir import RunFolders
 from lumen_manifest.default_pools import default_pool

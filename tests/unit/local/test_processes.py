@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from lumen_local.errors import PodNotRunnable
-from lumen_local.pod.pod_env import PodPaths, PodPorts
-from lumen_local.pod.processes import FileToWrite, pod_processes
+from lumen_local.pod.processes import FileToWrite, PodPaths, PodPorts, pod_processes
 from lumen_local.pod.quantities import whole_cores
 
 PORTS = PodPorts(grpc=40001, health=40002, metrics=40003)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lumen_local.errors import NotOurAddress, PortBusy, StateDirBusy, StateDirUnusable
-from lumen_local.pod.free_ports import FreePorts, check_port
+from lumen_local.pod.machine import FreePorts, check_port
 from lumen_local.state_dir import default_cache_dir, default_state_dir, open_run
 
 

@@ -1,14 +1,15 @@
-"""One line per fact: results on stdout, logs and trouble on stderr.
+"""Displays that write a line for each fact, for people and for programs.
 
-Nothing is silent for more than two seconds while somebody waits: `tick` sees to that.
+For people results go to stdout, logs and trouble to stderr, and nothing is silent for more than two
+seconds while somebody waits: `tick` sees to that. `--output json` writes an object per event.
 """
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
-from lumen_local.show import wording
 from lumen_local.show.events import (
     ROUTER,
     AllReady,
@@ -21,13 +22,63 @@ from lumen_local.show.events import (
     Restarted,
     RunStopping,
     ServiceLine,
+    ServicePhase,
     Starting,
     Stopped,
     Warned,
     Working,
 )
-from lumen_local.show.output_stream import write
-from lumen_process.printable import printable
+from lumen_manifest.pod_reports import Attestation, Failure, ProgressReport
+from lumen_process.printable import printable, printable_json
+from lumen_process.wording import duration, size
+
+
+class OutputClosed(Exception):
+    """Nobody reads our output any more."""
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write and flush. Raises OutputClosed when nobody reads any more."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except (OSError, ValueError) as error:  # ValueError: the stream was closed on our side
+        raise OutputClosed from error
+
+
+def progress(phase: ServicePhase, of: ProgressReport) -> str:
+    """Say what a service is doing, and how far it is; its own word for it is the better one."""
+    doing = of.phase.lower() or phase.value
+    if not of.total_bytes:
+        return "   ".join(part for part in (doing, of.file) if part)
+    parts = [f"{doing}  {size(of.done_bytes)} / {size(of.total_bytes)}"]
+    if of.rate_bytes_per_s > 0:
+        parts.append(f"{size(of.rate_bytes_per_s)}/s")
+    if of.eta_s is not None:
+        parts.append(f"{duration(of.eta_s)} left")
+    return "   ".join([*parts, *([of.file] if of.file else [])])
+
+
+def attested(said: Attestation) -> str:
+    """Say what a server says of itself: `onnxruntime 1.31, cpu, fp32, parity 1.0000`."""
+    parts = [f"{said.runtime} {said.version}".strip(), said.device, said.precision]
+    if said.parity is not None:
+        parts.append(f"parity {said.parity:.4f}")
+    elif said.runtime:
+        parts.append("parity not checked")
+    return ", ".join(part for part in parts if part)
+
+
+def failure_lines(failure: Failure, retry_s: float | None) -> list[str]:
+    """Say what failed, what to do, and whether it is tried again; the first line has the reason."""
+    message = failure.message.splitlines() or [""]
+    lines = [f"{failure.reason}  {message[0]}", *message[1:]]
+    if failure.remedy:
+        lines.append(failure.remedy)
+    if retry_s is not None:
+        lines.append(f"Trying again in {duration(retry_s)}.")
+    return lines
+
 
 QUIET_S = 2.0
 
@@ -66,7 +117,7 @@ class PlainDisplay:
         """Say what is under way when nothing was said for two seconds."""
         if self._working and self._clock() - self._last_said >= QUIET_S:
             for work in self._working.values():
-                self._write(Row(work.service, wording.progress(work.phase, work.progress)))
+                self._write(Row(work.service, progress(work.phase, work.progress)))
 
     def close(self) -> None:
         """Do nothing: every line was flushed."""
@@ -90,7 +141,7 @@ class PlainDisplay:
                 yield from _all_ready_rows(event)
             case Failed(service=service, failure=failure, retry_s=retry_s):
                 self._working.pop(service, None)
-                first, *rest = wording.failure_lines(failure, retry_s)
+                first, *rest = failure_lines(failure, retry_s)
                 yield Row(service, first, "red", trouble=True)
                 for line in rest:
                     yield Row("", line, trouble=True)
@@ -104,13 +155,13 @@ class PlainDisplay:
         parts = []
         if (files := self._verified.pop(event.service, None)) is not None:
             of = files.verified
-            parts.append(f"files verified ({of.files} files, {wording.size(of.file_bytes)})")
+            parts.append(f"files verified ({of.files} files, {size(of.file_bytes)})")
         key = (event.service, event.replica)
         again = " again" if key in self._served else ""
         self._served.add(key)
         number = f" (replica {event.replica})" if event.replica else ""
-        took = f"ready{again}{number} in {wording.seconds(event.seconds)}"
-        said = wording.attested(event.attestation)
+        took = f"ready{again}{number} in {duration(event.seconds)}"
+        said = attested(event.attestation)
         parts.append(f"{took}: {said}" if said else took)
         return Row(event.service, "   ".join(parts), "green")
 
@@ -127,7 +178,7 @@ def _service(line: ServiceLine) -> str:
 
 
 def _all_ready_rows(event: AllReady) -> Iterator[Row]:
-    took = f"up in {wording.seconds(event.seconds)}"
+    took = f"up in {duration(event.seconds)}"
     left = f"   without {', '.join(event.failed)}" if event.failed else ""
     yield Row(ROUTER if event.router else "", f"{event.address}   {took}{left}", "bold")
     yield Row(None, "Ctrl-C drains and stops.", "dim")
@@ -157,8 +208,67 @@ def _end_text(event: RunStopping | Stopped) -> str:
             f"Stopping  {_services(event.processes)} what is in flight. "
             "Ctrl-C again ends them at once."
         )
-    took = wording.seconds(event.seconds)
+    took = duration(event.seconds)
     if event.killed:
         killed = ", ".join(event.killed)
         return f"Stopped   in {took}; killed after their grace period: {killed}."
     return f"Stopped   everything drained in {took}."
+
+
+_NAMES: Mapping[type[Event], str] = {
+    Starting: "starting",
+    FilesVerified: "verified",
+    Ready: "ready",
+    NotReady: "not_ready",
+    AllReady: "ready",
+    Failed: "failed",
+    Restarted: "restarted",
+    Warned: "warning",
+    RunStopping: "stopping",
+    Stopped: "stopped",
+}
+
+
+class JsonDisplay:
+    """Events on stdout; log lines on stderr, a line each."""
+
+    def __init__(self, out: TextIO, err: TextIO) -> None:
+        self._out = out
+        self._err = err
+
+    def show(self, event: Event) -> None:
+        """Write the event."""
+        if isinstance(event, LogLine):
+            write(self._err, f"{event.service}: {printable(event.text)}\n")
+        else:
+            write(self._out, f"{printable_json(event_json(event))}\n")
+
+    def tick(self) -> None:
+        """Do nothing: machines need no reassurance."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def event_json(event: Event) -> Mapping[str, Any]:
+    """Return an event as the documented object, without what is unknown. Pure.
+
+    `ready` with a service is that service's; the one without is the whole run's.
+    """
+    fields = dataclasses.asdict(event)
+    name = _NAMES.get(type(event), "")
+    match event:
+        case Working(phase=phase):
+            del fields["phase"]
+            said = fields.pop("progress")
+            fields |= {"doing": said.pop("phase"), **said} if event.progress.phase else {}
+            name = phase.value
+        case FilesVerified():
+            fields |= fields.pop("verified")
+        case Failed(retry_s=retry_s):
+            fields |= fields.pop("failure") | {"final": retry_s is None}
+        case Ready():
+            fields |= {key: value for key, value in fields.pop("attestation").items() if value}
+        case _:
+            pass
+    return {"event": name, **{key: value for key, value in fields.items() if value is not None}}

@@ -1,8 +1,8 @@
-"""The guard: a tiny process that outlives a killed parent just long enough to end its children.
+"""The reaper: a tiny process that outlives a killed parent just long enough to end its children.
 
 Every Lumen process arms itself (`lumen_process.lifetime.die_with_parent`), but a program that does
-not, or a grandchild, would live on after `kill -9` of `lumen up`. The guard holds the reading end
-of a pipe; when the pipe closes without the word `done`, the parent is dead, and the guard ends
+not, or a grandchild, would live on after `kill -9` of `lumen up`. The reaper holds the reading end
+of a pipe; when the pipe closes without the word `done`, the parent is dead, and the reaper ends
 every process group it was told of and, on Linux, every process whose environment carries the run's
 id: SIGTERM, a short wait, SIGKILL.
 
