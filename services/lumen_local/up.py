@@ -12,13 +12,13 @@ from pathlib import Path
 from lumen_local.errors import NothingToServe
 from lumen_local.pod.machine import Machine, choose_pools, gather_machine
 from lumen_local.pod.plans import Planned
-from lumen_local.pod.quantities import memory_bytes
 from lumen_local.run import Launch, LaunchSettings, launch
 from lumen_local.show.display import Display
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.reading.parse import ManifestError, Problem, parse_files, parse_text
 from lumen_manifest.reading.yaml_tree import BYTES_MAX
+from lumen_manifest.spec.field_types import amount_of
 from lumen_process.wording import size
 
 STDIN = "-"
@@ -114,10 +114,11 @@ def machine_warnings(
             continue
         if service.spec.replicas == 0:
             yield service.name, "spec.replicas is 0: it is not started."
-        asked = memory_bytes(service.spec.resources.requests.get("memory", "0"))
-        if asked * service.spec.replicas > machine.memory_bytes:
+        requests, replicas = service.spec.resources.requests, service.spec.replicas
+        asked = int(amount_of(requests.get("memory", "0")) or 0) * replicas
+        if asked > machine.memory_bytes:
             text = (
-                f"asks for {size(asked * service.spec.replicas)} of memory, and this machine has "
+                f"asks for {size(asked)} of memory, and this machine has "
                 f"{size(machine.memory_bytes)}: it may be killed while it loads."
             )
             yield service.name, text

@@ -7,8 +7,9 @@ so those are compared by value. Fields that we applied once and render no more a
 """
 
 from collections.abc import Mapping
-from decimal import Decimal, DecimalException
 from typing import Any
+
+from lumen_manifest.spec.field_types import amount_of
 
 Path = tuple[str, ...]
 
@@ -32,24 +33,6 @@ ONE_VALUE = frozenset(
 _CONTAINERS = (("containers",), ("initContainers",))
 _QUANTITIES = frozenset({"limits", "requests"})
 _QUANTITY = frozenset({"sizeLimit", "averageValue", "divisor"})
-_SUFFIXES: Mapping[str, Decimal] = {
-    "n": Decimal("1e-9"),
-    "u": Decimal("1e-6"),
-    "m": Decimal("1e-3"),
-    "": Decimal(1),
-    "k": Decimal(10**3),
-    "M": Decimal(10**6),
-    "G": Decimal(10**9),
-    "T": Decimal(10**12),
-    "P": Decimal(10**15),
-    "E": Decimal(10**18),
-    "Ki": Decimal(2**10),
-    "Mi": Decimal(2**20),
-    "Gi": Decimal(2**30),
-    "Ti": Decimal(2**40),
-    "Pi": Decimal(2**50),
-    "Ei": Decimal(2**60),
-}
 
 
 def contained(rendered: Any, observed: Any) -> bool:
@@ -117,14 +100,5 @@ def _holds_quantity(path: Path) -> bool:
 
 
 def _same_quantity(one: Any, other: Any) -> bool:
-    first, second = _amount(str(one)), _amount(str(other))
+    first, second = amount_of(str(one)), amount_of(str(other))
     return first is not None and first == second
-
-
-def _amount(quantity: str) -> Decimal | None:
-    number = quantity.rstrip("numkKMGTPEi")
-    factor = _SUFFIXES.get(quantity[len(number) :])
-    try:
-        return Decimal(number) * factor if factor is not None else None
-    except DecimalException:  # no number, or one beyond what anybody counts to
-        return None

@@ -6,13 +6,14 @@ pods on one machine cannot share, or a node would tell them: ports, mount paths,
 log, fields, limits.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lumen_local.errors import PodNotRunnable
-from lumen_local.pod.quantities import whole_cores
+from lumen_manifest.spec.field_types import amount_of
 
 # Variables of the process contract that a user's shell must not leak into a server.
 # The source's credentials are the exception: locally they come from the shell.
@@ -102,8 +103,8 @@ def _declare_limit(
     """
     limits = container.get("resources", {}).get("limits", {})
     key = str(ref["resource"]).removeprefix("limits.")
-    if key == "cpu" and key in limits:
-        plain[name] = str(whole_cores(str(limits[key])))
+    if key == "cpu" and (cores := amount_of(str(limits.get(key, "")))) is not None:
+        plain[name] = str(max(1, math.ceil(cores)))  # as the downward API rounds
 
 
 def container_env(

@@ -6,6 +6,7 @@ the API server (CEL); `Pattern` keeps a regular expression beside the sentence t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, DecimalException
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -228,6 +229,27 @@ Quantity = Annotated[
     ),
 ]
 """An amount as Kubernetes writes it, kept as text: "2", "500m", "8Gi"."""
+
+_FACTORS = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1)} | {
+    f"{letter}{binary}": Decimal((2**10 if binary else 10**3) ** power)
+    for letters, binary in (("kMGTPE", ""), ("KMGTPE", "i"))
+    for power, letter in enumerate(letters, 1)
+}
+
+
+def amount_of(quantity: str) -> Decimal | None:
+    """Return a quantity as a number; None for what is not one.
+
+    >>> [str(amount_of(each)) for each in ("2", "500m", "8Gi", "1e3")]
+    ['2', '0.500', '8589934592', '1E+3']
+    """
+    number = quantity.rstrip("numkKMGTPEi")
+    factor = _FACTORS.get(quantity[len(number) :])
+    try:
+        return Decimal(number) * factor if factor is not None else None
+    except DecimalException:  # no number, or one beyond what anybody counts to
+        return None
+
 
 Labels = Annotated[
     dict[

@@ -6,7 +6,6 @@ import pytest
 
 from lumen_local.errors import PodNotRunnable
 from lumen_local.pod.processes import FileToWrite, PodPaths, PodPorts, pod_processes
-from lumen_local.pod.quantities import whole_cores
 
 PORTS = PodPorts(grpc=40001, health=40002, metrics=40003)
 CONFIG = {"metadata": {"name": "clip-abc"}, "data": {"server.json": "{}"}}
@@ -152,18 +151,17 @@ def test_the_terminal_shows_warnings_unless_more_is_asked_for(declared, asked, e
     assert server_of(a_pod(server), log_level=asked).env["LUMEN_LOG_LEVEL"] == expected
 
 
-def test_a_cpu_limit_is_told_only_when_the_manifest_sets_one():
+@pytest.mark.parametrize(
+    ("quantity", "cores"),
+    [(None, None), ("2", "2"), ("100m", "1"), ("2.5", "3"), ("2000m", "2"), ("1500m", "2")],
+)
+def test_a_cpu_limit_is_told_in_whole_cores_when_the_manifest_sets_one(quantity, cores):
     ref = {"resourceFieldRef": {"resource": "limits.cpu"}}
     limit = [{"name": "LUMEN_CPU_LIMIT", "valueFrom": ref}]
-    bound = a_server(env=limit, resources={"limits": {"cpu": "1500m"}})
+    limits = {"limits": {"cpu": quantity}} if quantity else {}
 
-    assert "LUMEN_CPU_LIMIT" not in server_of(a_pod(a_server(env=limit))).env
-    assert server_of(a_pod(bound)).env["LUMEN_CPU_LIMIT"] == "2"
-
-
-@pytest.mark.parametrize(("quantity", "cores"), [("2", 2), ("100m", 1), ("2.5", 3), ("2000m", 2)])
-def test_cpu_quantities_round_up_to_whole_cores(quantity, cores):
-    assert whole_cores(quantity) == cores
+    server = a_server(env=limit, resources=limits)
+    assert server_of(a_pod(server)).env.get("LUMEN_CPU_LIMIT") == cores
 
 
 def test_init_containers_come_in_order_and_share_the_settings():
