@@ -34,7 +34,7 @@ READY_NEEDS = (
 
 
 class Reason(StrEnum):
-    """Why a condition is what it is."""
+    """Why a condition is what it is; the groups are the conditions, what is good first."""
 
     ACCEPTED = "Accepted"
     INVALID_SPEC = "InvalidSpec"
@@ -306,63 +306,26 @@ class Outcomes(NamedTuple):
     otherwise: tuple[Reason, ...]
 
 
+def _from(first: Reason, last: Reason) -> tuple[Reason, ...]:
+    every = tuple(Reason)
+    return every[every.index(first) : every.index(last) + 1]
+
+
 OUTCOMES: Mapping[ConditionType, Outcomes] = MappingProxyType(
     {
         ConditionType.ACCEPTED: Outcomes(
-            (Reason.ACCEPTED,),
-            (
-                Reason.INVALID_SPEC,
-                Reason.UNKNOWN_POOL,
-                Reason.RUNTIME_NOT_ON_POOL,
-                Reason.DEFAULT_CONFLICT,
-                Reason.FIELD_CONFLICT,
-            ),
+            (Reason.ACCEPTED,), _from(Reason.INVALID_SPEC, Reason.FIELD_CONFLICT)
         ),
         ConditionType.RESOURCES_READY: Outcomes(
-            (Reason.VERIFIED,),
-            (
-                Reason.FETCHING,
-                Reason.PREPARING,
-                Reason.REPOSITORY_NOT_FOUND,
-                Reason.UNAUTHORIZED,
-                Reason.SOURCE_UNREACHABLE,
-                Reason.CHECKSUM_MISMATCH,
-                Reason.FILE_MISSING,
-                Reason.FILES_INVALID,
-                Reason.MODEL_INFO_INVALID,
-                Reason.RUNTIME_UNAVAILABLE,
-                Reason.LABEL_SET_INVALID,
-                Reason.TOKENIZER_INVALID,
-                Reason.PERMISSION_DENIED,
-                Reason.DISK_FULL,
-                Reason.CACHE_EVICTED,
-                Reason.VOLUME_NOT_BOUND,
-                Reason.STALLED,
-                Reason.UNKNOWN,
-            ),
+            (Reason.VERIFIED,), _from(Reason.FETCHING, Reason.UNKNOWN)
         ),
         ConditionType.DEVICE_READY: Outcomes(
             (Reason.DEVICE_ATTESTED,),
-            (
-                Reason.WAITING_FOR_DEVICE,
-                Reason.NO_NODE_IN_POOL,
-                Reason.DEVICE_MISMATCH,
-                Reason.DRIVER_MISMATCH,
-                Reason.DEVICE_TREE_MASKED,
-                Reason.PARITY_FAILED,
-                Reason.UNKNOWN,
-            ),
+            (*_from(Reason.WAITING_FOR_DEVICE, Reason.PARITY_FAILED), Reason.UNKNOWN),
         ),
         ConditionType.AVAILABLE: Outcomes(
             (Reason.MINIMUM_REPLICAS_AVAILABLE,),
-            (
-                Reason.NO_REPLICA_READY,
-                Reason.SCALED_TO_ZERO,
-                Reason.IMAGE_PULL_FAILED,
-                Reason.PODS_FORBIDDEN,
-                Reason.SERVER_CRASHED,
-                Reason.OUT_OF_MEMORY,
-            ),
+            _from(Reason.NO_REPLICA_READY, Reason.OUT_OF_MEMORY),
         ),
         ConditionType.PROGRESSING: Outcomes(
             (Reason.ROLLING_OUT, Reason.ROLLED_BACK),
