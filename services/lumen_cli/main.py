@@ -1,6 +1,6 @@
 """The `lumen` command: a lazy group, so that `lumen --help` imports nothing heavy.
 
-Each command lives in a module of its own that exports `command`.
+A module exports its command as `command`, unless its entry says another name.
 """
 
 import importlib
@@ -27,12 +27,13 @@ class Entry:
 
     module: str
     help: str
+    name: str = "command"
 
 
 COMMANDS = {
-    "up": Entry("lumen_cli.up", "Run the services of a manifest on this machine."),
-    "serve": Entry("lumen_cli.serve", "Run one model server from a single-server file."),
-    "router": Entry("lumen_cli.router", "Run a router over a file of routes."),
+    "up": Entry("lumen_cli.launch", "Run the services of a manifest on this machine.", "up"),
+    "serve": Entry("lumen_cli.launch", "Run one model server from a single-server file.", "serve"),
+    "router": Entry("lumen_cli.launch", "Run a router over a file of routes.", "router"),
     "classify": Entry("lumen_cli.classify", "Say what pictures show: the scene, the species."),
     "embed": Entry("lumen_cli.embed", "Print the vectors of texts and pictures."),
     "resources": Entry("lumen_cli.resources", "Fetch, verify and inspect models' files."),
@@ -65,7 +66,7 @@ class LazyGroup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command: click.Command = importlib.import_module(entry.module).command
+        command: click.Command = getattr(importlib.import_module(entry.module), entry.name)
         return command
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:

@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_client.address import parse_address
-from lumen_client.answers import Classification, ServiceCapabilities
-from lumen_client.connection import CallOptions, Connection, Tls
+from lumen_client.answers import (
+    Classification,
+    ServiceCapabilities,
+    read_classification,
+    read_vector,
+    stacked,
+)
+from lumen_client.connection import CallOptions, Connection, Tls, parse_address
 from lumen_client.content import Payload, read_payload
 from lumen_client.errors import ClientError, ContentError, ItemError
-from lumen_client.reading import read_classification, read_vector, stacked
 from lumen_wire.pb import ml_service_pb2 as pb
 
 Contents = Iterable[Any] | AsyncIterable[Any]
@@ -53,12 +56,7 @@ class AsyncClient:
         self._opened = Connection(self._address, self._options)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         connection, self._opened = self._opened, None
         if connection is not None:
             await connection.close()

@@ -10,22 +10,69 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import grpc
 from google.protobuf import empty_pb2
 
-from lumen_client.address import Address
 from lumen_client.errors import NotReachable, ServerError
+from lumen_process.addresses import host_port
 from lumen_process.backoff import Backoff
 from lumen_wire import errors
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.request.splitting import split_request
 
-Message = TypeVar("Message")
+GOOD = "grpc://127.0.0.1:50051"
+SCHEMES = ("grpc", "grpcs")
 
 _MESSAGE_BYTES = 64 * 1024 * 1024
 _BACKOFF = Backoff(first_s=0.1, longest_s=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server's address, checked."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def target(self) -> str:
+        """The host and port as gRPC takes them, brackets around IPv6."""
+        return host_port(self.host, self.port)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.target}"
+
+
+def parse_address(text: str) -> Address:
+    """Return the address in `text`.
+
+    Raises:
+        ValueError: scheme, host or port is missing or unknown; the sentence shows a good one.
+
+    """
+    if "://" not in text:
+        raise ValueError(f"{text!r} has no scheme. Write it like {GOOD}")
+    parts = urlsplit(text)
+    if parts.scheme not in SCHEMES:
+        raise ValueError(
+            f"{parts.scheme!r} is not a scheme that this client speaks. Write it like {GOOD}"
+        )
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not parts.hostname or not port:
+        raise ValueError(f"{text!r} needs a host and a port. Write it like {GOOD}")
+    if parts.path.strip("/") or parts.query or parts.username:
+        raise ValueError(f"{text!r} says more than scheme, host and port. Write it like {GOOD}")
+    return Address(parts.scheme, parts.hostname, port)
+
+
+Message = TypeVar("Message")
 
 
 @dataclass(frozen=True, slots=True)

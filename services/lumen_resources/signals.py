@@ -3,7 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 from lumen_resources.errors import StoppedError
@@ -52,12 +52,7 @@ class StopRequest:
         self._before = {n: signal.signal(n, self._note) for n in _STOPPING}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lumen_client.address import parse_address
+from lumen_client.connection import parse_address
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ import pytest
 from lumen_cli.bench.load import Load, probe
 from lumen_cli.classify import Answered, _row
 from lumen_client import AsyncClient, Classification, ClientError, ServerError
-from lumen_client.answers import Label
+from lumen_client.answers import Label, read_classification, read_vector, stacked
 from lumen_client.connection import Reply
-from lumen_client.reading import read_classification, read_vector, stacked
 from lumen_wire.pb import ml_service_pb2 as pb
 
 LABELS = b'{"labels":[{"label":"robin","score":0.5}],"model_id":"m"}'
