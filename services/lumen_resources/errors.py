@@ -30,6 +30,10 @@ from typing import Self
 
 from lumen_manifest.conditions import Reason
 
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+
 
 class ResourceError(Exception):
     """Why a model's files cannot be used.
@@ -150,10 +154,6 @@ REASONS: dict[type[ResourceError], str] = {
     StoppedError: "Unknown",
 }
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
-
 
 def from_os_error(error: OSError, path: Path | str, doing: str) -> ResourceError:
     """Translate what the file system said while `doing` (reading, writing) with `path`."""
@@ -192,3 +192,8 @@ def translated(path: Path | str, doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise from_os_error(error, path, doing) from error
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether a library failed; False for an interrupt, an exit or a cancelled task."""
+    return isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime"

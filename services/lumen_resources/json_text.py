@@ -4,10 +4,14 @@ Every JSON file of a repository is read through here.
 """
 
 import codecs
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from lumen_manifest.reading.regular_files import read_bounded
+
+MAX_META_BYTES = 64 * 1024
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -22,3 +26,12 @@ def utf8(content: bytes) -> bytes:
     if content.startswith(_UTF16) or 0 in content[:2]:
         raise ValueError("it is UTF-16 or UTF-32, not UTF-8: save it with that encoding")
     return content.removeprefix(codecs.BOM_UTF8)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Return the small object that says what a file beside it was made from; {} without one."""
+    try:
+        document = parse_json(read_bounded(path, MAX_META_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -25,15 +25,14 @@ from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceErr
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified, verify_here
 from lumen_resources.fetch.listing import list_cache
 from lumen_resources.fetch.recording import record
-from lumen_resources.fetch.transfer import IN_PLACE
-from lumen_resources.fetch.verify import inside, verify_files
+from lumen_resources.fetch.verify import IN_PLACE, inside, verify_files
 from lumen_resources.labels.label_sets import load_labels
 from lumen_resources.labels.prepared_labels import prepared
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, read
 from lumen_resources.progress import Progress
-from lumen_resources.sources.open import open_source, source_uri
-from lumen_resources.sources.protocol import FolderSource, SourceAccess
+from lumen_resources.sources.open import folder_of, open_source, source_uri
+from lumen_resources.sources.protocol import SourceAccess
 
 LISTED = ("name", "runtimes", "size", "status", "source")
 LISTED_FOR_MACHINES = (
@@ -201,13 +200,11 @@ def validate(files: tuple[Path, ...], output: str) -> None:
         config = selected.config
         uri = source_uri(config)
         try:
-            source = open_source(uri, selected.source_dir, SourceAccess())
+            if folder_of(uri, selected.source_dir) is None:
+                open_source(uri, SourceAccess()).close()
         except ResourceError as error:
             explain(config.service, error)
             failed = True
-        else:
-            if not isinstance(source, FolderSource):
-                source.close()
         rows.append(
             {
                 "service": config.service,

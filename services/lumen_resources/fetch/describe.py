@@ -15,12 +15,13 @@ from lumen_resources.fetch.verify import PathResolver
 from lumen_resources.labels.checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
 from lumen_resources.labels.label_sets import load_labels
 from lumen_resources.model.contents import (
+    TOKENIZER_SETTINGS,
     check_graphs,
+    check_settings,
     check_weights,
     load_tokenizer,
     read_config,
 )
-from lumen_resources.model.digests import overall
 from lumen_resources.model.layouts import (
     LabelSetFiles,
     Parity,
@@ -28,10 +29,8 @@ from lumen_resources.model.layouts import (
     Preprocess,
     VerifiedModel,
 )
-from lumen_resources.model.lock_file import locked_files
+from lumen_resources.model.lock_file import locked_files, overall
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo
-from lumen_resources.model.tokenizer_settings import FILE_NAMES as TOKENIZER_SETTINGS
-from lumen_resources.model.tokenizer_settings import check_settings
 from lumen_resources.model.traits import context_length_of, embedding_space, preprocess_of
 
 
@@ -50,6 +49,10 @@ class UnverifiedModel:
     digests: Mapping[str, FileDigest]
     revision: str
     warnings: tuple[str, ...] = ()
+
+    def promised(self) -> dict[str, FileDigest]:
+        """Return the digests of the files that model_info.json proves."""
+        return {path: digest for path, digest in self.digests.items() if path != FILE_NAME}
 
 
 def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> VerifiedModel:

@@ -17,26 +17,22 @@ from lumen_resources.errors import (
     ChecksumMismatchError,
     FileMissingError,
     ResourceError,
-    ResourceNotFoundError,
     translated,
 )
-from lumen_resources.fetch.cached import Cached
 from lumen_resources.fetch.describe import UnverifiedModel, describe, proven_by
-from lumen_resources.fetch.in_place import InPlace
 from lumen_resources.fetch.lease import Lease
-from lumen_resources.fetch.pins import check_revision
-from lumen_resources.fetch.plan import plan_files, proven, remote_files
+from lumen_resources.fetch.local_model import Cached, InPlace
+from lumen_resources.fetch.plan import check_revision, plan_files, proven, remote_files
 from lumen_resources.fetch.transfer import fetch_missing
 from lumen_resources.fetch.verify import agrees
-from lumen_resources.labels import older_caches
+from lumen_resources.labels.prepared_labels import adopt
 from lumen_resources.model import lock_file
-from lumen_resources.model.digests import bytes_digest, stat_identity
 from lumen_resources.model.layouts import VerifiedModel
+from lumen_resources.model.lock_file import bytes_digest, stat_identity
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, parse
 from lumen_resources.progress import FetchPhase, Progress
-from lumen_resources.sources.open import open_source, source_uri
+from lumen_resources.sources.open import folder_of, open_source, source_uri
 from lumen_resources.sources.protocol import (
-    FolderSource,
     RemoteSource,
     RetryPolicy,
     SourceAccess,
@@ -68,7 +64,7 @@ def fetch_and_verify(
     side folder and moved into place when all of it is verified. Raises ResourceError.
     """
     model = _verified(config, cache_dir, source_dir, progress, options or FetchOptions())
-    older_caches.adopt(model)
+    adopt(model)
     progress.begin(FetchPhase.DONE)
     return model
 
@@ -80,29 +76,25 @@ def _verified(
     progress: Progress,
     options: FetchOptions,
 ) -> VerifiedModel:
-    uri = source_uri(config)
-    if _is_read_in_place(uri):
-        source = open_source(uri, source_dir, options.access)
-        assert isinstance(source, FolderSource)
-        return InPlace(config, cache_dir, source).verify(progress)
-    cached = Cached(config, cache_dir, uri)
+    local = _local(config, cache_dir, source_dir)
+    if isinstance(local, InPlace):
+        return local.verify(progress)
     damage = None
     if not options.force:
         try:
-            model = cached.open(progress, thorough=True)
+            model = local.open(progress, thorough=True)
         except (ChecksumMismatchError, FileMissingError) as error:
             damage, model = error, None
         if model is not None:
             return model
     try:
-        remote = open_source(uri, source_dir, options.access)
-        assert not isinstance(remote, FolderSource)
+        remote = open_source(local.uri, options.access)
     except ResourceError:
         if damage is not None:
             raise damage from None
         raise
     with contextlib.closing(remote):
-        return _Fetch(cached, remote, progress, options).run()
+        return _Fetch(local, remote, progress, options).run()
 
 
 def open_verified(config: ServerConfig, cache_dir: Path, source_dir: Path) -> VerifiedModel:
@@ -110,16 +102,7 @@ def open_verified(config: ServerConfig, cache_dir: Path, source_dir: Path) -> Ve
 
     Files that changed since are read and compared again. Raises ResourceError.
     """
-    uri = source_uri(config)
-    if _is_read_in_place(uri):
-        source = open_source(uri, source_dir, SourceAccess())
-        assert isinstance(source, FolderSource)
-        return InPlace(config, cache_dir, source).reopen()
-    cached = Cached(config, cache_dir, uri)
-    model = cached.open(Progress(), thorough=False)
-    if model is None:
-        raise _not_here(cached)
-    return model
+    return _local(config, cache_dir, source_dir).reopen()
 
 
 def verify_here(
@@ -129,28 +112,16 @@ def verify_here(
 
     Raises ResourceError; ResourceNotFoundError when nothing was fetched yet.
     """
-    uri = source_uri(config)
-    if _is_read_in_place(uri):
+    local = _local(config, cache_dir, source_dir)
+    if isinstance(local, InPlace):
         return fetch_and_verify(config, cache_dir, source_dir, progress)
-    cached = Cached(config, cache_dir, uri)
-    model = cached.open(progress, thorough=True)
-    if model is None:
-        raise _not_here(cached)
-    return model
+    return local.verify(progress)
 
 
-def _not_here(cached: Cached) -> ResourceNotFoundError:
-    model = cached.config.model
-    return ResourceNotFoundError(
-        f"{cached.place} holds no verified files for {model.name} "
-        f"({model.runtime}, {model.precision}).",
-        remedy="Fetch them first: `lumen resources download`, or the init container `resources`.",
-        file=str(cached.place),
-    )
-
-
-def _is_read_in_place(uri: str) -> bool:
-    return uri.startswith(("file://", "pvc://"))
+def _local(config: ServerConfig, cache_dir: Path, source_dir: Path) -> InPlace | Cached:
+    uri = source_uri(config)
+    root = folder_of(uri, source_dir)
+    return Cached(config, cache_dir, uri) if root is None else InPlace(config, cache_dir, root)
 
 
 Answer = TypeVar("Answer")
@@ -201,8 +172,7 @@ class _Fetch:
         snapshot = patiently(lambda: self._source.snapshot(asked), retries)
         check_revision(config, snapshot.revision, self._source.uri)
         subject = self._subject(snapshot)
-        promised = {p: d for p, d in subject.digests.items() if p != FILE_NAME}
-        missing = self._missing(promised)
+        missing = self._missing(subject.promised())
         complete = fetch_missing(
             self._source, missing, self._place / SIDE_FOLDER / "incoming", progress, retries
         )
@@ -211,7 +181,7 @@ class _Fetch:
         lease.ensure_held()
         self._move_into_place(complete, snapshot.model_info)
         seen = {path: stat_identity(self._place / path) for path in subject.digests}
-        self._cached.keeplock_of(subject, self._source.uri, seen)
+        self._cached.keep_lock(subject, self._source.uri, seen)
         model = describe(subject, lambda path: self._place / path, thorough=False)
         return proven_by(model, subject, seen)
 

@@ -6,9 +6,16 @@ from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.model_spec import LabelSetSpec
-from lumen_resources.errors import DatasetNotFoundError, InvalidConfig, ModelInfoError
+from lumen_resources.errors import (
+    ChecksumMismatchError,
+    DatasetNotFoundError,
+    InvalidConfig,
+    ModelInfoError,
+    ResourceNotFoundError,
+)
 from lumen_resources.model.layouts import DECISIVE, ChosenFiles, choose
 from lumen_resources.model.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
+from lumen_resources.sources.protocol import revision_fits
 
 # Folders of a model in which layouts keep files; nothing else is listed.
 LISTED_FOLDERS = ("", "onnx", "torch", "labels")
@@ -98,6 +105,25 @@ def proven(
             file=FILE_NAME,
         )
     return {path: digests[path] for path in wanted.paths()}
+
+
+def check_revision(config: ServerConfig, resolved: str, where: str) -> None:
+    """Raise unless `resolved` is what the manifest asks for and the first pod verified."""
+    asked = config.model.source.revision or ""
+    if not revision_fits(asked, resolved):
+        raise ResourceNotFoundError(
+            f"{where} is at revision {resolved[:12]}, {asked} was asked for.",
+            remedy="Correct spec.model.source.revision, or leave it out to take what is there.",
+            file=FILE_NAME,
+        )
+    if config.pinned_revision and config.pinned_revision != resolved:
+        raise ChecksumMismatchError(
+            f"{where} is at revision {resolved[:12]}, the first pod verified "
+            f"{config.pinned_revision[:12]}.",
+            remedy="The source changed under a running service. Put the earlier files back, or "
+            "change spec.model to take the new ones.",
+            file=FILE_NAME,
+        )
 
 
 def remote_files(info: ModelInfo, digests: Mapping[str, FileDigest]) -> set[str]:

@@ -8,12 +8,12 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from lumen_resources.errors import ChecksumMismatchError, DiskFullError, translated
-from lumen_resources.model.digests import BLOCK_BYTES, digest_of
+from lumen_resources.fetch.verify import FROM_SOURCE, Found, checksum_mismatch
+from lumen_resources.model.lock_file import BLOCK_BYTES, digest_of
 from lumen_resources.model.model_info import FileDigest
 from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.sources.protocol import (
@@ -26,14 +26,6 @@ from lumen_resources.sources.protocol import (
 
 # Room for the lock, the lease and model_info.json beside the files.
 SLACK_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a file turned out to be; `sha256` is empty when its size was enough to tell."""
-
-    size: int
-    sha256: str = ""
 
 
 def fetch_missing(
@@ -126,7 +118,7 @@ class _FileTransfer:
             found = self._fetch_patiently(retries)
         if found != self._wanted:
             self._discard()
-            raise self._mismatch(Found(found.size, found.sha256), others)
+            raise self._mismatch(found, others)
         with translated(self._part, "keeping a file"):
             self._part.replace(self._done)
             self._etag.unlink(missing_ok=True)
@@ -195,44 +187,8 @@ class _FileTransfer:
             self._part.unlink(missing_ok=True)
             self._etag.unlink(missing_ok=True)
 
-    def _mismatch(self, found: Found, others: int = 0) -> ChecksumMismatchError:
+    def _mismatch(self, found: Found | FileDigest, others: int = 0) -> ChecksumMismatchError:
         return checksum_mismatch(self._path, self._wanted, found, FROM_SOURCE, others=others)
-
-
-@dataclass(frozen=True, slots=True)
-class DigestAuthority:
-    """Who said what a file must be, and what to do when it is not."""
-
-    says: str
-    remedy: str
-
-
-FROM_SOURCE = DigestAuthority(
-    "model_info.json",
-    "Run again to fetch it anew; if it stays, the source is damaged: report it to its owner.",
-)
-FROM_LOCK = DigestAuthority(
-    "the lock", "Run `lumen resources download`: it fetches this file anew and keeps the others."
-)
-IN_PLACE = DigestAuthority(
-    "model_info.json",
-    "Put the right file back; if this one is meant, record it with "
-    "`lumen resources verify --write FOLDER`.",
-)
-
-
-def checksum_mismatch(
-    path: str, wanted: FileDigest, found: Found, promise: DigestAuthority, *, others: int = 0
-) -> ChecksumMismatchError:
-    """Say what was found, what was promised and by whom."""
-    sha256 = f" with sha256 {found.sha256[:12]}..." if found.sha256 else ""
-    promised = f"{wanted.size:,} bytes" if found.size != wanted.size else f"{wanted.sha256[:12]}..."
-    kept = f" The other {others} files are kept." if others > 0 else ""
-    return ChecksumMismatchError(
-        f"{path} is {found.size:,} bytes{sha256}, {promise.says} says {promised}.",
-        remedy=f"It was not used.{kept} {promise.remedy}",
-        file=path,
-    )
 
 
 def _digest_so_far(part: BinaryIO) -> "hashlib._Hash":

@@ -1,15 +1,91 @@
-"""Compares files with what was promised of them: size first, SHA-256 then."""
+"""Compares files with what was promised of them: size first, SHA-256 then.
 
-from collections.abc import Callable, Mapping
+A loader that opens files by path gets a folder of its own (`only_verified`), since a runtime
+follows the names that stand inside a file: the verified files lie there under their names and
+nothing else. Each name leads to a file that is held open, so that nobody can put another in its
+place. Nothing is copied, nothing read a second time. What a writer to the very bytes of a file does
+after it was loaded is not seen here.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
-from lumen_resources.errors import FileMissingError, ModelInfoError, translated
-from lumen_resources.fetch.transfer import DigestAuthority, Found, checksum_mismatch
-from lumen_resources.model.digests import digest_of, stat_identity
+from lumen_manifest.reading.regular_files import open_regular
+from lumen_resources.errors import (
+    ChecksumMismatchError,
+    FileMissingError,
+    ModelInfoError,
+    translated,
+)
+from lumen_resources.model.layouts import VerifiedModel
+from lumen_resources.model.lock_file import (
+    LockedFile,
+    digest_of,
+    digest_of_open,
+    identity,
+    stat_identity,
+)
 from lumen_resources.model.model_info import FileDigest
 from lumen_resources.progress import FetchPhase, Progress
 
 PathResolver = Callable[[str], Path]
+
+# Where this process's open files have names.
+_DESCRIPTORS = next(p for p in (Path("/proc/self/fd"), Path("/dev/fd")) if p.exists())
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file turned out to be; `sha256` is empty when its size was enough to tell."""
+
+    size: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DigestAuthority:
+    """Who said what a file must be, and what to do when it is not."""
+
+    says: str
+    remedy: str
+
+
+FROM_SOURCE = DigestAuthority(
+    "model_info.json",
+    "Run again to fetch it anew; if it stays, the source is damaged: report it to its owner.",
+)
+FROM_LOCK = DigestAuthority(
+    "the lock", "Run `lumen resources download`: it fetches this file anew and keeps the others."
+)
+IN_PLACE = DigestAuthority(
+    "model_info.json",
+    "Put the right file back; if this one is meant, record it with "
+    "`lumen resources verify --write FOLDER`.",
+)
+
+
+def checksum_mismatch(
+    path: str,
+    wanted: FileDigest,
+    found: Found | FileDigest,
+    promise: DigestAuthority,
+    *,
+    others: int = 0,
+) -> ChecksumMismatchError:
+    """Say what was found, what was promised and by whom."""
+    sha256 = f" with sha256 {found.sha256[:12]}..." if found.sha256 else ""
+    promised = f"{wanted.size:,} bytes" if found.size != wanted.size else f"{wanted.sha256[:12]}..."
+    kept = f" The other {others} files are kept." if others > 0 else ""
+    return ChecksumMismatchError(
+        f"{path} is {found.size:,} bytes{sha256}, {promise.says} says {promised}.",
+        remedy=f"It was not used.{kept} {promise.remedy}",
+        file=path,
+    )
 
 
 def verify_files(
@@ -36,13 +112,7 @@ def verify_files(
         progress.at(path)
         found = digest_of(at(path), progress.add)
         if found != digest:
-            raise checksum_mismatch(
-                path,
-                digest,
-                Found(found.size, found.sha256),
-                promise,
-                others=len(promised) - 1,
-            )
+            raise checksum_mismatch(path, digest, found, promise, others=len(promised) - 1)
         progress.file_done()
     return identities
 
@@ -99,3 +169,62 @@ def _real(place: Path) -> Path:
             remedy="Put the file itself into the model's folder instead of a link.",
             file=place.name,
         ) from error
+
+
+@contextmanager
+def only_verified(model: VerifiedModel, paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield a folder that holds these files of the model by their names, and nothing else.
+
+    Raises ChecksumMismatchError when one is not what was verified, or changes before the end.
+    """
+    with ExitStack() as stack:
+        with translated("the folder for temporary files", "preparing"):
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="lumen-model-")))
+        held: list[tuple[Path, BinaryIO, str]] = []
+        for path in paths:
+            file, seen = stack.enter_context(_opened(model, path))
+            held.append((path, file, seen))
+            (folder / path.name).symlink_to(_DESCRIPTORS / str(file.fileno()))
+        yield folder
+        for path, file, seen in held:
+            if identity(os.fstat(file.fileno())) != seen:
+                raise _changed(path)
+
+
+def ensure_unchanged(model: VerifiedModel) -> None:
+    """Raise ChecksumMismatchError unless every file of the model still is what was verified.
+
+    Called when all is loaded: then what was loaded is what was verified. Costs a look at each
+    file; one that was touched is read again.
+    """
+    for path in model.proofs:
+        with _opened(model, path):
+            pass
+
+
+@contextmanager
+def _opened(model: VerifiedModel, path: Path) -> Iterator[tuple[BinaryIO, str]]:
+    """Yield a file, known to be the verified one, and its stat identity."""
+    proof = model.proofs.get(path)
+    with ExitStack() as stack:
+        with translated(path, "reading"):
+            file = stack.enter_context(open_regular(path))
+            seen = identity(os.fstat(file.fileno()))
+        if proof is None or not (proof.seen == seen or _agrees(file, proof)):
+            raise _changed(path)
+        yield file, seen
+
+
+def _agrees(file: BinaryIO, proof: LockedFile) -> bool:
+    """Whether a file that was touched still has the verified bytes."""
+    same_size = os.fstat(file.fileno()).st_size == proof.size
+    return same_size and digest_of_open(file) == proof.digest
+
+
+def _changed(path: Path) -> ChecksumMismatchError:
+    return ChecksumMismatchError(
+        f"{path} is not the file that was verified.",
+        remedy="Start the service anew, so that its files are verified again. If it stays, find "
+        "out who writes to this folder.",
+        file=path.name,
+    )

@@ -9,10 +9,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.spec.model_spec import LabelSetSpec
 from lumen_resources.errors import LabelSetError, translated
-from lumen_resources.json_text import parse_json
+from lumen_resources.json_text import read_meta
 from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, stored_matrix
 from lumen_resources.labels.rows import WrongRowError, are_unit, refuse_wrong_rows
 from lumen_resources.model.contents import rows_to_sample
@@ -23,7 +22,6 @@ NOT_SHIPPED = "No vectors are shipped; they are computed from the labels."
 COPY = "shipped.npy"
 COPY_META = "shipped.json"
 COPY_BLOCK_ROWS = 8192
-MAX_META_BYTES = 64 * 1024
 # Of a larger matrix the other rows are looked at when its search codes are made.
 SAMPLED_ROWS = 4096
 
@@ -89,7 +87,7 @@ class MatrixCheck:
         if self._dim not in shape:
             return self._of_another_dimension(files, shape)
         copy = self._place(files.name)
-        if (copy / COPY).is_file() and self._copy_meta() == _read(copy / COPY_META):
+        if (copy / COPY).is_file() and self._copy_meta() == read_meta(copy / COPY_META):
             return replace(files, embeddings=copy / COPY, note="normalised once, in the cache")
         return replace(files, embeddings=self._path, note="")
 
@@ -107,7 +105,7 @@ class MatrixCheck:
         temporary = place / f".{COPY}.{os.getpid()}"
         with translated(place, "writing normalised label vectors"):
             place.mkdir(parents=True, exist_ok=True)
-            if (place / COPY).is_file() and self._copy_meta() == _read(place / COPY_META):
+            if (place / COPY).is_file() and self._copy_meta() == read_meta(place / COPY_META):
                 return place / COPY
             try:
                 copy = np.lib.format.open_memmap(
@@ -178,10 +176,3 @@ def matrix_shape(path: Path) -> tuple[int, int]:
             file=path.name,
         )
     return int(shape[0]), int(shape[1])
-
-
-def _read(path: Path) -> object:
-    try:
-        return parse_json(read_bounded(path, MAX_META_BYTES))
-    except (OSError, ValueError):
-        return None

@@ -9,6 +9,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.arrays import UnreadableArrayError, map_npy, read_npz
-from lumen_resources.errors import LabelSetError, from_os_error
+from lumen_resources.errors import LabelSetError, translated
 from lumen_resources.json_text import utf8
 from lumen_resources.labels.rows import lies_on_its_side
 from lumen_resources.labels.taxa import TaxonIndex
@@ -305,10 +306,8 @@ def _taxonomy_entries(content: bytes) -> Iterator[Any]:
 
 
 def _read_bounded(path: Path) -> bytes:
-    try:
+    with translated(path, "reading labels"):
         content = read_bounded(path, MAX_LABELS_BYTES)
-    except OSError as error:
-        raise from_os_error(error, path, "reading labels") from error
     if len(content) > MAX_LABELS_BYTES:
         raise LabelSetError(
             f"{path} is larger than the {MAX_LABELS_BYTES:,} bytes that are read.",
@@ -320,33 +319,30 @@ def _read_bounded(path: Path) -> bytes:
 
 def npz_member(path: Path, names: Sequence[str]) -> NDArray[Any]:
     """Return the first array of these names; raises LabelSetError."""
-    try:
+    with _readable(path):
         return read_npz(path, names)
-    except OSError as error:
-        raise from_os_error(error, path, "reading") from error
-    except UnreadableArrayError as error:
-        raise _unreadable(path, error) from error
 
 
 def stored_matrix(path: Path) -> NDArray[Any]:
     """Return a file's matrix as it lies there, an npy memory-mapped; raises LabelSetError."""
     if path.suffix == ".npz":
         return npz_member(path, ("embeddings", "vecs"))
-    try:
+    with _readable(path):
         return map_npy(path)
-    except OSError as error:
-        raise from_os_error(error, path, "reading") from error
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        with translated(path, "reading"):
+            yield
     except UnreadableArrayError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> LabelSetError:
-    return LabelSetError(
-        f"{path} cannot be read: {error}.",
-        remedy="Write it anew with numpy.save, or numpy.savez(path, labels=..., embeddings=...), "
-        "without Python objects (pickles are never read).",
-        file=str(path),
-    )
+        raise LabelSetError(
+            f"{path} cannot be read: {error}.",
+            remedy="Write it anew with numpy.save, or numpy.savez(path, labels=..., "
+            "embeddings=...), without Python objects (pickles are never read).",
+            file=str(path),
+        ) from error
 
 
 def load_matrix(path: Path, dim: int, count: int) -> NDArray[np.float32] | NDArray[np.float16]:

@@ -2,10 +2,18 @@
 
 The server's `prepare` writes them, so that a label set needs its vectors computed once; a killed
 run goes on where it was. The meta names all that the vectors depend on, so a change of it is seen.
+
+Vectors that the older server computed are taken over where that can be proven:
+`data/{clip,bioclip}/{runtime}/{model_id}/text_vectors.npz` holds `vecs`, beside it
+`text_vectors.meta.json` says for which labels. Its `names` are pickled Python objects: they are
+never read, so only a cache whose meta has the labels' hash is taken.
 """
 
+import hashlib
 import io
+import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -15,9 +23,9 @@ import orjson
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from lumen_manifest.reading.regular_files import read_bounded
-from lumen_resources.errors import LabelSetError, translated
-from lumen_resources.labels.label_sets import Labels, load_labels
+from lumen_resources.errors import LabelSetError, ResourceError, translated
+from lumen_resources.json_text import read_meta
+from lumen_resources.labels.label_sets import Labels, load_labels, npz_member
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
 
@@ -25,7 +33,10 @@ MATRIX = "vectors.npy"
 META = "meta.json"
 PARTIAL = "vectors.partial"
 PARTIAL_META = "partial.json"
-MAX_META_BYTES = 64 * 1024
+
+OLDER_MATRIX, OLDER_META = "text_vectors.npz", "text_vectors.meta.json"
+# The one sentence the older server knew.
+OLDER_TEMPLATE = "a photo of a {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ def prepared(
     if not (place / MATRIX).is_file():
         return None
     wanted = meta_of(model, files, labels or load_labels(files))
-    return place / MATRIX if _read_meta(place / META) == wanted else None
+    return place / MATRIX if read_meta(place / META) == asdict(wanted) else None
 
 
 def begin(
@@ -159,7 +170,7 @@ class Preparation:
     def _resume(self) -> int:
         """Return how many complete rows an earlier run left; begin anew when its meta differs."""
         partial = self._place / PARTIAL
-        if partial.is_file() and _read_meta(self._place / PARTIAL_META) == self._meta:
+        if partial.is_file() and read_meta(self._place / PARTIAL_META) == asdict(self._meta):
             left = partial.stat().st_size - self._header_bytes()
             if left >= 0:
                 return min(left // self._row_bytes, self._meta.rows)
@@ -183,10 +194,43 @@ def _write_meta(path: Path, meta: Meta) -> None:
     temporary.replace(path)
 
 
-def _read_meta(path: Path) -> Meta | None:
-    """Return the meta, or None when there is none that can be read: then vectors are computed."""
-    try:
-        document = orjson.loads(read_bounded(path, MAX_META_BYTES))
-        return Meta(**document) if isinstance(document, dict) else None
-    except (OSError, TypeError, orjson.JSONDecodeError):
-        return None
+def adopt(model: VerifiedModel) -> None:
+    """Take over the older server's vectors for label sets with none, shipped or computed."""
+    for files in model.label_sets:
+        if files.embeddings is None and files.template == OLDER_TEMPLATE:
+            labels = load_labels(files)
+            if labels.lineages is None and prepared(model, files, labels) is None:
+                _adopt(model, files, labels)
+
+
+def _adopt(model: VerifiedModel, files: LabelSetFiles, labels: Labels) -> None:
+    wanted = (labels_hash(labels), model.embedding_dim, model.name.replace("::", "_"))
+    for place in _older_folders(model.cache):
+        meta = read_meta(place / OLDER_META)
+        if (meta.get("labels_hash"), meta.get("embed_dim"), meta.get("model_id")) != wanted:
+            continue
+        try:
+            vectors = npz_member(place / OLDER_MATRIX, ("vecs",))
+        except ResourceError:
+            # A damaged cache is no cache: the vectors are computed.
+            continue
+        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+        whole = vectors.shape == (len(labels), model.embedding_dim) and bool(np.all(lengths > 1e-6))
+        if whole and np.isfinite(vectors).all():
+            with begin(model, files, labels) as preparation:
+                preparation.append((vectors / lengths)[preparation.done_rows :].astype(np.float32))
+                preparation.commit()
+            return
+
+
+def labels_hash(labels: Labels) -> str:
+    """Return the hash as the older server made it: over the JSON list of names."""
+    text = json.dumps(labels.names, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _older_folders(model_cache: Path) -> Iterator[Path]:
+    """Yield the older server's folders beside the cache, or beside its `models`."""
+    for base in (model_cache.parent, model_cache.parent.parent):
+        for family in ("clip", "bioclip"):
+            yield from sorted(p.parent for p in (base / "data" / family).glob(f"*/*/{OLDER_META}"))

@@ -1,7 +1,9 @@
 """Checks what is inside verified files: a right digest of a wrong file helps nobody.
 
 No runtime is loaded: configurations are parsed, the tokenizer is loaded, graphs and matrices are
-judged by their headers.
+judged by their headers. What stands beside tokenizer.json and decides a vector must agree with what
+is done here: texts are lowered, cut at the context length, framed, and filled up with 0
+(`lumen_serving.media.text`).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +14,7 @@ import orjson
 from tokenizers import Tokenizer
 
 from lumen_manifest.reading.regular_files import open_regular, read_bounded
-from lumen_resources.errors import ResourceValidationError, TokenizerError, translated
-from lumen_resources.failures import is_failure
+from lumen_resources.errors import ResourceValidationError, TokenizerError, is_failure, translated
 from lumen_resources.json_text import parse_json, utf8
 from lumen_resources.model.layouts import ChosenFiles, Preprocess
 from lumen_resources.model.onnx_graph import FLOAT, FLOAT16, INT32, INT64, Graph, Value, read_graph
@@ -21,6 +22,8 @@ from lumen_resources.model.onnx_graph import FLOAT, FLOAT16, INT32, INT64, Graph
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 MAX_SAFETENSORS_HEADER_BYTES = 100 * 1024 * 1024
+
+TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 def read_config(path: Path | None) -> Mapping[str, Any] | None:
@@ -167,4 +170,49 @@ def _bad_tokenizer(path: Path, found: str) -> TokenizerError:
         f"{path} cannot be loaded: {found}.",
         remedy="Replace it by the tokenizer.json that the model was published with.",
         file=path.name,
+    )
+
+
+def check_settings(
+    name: str,
+    document: Mapping[str, Any],
+    context_length: int,
+    token_id: Callable[[str], int | None],
+) -> None:
+    """Compare one of the two files with what is done; `token_id` looks a token up.
+
+    Raises TokenizerError.
+    """
+    if document.get("do_lower_case") is False:
+        raise _contradiction(name, "do_lower_case false", "texts are lowered here")
+    longest = document.get("model_max_length")
+    if isinstance(longest, int | float) and longest < context_length:
+        raise _contradiction(
+            name, f"model_max_length {longest:g}", f"texts have {context_length} tokens here"
+        )
+    padding, ends = (
+        _token(document, "pad_token"),
+        {_token(document, key) for key in ("eos_token", "sep_token")},
+    )
+    number = None if padding is None else token_id(padding)
+    # Behind the end of a text, CLIP's causal towers see nothing: its end may stand there as well.
+    if number and padding not in ends:
+        raise _contradiction(
+            name, f"pad_token {padding!r}, which is {number}", "texts are filled up with 0 here"
+        )
+
+
+def _token(document: Mapping[str, Any], key: str) -> str | None:
+    """Return a token, which is written as its text or as an object that holds it."""
+    value = document.get(key)
+    text = value.get("content") if isinstance(value, Mapping) else value
+    return text if isinstance(text, str) else None
+
+
+def _contradiction(name: str, says: str, done: str) -> TokenizerError:
+    return TokenizerError(
+        f"{name} says {says}; {done}.",
+        remedy="Correct the file to what the model was trained with; a model that needs it so "
+        "cannot be served yet.",
+        file=name,
     )

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from lumen_manifest.reading.problems import first_problem
 from lumen_resources.errors import ModelInfoError
-from lumen_resources.model.digests import canonical_json
 from lumen_resources.model.layouts import PREPROCESSOR, ChosenFiles, Preprocess
+from lumen_resources.model.lock_file import canonical_json
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, PreprocessInfo
 from lumen_resources.model.preprocessor_config import preprocess_info
 

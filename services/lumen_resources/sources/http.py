@@ -16,7 +16,7 @@ from lumen_resources.errors import (
     SourceUnavailableError,
     UnauthorizedError,
 )
-from lumen_resources.model.digests import bytes_digest
+from lumen_resources.model.lock_file import bytes_digest
 from lumen_resources.model.model_info import FILE_NAME, MAX_BYTES, parse
 from lumen_resources.sources.bodies import blocks, is_encoded
 from lumen_resources.sources.protocol import (

@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import InvalidConfig, UnsupportedSourceError
-from lumen_resources.sources.protocol import FolderSource, RemoteSource, SourceAccess
+from lumen_resources.sources.protocol import RemoteSource, SourceAccess
 
 WORKING = "file://, pvc://, https:// and http://"
 LATER = ("hf", "modelscope", "s3")
@@ -17,10 +17,19 @@ def source_uri(config: ServerConfig) -> str:
     return config.model.source.uri or ""
 
 
-def open_source(uri: str, source_dir: Path, access: SourceAccess) -> FolderSource | RemoteSource:
-    """Return the source that `uri` names, without asking it anything yet.
+def folder_of(uri: str, source_dir: Path) -> Path | None:
+    """Return the folder of a source that is read in place, None for one that is fetched from.
 
-    Raises ConfigError for a malformed URI, UnsupportedSourceError for a scheme without a source.
+    Raises InvalidConfig for a malformed URI.
+    """
+    path_of = _IN_PLACE.get(urlsplit(uri).scheme)
+    return None if path_of is None else path_of(uri, source_dir)
+
+
+def open_source(uri: str, access: SourceAccess) -> RemoteSource:
+    """Return the source that is fetched from, without asking it anything yet.
+
+    Raises InvalidConfig for a malformed URI, UnsupportedSourceError for a scheme without a source.
     """
     if not uri:
         raise UnsupportedSourceError(
@@ -28,19 +37,15 @@ def open_source(uri: str, source_dir: Path, access: SourceAccess) -> FolderSourc
             "not available in this version.",
             remedy=f"Name a source of your own in spec.model.source.uri: {WORKING} work.",
         )
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return FolderSource(uri, _file_path(uri, source_dir))
-    if parts.scheme == "pvc":
-        return FolderSource(uri, _claim_path(uri, source_dir))
-    if parts.scheme in {"https", "http"}:
+    scheme = urlsplit(uri).scheme
+    if scheme in {"https", "http"}:
         # httpx takes longer to import than a folder takes to verify.
         from lumen_resources.sources.http import HttpSource  # noqa: PLC0415
 
         return HttpSource(uri, access)
     known = (
-        f"{parts.scheme}:// is not available in this version"
-        if parts.scheme in LATER
+        f"{scheme}:// is not available in this version"
+        if scheme in LATER
         else f"{_shown(uri)!r} names no known kind of source"
     )
     raise UnsupportedSourceError(
@@ -78,3 +83,7 @@ def _claim_path(uri: str, source_dir: Path) -> Path:
             remedy="Write pvc://claim-name/path/of/the/model, without '..'.",
         )
     return source_dir / path
+
+
+# By scheme: where the folder lies that is read in place.
+_IN_PLACE = {"file": _file_path, "pvc": _claim_path}

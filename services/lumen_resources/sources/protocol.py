@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from lumen_process.backoff import Backoff
@@ -46,14 +45,6 @@ class RemoteSource(Protocol):
 
     def close(self) -> None:
         """Release connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class FolderSource:
-    """A folder that is read in place; only the lock goes to the cache."""
-
-    uri: str
-    root: Path
 
 
 RETRIES = Backoff(first_s=1.0, longest_s=15.0)

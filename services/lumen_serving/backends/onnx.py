@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources.fetch.held import only_verified
+from lumen_resources.fetch.verify import only_verified
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving import ort
 from lumen_serving.backends.base import BackendReport, BackendSettings, noise

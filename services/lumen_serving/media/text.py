@@ -16,8 +16,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from lumen_manifest.reading.regular_files import read_bounded
-from lumen_resources.errors import TokenizerError
-from lumen_resources.failures import is_failure
+from lumen_resources.errors import TokenizerError, is_failure
 from lumen_resources.json_text import utf8
 from lumen_resources.model.contents import MAX_TOKENIZER_BYTES
 from lumen_resources.model.layouts import VerifiedModel

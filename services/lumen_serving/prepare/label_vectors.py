@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lumen_resources.fetch.held import ensure_unchanged
+from lumen_resources.fetch.verify import ensure_unchanged
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.label_sets import load_labels, load_matrix
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel

@@ -18,7 +18,7 @@ from lumen_manifest.model_service import Family
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_process.heap import trim_heap
 from lumen_resources.fetch.fetch import open_verified
-from lumen_resources.fetch.held import ensure_unchanged
+from lumen_resources.fetch.verify import ensure_unchanged
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.backends.base import (

@@ -144,7 +144,7 @@ def test_an_error_shows_no_signature_that_a_redirect_put_into_the_address():
     assert "s3cret" not in str(refused.value)
 
 
-def test_an_unknown_kind_of_address_is_shown_without_its_password(tmp_path):
+def test_an_unknown_kind_of_address_is_shown_without_its_password():
     with pytest.raises(ResourceError, match="ftp://host/x") as refused:
-        open_source("ftp://user:s3cret@host/x", tmp_path, SourceAccess())
+        open_source("ftp://user:s3cret@host/x", SourceAccess())
     assert "s3cret" not in str(refused.value)

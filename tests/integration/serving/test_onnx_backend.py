@@ -13,9 +13,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from lumen_manifest.spec.enums import Accelerator, Precision
 from lumen_resources.errors import ChecksumMismatchError
 from lumen_resources.fetch.fetch import fetch_and_verify
-from lumen_resources.fetch.held import ensure_unchanged, only_verified
-from lumen_resources.model.digests import digest_of
-from lumen_resources.model.lock_file import LockedFile
+from lumen_resources.fetch.verify import ensure_unchanged, only_verified
+from lumen_resources.model.lock_file import LockedFile, digest_of
 from lumen_resources.progress import Progress
 from lumen_serving import ort
 from lumen_serving.backends.base import BackendSettings

@@ -23,7 +23,7 @@ from lumen_resources.errors import (
     from_os_error,
 )
 from lumen_resources.model.contents import check_safetensors, check_weights, rows_to_sample
-from lumen_resources.model.digests import canonical_json, digest_of, overall
+from lumen_resources.model.lock_file import canonical_json, digest_of, overall
 from lumen_resources.model.model_info import FileDigest
 from lumen_resources.model.onnx_graph import FLOAT, INSIDE, INT64, Message, Value, read_graph
 from lumen_resources.progress import FetchPhase, Progress

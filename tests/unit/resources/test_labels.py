@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumen_resources.errors import LabelSetError
-from lumen_resources.labels import label_sets, older_caches, prepared_labels
+from lumen_resources.labels import label_sets, prepared_labels
 from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, parse_labels
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.model.layouts import LabelSetFiles
@@ -382,7 +382,7 @@ def test_vectors_of_the_older_server_are_taken_over_when_they_are_of_these_label
     an_older_cache(tmp_path, load_labels(files).names, vectors, **meta)
     model = a_model(tmp_path / "models" / "m", name="ViT-B-32::laion2b", label_sets=(files,))
 
-    older_caches.adopt(model)
+    prepared_labels.adopt(model)
 
     path = prepared_labels.prepared(model, files)
     assert taken == (path is not None)

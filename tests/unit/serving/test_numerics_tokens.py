@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as Core
 
-from lumen_resources.errors import TokenizerError
-from lumen_resources.failures import is_failure
+from lumen_resources.errors import TokenizerError, is_failure
 from lumen_resources.model import contents
 from lumen_serving.errors import BadText
 from lumen_serving.media import text as tokens
