@@ -69,20 +69,14 @@ def labels_v1(labels: Sequence[tuple[str, float]], model_id: str) -> bytes:
 def embedding_v1(vector: Any, model_id: str) -> bytes:
     """Return the document for one vector.
 
-    `vector`: a contiguous float32 numpy array [dim], or its little-endian bytes.
+    `vector`: a contiguous float32 numpy array [dim].
     """
-    if isinstance(vector, bytes | bytearray | memoryview):
-        vector = _from_f32le(vector).tolist()
     return orjson.dumps({"vector": vector, "dim": len(vector), "model_id": model_id}, option=_DUMP)
 
 
 def embedding_f32le(vector: Any) -> bytes:
     """Return the raw form: little-endian float32. `vector` as for `embedding_v1`."""
-    raw = memoryview(vector).tobytes()
-    if sys.byteorder == "big" and not isinstance(vector, bytes | bytearray | memoryview):
-        swapped = array.array("f", raw)
-        swapped.byteswap()
-        return swapped.tobytes()
+    raw: bytes = vector.astype("<f4", copy=False).tobytes()
     return raw
 
 
@@ -113,10 +107,10 @@ def parse_embedding(result: bytes, mime: str = EMBEDDING_MIME) -> EmbeddingDocum
     return embedding
 
 
-def _from_f32le(raw: bytes | bytearray | memoryview) -> "array.array[float]":
+def _from_f32le(raw: bytes) -> "array.array[float]":
     if len(raw) % _F32_BYTES:
         raise ValueError("a float32 vector has 4 bytes per component")
-    values = array.array("f", bytes(raw))
+    values = array.array("f", raw)
     if sys.byteorder == "big":
         values.byteswap()
     return values

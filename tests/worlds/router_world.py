@@ -59,7 +59,7 @@ def labels(rows: Mapping[str, float], model_id: str = "demo", **meta: str) -> pb
 def embedding(model_id: str = "demo", **meta: str) -> pb.InferResponse:
     return pb.InferResponse(
         is_final=True,
-        result=results.embedding_v1(b"\x00\x00\x80\x3f" + bytes(12), model_id),
+        result=results.embedding_v1([1.0, 0.0, 0.0, 0.0], model_id),
         result_mime=results.EMBEDDING_MIME,
         result_schema=results.EMBEDDING_SCHEMA,
         meta={"dim": "4", **meta},

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -234,7 +235,7 @@ def _plot(run: Run, title: str, path: Path) -> None:
 
 def _print(report: Report, load: Load, output: str) -> None:
     if output == Format.JSON:
-        write_json(report.as_dict())
+        write_json(asdict(report))
         return
     row = {
         "load": _kind(load),

@@ -11,7 +11,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -114,15 +114,8 @@ async def _warm_up(load: Load, method: "Method") -> None:
     if load.warmup_s <= 0:
         return
     run = Run(started_s=time.perf_counter())
-    warm = Load(
-        load.target,
-        load.requests,
-        concurrency=load.concurrency,
-        duration_s=load.warmup_s,
-        timeout_s=load.timeout_s,
-        streams=load.streams,
-        metadata=load.metadata,
-    )
+    # A closed loop even where the load is an open one.
+    warm = replace(load, duration_s=load.warmup_s, max_calls=None)
     await _closed_loop(warm, _Sender(warm, method, run, None), run)
 
 

@@ -3,8 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from lumen_cli.bench.load import OK, Run
 
@@ -24,10 +23,6 @@ class Report:
     max_ms: float
     codes: dict[str, int]
     generator_cpu_s: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON values."""
-        return asdict(self)
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:

@@ -26,7 +26,6 @@ from lumen_resources.model.layouts import (
     LabelSetFiles,
     Parity,
     ParityInput,
-    Preprocess,
     VerifiedModel,
 )
 from lumen_resources.model.lock_file import locked_files, overall
@@ -86,7 +85,7 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         logit_scale=info.lumen.logit_scale,
         context_length=context_length,
         embedding_dim=dim,
-        embedding_space=_space(subject, preprocess, dim),
+        embedding_space=embedding_space(info, chosen, subject.digests, preprocess, dim),
         revision=subject.revision,
         digest=_model_digest(subject),
         parity=_parity(info, subject.root),
@@ -191,10 +190,6 @@ def _context_length(
             file=FILE_NAME,
         )
     return length
-
-
-def _space(subject: UnverifiedModel, preprocess: Preprocess, dim: int) -> str:
-    return embedding_space(subject.info, subject.wanted.chosen, subject.digests, preprocess, dim)
 
 
 def _model_digest(subject: UnverifiedModel) -> str:

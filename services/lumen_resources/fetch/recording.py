@@ -61,15 +61,11 @@ def _document(folder: Path) -> dict[str, Any]:
         )
     if not (folder / FILE_NAME).exists():
         return _describe_older(folder)
-    document = parse_json(_valid(folder))
-    assert isinstance(document, dict), "parse() accepts objects only"
-    return document
-
-
-def _valid(folder: Path) -> bytes:
     content = read_bytes(folder / FILE_NAME)
     parse(content, file=str(folder / FILE_NAME))
-    return content
+    document = parse_json(content)
+    assert isinstance(document, dict), "parse() accepts objects only"
+    return document
 
 
 def _describe_older(folder: Path) -> dict[str, Any]:

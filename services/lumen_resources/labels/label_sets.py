@@ -8,7 +8,7 @@ import gc
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,23 +133,10 @@ def species_name(lineage: Lineage) -> str:
     return next((part for part in reversed(lineage) if part), UNKNOWN)
 
 
-def _common(lineage: Lineage, name: str) -> str:
-    return name or species_name(lineage)
-
-
-def _scientific(lineage: Lineage, name: str) -> str:
-    del name
-    return species_name(lineage)
-
-
-def _path8(lineage: Lineage, name: str) -> str:
-    return "/".join(part or UNKNOWN for part in (*lineage, name))
-
-
-_WRITERS = {
-    LabelFormat.COMMON: _common,
-    LabelFormat.SCIENTIFIC: _scientific,
-    LabelFormat.PATH8: _path8,
+_WRITERS: Mapping[str, Callable[[Lineage, str], str]] = {
+    LabelFormat.COMMON: lambda lineage, name: name or species_name(lineage),
+    LabelFormat.SCIENTIFIC: lambda lineage, _: species_name(lineage),
+    LabelFormat.PATH8: lambda lineage, name: "/".join(part or UNKNOWN for part in (*lineage, name)),
 }
 
 

@@ -36,11 +36,10 @@ def test_a_score_that_is_not_a_number_is_never_sent():
         results.labels_v1([("a", math.nan)], "m")
 
 
-@pytest.mark.parametrize("as_bytes", [False, True])
-def test_embedding_v1_has_vector_dim_and_model_id_alone(as_bytes):
+def test_embedding_v1_has_vector_dim_and_model_id_alone():
     vector = np.array([0.25, -0.5, 1.0], dtype=np.float32)
 
-    document = json.loads(results.embedding_v1(vector.tobytes() if as_bytes else vector, "m"))
+    document = json.loads(results.embedding_v1(vector, "m"))
 
     assert document == {"vector": [0.25, -0.5, 1.0], "dim": 3, "model_id": "m"}
 
