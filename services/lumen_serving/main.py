@@ -10,10 +10,9 @@ import importlib
 import importlib.metadata
 import os
 import sys
-import threading
 import uuid
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,7 +84,10 @@ class _Running:
         stop = lifetime.terminate_on_signal()
         async with AsyncExitStack() as stack:
             server = await self._open_ports(stack)
-            warm = await _unless(stop, _in_thread(self._load))
+            # A thread of its own: the end waits for those of the loop, and a load can take minutes.
+            loader = ThreadPoolExecutor(1, "load")
+            loading = asyncio.get_running_loop().run_in_executor(loader, self._load)
+            warm = await _unless(stop, loading)
             if warm is not None:
                 async with await self._open_service(stack, warm):
                     await stop.wait()
@@ -184,33 +186,6 @@ async def _unless(stop: asyncio.Event, work: "asyncio.Future[T]") -> T | None:
     finally:
         stopped.cancel()
         work.cancel()
-
-
-def _in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
-    """Run `function` in a thread that nobody waits for when the process ends."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # no error: there is a result
-
-    def work() -> None:
-        result, failure = None, None
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
-            failure = error
-        # The loop is gone when the process was told to stop meanwhile.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=work, name="load", daemon=True).start()
-    return future
 
 
 def announcement(

@@ -1,6 +1,7 @@
 """All metrics of a model server; their labels are closed sets, never names from requests."""
 
 from collections.abc import Callable
+from functools import partial
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -14,88 +15,53 @@ class ServerMetrics:
     """One registry and the verbs that fill it; every verb may be called from any thread."""
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "lumen_requests", "Requests answered.", ["task", "code"], registry=registry
+        self._registry = CollectorRegistry()
+        counter = partial(Counter, registry=self._registry)
+        gauge = partial(Gauge, registry=self._registry)
+        histogram = partial(Histogram, buckets=_SECONDS, registry=self._registry)
+        self._requests = counter("lumen_requests", "Requests answered.", ["task", "code"])
+        self._calls = counter("lumen_grpc_calls", "gRPC calls ended.", ["method", "code"])
+        self._call_seconds = histogram(
+            "lumen_grpc_call_seconds", "How long gRPC calls lasted.", ["method"]
         )
-        self._calls = Counter(
-            "lumen_grpc_calls", "gRPC calls ended.", ["method", "code"], registry=registry
+        self._errors = counter("lumen_errors", "Requests answered with an error.", ["code"])
+        self._latency = histogram(
+            "lumen_request_seconds", "From the complete request to its answer.", ["task"]
         )
-        self._call_seconds = Histogram(
-            "lumen_grpc_call_seconds",
-            "How long gRPC calls lasted.",
-            ["method"],
-            buckets=_SECONDS,
-            registry=registry,
+        self._inflight = gauge("lumen_inflight", "Requests being answered.")
+        self._held_bytes = gauge(
+            "lumen_held_payload_bytes", "Raw payload of requests that arrive or are in flight."
         )
-        self._errors = Counter(
-            "lumen_errors", "Requests answered with an error.", ["code"], registry=registry
-        )
-        self._latency = Histogram(
-            "lumen_request_seconds",
-            "From the complete request to its answer.",
-            ["task"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._inflight = Gauge("lumen_inflight", "Requests being answered.", registry=registry)
-        self._held_bytes = Gauge(
-            "lumen_held_payload_bytes",
-            "Raw payload of requests that arrive or are in flight.",
-            registry=registry,
-        )
-        self._decode_bytes = Gauge(
+        self._decode_bytes = gauge(
             "lumen_decode_memory_bytes",
             "Memory that is promised to the pictures that are being decoded.",
-            registry=registry,
         )
-        self._refused = Counter(
-            "lumen_refused", "Requests refused at admission.", ["bound"], registry=registry
+        self._refused = counter("lumen_refused", "Requests refused at admission.", ["bound"])
+        self._queue_length = gauge("lumen_queue_length", "Items that wait for the model.")
+        self._queue_wait = histogram(
+            "lumen_queue_wait_seconds", "From the decoded item to the start of its batch."
         )
-        self._queue_length = Gauge(
-            "lumen_queue_length", "Items that wait for the model.", registry=registry
-        )
-        self._queue_wait = Histogram(
-            "lumen_queue_wait_seconds",
-            "From the decoded item to the start of its batch.",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._predicted = Gauge(
+        self._predicted = gauge(
             "lumen_predicted_wait_seconds",
             "How long a request would take that waits for all that is in flight.",
-            registry=registry,
         )
-        self._batch_size = Histogram(
-            "lumen_batch_size",
-            "Items in a batch.",
-            ["modality"],
-            buckets=_BATCH_SIZES,
-            registry=registry,
+        self._batch_size = histogram(
+            "lumen_batch_size", "Items in a batch.", ["modality"], buckets=_BATCH_SIZES
         )
-        self._inference = Histogram(
-            "lumen_inference_seconds",
-            "How long the model took for a batch.",
-            ["modality"],
-            buckets=_SECONDS,
-            registry=registry,
+        self._inference = histogram(
+            "lumen_inference_seconds", "How long the model took for a batch.", ["modality"]
         )
-        self._decode = Histogram(
+        self._decode = histogram(
             "lumen_decode_seconds",
             "Decoding and preprocessing of a picture, or tokenising of a text.",
             ["modality"],
-            buckets=_SECONDS,
-            registry=registry,
         )
-        self._dropped = Counter(
+        self._dropped = counter(
             "lumen_dropped_dead",
             "Items dropped before the model because their caller left or their deadline passed.",
-            registry=registry,
         )
-        self._batch_failures = Counter(
-            "lumen_batch_failures", "Batches on which the model failed.", registry=registry
-        )
-        self._ready = Gauge("lumen_ready", "1 while the model serves.", registry=registry)
+        self._batch_failures = counter("lumen_batch_failures", "Batches on which the model failed.")
+        self._ready = gauge("lumen_ready", "1 while the model serves.")
 
     def request_done(self, task: str, code: str, seconds: float) -> None:
         """Count an answered request; `task` is a task's kind, `code` a gRPC status name."""

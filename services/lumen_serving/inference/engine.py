@@ -9,7 +9,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -27,18 +26,6 @@ log = structlog.get_logger(__name__)
 
 # Of the squared length: twice that of the length itself.
 _UNIT_TOLERANCE = 2e-3
-
-
-@dataclass(slots=True)
-class _Batch:
-    """A batch that went through the model: when it began, how long that took, what came out."""
-
-    items: list[Item]
-    began_at: float
-    model_ms: float
-    vectors: NDArray[np.float32]
-    scored: list[Any] = field(default_factory=list)
-    score_ms: float = 0.0
 
 
 Answer = tuple[Item, ItemOutcome | WireError]
@@ -163,7 +150,7 @@ class Engine(WorkerThreads[Batch]):
         """Answer the dead and the living of a batch."""
         self._reject_expired(task.dead)
         if task.batch:
-            self._embed_batch(task.batch)
+            self._run_batch(task.batch)
 
     def drain(self) -> list[Item]:
         """Remove and return what waits for the model; `wake` is held."""
@@ -176,34 +163,37 @@ class Engine(WorkerThreads[Batch]):
         sentence = "The deadline passed while the request waited for the model."
         self._answer([(item, TooLate(sentence)) for item in dead if not item.abandoned])
 
-    def _embed_batch(self, items: list[Item]) -> None:
+    def _run_batch(self, items: list[Item]) -> None:
         """Answer every item; when a batch of several fails, each gets one try of its own."""
         try:
-            batch = self._embed(items)
-            _score(batch)
+            outcomes = self._outcomes(items)
         except Exception as error:  # whatever a runtime raises, the loop goes on
             self._metrics.batch_failed()
             if len(items) > 1:
                 log.warning("batch failed, trying its items alone", size=len(items), exc_info=True)
                 for item in items:
                     if not item.abandoned:
-                        self._embed_batch([item])
+                        self._run_batch([item])
                 return
             # Logged where it stops: the wire logs an Internal error with its cause.
             failure = BackendFailed("The model failed on this input.")
             failure.__cause__ = error
             self._answer([(items[0], failure)])
             return
-        self._report(batch)
-        answers = list(zip(items, _outcomes(batch), strict=True))
-        seconds = (batch.model_ms + batch.score_ms) / 1000
-        self._call_on_loop(lambda: self._finish(items[0].modality, answers, seconds))
+        modality, model_ms = items[0].modality, outcomes[0].model_ms
+        for outcome in outcomes:
+            self._metrics.queue_waited(outcome.queue_ms / 1000)
+        self._metrics.batch_done(modality, len(items), model_ms / 1000)
+        answers = list(zip(items, outcomes, strict=True))
+        seconds = (model_ms + outcomes[0].score_ms) / 1000
+        self._call_on_loop(lambda: self._finish(modality, answers, seconds))
 
     def _finish(self, modality: Modality, answers: Sequence[Answer], seconds: float) -> None:
         self._on_batch(modality, len(answers), seconds)
         _deliver(answers)
 
-    def _embed(self, items: list[Item]) -> _Batch:
+    def _outcomes(self, items: list[Item]) -> list[ItemOutcome]:
+        """Return what the model and the queries make of a batch."""
         data = np.stack([item.data for item in items if item.data is not None])
         began_at = time.monotonic()
         if items[0].modality is Modality.IMAGE:
@@ -219,12 +209,18 @@ class Engine(WorkerThreads[Batch]):
         # Not `>`, which is false of what is no number.
         if not (np.abs(np.einsum("ij,ij->i", vectors, vectors) - 1) <= _UNIT_TOLERANCE).all():
             raise ValueError("the model gave a vector that is not finite and of length one")
-        return _Batch(items, began_at, model_ms, vectors)
-
-    def _report(self, batch: _Batch) -> None:
-        for item in batch.items:
-            self._metrics.queue_waited(batch.began_at - item.queued_at)
-        self._metrics.batch_done(batch.items[0].modality, len(batch.items), batch.model_ms / 1000)
+        scored, score_ms = _scored(items, vectors)
+        return [
+            ItemOutcome(
+                vector=vectors[row],
+                scored=scored[row],
+                decode_ms=item.decode_ms,
+                queue_ms=(began_at - item.queued_at) * 1000,
+                model_ms=model_ms,
+                score_ms=score_ms,
+            )
+            for row, item in enumerate(items)
+        ]
 
     def _answer(self, answers: Sequence[Answer]) -> None:
         if answers:
@@ -247,29 +243,15 @@ def _deliver(answers: Sequence[Answer]) -> None:
             item.answer.set_exception(outcome)
 
 
-def _score(batch: _Batch) -> None:
-    """Fill in the scores: items with equal scorings are scored together."""
+def _scored(items: list[Item], vectors: NDArray[np.float32]) -> tuple[list[Any], float]:
+    """Return each item's score and how long all took: items of equal scorings go together."""
     began_at = time.monotonic()
-    batch.scored = [None] * len(batch.items)
+    scored: list[Any] = [None] * len(items)
     groups: dict[Scoring, list[int]] = {}
-    for row, item in enumerate(batch.items):
+    for row, item in enumerate(items):
         if item.scoring is not None:
             groups.setdefault(item.scoring, []).append(row)
     for scoring, rows in groups.items():
-        for row, result in zip(rows, scoring.score(batch.vectors[rows]), strict=True):
-            batch.scored[row] = result
-    batch.score_ms = (time.monotonic() - began_at) * 1000 if groups else 0.0
-
-
-def _outcomes(batch: _Batch) -> list[ItemOutcome]:
-    return [
-        ItemOutcome(
-            vector=batch.vectors[row],
-            scored=batch.scored[row],
-            decode_ms=item.decode_ms,
-            queue_ms=(batch.began_at - item.queued_at) * 1000,
-            model_ms=batch.model_ms,
-            score_ms=batch.score_ms,
-        )
-        for row, item in enumerate(batch.items)
-    ]
+        for row, result in zip(rows, scoring.score(vectors[rows]), strict=True):
+            scored[row] = result
+    return scored, (time.monotonic() - began_at) * 1000 if groups else 0.0

@@ -253,17 +253,12 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
     return places
 
 
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return shares along the last axis; they add up to 1 for logits of any size."""
-    wide = logits.astype(np.float64)
-    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    total: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return total
-
-
-def shares(cosines: NDArray[np.floating], logit_scale: float) -> NDArray[np.float64]:
-    """Return each label's share, for cosines [..., N] of the whole label set."""
-    return softmax(cosines.astype(np.float64) * logit_scale)
+def shares(cosines: NDArray[np.floating], logit_scale: float) -> Doubles:
+    """Return each label's share, for cosines [..., N] of the whole label set; they add up to 1."""
+    logits = cosines.astype(np.float64) * logit_scale
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    parts: Doubles = powers / powers.sum(axis=-1, keepdims=True)
+    return parts
 
 
 def group_by_rank(lineages: Sequence[Lineage], rank_index: int) -> Groups:

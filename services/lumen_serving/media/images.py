@@ -28,8 +28,7 @@ from lumen_resources.model.layouts import Preprocess
 from lumen_serving.errors import BadImage
 from lumen_serving.media.containers import avif, exif, jpeg, png, webp
 from lumen_serving.media.containers.jpeg import Jpeg
-from lumen_serving.media.containers.sniffing import checked_format
-from lumen_serving.media.containers.still import MIB, Still, animated, damaged
+from lumen_serving.media.containers.still import MIB, Still, animated, checked_format, damaged
 from lumen_serving.media.preprocess import Decoded, PreprocessWork, model_square
 
 # The largest JPEG of a phone has 200 megapixels, and costs its fraction of them.

@@ -22,7 +22,6 @@ from lumen_serving.label_index.query import (
     group_by_rank,
     rows_of_blocks,
     shares,
-    softmax,
 )
 from lumen_serving.label_index.scorers import Approximation, FloatScorer, IntegerScorer
 
@@ -317,8 +316,8 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path):
     assert made.codes.shape == (16, 500)
 
 
-def test_softmax_is_stable_and_adds_up_to_one():
-    got = softmax(np.array([[1e4, 1e4 - 1, -1e6], [0, 0, 0]], np.float32))
+def test_shares_are_stable_and_add_up_to_one():
+    got = shares(np.array([[1e4, 1e4 - 1, -1e6], [0, 0, 0]], np.float32), 1.0)
 
     assert got.sum(axis=1) == pytest.approx([1, 1])
     assert got[0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.e), 0])
