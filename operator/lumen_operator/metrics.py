@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from lumen_cluster.errors import ApiError, ErrorReason
 from lumen_cluster.kinds import ObjectKind
-from lumen_cluster.metrics import WatchMetrics
+from lumen_cluster.reflector import WatchMetrics
 from lumen_operator.observe.kinds import WATCHED_KINDS
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

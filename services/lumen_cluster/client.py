@@ -6,34 +6,30 @@ here, since its models would cost more than the rest.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 from urllib.parse import urlencode
 
 import aiohttp
-import orjson
 import yaml
 from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from lumen_cluster.errors import (
-    ApiError,
     ApiResponse,
     ApiUnavailable,
     HistoryGone,
     NoServer,
-    PageTooLarge,
     Refused,
     TooLarge,
     classify,
-    retry_after_s,
 )
 from lumen_cluster.json_bodies import read_json
-from lumen_cluster.objects import Event, EventType, Page, Raw, Resource
-from lumen_cluster.requests import JSON, ApiRequest
+from lumen_cluster.kinds import Event, EventType, Page, Raw, Resource
 
 AT_ONCE: Final = 64
 CONNECT_S: Final = 5.0
@@ -48,11 +44,41 @@ LARGE_BYTES: Final = 128 * 1024
 """What takes more than some milliseconds to read."""
 OBJECT_MAX_BYTES: Final = 16 * 1024 * 1024
 """etcd takes 1.5 MiB of an object; as JSON, in which a character may take six bytes, it is more."""
-ERROR_MAX_BYTES: Final = 16 * 1024
+ERROR_MAX_BYTES: Final = 256 * 1024
 
-_AHEAD: Final = "ResourceVersionTooLarge"
-"""The server's history ends before the version: it was restored from a backup, or lags behind."""
-_BUSY: Final = {408, 425, 429}
+JSON: Final = "application/json"
+JSON_PATCH: Final = "application/json-patch+json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """One call. `path` is absolute; `body` is JSON that is sent as `content_type`.
+
+    It is over after `deadline_s`, and sooner when nothing comes for `silence_s`.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    content_type: str = JSON
+    accept: str = JSON
+    deadline_s: float = ANSWER_S
+    silence_s: float = ANSWER_S
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+class Caller(Protocol):
+    """How calls reach the API server: a ClusterClient, or one that is fenced."""
+
+    async def call(self, request: ApiRequest) -> bytes:
+        """Call and return the answer's body, unread."""
+
+    async def ask(self, request: ApiRequest) -> dict[str, Any]:
+        """Call and return the answer's JSON object."""
 
 
 async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
@@ -106,11 +132,16 @@ class ClusterClient:
         """Call and return the answer's JSON object.
 
         Raises:
-            ApiError: it was refused, or did not succeed in time.
+            ApiError: it was refused, did not succeed in time, or was answered with something else.
 
         """
-        document = read_json(await self.call(request))
-        assert isinstance(document, dict), f"{request} was answered without an object"
+        body = await self.call(request)
+        try:
+            document = await _read(body)
+        except ValueError as error:
+            raise ApiUnavailable(f"{request}: {error}") from error
+        if not isinstance(document, dict):
+            raise ApiUnavailable(f"{request} was answered without an object")
         return document
 
     async def call(self, request: ApiRequest) -> bytes:
@@ -120,61 +151,20 @@ class ClusterClient:
             ApiError: it was refused, or did not succeed in time.
 
         """
-        try:
-            async with asyncio.timeout(request.deadline_s):
-                answer = await self._send(request)
-        except TimeoutError as error:
-            raise ApiUnavailable(f"{request}: no answer in {request.deadline_s:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ApiUnavailable(f"{request}: {error or type(error).__name__}") from error
-        if not 200 <= answer.status < 300:
-            raise classify(str(request), answer)
-        return answer.body
+        bounds = aiohttp.ClientTimeout(total=request.deadline_s, sock_read=request.silence_s)
+        with _translated(request):
+            async with (
+                asyncio.timeout(request.deadline_s),
+                self._answer(request, bounds) as answer,
+            ):
+                body = await _bounded_body(answer, OBJECT_MAX_BYTES)
+                if len(body) > OBJECT_MAX_BYTES:
+                    raise TooLarge(f"the answer is larger than {OBJECT_MAX_BYTES >> 20} MiB")
+                return body
 
-    async def _send(self, request: ApiRequest) -> ApiResponse:
-        headers = await self._headers(request.accept) | {"Content-Type": request.content_type}
-        query = f"?{urlencode(request.query)}" if request.query else ""
-        found = await self._client.call_api(
-            request.method,
-            f"{self._found.host}{request.path}{query}",
-            header_params=headers,
-            body=request.body,
-            _request_timeout=aiohttp.ClientTimeout(total=request.deadline_s),
-        )
-        answer: aiohttp.ClientResponse = found.response
-        try:
-            whole = await _bounded_body(answer, OBJECT_MAX_BYTES, TooLarge)
-        except TooLarge:
-            answer.close()
-            raise
-        return ApiResponse(found.status, whole, found.headers)
-
-    async def pages(self, resource: Resource) -> AsyncGenerator[Page, None]:
-        """Yield all objects of the kind; every page has the version of the whole.
-
-        Raises ApiUnavailable, Refused, and HistoryGone when they changed too much meanwhile.
-        """
-        query = {"limit": str(PAGE)} | _selected(resource)
-        while True:
-            try:
-                page = await self._get(resource, query)
-            except PageTooLarge:
-                if query["limit"] == "1":
-                    raise
-                query["limit"] = "1"
-                continue
-            query["limit"] = str(PAGE)
-            try:
-                named = _kind_of_items(page)
-                items = tuple({**named, **item} for item in page["items"] or ())
-                metadata = page["metadata"]
-                go_on, version = metadata.get("continue"), metadata["resourceVersion"]
-            except (KeyError, TypeError, AttributeError) as error:
-                raise ApiUnavailable(f"GET {resource.path} was answered without a list") from error
-            yield Page(items, str(version))
-            if not go_on:
-                return
-            query["continue"] = str(go_on)
+    def pages(self, resource: Resource) -> AsyncGenerator[Page, None]:
+        """Yield all objects of the kind, as `list_pages` does."""
+        return list_pages(self, resource)
 
     async def watch(self, resource: Resource, version: str) -> AsyncGenerator[Event | None, None]:
         """Yield None once the server agrees, then what happens after `version`.
@@ -187,55 +177,119 @@ class ClusterClient:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(random.randint(*WATCH_S)),  # noqa: S311 - jitter, not a key
         } | _selected(resource)
-        async with self._answer(resource, query, self._silence_s) as answer:
+        request = ApiRequest("GET", resource.path, query)
+        bounds = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_S, sock_read=self._silence_s
+        )
+        async with AsyncExitStack() as stack:
+            with _advised(resource), _translated(request):
+                async with asyncio.timeout(request.deadline_s):
+                    answer = await stack.enter_async_context(self._answer(request, bounds))
             yield None
             async for line in _lines(answer):
                 event = await _read_event(line)
                 if event is not None:
                     yield event
 
-    async def _get(self, resource: Resource, query: Mapping[str, str]) -> Raw:
-        path = resource.path
-        async with self._answer(resource, query, ANSWER_S) as answer:
-            try:
-                async with asyncio.timeout(LIST_S):
-                    body = await _bounded_body(answer, OBJECT_MAX_BYTES)
-                document = await _read(body)
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise ApiUnavailable(f"GET {path}: {str(error) or type(error).__name__}") from error
-        if not isinstance(document, Mapping):
-            raise ApiUnavailable(f"GET {path} was answered without an object")
-        return document
-
     @asynccontextmanager
     async def _answer(
-        self, resource: Resource, query: Mapping[str, str], silence_s: float
+        self, request: ApiRequest, bounds: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Ask, and hand over an answer whose status is 200; raise what another one means."""
-        path = resource.path
-        url = f"{self._found.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                called = await self._client.call_api(
-                    "GET", url, header_params=await self._headers(), _request_timeout=timeout
-                )
-        except (aiohttp.ClientError, OSError, config.ConfigException) as error:
-            # A TimeoutError is an OSError, and says nothing.
-            raise ApiUnavailable(f"GET {path}: {str(error) or 'no answer in time'}") from error
+        """Ask, and hand over an answer that is a success; raise what another one means."""
+        headers = {
+            "Accept": request.accept,
+            "Content-Type": request.content_type,
+            "User-Agent": self._user_agent,
+        }
+        token = await self._found.get_api_key_with_prefix("BearerToken", alias="authorization")
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        called = await self._client.call_api(
+            request.method,
+            f"{self._found.host}{request.path}{query}",
+            header_params=headers | ({"Authorization": token} if token else {}),
+            body=request.body,
+            _request_timeout=bounds,
+        )
         answer: aiohttp.ClientResponse = called.response
         try:
-            if answer.status != 200:
-                raise await _refusal(answer, resource)
+            if not 200 <= answer.status < 300:
+                body = await _bounded_body(answer, ERROR_MAX_BYTES)
+                raise classify(str(request), ApiResponse(answer.status, body, answer.headers))
             yield answer
         finally:
             # Not released: nobody waits for the rest of a watch.
             answer.close()
 
-    async def _headers(self, accept: str = JSON) -> dict[str, str]:
-        headers = {"Accept": accept, "User-Agent": self._user_agent}
-        token = await self._found.get_api_key_with_prefix("BearerToken", alias="authorization")
-        return headers | ({"Authorization": token} if token else {})
+
+async def list_pages(
+    caller: Caller, resource: Resource, accept: str = JSON, most: int = PAGE
+) -> AsyncGenerator[Page, None]:
+    """Yield all objects of the kind, at most so many at once; a page has the version of the whole.
+
+    Raises ApiUnavailable, Refused, and HistoryGone when they changed too much meanwhile.
+    """
+    place: dict[str, str] = {}
+    limit = most
+    while True:
+        query = {"limit": str(limit)} | _selected(resource) | place
+        request = ApiRequest(
+            "GET", resource.path, query, accept=accept, deadline_s=LIST_S, silence_s=ANSWER_S
+        )
+        try:
+            with _advised(resource):
+                page = await caller.ask(request)
+        except TooLarge as error:
+            if limit == 1:
+                raise ApiUnavailable(str(error)) from error
+            limit = limit // 10 if limit > PAGE else 1
+            continue
+        limit = most
+        try:
+            named = _kind_of_items(page)
+            items = tuple({**named, **item} for item in page["items"] or ())
+            metadata = page["metadata"]
+            go_on, version = metadata.get("continue"), metadata["resourceVersion"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ApiUnavailable(f"{request} was answered without a list") from error
+        yield Page(items, str(version))
+        if not go_on:
+            return
+        place = {"continue": str(go_on)}
+
+
+@contextmanager
+def _translated(request: ApiRequest) -> Iterator[None]:
+    """Raise as ApiUnavailable what says that the server cannot be reached."""
+    try:
+        yield
+    except TimeoutError as error:
+        waited_s = min(request.deadline_s, request.silence_s)
+        raise ApiUnavailable(f"{request}: no answer in {waited_s:g} s") from error
+    except (aiohttp.ClientError, HttpProcessingError, OSError, config.ConfigException) as error:
+        raise ApiUnavailable(f"{request}: {str(error) or type(error).__name__}") from error
+
+
+@contextmanager
+def _advised(resource: Resource) -> Iterator[None]:
+    """Add to a refusal what whoever runs this can do about it."""
+    try:
+        yield
+    except TooLarge:
+        raise
+    except Refused as error:
+        said = f"{error}. {_remedy(error.status, resource)}"
+        raise Refused(said, status=error.status) from error
+
+
+def _remedy(code: int, resource: Resource) -> str:
+    if code == 401:
+        return "The token is not accepted: check the pod's ServiceAccount, or KUBECONFIG"
+    if code == 403:
+        where = f"in namespace {resource.namespace}" if resource.namespace else "everywhere"
+        return f"Let this ServiceAccount get, list and watch {resource} {where}, as the chart does"
+    if code == 404:
+        return "Install Lumen's CustomResourceDefinitions: kubectl apply -f crds/"
+    return "Check that this is the API server of a Kubernetes cluster"
 
 
 def _selected(resource: Resource) -> dict[str, str]:
@@ -285,57 +339,18 @@ async def _read_event(line: bytes) -> Event | None:
         raise HistoryGone("a report of the watch cannot be read") from error
 
 
-async def _refusal(answer: aiohttp.ClientResponse, resource: Resource) -> Exception:
-    """Return what an answer other than 200 means, and what to do about it."""
-    code = answer.status
-    status = await _status(answer)
-    said = str(status.get("message") or answer.reason)[:300]
-    if code == 410 or _AHEAD in str(status.get("details")):
-        return HistoryGone(said)
-    if code >= 500 or code in _BUSY:
-        return ApiUnavailable(
-            f"GET {resource.path}: {code} {said}",
-            status=code,
-            retry_after_s=retry_after_s(answer.headers),
-        )
-    return Refused(f"GET {resource.path}: {code} {said}. {_remedy(code, resource)}", status=code)
-
-
-def _remedy(code: int, resource: Resource) -> str:
-    if code == 401:
-        return "The token is not accepted: check the pod's ServiceAccount, or KUBECONFIG"
-    if code == 403:
-        where = f"in namespace {resource.namespace}" if resource.namespace else "everywhere"
-        return f"Let this ServiceAccount get, list and watch {resource} {where}, as the chart does"
-    if code == 404:
-        return "Install Lumen's CustomResourceDefinitions: kubectl apply -f crds/"
-    return "Check that this is the API server of a Kubernetes cluster"
-
-
 def _kind_of_items(page: Raw) -> Raw:
     """Return what an object of a list does not say of itself: of what kind it is."""
     said = {"apiVersion": page.get("apiVersion"), "kind": page.get("kind", "").removesuffix("List")}
     return {key: value for key, value in said.items() if value}
 
 
-async def _status(answer: aiohttp.ClientResponse) -> Mapping[str, Any]:
-    """Return the Status object of a refusal; empty when there is none."""
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            document = orjson.loads(await _bounded_body(answer, ERROR_MAX_BYTES))
-    except (aiohttp.ClientError, OSError, ValueError, PageTooLarge):
-        return {}
-    return document if isinstance(document, Mapping) else {}
-
-
-async def _bounded_body(
-    answer: aiohttp.ClientResponse, limit_bytes: int, too_large: type[ApiError] = PageTooLarge
-) -> bytes:
-    """Return the body; raises `too_large` when it is longer than that."""
+async def _bounded_body(answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    """Return the body; of one that is longer than that, its beginning and a little more."""
     parts, size = [], 0
     async for part in answer.content.iter_any():
+        parts.append(part)
         size += len(part)
         if size > limit_bytes:
-            raise too_large(f"the answer is larger than {limit_bytes >> 20} MiB")
-        parts.append(part)
+            break
     return b"".join(parts)

@@ -16,9 +16,9 @@ from typing import Any
 
 import structlog
 
+from lumen_cluster.client import ApiRequest, Caller
 from lumen_cluster.errors import ApiError, Conflict, LeaseLost, ObjectNotFound
 from lumen_cluster.kinds import LEASES, collection_path, object_path
-from lumen_cluster.requests import ApiRequest, Caller
 
 DURATION_S = 10.0
 RENEW_WITHIN_S = 6.0

@@ -11,7 +11,6 @@ ApiError                  the API server did not do what it was asked to
     ├── BeingDeleted      the object has to be gone first
     ├── Throttled         too many requests (429)
     ├── ApiUnavailable    no answer in time, a broken connection, or a failure of its own (5xx)
-    │   └── PageTooLarge  it answers a list with more than is read at once
     └── HistoryGone       a watch cannot go on where it ended: list again
 LeaseLost                 another process may lead now: this one must end
 """
@@ -109,10 +108,6 @@ class ApiUnavailable(Transient):
     """No answer in time, a broken connection, or a failure of the server's own."""
 
 
-class PageTooLarge(ApiUnavailable):
-    """A page of a list is larger than what is read at once: ask for fewer objects."""
-
-
 class HistoryGone(Transient):
     """The watch cannot be resumed from where it ended: everything is to be listed anew."""
 
@@ -123,9 +118,12 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
     404: ObjectNotFound,
     408: ApiUnavailable,
     409: Conflict,
-    410: ObjectNotFound,
+    410: HistoryGone,
+    425: ApiUnavailable,
     429: Throttled,
 }
+_AHEAD = b"ResourceVersionTooLarge"
+"""The server's history ends before the version: it was restored from a backup, or lags behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ def classify(what: str, answer: ApiResponse) -> ApiError:
     `what` is the request, as it is to be read in the log.
     """
     fallback = ApiUnavailable if answer.status >= 500 else Refused
-    kind = _BY_STATUS.get(answer.status, fallback)
+    kind = HistoryGone if _AHEAD in answer.body else _BY_STATUS.get(answer.status, fallback)
     return kind(
         f"{what}: {answer.status} {_message(answer.body)}".rstrip(),
         status=answer.status,

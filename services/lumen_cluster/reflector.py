@@ -7,15 +7,16 @@ meanwhile; that the server is away is said once, and so is its return.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from enum import StrEnum
 from typing import Final, Protocol
 
 import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone
-from lumen_cluster.metrics import WatchEnd, WatchMetrics
-from lumen_cluster.objects import Event, EventType, Page, Raw, Resource, version_of
+from lumen_cluster.errors import ApiError, HistoryGone, Transient
+from lumen_cluster.kinds import Event, EventType, Page, Raw, Resource
 from lumen_cluster.store import Store, why_left_out
 from lumen_process.backoff import Backoff
 
@@ -26,6 +27,61 @@ REFUSED_S: Final = 2.0
 """A refusal is said once it has lasted so long."""
 
 log = structlog.get_logger(__name__)
+
+
+class WatchEnd(StrEnum):
+    """How a watch came to its end, or why there was none."""
+
+    ORDERLY = "orderly"
+    EXPIRED = "expired"
+    AWAY = "away"
+    REFUSED = "refused"
+
+
+class WatchMetrics:
+    """Figures of the watches, by the plural of the kind; their names begin with `prefix`."""
+
+    def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
+        self._up = Gauge(
+            f"{prefix}_watch_up",
+            "1 while the API server tells what happens to this kind of object.",
+            ["resource"],
+            registry=registry,
+        )
+        self._heard = Gauge(
+            f"{prefix}_watch_heard_timestamp_seconds",
+            "When the API server last said something about this kind of object.",
+            ["resource"],
+            registry=registry,
+        )
+        self._ends = Counter(
+            f"{prefix}_watch_ends",
+            "Watches that ended, by how.",
+            ["resource", "end"],
+            registry=registry,
+        )
+        self._left_out = Counter(
+            f"{prefix}_watch_left_out",
+            "Objects that were told of and left out: too large, too deep, or no object at all.",
+            ["resource"],
+            registry=registry,
+        )
+
+    def left_out(self, resource: str) -> None:
+        """Count one object that was told of and cannot be kept."""
+        self._left_out.labels(resource).inc()
+
+    def up(self, resource: str, *, up: bool) -> None:
+        """Set whether the API server tells what happens to this kind of object."""
+        self._up.labels(resource).set(1 if up else 0)
+
+    def heard(self, resource: str) -> None:
+        """Take note that the API server said something."""
+        self._heard.labels(resource).set_to_current_time()
+
+    def ended(self, resource: str, end: WatchEnd) -> None:
+        """Count one watch that is over."""
+        self._ends.labels(resource, end.value).inc()
 
 
 class ClusterReader(Protocol):
@@ -93,7 +149,7 @@ class Reflector:
                 self._reports += 1
                 if event.type is not EventType.BOOKMARK:
                     self._store.apply(Event(event.type, self._reduced(event.object)))
-                self._version = version_of(event.object) or self._version
+                self._version = _version_of(event.object) or self._version
 
     async def _list(self) -> None:
         kept, version = list[Raw](), ""
@@ -133,7 +189,7 @@ class Reflector:
         if not self._established:
             self._metrics.up(self._resource.plural, up=False)
             self._say(trouble)
-        return WatchEnd.AWAY if isinstance(trouble, ApiUnavailable) else WatchEnd.REFUSED
+        return WatchEnd.AWAY if isinstance(trouble, Transient) else WatchEnd.REFUSED
 
     def _say(self, trouble: ApiError) -> None:
         """Say each kind of trouble once.
@@ -143,9 +199,15 @@ class Reflector:
         now, kind = time.monotonic(), type(trouble)
         if kind is not self._trouble:
             self._trouble, self._since = kind, now
-        lasts = now - self._since >= REFUSED_S or isinstance(trouble, ApiUnavailable)
+        lasts = now - self._since >= REFUSED_S or isinstance(trouble, Transient)
         if lasts and kind not in self._said:
             kept = "what was last known" if self._listed else "nothing yet"
             plural = self._resource.plural
             log.warning("cluster not readable", resource=plural, why=str(trouble), kept=kept)
             self._said.add(kind)
+
+
+def _version_of(raw: Raw) -> str:
+    """Return an object's resource version, empty when it has none."""
+    metadata = raw.get("metadata")
+    return str(metadata.get("resourceVersion", "")) if isinstance(metadata, Mapping) else ""

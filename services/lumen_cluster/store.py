@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from lumen_cluster.objects import Event, EventType, Raw
+from lumen_cluster.kinds import Event, EventType, Raw
 
 KEPT_MAX_BYTES: Final = 256 * 1024
 """As JSON. A spec has 64 KiB at most; beside it stand a status and the labels."""

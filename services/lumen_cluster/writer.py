@@ -8,10 +8,17 @@ it means: by its uid, or as one that is not there yet.
 from collections.abc import Iterable
 from typing import Any
 
+from lumen_cluster.client import APPLY_PATCH, JSON_PATCH, ApiRequest, Caller
 from lumen_cluster.errors import Conflict, ObjectNotFound
-from lumen_cluster.kinds import ObjectKind, Ref, by_plural, collection_path, kind_of, object_path
-from lumen_cluster.objects import Raw
-from lumen_cluster.requests import APPLY_PATCH, JSON_PATCH, ApiRequest, Caller
+from lumen_cluster.kinds import (
+    ObjectKind,
+    Raw,
+    Ref,
+    by_plural,
+    collection_path,
+    kind_of,
+    object_path,
+)
 
 NO_VERSION = "1"
 """No object has this version. An apply with it makes a new one, and clashes with any that is

@@ -21,9 +21,8 @@ import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lumen_cluster.client import ClusterClient, find_server
+from lumen_cluster.client import ApiRequest, ClusterClient, find_server
 from lumen_cluster.errors import ApiError, NoServer
-from lumen_cluster.requests import ApiRequest
 from lumen_process import logs
 from lumen_process.lifetime import terminate_on_signal
 from lumen_process.mdns import Announcement, Announcer, unique_instance

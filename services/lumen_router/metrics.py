@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from lumen_cluster.metrics import WatchMetrics
+from lumen_cluster.reflector import WatchMetrics
 from lumen_wire.tasks import TaskKind
 
 UNKNOWN = "unknown"

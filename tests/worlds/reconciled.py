@@ -1,8 +1,8 @@
 """A reconciler over an API server in small: what is asked of it, and what it keeps."""
 
+from lumen_cluster.client import APPLY_PATCH
 from lumen_cluster.errors import Conflict, ObjectNotFound, Refused
 from lumen_cluster.kinds import object_path
-from lumen_cluster.requests import APPLY_PATCH
 from lumen_cluster.store import name_of
 from lumen_cluster.writer import ClusterWriter
 from lumen_manifest.names import FIELD_MANAGER

@@ -12,13 +12,12 @@ from typing import Protocol
 
 import structlog
 
-from lumen_cluster.errors import ApiError, ObjectNotFound, TooLarge
+from lumen_cluster.client import JSON, Caller, list_pages
+from lumen_cluster.errors import ApiError, HistoryGone
 from lumen_cluster.kinds import ObjectKind
-from lumen_cluster.requests import JSON, ApiRequest, Caller
 from lumen_cluster.store import Name, Version, name_of, version_of
 from lumen_operator.observe.kinds import WATCHED_KINDS, watched
 
-LIST_S = 60.0
 CHUNK = 500
 """Fewer where somebody's metadata is large: annotations alone may be 256 KiB."""
 METADATA_ONLY = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -75,34 +74,12 @@ class MetadataLister:
         """
         try:
             return await self._list_metadata(kind)
-        except ObjectNotFound as error:
-            if error.status != 410:
-                raise
+        except HistoryGone:
             return await self._list_metadata(kind)
 
     async def _list_metadata(self, kind: ObjectKind) -> dict[Name, Version]:
-        found: dict[Name, Version] = {}
-        resource = watched(kind, self._namespace)
-        query = {"limit": str(CHUNK)}
-        if resource.selector:
-            query["labelSelector"] = resource.selector
-        while True:
-            request = ApiRequest(
-                "GET", resource.path, query, accept=METADATA_ONLY, deadline_s=LIST_S
-            )
-            try:
-                page = await self._caller.ask(request)
-            except TooLarge:
-                if query["limit"] == "1":
-                    raise
-                query = {**query, "limit": str(max(1, int(query["limit"]) // 10))}
-                continue
-            for item in page.get("items") or ():
-                found[name_of(item)] = version_of(item)
-            position = (page.get("metadata") or {}).get("continue")
-            if not position:
-                return found
-            query = {**query, "limit": str(CHUNK), "continue": position}
+        pages = list_pages(self._caller, watched(kind, self._namespace), METADATA_ONLY, CHUNK)
+        return {name_of(item): version_of(item) async for page in pages for item in page.items}
 
 
 class Audit:

@@ -12,8 +12,7 @@ from typing import Protocol
 import structlog
 
 from lumen_cluster.kinds import ObjectKind
-from lumen_cluster.metrics import WatchMetrics
-from lumen_cluster.reflector import ClusterReader, Reflector
+from lumen_cluster.reflector import ClusterReader, Reflector, WatchMetrics
 from lumen_cluster.store import ODD, Change, Name
 from lumen_operator.observe.kinds import WATCHED_KINDS, Key, watched
 from lumen_operator.observe.mapping import map_to_keys

@@ -19,8 +19,8 @@ from lumen_cluster.kinds import (
     REPLICA_SETS,
     REVISIONS,
     ObjectKind,
+    Resource,
 )
-from lumen_cluster.objects import Resource
 from lumen_manifest.names import GROUP, SERVICE_LABEL, VERSION
 
 SERVICES = ObjectKind(GROUP, VERSION, "LumenModelService", "lumenmodelservices")

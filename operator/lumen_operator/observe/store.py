@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from lumen_cluster.kinds import NODES, PODS, REPLICA_SETS, ObjectKind
-from lumen_cluster.objects import Event
+from lumen_cluster.kinds import NODES, PODS, REPLICA_SETS, Event, ObjectKind
 from lumen_cluster.store import Change, Name, Store, Version, identity
 from lumen_manifest.names import SERVICE_LABEL
 from lumen_operator.observe import decode, packing

@@ -16,7 +16,7 @@ import structlog
 
 from lumen_cluster.client import ClusterClient, find_server
 from lumen_cluster.errors import NoServer
-from lumen_cluster.objects import Resource
+from lumen_cluster.kinds import Resource
 from lumen_cluster.reflector import ClusterReader, Reflector
 from lumen_cluster.store import Change, Store
 from lumen_manifest import names

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from lumen_cluster.objects import Raw
+from lumen_cluster.kinds import Raw
 from lumen_cluster.store import Name
 from lumen_router.errors import ObjectUnreadable
 

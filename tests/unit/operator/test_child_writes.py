@@ -5,6 +5,7 @@ import copy
 import pytest
 from reconciled import World
 
+from lumen_cluster.client import APPLY_PATCH
 from lumen_cluster.errors import BeingDeleted, Conflict, Refused
 from lumen_cluster.kinds import (
     CONFIG_MAPS,
@@ -16,7 +17,6 @@ from lumen_cluster.kinds import (
     REVISIONS,
     object_path,
 )
-from lumen_cluster.requests import APPLY_PATCH
 from lumen_cluster.store import name_of
 from lumen_operator.child_writer import ChildWrites
 from lumen_operator.observe.kinds import CHILD_KINDS, SERVICES, kind_of

@@ -1,6 +1,6 @@
 import pytest
 
-from lumen_cluster.errors import ApiUnavailable, Conflict, ObjectNotFound, TooLarge
+from lumen_cluster.errors import ApiUnavailable, Conflict, HistoryGone, ObjectNotFound, TooLarge
 from lumen_cluster.kinds import DEPLOYMENTS, NODES, PODS, Ref, collection_path, object_path
 from lumen_cluster.writer import ClusterWriter
 from lumen_manifest.names import FIELD_MANAGER
@@ -120,7 +120,7 @@ def a_page(*names, position=""):
         {"metadata": {"namespace": "team", "name": n, "uid": f"u-{n}", "resourceVersion": "7"}}
         for n in names
     ]
-    return {"metadata": {"continue": position}, "items": items}
+    return {"metadata": {"continue": position, "resourceVersion": "7"}, "items": items}
 
 
 async def test_a_listing_reads_every_page_of_metadata_of_what_is_watched():
@@ -143,19 +143,15 @@ async def test_cluster_scoped_kinds_are_listed_whole_even_by_an_operator_of_one_
 
 
 async def test_a_listing_whose_place_was_forgotten_begins_anew():
-    gone = ObjectNotFound("the continue parameter is too old", status=410)
+    gone = HistoryGone("the continue parameter is too old", status=410)
     calls = Calls(a_page("a", position="old"), gone, a_page("a", "b"))
 
     assert len(await MetadataLister(calls).list_metadata(PODS)) == 2
 
 
 async def test_metadata_that_is_too_large_for_one_answer_is_asked_for_in_smaller_ones():
-    def page(name, go_on=""):
-        metadata = {"name": name, "uid": name, "resourceVersion": "1"}
-        return {"items": [{"metadata": metadata}], "metadata": {"continue": go_on}}
-
     too_large = TooLarge("the answer is larger")
-    calls = Calls(too_large, too_large, page("a", "here"), page("b"))
+    calls = Calls(too_large, too_large, a_page("a", position="here"), a_page("b"))
 
     listed = await MetadataLister(calls).list_metadata(NODES)
 

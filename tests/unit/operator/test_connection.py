@@ -5,8 +5,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from lumen_cluster import errors
-from lumen_cluster.client import OBJECT_MAX_BYTES, ClusterClient
-from lumen_cluster.requests import APPLY_PATCH, ApiRequest
+from lumen_cluster.client import APPLY_PATCH, OBJECT_MAX_BYTES, ApiRequest, ClusterClient
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ import asyncio
 import pytest
 import virtual_time
 
+from lumen_cluster.client import ApiRequest
 from lumen_cluster.election import Election, Fenced, LeaseName
 from lumen_cluster.errors import ApiUnavailable, Conflict, LeaseLost, ObjectNotFound
-from lumen_cluster.requests import ApiRequest
 
 IN = "lumen"
 

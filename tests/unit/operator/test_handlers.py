@@ -1,7 +1,6 @@
 import pytest
 
-from lumen_cluster.kinds import DEPLOYMENTS
-from lumen_cluster.objects import Event, EventType
+from lumen_cluster.kinds import DEPLOYMENTS, Event, EventType
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe.event_handler import EventHandler
 from lumen_operator.observe.kinds import WATCHED_KINDS, Key

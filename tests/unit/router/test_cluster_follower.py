@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from lumen_cluster import reflector
 from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone, Refused
-from lumen_cluster.objects import Event, EventType, Page, Resource
+from lumen_cluster.kinds import Event, EventType, Page, Resource
 from lumen_cluster.reflector import Reflector
 from lumen_cluster.store import Store
 from lumen_process.backoff import Backoff

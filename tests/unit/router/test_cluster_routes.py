@@ -5,7 +5,7 @@ from cluster_objects import a_model_service, a_route, a_slice, an_endpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_cluster.objects import Event, EventType
+from lumen_cluster.kinds import Event, EventType
 from lumen_cluster.store import Store
 from lumen_manifest.spec.enums import Family
 from lumen_router.errors import ObjectUnreadable
