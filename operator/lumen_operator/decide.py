@@ -1,49 +1,43 @@
 """What to do about one service or one pool: pure, from observation alone.
 
 `reconcile` carries the decision out. The same observation gives the same decision, and once it is
-carried out there is nothing left to write.
+carried out there is nothing left to write. The checks say whether a spec can be carried out, in the
+order in which they are told: `BLOCKING` findings leave the children as they are; with `ADVISORY`
+ones the service runs all the same, and the condition Accepted says what is wrong.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from lumen_cluster.kinds import Ref
+from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.names import SERVER_CONTAINER
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import Manifest
-from lumen_operator.children.checks import ADVISORY, BLOCKING, first_of
-from lumen_operator.children.comparison import Comparison, Memory
-from lumen_operator.children.plan import OperatorContext, to_delete, wanted
-from lumen_operator.diagnose.finding import Finding
+from lumen_operator.children.desired import Comparison, Memory, OperatorContext, to_delete, wanted
+from lumen_operator.diagnose.finding import Finding, find
+from lumen_operator.diagnose.pods import Case, stalled_since
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed, ObservedPool
 from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.observe.views import PodAddress
-from lumen_operator.polling.plan import (
-    SOONEST_S,
-    conflict_told_at,
-    foreign_again_in_s,
-    pods_to_ask,
-    requeue_after_s,
-)
 from lumen_operator.rollout.model import Rollout, variants_of
 from lumen_operator.rollout.plan import plan_rollout
+from lumen_operator.rollout.progress import progressed_at
+from lumen_operator.status.conditions import EventNote, conditions_of, events_of
 from lumen_operator.status.external import elsewhere, external_status, pages_to_ask
 from lumen_operator.status.pool import pool_counts, pool_statements
-from lumen_operator.status.service import blocked_status, service_status
-from lumen_operator.status.transitions import EventNote, conditions_of, events_of
+from lumen_operator.status.service import attestation_from, blocked_status, service_status
 
-__all__ = [
-    "Decision",
-    "EventNote",
-    "OperatorContext",
-    "decide_default_pools",
-    "decide_foreign",
-    "decide_pool",
-    "decide_service",
-]
+Check = Callable[[Observed], Finding | None]
+ACCEPTED = ConditionType.ACCEPTED
+
+SOONEST_S = 1.0
+FOREIGN_S = (2.0, 30.0)
+"""How soon, and how late at most, an object in the way of a child is looked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +162,99 @@ def _told(observed: Observed, status: ModelServiceStatus) -> dict[str, Any]:
         "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
         "events": events_of(status.conditions, observed.status.conditions),
     }
+
+
+def spec_invalid(observed: Observed) -> Finding | None:
+    """The spec breaks a rule that the API server did not check."""
+    if observed.service is not None:
+        return None
+    return find(ACCEPTED, Reason.INVALID_SPEC, observed.problem, final=True)
+
+
+def pool_unknown(observed: Observed) -> Finding | None:
+    """spec.pool names no pool, or one whose own spec cannot be used."""
+    name = observed.service.spec.pool if observed.service else None
+    if name is None or name in observed.pools:
+        return None
+    said = f"There is no LumenNodePool {name}, or its spec cannot be used."
+    return find(ACCEPTED, Reason.UNKNOWN_POOL, said, pool=name)
+
+
+def runtime_not_on_pool(observed: Observed) -> Finding | None:
+    """The pool has no image for the runtime."""
+    service = observed.service
+    pool = observed.pools.get(service.spec.pool or "") if service else None
+    if service is None or pool is None or service.spec.model.runtime in pool.spec.runtimes:
+        return None
+    said = f"Pool {pool.name} does not run {service.spec.model.runtime}."
+    runtimes = ", ".join(pool.spec.runtimes)
+    return find(ACCEPTED, Reason.RUNTIME_NOT_ON_POOL, said, runtimes=runtimes)
+
+
+def default_taken(observed: Observed) -> Finding | None:
+    """An older service of the family is the namespace's default already."""
+    service, other = observed.service, observed.older_default
+    if service is None or not other:
+        return None
+    said = (
+        f"{other} is the default for {service.spec.family} in this namespace already, and older. "
+        f"{service.name} answers under its own name."
+    )
+    return find(ACCEPTED, Reason.DEFAULT_CONFLICT, said, other=other)
+
+
+BLOCKING: tuple[Check, ...] = (spec_invalid, pool_unknown, runtime_not_on_pool)
+ADVISORY: tuple[Check, ...] = (default_taken,)
+
+
+def first_of(checks: Iterable[Check], observed: Observed) -> Finding | None:
+    """Return the first finding of these checks."""
+    return next((found for check in checks if (found := check(observed))), None)
+
+
+def pods_to_ask(observed: Observed) -> Iterator[PodAddress]:
+    """Name the pods to ask: until they are ready, and then until the server has attested."""
+    for pod in observed.pods:
+        if pod.over or pod.terminating or not pod.ip:
+            continue
+        if pod.ready:
+            if attestation_from(observed, pod.uid) is None:
+                yield PodAddress(pod.uid, pod.ip, SERVER_CONTAINER)
+        elif (container := pod.running_container) is not None:
+            yield PodAddress(pod.uid, pod.ip, container.name)
+
+
+def conflict_told_at(observed: Observed) -> datetime | None:
+    """Return since when the status says FieldConflict; None while it does not."""
+    for each in observed.status.conditions:
+        if each.type is ConditionType.ACCEPTED and each.reason == Reason.FIELD_CONFLICT:
+            return decode.parse_time(each.last_transition_time) or observed.now
+    return None
+
+
+def foreign_again_in_s(observed: Observed) -> float:
+    """Return when to look again for an object in the way: the longer it stands, the later."""
+    told_at = conflict_told_at(observed)
+    stood_s = (observed.now - told_at).total_seconds() if told_at is not None else 0.0
+    soonest, latest = FOREIGN_S
+    return min(latest, max(soonest, stood_s / 4))
+
+
+def requeue_after_s(observed: Observed, rollouts: Iterable[Rollout]) -> float | None:
+    """Return when a deadline passes: that of a rollout, or that of a pod that stands still."""
+    moments = [moment for rollout in rollouts for moment in _deadlines(observed, rollout)]
+    ahead = [s for each in moments if (s := (each - observed.now).total_seconds()) > 0]
+    return max(SOONEST_S, min(ahead)) if ahead else None
+
+
+def _deadlines(observed: Observed, rollout: Rollout) -> Iterator[datetime]:
+    target, deadline = rollout.target, rollout.until if rollout.failed is None else None
+    yield from (each for each in (deadline, rollout.look_again) if each is not None)
+    limit = timedelta(seconds=target.service.spec.rollout.stall_seconds)
+    moved = progressed_at(rollout.progress)
+    case = Case(observed, target.service, target.pool, moved, observed.now)
+    for pod in rollout.pods.fresh:
+        container = pod.running_container
+        since = stalled_since(case, pod, container) if container is not None else None
+        if since is not None:
+            yield since + limit

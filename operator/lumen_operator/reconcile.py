@@ -18,7 +18,7 @@ from lumen_cluster.errors import ApiError, Refused
 from lumen_cluster.kinds import EVENTS, ObjectKind
 from lumen_cluster.writer import ClusterWriter
 from lumen_operator.child_writer import ChildWrites, ForeignChild
-from lumen_operator.children.comparison import Memory
+from lumen_operator.children.desired import Memory
 from lumen_operator.decide import (
     Decision,
     decide_default_pools,

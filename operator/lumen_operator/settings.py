@@ -13,7 +13,7 @@ from lumen_manifest.names import GROUP, VERSION
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.render.context import Images
-from lumen_operator.decide import OperatorContext
+from lumen_operator.children.desired import OperatorContext
 from lumen_operator.observe.networks import ExternalNetworks
 from lumen_process.settings import Environment, SettingsError
 

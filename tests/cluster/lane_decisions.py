@@ -12,7 +12,7 @@ from decisions_by_hand import APPLY, HEADERS
 from lane_sight import Seen
 
 from lumen_cluster.kinds import ObjectKind
-from lumen_operator.children.plan import render_children, wanted
+from lumen_operator.children.desired import render_children, wanted
 from lumen_operator.decide import decide_pool, decide_service
 from lumen_operator.observe.gather import gather_pool, gather_service
 from lumen_operator.observe.kinds import Key, kind_of

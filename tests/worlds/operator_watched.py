@@ -16,7 +16,7 @@ from operator_cluster import CRASHING_BATCH, FOREIGN_SPACE, GOOD_BATCHES, SAME_S
 from lumen_cluster.kinds import DEPLOYMENTS, HPAS, NETWORK_POLICIES, PDBS, REPLICA_SETS, ObjectKind
 from lumen_cluster.store import uid_of
 from lumen_manifest.names import FIELD_MANAGER
-from lumen_operator.children.comparison import Memory
+from lumen_operator.children.desired import Memory
 from lumen_operator.children.subset import merge_keys
 from lumen_operator.decide import Decision, decide_pool, decide_service
 from lumen_operator.observe.gather import Observed, gather_pool, gather_service

@@ -6,8 +6,11 @@ and the connection goes to one that was judged.
 """
 
 import asyncio
-from collections.abc import Mapping
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 import aiohttp
@@ -17,7 +20,6 @@ import structlog
 from lumen_manifest.pod_reports import kept_page
 from lumen_operator.observe.networks import Address, ExternalNetworks, literal
 from lumen_operator.observe.views import PodAddress
-from lumen_operator.polling.resolver import Resolve
 from lumen_process.addresses import host_port
 
 ANSWER_S = 2.0
@@ -27,6 +29,8 @@ ADDRESSES_MAX = 8
 """More of one name are not kept; they are judged all the same."""
 
 log = structlog.get_logger(__name__)
+Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
+"""Returns a name's addresses, the one to try first first; raises OSError when there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +131,34 @@ async def _body(content: aiohttp.StreamReader) -> bytes:
         if len(body) > ANSWER_MAX_BYTES:
             raise ValueError(f"more than {ANSWER_MAX_BYTES} bytes")
     return bytes(body)
+
+
+async def look_up(host: str) -> tuple[str, ...]:
+    """Ask the system; whoever calls bounds how many wait at once."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[tuple[str, ...] | OSError] = loop.create_future()
+
+    def settle(answer: tuple[str, ...] | OSError) -> None:
+        if not found.done():
+            found.set_result(answer)
+
+    def work() -> None:
+        answer = _ask_the_system(host)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, answer)
+
+    Thread(target=work, daemon=True, name=f"look up {host}").start()
+    answer = await found
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
+
+
+def _ask_the_system(host: str) -> tuple[str, ...] | OSError:
+    try:
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return error
+    except UnicodeError as error:  # a label of more than 63 letters
+        return OSError(f"{host} is not a name: {error}")
+    return tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))

@@ -1,6 +1,8 @@
 """What answers of status pages mean: reports, what is told of them, and when to ask again.
 
-`pods` asks and calls it. It is told the time of the loop; a report's own time is the clock's.
+`status_poller` asks and calls it. A page may say something else each time it is asked, and every
+change is a status that is written: news is told at once, changes no more often than they may. It is
+told the time of the loop; a report's own time is the clock's.
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,6 @@ from datetime import UTC, datetime
 from lumen_operator.observe.kinds import Key
 from lumen_operator.observe.views import PodAddress, PodReport
 from lumen_operator.polling.asker import PageAnswer
-from lumen_operator.polling.damping import Damper
 from lumen_operator.rollout.pins import SERVING
 
 AT_MOST_EVERY_S = 300.0
@@ -40,12 +41,37 @@ class PolledPage:
 
 
 @dataclass(slots=True)
+class Damper:
+    """The changes of one service's pages, as far as they were not told yet."""
+
+    _told_at: float = float("-inf")
+    _held: dict[str, PodReport] = field(default_factory=dict)
+
+    def offer(
+        self, page: str, value: PodReport, now: float, every_s: float
+    ) -> dict[str, PodReport]:
+        """Take in a page's change; return what is to be told now, of this page and the others.
+
+        Changes are told `every_s` apart, and so at once with 0: that is for news.
+        """
+        self._held[page] = value
+        if now - self._told_at < every_s:
+            return {}
+        told, self._held, self._told_at = self._held, {}, now
+        return told
+
+    def withdraw(self, page: str) -> None:
+        """Forget what a page wanted to tell: it is as it was, or nobody asks it any more."""
+        self._held.pop(page, None)
+
+
+@dataclass(slots=True)
 class ReportReader:
     """The newest report of every pod, as far as it was told, and the changes that wait."""
 
     every_s: float
     reports: dict[str, PodReport] = field(default_factory=dict)
-    _dampers: dict[Key, Damper[str, PodReport]] = field(default_factory=dict)
+    _dampers: dict[Key, Damper] = field(default_factory=dict)
 
     def heard(self, asked: PolledPage, answer: PageAnswer, now: float) -> bool:
         """Take in what came of asking; return whether the service has something new to look at."""

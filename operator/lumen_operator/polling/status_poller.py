@@ -14,9 +14,8 @@ import aiohttp
 from lumen_operator.observe.kinds import Key
 from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.observe.views import PodAddress, PodReport
-from lumen_operator.polling.asker import PageClient, session_over
+from lumen_operator.polling.asker import PageClient, Resolve, look_up, session_over
 from lumen_operator.polling.hearing import PolledPage, ReportReader
-from lumen_operator.polling.resolver import Resolve, look_up
 from lumen_operator.polling.turns import FairSchedule
 
 EVERY_S = 5.0

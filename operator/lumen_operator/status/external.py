@@ -25,10 +25,8 @@ from lumen_operator.observe.networks import (
 )
 from lumen_operator.observe.views import PodAddress, PodReport
 from lumen_operator.rollout.pins import served_files
-from lumen_operator.status.attested import attestation_from, with_attestation
-from lumen_operator.status.service import with_statements
-from lumen_operator.status.statements import ConditionState, fails, holds, ready_of, unknown
-from lumen_operator.status.transitions import kept
+from lumen_operator.status.conditions import ConditionState, fails, holds, kept, ready_of, unknown
+from lumen_operator.status.service import attestation_from, with_attestation, with_statements
 from lumen_process.addresses import host_port
 
 EXTERNAL_VARIANT = "external"

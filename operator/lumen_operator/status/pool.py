@@ -5,7 +5,7 @@ from lumen_manifest.node_pool import DeviceCounts, LumenNodePool, NodePoolStatus
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.diagnose.scheduling import no_node_in_pool, nothing_offered
 from lumen_operator.observe.gather import ObservedPool
-from lumen_operator.status.statements import ConditionState, fails, holds
+from lumen_operator.status.conditions import ConditionState, fails, holds
 
 
 def pool_statements(observed: ObservedPool) -> dict[ConditionType, ConditionState]:

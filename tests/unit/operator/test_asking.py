@@ -10,8 +10,7 @@ from aiohttp import web
 from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.observe.views import PodAddress
 from lumen_operator.polling import asker as asking
-from lumen_operator.polling.asker import PageAnswer, PageClient, read_status, session_over
-from lumen_operator.polling.resolver import look_up
+from lumen_operator.polling.asker import PageAnswer, PageClient, look_up, read_status, session_over
 
 LOOPBACK = ExternalNetworks.parse(["127.0.0.0/8", "::1/128"])
 PAGE = {"phase": "serving"}

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from operator_watched import UP, Step, WatchedCluster, lives
 
 from lumen_cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES
-from lumen_operator.children.comparison import Memory
-from lumen_operator.children.plan import wanted
+from lumen_operator.children.desired import Memory, wanted
 from lumen_operator.observe.decode import same_but_for_status
 from lumen_operator.rollout.model import variants_of
 from lumen_operator.rollout.plan import plan_rollout

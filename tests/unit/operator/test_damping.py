@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_operator.polling.damping import Damper
+from lumen_operator.polling.hearing import Damper
 
 MINUTE_S = 60.0
 

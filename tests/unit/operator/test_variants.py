@@ -12,7 +12,7 @@ from lumen_cluster.kinds import PODS
 from lumen_manifest.conditions import ConditionType as C
 from lumen_manifest.names import VARIANT_LABEL
 from lumen_manifest.render.controller_revision import revision_name
-from lumen_operator.children.plan import render_children, wanted
+from lumen_operator.children.desired import render_children, wanted
 from lumen_operator.decide import Decision
 from lumen_operator.observe import parse
 from lumen_operator.observe.kinds import POOLS

@@ -1,18 +1,29 @@
-"""What to render and what to delete: the children of a service, from what is decided. Pure."""
+"""The children that a service shall have, against those that are observed. Pure.
+
+Rendering and comparing is most of what a decision costs, and most decisions are about children that
+are as they should be. What `Memory` keeps, it tells only where everything that the comparison was
+made from is the same: with or without it, the answer is the same.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lumen_cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref
+from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import PINS_INFIX
 from lumen_manifest.render.children import render
 from lumen_manifest.render.config_map import pins_config_map, pins_name_of
 from lumen_manifest.render.context import Images, Manifest, Pinned, RenderContext, Rendering
 from lumen_manifest.render.controller_revision import controller_revision
+from lumen_operator.children.ownership import taken_by_other
+from lumen_operator.children.subset import contained
+from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Child, Observed
+from lumen_operator.observe.kinds import kind_of
+from lumen_operator.observe.managed_fields import has_leftovers, rival_of
 from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.rollout.model import Rollout
 from lumen_operator.rollout.pins import number_of, outdated, pinned_for, restored
@@ -183,3 +194,99 @@ def _pins_in_use(observed: Observed, rollout: Rollout) -> Iterator[str]:
         stable = restored(service, observed.revisions, rollout.stable)
         if stable is not None:
             yield pins_name_of(stable)
+
+
+class Comparison(NamedTuple):
+    """What comparing the children came to.
+
+    `rendered` names those that there shall be, `apply` has those of them that differ from what is
+    observed, `taken` says who else applies a field of ours. `foreign` says whose an object is that
+    has a child's name and is somebody else's: then nothing is to be applied.
+    """
+
+    rendered: frozenset[Child]
+    apply: tuple[Manifest, ...]
+    taken: Finding | None
+    foreign: Finding | None = None
+
+
+class _Rest(NamedTuple):
+    """Children that are as they should be: what was wanted and observed, and what that came to."""
+
+    wanted: DesiredChildren
+    children: Mapping[Child, Raw]
+    found: Comparison
+
+
+class Memory:
+    """The last comparison of one service's children, if it found nothing to apply.
+
+    What is observed must be replaced, never changed: `Cache` promises it.
+    """
+
+    def __init__(self) -> None:
+        self._rest: _Rest | None = None
+
+    def compare(self, children: Mapping[Child, Raw], wanted: DesiredChildren) -> Comparison:
+        """Return what `compare` does, by remembering it where nothing changed."""
+        rest = self._rest
+        same = rest is not None and rest.wanted == wanted and _same(rest.children, children)
+        found = rest.found if rest is not None and same else compare(children, wanted)
+        self._rest = None if found.apply else _Rest(wanted, children, found)
+        return found
+
+
+def compare(children: Mapping[Child, Raw], wanted: DesiredChildren) -> Comparison:
+    """Render the children and compare them with those that are observed."""
+    rendered = render_children(wanted)
+    names = frozenset(_name_of(each) for each in rendered)
+    foreign = _foreign(children, rendered)
+    if foreign is not None:
+        return Comparison(names, (), None, foreign)
+    return Comparison(
+        rendered=names,
+        apply=tuple(each for each in rendered if _differs(children, each)),
+        taken=_field_taken(children, rendered),
+    )
+
+
+def _name_of(manifest: Manifest) -> Child:
+    return kind_of(manifest).plural, manifest["metadata"]["name"]
+
+
+def _foreign(children: Mapping[Child, Raw], rendered: Iterable[Manifest]) -> Finding | None:
+    """Return the first finding about an object that is somebody else's."""
+    there = ((each, children.get(_name_of(each))) for each in rendered)
+    found = (taken_by_other(each, stored) for each, stored in there if stored is not None)
+    return next((each for each in found if each is not None), None)
+
+
+def _field_taken(children: Mapping[Child, Raw], rendered: Iterable[Manifest]) -> Finding | None:
+    """Another manager applies a field that we render."""
+    for manifest in rendered:
+        stored = children.get(_name_of(manifest))
+        rival = rival_of(manifest, stored) if stored is not None else None
+        if rival is not None:
+            there = f"{manifest['kind']} {manifest['metadata']['name']}"
+            said = f"{rival.manager} applies {rival.field} of {there} too."
+            todo = (
+                f"Stop {rival.manager} from applying it; set it in the LumenModelService instead."
+            )
+            return find(ConditionType.ACCEPTED, Reason.FIELD_CONFLICT, said, remedy=todo)
+    return None
+
+
+def _differs(children: Mapping[Child, Raw], manifest: Manifest) -> bool:
+    stored = children.get(_name_of(manifest))
+    if stored is None:
+        return True
+    if decode.mapping(stored, "metadata").get("deletionTimestamp"):
+        return False  # it can only be made anew once it is gone
+    return not contained(manifest, stored) or has_leftovers(manifest, stored)
+
+
+def _same(before: Mapping[Child, Raw], now: Mapping[Child, Raw]) -> bool:
+    """Return whether the same children say the same, whatever their controllers report."""
+    return before.keys() == now.keys() and all(
+        decode.same_but_for_status(raw, now[name]) for name, raw in before.items()
+    )
