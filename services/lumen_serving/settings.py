@@ -24,7 +24,6 @@ class ServerSettings:
     config_path: Path
     cache_dir: Path
     source_dir: Path
-    termination_log: Path
     grpc_port: int
     health_port: int
     metrics_port: int
@@ -58,7 +57,6 @@ class ServerSettings:
             config_path=env.path("LUMEN_CONFIG", "/etc/lumen/server.json"),
             cache_dir=env.path("LUMEN_CACHE_DIR", "/var/lib/lumen"),
             source_dir=env.path("LUMEN_SOURCE_DIR", "/mnt/source"),
-            termination_log=env.path("LUMEN_TERMINATION_LOG", "/dev/termination-log"),
             grpc_port=env.port("LUMEN_GRPC_PORT", 50051),
             health_port=env.port("LUMEN_HEALTH_PORT", 50052),
             metrics_port=env.port("LUMEN_METRICS_PORT", 9090),

@@ -23,11 +23,10 @@ _SHORTENED = frozenset({ScenePreset.OCT2025, ScenePreset.ORGANISMS})
 
 @dataclass(frozen=True, slots=True)
 class SceneSet:
-    """Prompts in order, and for each its label and whether it is routed to the species service."""
+    """Prompts in order, and the label of each."""
 
     prompts: tuple[str, ...]
     labels: tuple[str, ...]
-    routed: tuple[bool, ...]
 
     @classmethod
     def from_spec(cls, spec: ScenesSpec | None) -> "SceneSet":
@@ -35,9 +34,7 @@ class SceneSet:
         spec = spec or ScenesSpec()
         prompts = spec.effective_prompts
         labels = tuple(display_label(spec.effective_preset, prompt) for prompt in prompts)
-        words = tuple(word.casefold() for word in spec.effective_routes)
-        routed = tuple(any(word in label.casefold() for word in words) for label in labels)
-        return cls(prompts, labels, routed)
+        return cls(prompts, labels)
 
 
 def display_label(preset: ScenePreset | None, prompt: str) -> str:

@@ -15,10 +15,8 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import TokenizerError, is_failure
-from lumen_resources.json_text import utf8
-from lumen_resources.model.contents import MAX_TOKENIZER_BYTES
+from lumen_resources.model.contents import load_tokenizer
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.errors import BadText
 
@@ -57,7 +55,7 @@ class Tokenizer:
                 f"The model {model.name} has no tokenizer.json, so no text can be embedded.",
                 remedy="Add the tokenizer.json of the checkpoint to the model's folder.",
             )
-        core = _read(path)
+        core = load_tokenizer(path)
         # Framing, cutting and filling are ours: what the file says about them varies.
         core.no_truncation()
         core.no_padding()
@@ -115,19 +113,6 @@ def clean(text: str) -> str:
     """Return the text as open_clip's tokenizer cleans it."""
     repaired = html.unescape(html.unescape(ftfy.fix_text(text)))
     return _SPACE.sub(" ", repaired.strip()).strip().lower()
-
-
-def _read(path: Path) -> tokenizers.Tokenizer:
-    try:
-        return tokenizers.Tokenizer.from_buffer(utf8(read_bounded(path, MAX_TOKENIZER_BYTES)))
-    except BaseException as error:  # the Rust library raises the bare class, and panics
-        if not is_failure(error):
-            raise
-        raise TokenizerError(
-            "tokenizer.json cannot be read.",
-            remedy="Fetch the model again, or export its tokenizer anew.",
-            file=str(path),
-        ) from error
 
 
 def _frame(core: tokenizers.Tokenizer, path: Path) -> tuple[int, int]:

@@ -5,9 +5,8 @@ and wrong ones would be wrong for as long.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,14 +35,8 @@ APPEND_EVERY_S = 2.0
 
 log = structlog.get_logger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Embedder:
-    """The text tower: from prompts to unit rows, `batch` at a time."""
-
-    backend: Backend
-    tokenizer: Tokenizer
-    batch: int
+# From prompts to their unit rows [N, dim].
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def compute(model: VerifiedModel, missing: Sequence["Missing"], work: "PrepareWork") -> None:
@@ -65,13 +58,17 @@ def compute(model: VerifiedModel, missing: Sequence["Missing"], work: "PrepareWo
     with closing(on_its_device(model, work.config, work.settings)) as backend:
         check_parity(backend, model, tokenizer)
         ensure_unchanged(model)
-        embedder = Embedder(backend, tokenizer, work.config.server.max_batch_size)
         for each in missing:
-            compute_one(model, each, embedder, work)
+            compute_one(model, each, lambda texts: _vectors(backend, tokenizer, texts), work)
+
+
+def _vectors(backend: Backend, tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
+    tokens, _ = tokenizer.encode(texts)
+    return backend.embed_texts(tokens)
 
 
 def compute_one(
-    model: VerifiedModel, missing: "Missing", embedder: Embedder, work: "PrepareWork"
+    model: VerifiedModel, missing: "Missing", embed: Embed, work: "PrepareWork"
 ) -> None:
     """Compute one label set, from the row where an earlier run was stopped."""
     files, labels = missing.files, missing.labels
@@ -91,7 +88,7 @@ def compute_one(
             kept_rows=kept,
             because=files.note,
         )
-        _append_rows(preparation, prompts, embedder, work)
+        _append_rows(preparation, prompts, embed, work)
         path = preparation.commit()
         work.progress.file_done()
     log.info("label vectors computed", label_set=files.name, rows=len(prompts), file=str(path))
@@ -100,20 +97,20 @@ def compute_one(
 def _append_rows(
     preparation: prepared_labels.Preparation,
     prompts: Sequence[str],
-    embedder: Embedder,
+    embed: Embed,
     work: "PrepareWork",
 ) -> None:
     """Embed from where the preparation stands to the end."""
     pending: list[NDArray[np.float32]] = []
     appended_at = time.monotonic()
-    for at in range(preparation.done_rows, len(prompts), embedder.batch):
+    batch = work.config.server.max_batch_size
+    for at in range(preparation.done_rows, len(prompts), batch):
         late = time.monotonic() - appended_at > APPEND_EVERY_S
         if pending and (late or work.stop.requested):
             preparation.append(np.concatenate(pending))
             pending, appended_at = [], time.monotonic()
         work.stop.check()
-        tokens, _ = embedder.tokenizer.encode(prompts[at : at + embedder.batch])
-        pending.append(embedder.backend.embed_texts(tokens))
+        pending.append(embed(prompts[at : at + batch]))
         work.progress.add(pending[-1].nbytes)
     if pending:
         preparation.append(np.concatenate(pending))
