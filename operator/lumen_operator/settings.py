@@ -8,9 +8,8 @@ from typing import Any
 
 import orjson
 
-from lumen_manifest.default_pools import default_pools
 from lumen_manifest.names import GROUP, VERSION
-from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.node_pool import LumenNodePool, default_pools
 from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.render.context import Images
 from lumen_operator.children.desired import OperatorContext

@@ -4,10 +4,13 @@ The one definition of the resource: the parser, the CRD, `kubectl explain` and t
 field table all come from the models below.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from lumen_manifest.names import PINS_INFIX, digest_of
 from lumen_manifest.spec.enums import (
     Accelerator,
     CacheType,
@@ -89,6 +92,8 @@ __all__ = [
 ]
 
 API_VERSION: Literal["lumen.dev/v1alpha1"] = "lumen.dev/v1alpha1"
+NOT_A_REVISION = frozenset({"replicas", "autoscaling", "aliases", "default", "rollout"})
+"""Fields that change no pod: they neither make a revision nor are they rolled back."""
 
 
 def _asks_for_cpu(spec: Any) -> bool:
@@ -207,3 +212,36 @@ class LumenModelService(Strict):
     def key(self) -> tuple[str, str]:
         """Namespace and name: what identifies the object."""
         return self.metadata.namespace, self.metadata.name
+
+    @property
+    def revised_spec(self) -> dict[str, Any]:
+        """The part of the spec that makes a revision."""
+        spec = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {key: value for key, value in spec.items() if key not in NOT_A_REVISION}
+
+    @cached_property
+    def revision_name(self) -> str:
+        """The revision's name, by what decides its pods: equal specs are one revision."""
+        return f"{self.name}-{digest_of(self.revised_spec)}"
+
+    @cached_property
+    def pins_name(self) -> str:
+        """The name of the ConfigMap of the pins: they are of the model and its label sets."""
+        sets = [
+            {"name": one.name, "source": one.source and one.source.model_dump(mode="json")}
+            for one in self.spec.label_sets
+        ]
+        model = {"model": self.spec.model.model_dump(mode="json"), "sets": sets}
+        return f"{self.name}{PINS_INFIX}{digest_of(model)}"
+
+    @cached_property
+    def model_digest(self) -> str:
+        """The digest of spec.model: while it stays, so does the commit."""
+        return digest_of(self.spec.model.model_dump(mode="json"))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the fields; what was computed of this object is computed of the copy anew."""
+        copy = super().model_copy(update=update, deep=deep)
+        for computed in copy.__dict__.keys() - type(self).model_fields.keys():
+            del copy.__dict__[computed]
+        return copy

@@ -69,11 +69,6 @@ def config_map_name(service: str, content: Any) -> str:
     return f"{service}-{digest_of(content)}"
 
 
-def pins_name(service: str, model: Any) -> str:
-    """Name the ConfigMap of a model's pins: another model has pins of its own."""
-    return f"{service}{PINS_INFIX}{digest_of(model)}"
-
-
 def selector_labels(service: str, variant: str | None = None) -> dict[str, str]:
     """Select the pods of a service, or of one of its variants."""
     labels = {SERVICE_LABEL: service}

@@ -1,4 +1,7 @@
-"""LumenNodePool: the nodes that carry one kind of accelerator, and how pods run on them."""
+"""LumenNodePool: the nodes that carry one kind of accelerator, and how pods run on them.
+
+Four of them are there from the start, one for each accelerator.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lumen_manifest.model_service import API_VERSION, CacheSpec
+from lumen_manifest.names import GROUP
 from lumen_manifest.spec.enums import Accelerator, ProcMount, Runtime
 from lumen_manifest.spec.field_types import (
     DNS_SUBDOMAIN,
@@ -152,3 +156,29 @@ class LumenNodePool(Strict):
     def name(self) -> str:
         """The pool's name in the cluster."""
         return self.metadata.name
+
+
+DEVICE_RESOURCES = {
+    Accelerator.CUDA: "nvidia.com/gpu",
+    Accelerator.ROCM: "amd.com/gpu",
+    Accelerator.RK3588: "rockchip.com/npu",
+}
+ACCELERATOR_LABEL = f"{GROUP}/accelerator"
+
+
+def default_pool(accelerator: Accelerator) -> LumenNodePool:
+    """Describe the pool of that name: any node for cpu, else the nodes with its label."""
+    resource = DEVICE_RESOURCES.get(accelerator)
+    return LumenNodePool(
+        metadata=ClusterObjectMeta(name=accelerator.value),
+        spec=NodePoolSpec(
+            accelerator=accelerator,
+            node_selector={ACCELERATOR_LABEL: accelerator.value} if resource else {},
+            device=DeviceSpec(resource=resource) if resource else None,
+        ),
+    )
+
+
+def default_pools() -> tuple[LumenNodePool, ...]:
+    """Describe all four."""
+    return tuple(default_pool(accelerator) for accelerator in Accelerator)

@@ -8,7 +8,7 @@ from bare_client import Document
 from bench_cluster import SERVICES_NAMESPACE
 
 from lumen_cluster.kinds import object_path
-from lumen_manifest.default_pools import default_pools
+from lumen_manifest.node_pool import default_pools
 from lumen_operator.decide import OperatorContext, decide_default_pools, decide_service
 from lumen_operator.observe.gather import gather_service
 from lumen_operator.observe.kinds import POOLS, SERVICES, Key, kind_of

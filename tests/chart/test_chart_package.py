@@ -9,7 +9,7 @@ import yaml
 from chart.rendering import CHART, REPOSITORY, rendered, run, the
 
 from lumen_manifest.model_service import MetricSpec, MetricType
-from lumen_manifest.render.autoscaler import _metric
+from lumen_manifest.render.children import _metric
 from lumen_manifest.render.context import IMAGE_TAG
 from lumen_serving.metrics import ServerMetrics
 

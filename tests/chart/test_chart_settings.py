@@ -3,7 +3,7 @@
 import pytest
 from chart.rendering import VALUE_SETS, rendered, the
 
-from lumen_manifest.default_pools import default_pools
+from lumen_manifest.node_pool import default_pools
 from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.settings import OperatorSettings
 from lumen_router.advertise import AnnouncerSettings

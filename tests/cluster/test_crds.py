@@ -9,7 +9,7 @@ import yaml
 from controlplane.cluster import Cluster, KubectlFailed, unique_name
 from controlplane.programs import wait_until
 
-from lumen_manifest.default_pools import default_pools
+from lumen_manifest.node_pool import default_pools
 from lumen_manifest.reading.parse import parse_object, parse_text
 
 ROOT = Path(__file__).parents[2]

@@ -14,9 +14,8 @@ from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import PINS_INFIX
 from lumen_manifest.render.children import render
-from lumen_manifest.render.config_map import pins_config_map, pins_name_of
 from lumen_manifest.render.context import Images, Manifest, Pinned, RenderContext, Rendering
-from lumen_manifest.render.controller_revision import controller_revision
+from lumen_manifest.render.records import controller_revision, pins_config_map
 from lumen_operator.children.ownership import taken_by_other
 from lumen_operator.children.subset import contained
 from lumen_operator.diagnose.finding import Finding, find
@@ -139,7 +138,7 @@ def _of_the_spec(wanted: DesiredChildren) -> Iterator[Manifest]:
         return
     yield controller_revision(service, wanted.number)
     pins = pins_config_map(Rendering(service, runs.pool, RenderContext(pinned=wanted.found)))
-    if pins is not None and pins["metadata"]["name"] != pins_name_of(runs.service):
+    if pins is not None and pins["metadata"]["name"] != runs.service.pins_name:
         yield pins
 
 
@@ -189,11 +188,11 @@ def _pins_in_use(observed: Observed, rollout: Rollout) -> Iterator[str]:
     service = observed.service
     if service is None or not any(PINS_INFIX in name for _, name in observed.children):
         return
-    yield pins_name_of(service)
+    yield service.pins_name
     if rollout.stable and rollout.stable != rollout.current:
         stable = restored(service, observed.revisions, rollout.stable)
         if stable is not None:
-            yield pins_name_of(stable)
+            yield stable.pins_name
 
 
 class Comparison(NamedTuple):

@@ -16,7 +16,7 @@ from ipaddress import (
     ip_network,
 )
 
-from lumen_manifest.special_networks import SPECIAL
+from lumen_process.addresses import SPECIAL
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

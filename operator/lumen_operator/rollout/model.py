@@ -7,7 +7,6 @@ from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import STABLE_VARIANT
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import Pinned
-from lumen_manifest.render.controller_revision import revision_name
 from lumen_manifest.spec.service_status import ProgressStatus
 from lumen_operator.diagnose.finding import Finding
 from lumen_operator.observe.views import PodView, ReplicaSetView, VariantView
@@ -69,7 +68,7 @@ class Rollout:
 
 def variants_of(service: LumenModelService, pool: LumenNodePool) -> tuple[Variant, ...]:
     """Return the variants that a service runs as: one, which has every call."""
-    return (Variant(STABLE_VARIANT, service, pool, revision_name(service)),)
+    return (Variant(STABLE_VARIANT, service, pool, service.revision_name),)
 
 
 def newest_replica_set(seen: VariantView) -> ReplicaSetView | None:

@@ -7,13 +7,12 @@ revisions that a rollout may go back to.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.model_service import NOT_A_REVISION, LumenModelService
 from lumen_manifest.names import RESOURCES_CONTAINER, SERVER_CONTAINER
 from lumen_manifest.pod_reports import Verified, parse_termination, verified_of
 from lumen_manifest.reading.parse import ManifestError, parse_object
-from lumen_manifest.render.config_map import model_digest, pins_name_of
 from lumen_manifest.render.context import Pinned
-from lumen_manifest.render.controller_revision import KEPT, NOT_A_REVISION
+from lumen_manifest.render.records import KEPT
 from lumen_operator.observe.gather import Observed, PinView
 from lumen_operator.observe.views import PodView, RevisionView
 
@@ -56,11 +55,11 @@ def pinned_for(observed: Observed, service: LumenModelService) -> Pinned | None:
     A pin that is recorded never changes. The commit also holds for the same model with other label
     sets, whose digest only their own first pod can tell.
     """
-    name = pins_name_of(service)
+    name = service.pins_name
     recorded = observed.pins.get(name)
     if recorded is not None and recorded.digest:
         return _pinned(recorded)
-    commit = recorded or _of_model(observed.pins.values(), model_digest(service))
+    commit = recorded or _of_model(observed.pins.values(), service.model_digest)
     first = _first_verified(observed, name, commit.revision if commit else None)
     if first is not None:
         return Pinned(first.revision, first.digest, first.embedding_space)

@@ -12,9 +12,8 @@ from typing import Any
 from lumen_local.errors import NotOurAddress, PoolRefused, PortBusy
 from lumen_local.pod.processes import PodPorts
 from lumen_manifest.conditions import Reason
-from lumen_manifest.default_pools import default_pool
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.node_pool import LumenNodePool, default_pool
 from lumen_manifest.spec.enums import Accelerator, Runtime
 from lumen_process.addresses import NO_SUCH_ADDRESS
 

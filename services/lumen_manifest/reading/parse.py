@@ -29,8 +29,7 @@ from lumen_manifest.reading.yaml_tree import (
     UnreadableError,
     path_text,
 )
-from lumen_manifest.schema.json_sizes import Schema
-from lumen_manifest.schema.structural import schema_at, structural_schema
+from lumen_manifest.schema.structural import Schema, schema_at, structural_schema
 
 __all__ = [
     "ManifestError",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lumen_manifest.schema.json_sizes import Schema
+from lumen_manifest.schema.structural import Schema
 from lumen_manifest.spec.field_types import PATTERNS
 
 _SAYS = {pattern.regex: pattern.says for pattern in PATTERNS}

@@ -1,16 +1,153 @@
-"""All children of one service."""
+"""All children of one service; here those that stand on a variant, or on the service as a whole."""
 
 from dataclasses import dataclass
 
-from lumen_manifest.model_service import LumenModelService
+from lumen_manifest import names
+from lumen_manifest.model_service import LumenModelService, MetricSpec, MetricType
+from lumen_manifest.names import attached_name, selector_labels, variant_name
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.render.autoscaler import horizontal_pod_autoscaler
-from lumen_manifest.render.config_map import pins_config_map, settings_config_map
-from lumen_manifest.render.context import Manifest, RenderContext, RenderError, Rendering
-from lumen_manifest.render.deployment import deployment
-from lumen_manifest.render.headless_service import headless_service
+from lumen_manifest.render.context import (
+    Manifest,
+    RenderContext,
+    RenderError,
+    Rendering,
+    child_metadata,
+)
 from lumen_manifest.render.network_policy import network_policy
-from lumen_manifest.render.pod_disruption_budget import pod_disruption_budget
+from lumen_manifest.render.pod import pod_template
+from lumen_manifest.render.records import pins_config_map, settings_config_map
+
+HISTORY = 5
+
+
+def deployment(rendering: Rendering, config_map: str) -> Manifest:
+    """Render the variant's Deployment."""
+    service, variant = rendering.service, rendering.context.variant
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": child_metadata(service, variant_name(service.name, variant), variant),
+        "spec": {
+            "replicas": replicas(rendering),
+            "revisionHistoryLimit": HISTORY,
+            "progressDeadlineSeconds": service.spec.rollout.progress_deadline_seconds,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _steps(rendering)},
+            "selector": {"matchLabels": selector_labels(service.name, variant)},
+            "template": pod_template(rendering, config_map),
+        },
+    }
+
+
+def replicas(rendering: Rendering) -> int:
+    """Ask for one pod until it has shown which files all pods shall have."""
+    context, wanted = rendering.context, rendering.service.spec.replicas
+    if context.replicas is not None:
+        return context.replicas
+    return wanted if context.pinned else min(wanted, 1)
+
+
+def _steps(rendering: Rendering) -> Manifest:
+    """Start the new pod first; without a device to spare, end the old one first."""
+    if rendering.context.surge:
+        return {"maxSurge": 1, "maxUnavailable": 0}
+    return {"maxSurge": 0, "maxUnavailable": 1 + rendering.context.missing}
+
+
+def headless_service(rendering: Rendering) -> Manifest:
+    """Render the variant's headless Service."""
+    service, variant = rendering.service, rendering.context.variant
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": child_metadata(service, names.variant_name(service.name, variant), variant),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "publishNotReadyAddresses": False,
+            "selector": names.selector_labels(service.name, variant),
+            "ports": [
+                _port("grpc", names.GRPC_PORT, "kubernetes.io/h2c"),
+                _port("metrics", names.METRICS_PORT, "http"),
+            ],
+        },
+    }
+
+
+def _port(name: str, number: int, protocol: str) -> Manifest:
+    return {
+        "name": name,
+        "port": number,
+        "targetPort": number,
+        "protocol": "TCP",
+        "appProtocol": protocol,
+    }
+
+
+def pod_disruption_budget(rendering: Rendering) -> Manifest:
+    """Render the budget over all variants; pods that never became ready may always go."""
+    service = rendering.service
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": child_metadata(service, attached_name(service.name)),
+        "spec": {
+            "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": selector_labels(service.name)},
+        },
+    }
+
+
+def horizontal_pod_autoscaler(rendering: Rendering) -> Manifest | None:
+    """Render the autoscaler; None when the service does not ask for one."""
+    service = rendering.service
+    scaling = service.spec.autoscaling
+    if scaling is None:
+        return None
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": child_metadata(service, names.attached_name(service.name)),
+        "spec": {
+            "scaleTargetRef": {
+                "apiVersion": service.api_version,
+                "kind": service.kind,
+                "name": service.name,
+            },
+            "minReplicas": scaling.min_replicas,
+            "maxReplicas": scaling.max_replicas,
+            "metrics": [_metric(metric) for metric in scaling.metrics],
+        },
+    }
+
+
+def _metric(metric: MetricSpec) -> Manifest:
+    if metric.type is MetricType.CPU:
+        return {
+            "type": "ContainerResource",
+            "containerResource": {
+                "name": "cpu",
+                "container": names.SERVER_CONTAINER,
+                "target": {"type": "Utilization", "averageUtilization": metric.target},
+            },
+        }
+    name, value = {
+        MetricType.INFLIGHT: ("lumen_inflight", str(metric.target)),
+        MetricType.QUEUE_WAIT: ("lumen_queue_wait_seconds", _seconds(metric.target)),
+    }[metric.type]
+    return {
+        "type": "Pods",
+        "pods": {
+            "metric": {"name": name},
+            "target": {"type": "AverageValue", "averageValue": value},
+        },
+    }
+
+
+def _seconds(milliseconds: int) -> str:
+    """Write milliseconds as a quantity of seconds, in the form the API server keeps."""
+    whole, rest = divmod(milliseconds, 1000)
+    return str(whole) if rest == 0 else f"{milliseconds}m"
 
 
 @dataclass(frozen=True, slots=True)

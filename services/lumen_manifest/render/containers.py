@@ -1,11 +1,20 @@
-"""The containers of a model pod: resources, prepare, server."""
+"""The containers of a model pod (resources, prepare, server), their variables and volumes.
+
+Every port and path is a variable: `lumen up` runs the same containers as processes and replaces
+these values by free ports and folders of its own.
+"""
+
+from collections.abc import Iterable
 
 from lumen_manifest import names
-from lumen_manifest.render import environment
+from lumen_manifest.model_service import CacheSpec, CacheType
 from lumen_manifest.render.context import Manifest, Rendering
-from lumen_manifest.render.volumes import mounts
+from lumen_manifest.source_uri import source_claim
 from lumen_manifest.spec.enums import ProcMount
+from lumen_manifest.spec.pod_fields import EnvVar
 
+CONFIG, CACHE, TMP, SOURCE = "config", "cache", "tmp", "source"
+TMP_LIMIT = "1Gi"
 PROBE_TIMEOUT_S = 5  # Kubernetes' default of 1 s is too tight for a busy CPU
 
 
@@ -18,7 +27,7 @@ def init_containers(rendering: Rendering) -> list[Manifest]:
             "name": names.RESOURCES_CONTAINER,
             "image": context.images.resources,
             "command": ["python3", "-m", "lumen_resources"],
-            "env": environment.resources_env(rendering),
+            "env": _resources_env(rendering),
             "ports": [_port("status", names.METRICS_PORT)],
             "resources": _own_resources(rendering),
             "securityContext": security_context(ProcMount.DEFAULT),
@@ -31,7 +40,7 @@ def init_containers(rendering: Rendering) -> list[Manifest]:
                 "name": names.PREPARE_CONTAINER,
                 "image": rendering.server_image,
                 "command": ["python3", "-m", "lumen_serving", "prepare"],
-                "env": environment.prepare_env(rendering),
+                "env": _prepare_env(rendering),
                 "ports": [_port("status", names.METRICS_PORT)],
                 "resources": _device_resources(rendering),
                 "securityContext": security_context(rendering.pool.spec.pod_security.proc_mount),
@@ -48,7 +57,7 @@ def server_container(rendering: Rendering) -> Manifest:
         "name": names.SERVER_CONTAINER,
         "image": rendering.server_image,
         "command": ["python3", "-m", "lumen_serving"],
-        "env": environment.server_env(rendering),
+        "env": _server_env(rendering),
         "ports": [
             _port("grpc", names.GRPC_PORT),
             _port("health", names.HEALTH_PORT),
@@ -115,3 +124,128 @@ def _probe(service: str, *, period_s: int, failures: int) -> Manifest:
         "failureThreshold": failures,
         "successThreshold": 1,
     }
+
+
+def _resources_env(rendering: Rendering) -> list[Manifest]:
+    """Tell the container that fetches: it alone sees the source's secret and its proxies."""
+    secret = rendering.service.spec.model.source.secret_ref
+    secrets = [
+        _from("secretKeyRef", name, secret.name, key) if secret else {}
+        for name, key in names.SECRET_ENV.items()
+    ]
+    further = {"HOME": names.TMP_DIR, **rendering.context.source_env}
+    return [
+        *_shared_env(rendering),
+        *_plain(further.items()),
+        *(entry for entry in secrets if entry),
+    ]
+
+
+def _prepare_env(rendering: Rendering) -> list[Manifest]:
+    """Tell the container that computes label vectors: the server's device and variables."""
+    return [
+        *_shared_env(rendering),
+        *_cpu_limit(rendering, names.PREPARE_CONTAINER),
+        *_users(rendering),
+    ]
+
+
+def _server_env(rendering: Rendering) -> list[Manifest]:
+    """Tell the server."""
+    context = rendering.context
+    own = {
+        "LUMEN_GRPC_PORT": str(names.GRPC_PORT),
+        "LUMEN_HEALTH_PORT": str(names.HEALTH_PORT),
+        "LUMEN_DRAIN_DELAY_S": str(context.drain_delay_s),
+        "LUMEN_GRACE_S": str(context.grace_s),
+    }
+    return [
+        *_shared_env(rendering),
+        *_plain(own.items()),
+        *_cpu_limit(rendering, names.SERVER_CONTAINER),
+        *_users(rendering),
+    ]
+
+
+def _shared_env(rendering: Rendering) -> list[Manifest]:
+    values = {
+        "LUMEN_CONFIG": names.CONFIG_PATH,
+        "LUMEN_CACHE_DIR": names.CACHE_DIR,
+        "LUMEN_SOURCE_DIR": names.SOURCE_DIR,
+        "LUMEN_TERMINATION_LOG": names.TERMINATION_LOG,
+        "LUMEN_METRICS_PORT": str(names.METRICS_PORT),
+        "LUMEN_BIND": "0.0.0.0",
+        "LUMEN_LOG_FORMAT": "json",
+        "LUMEN_LOG_LEVEL": rendering.service.spec.server.log_level.value,
+    }
+    config_map = rendering.service.pins_name
+    pins = [
+        _from("configMapKeyRef", variable, config_map, key)
+        for variable, key in names.PIN_ENV.items()
+    ]
+    return [*_plain(values.items()), *pins]
+
+
+def _cpu_limit(rendering: Rendering, container: str) -> list[Manifest]:
+    """Name the quota's whole cores; without a limit the field would say the node's cores."""
+    if "cpu" not in rendering.service.spec.resources.limits:
+        return []
+    field = {"containerName": container, "resource": "limits.cpu", "divisor": "1"}
+    return [{"name": "LUMEN_CPU_LIMIT", "valueFrom": {"resourceFieldRef": field}}]
+
+
+def _users(rendering: Rendering) -> list[Manifest]:
+    """Merge the pool's and the service's variables; the service's win."""
+    chosen: dict[str, EnvVar] = {
+        entry.name: entry
+        for entry in (*rendering.pool.spec.env, *rendering.service.spec.server.env)
+    }
+    values = {"HOME": names.TMP_DIR} | {name: entry.value for name, entry in chosen.items()}
+    return _plain(values.items())
+
+
+def _plain(values: Iterable[tuple[str, str]]) -> list[Manifest]:
+    return [{"name": name, "value": value} for name, value in values]
+
+
+def _from(kind: str, variable: str, name: str, key: str) -> Manifest:
+    """Take a value from a Secret or ConfigMap that need not hold it."""
+    return {"name": variable, "valueFrom": {kind: {"name": name, "key": key, "optional": True}}}
+
+
+def cache_of(rendering: Rendering) -> CacheSpec:
+    """The service's cache, else its pool's."""
+    return rendering.service.spec.cache or rendering.pool.spec.cache
+
+
+def volumes(rendering: Rendering, config_map: str) -> list[Manifest]:
+    """Render the pod's volumes."""
+    found: list[Manifest] = [
+        {"name": CONFIG, "configMap": {"name": config_map}},
+        {"name": CACHE, **_cache_volume(cache_of(rendering))},
+        {"name": TMP, "emptyDir": {"sizeLimit": TMP_LIMIT}},
+    ]
+    claim = source_claim(rendering.service.spec)
+    if claim is not None:
+        found.append(
+            {"name": SOURCE, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        )
+    return found
+
+
+def mounts(rendering: Rendering, *, cache_read_only: bool) -> list[Manifest]:
+    """Render a container's mounts; only the server sees the cache read-only."""
+    found: list[Manifest] = [
+        {"name": CONFIG, "mountPath": names.CONFIG_DIR, "readOnly": True},
+        {"name": CACHE, "mountPath": names.CACHE_DIR, "readOnly": cache_read_only},
+        {"name": TMP, "mountPath": names.TMP_DIR, "readOnly": False},
+    ]
+    if source_claim(rendering.service.spec) is not None:
+        found.append({"name": SOURCE, "mountPath": names.SOURCE_DIR, "readOnly": True})
+    return found
+
+
+def _cache_volume(cache: CacheSpec) -> Manifest:
+    if cache.type is CacheType.PERSISTENT_VOLUME_CLAIM:
+        return {"persistentVolumeClaim": {"claimName": cache.claim_name}}
+    return {"emptyDir": {"sizeLimit": cache.size_limit}}

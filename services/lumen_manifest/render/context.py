@@ -1,11 +1,11 @@
-"""What rendering needs to know besides the service and its pool."""
+"""What rendering needs to know besides the service and its pool, and what every child is given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.names import STABLE_VARIANT
+from lumen_manifest.names import STABLE_VARIANT, service_labels
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.server_config import BackendOverrides, MdnsSpec
 from lumen_manifest.spec.enums import Accelerator, Runtime
@@ -100,3 +100,24 @@ class Rendering:
             )
         default = self.context.images.server(runtime, pool.accelerator)
         return pool.images.get(runtime, default)
+
+
+def child_metadata(service: LumenModelService, name: str, variant: str | None = None) -> Manifest:
+    """Write a child's metadata; the owner reference makes it go when the service goes."""
+    metadata: Manifest = {
+        "name": name,
+        "namespace": service.metadata.namespace,
+        "labels": service_labels(service.name, service.spec.family, variant),
+    }
+    if service.metadata.uid:
+        metadata["ownerReferences"] = [
+            {
+                "apiVersion": service.api_version,
+                "kind": service.kind,
+                "name": service.name,
+                "uid": service.metadata.uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ]
+    return metadata

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from lumen_manifest import names
-from lumen_manifest.render.context import Manifest, Rendering
-from lumen_manifest.render.metadata import child_metadata
+from lumen_manifest.render.context import Manifest, Rendering, child_metadata
 from lumen_manifest.source_uri import all_sources
-from lumen_manifest.special_networks import LINKS, METADATA
+from lumen_process.addresses import LINKS, METADATA
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 COMPONENT_LABEL = "app.kubernetes.io/component"

@@ -4,9 +4,13 @@ from typing import Any
 
 from lumen_manifest import names
 from lumen_manifest.model_service import CacheType
-from lumen_manifest.render.containers import init_containers, server_container
+from lumen_manifest.render.containers import (
+    cache_of,
+    init_containers,
+    server_container,
+    volumes,
+)
 from lumen_manifest.render.context import Manifest, Rendering
-from lumen_manifest.render.volumes import cache_of, volumes
 
 USER = 65532
 SLACK_S = 15  # between the last thing the server waits for and the kubelet's SIGKILL

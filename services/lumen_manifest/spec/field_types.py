@@ -15,7 +15,7 @@ from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandl
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from lumen_manifest.schema.json_sizes import SIZE
+from lumen_manifest.schema.structural import SIZE
 
 
 @dataclass(frozen=True, slots=True)

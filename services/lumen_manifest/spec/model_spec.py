@@ -1,5 +1,7 @@
 """Which model a service serves: its files, its label sets and its scenes."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import Field
@@ -19,8 +21,44 @@ from lumen_manifest.spec.field_types import (
     UniqueBy,
 )
 from lumen_manifest.spec.pod_fields import LocalReference
-from lumen_manifest.spec.scene_presets import DEFAULT_ROUTES, PROMPTS, ROUTES
 from lumen_terms.taxonomy import LabelFormat
+
+_OCT2025 = (
+    "a photo of a person",
+    "a photo of an animal",
+    "a photo of a vehicle",
+    "a photo of food",
+    "a photo of a building",
+    "a photo of nature",
+    "a photo of an object",
+    "a photo of a landscape",
+)
+
+PROMPTS: Mapping[ScenePreset, tuple[str, ...]] = MappingProxyType(
+    {
+        ScenePreset.OCT2025: _OCT2025,
+        ScenePreset.AUG2025: (
+            "a photo of an animal",
+            "a photo of a bird",
+            "a photo of an insect",
+            "a photo of a human-made object",
+            "a photo of a landscape",
+            "an abstract painting",
+        ),
+        ScenePreset.ORGANISMS: (*_OCT2025, "a photo of a plant", "a photo of a fungus"),
+    }
+)
+DEFAULT_ROUTES = ("animal", "bird", "insect")
+"""A scene is delegated when its label contains one of these words."""
+
+ROUTES: Mapping[ScenePreset, tuple[str, ...]] = MappingProxyType(
+    {
+        ScenePreset.OCT2025: DEFAULT_ROUTES,
+        ScenePreset.AUG2025: DEFAULT_ROUTES,
+        ScenePreset.ORGANISMS: (*DEFAULT_ROUTES, "plant", "fungus"),
+    }
+)
+
 
 Uri = Annotated[str, Field(pattern=MODEL_URI.regex, max_length=1024)]
 Revision = Annotated[str, Field(pattern=REVISION.regex, max_length=200)]

@@ -8,8 +8,8 @@ import pytest
 from lumen_local.pod.machine import FreePorts
 from lumen_local.pod.plans import Planned, RouterPlan, RunContext, service_plan
 from lumen_local.state_dir import RunFolders
-from lumen_manifest.default_pools import default_pool
 from lumen_manifest.names import METRICS_PORT
+from lumen_manifest.node_pool import default_pool
 from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.spec.enums import Accelerator
 

@@ -11,8 +11,7 @@ from manifest_texts import GOOD
 from lumen_manifest.model_service import ModelServiceStatus
 from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.schema.crd import RESOURCES, object_schema
-from lumen_manifest.schema.json_sizes import UnboundedError, largest_bytes, longest_key
-from lumen_manifest.schema.structural import Schema
+from lumen_manifest.schema.structural import Schema, UnboundedError, largest_bytes, longest_key
 from lumen_manifest.spec.field_types import SPEC_MAX_BYTES
 
 STATUS_MAX_BYTES = 256 * 1024

@@ -12,8 +12,7 @@ from lumen_manifest.conditions import Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.schema.crd import RESOURCES, definition, main
-from lumen_manifest.schema.json_sizes import SIZE
-from lumen_manifest.schema.structural import structural_schema
+from lumen_manifest.schema.structural import SIZE, structural_schema
 from lumen_manifest.spec.field_types import Strict
 
 ROOT = Path(__file__).parents[3]

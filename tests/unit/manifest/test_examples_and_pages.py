@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lumen_manifest.default_pools import default_pools
 from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.node_pool import default_pools
 from lumen_manifest.reading.parse import parse_files, parse_text
 from lumen_manifest.render import render
 from lumen_manifest.spec.enums import Accelerator

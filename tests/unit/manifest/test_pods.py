@@ -2,7 +2,7 @@
 
 from rendered_pods import container, deployment_of, env_of, pod_of
 
-from lumen_manifest.default_pools import default_pool
+from lumen_manifest.node_pool import default_pool
 from lumen_manifest.render import Images, RenderContext, render
 from lumen_manifest.spec.enums import Accelerator
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rendered_pods import deployment_of, pod_of
 
-from lumen_manifest.default_pools import default_pool, default_pools
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import config_map_name
+from lumen_manifest.node_pool import default_pool, default_pools
 from lumen_manifest.render import Pinned, RenderContext, RenderError, render
 from lumen_manifest.server_config import BackendOverrides, MdnsSpec, ServerConfig
 from lumen_manifest.spec.enums import Accelerator

@@ -3,7 +3,7 @@
 from rendered_pods import deployment_of
 
 from lumen_manifest.render import Pinned, RenderContext, render
-from lumen_manifest.render.controller_revision import controller_revision, revision_name
+from lumen_manifest.render.records import controller_revision
 
 
 def test_one_pod_runs_until_its_files_are_pinned(a_service, a_pool):
@@ -64,11 +64,21 @@ def test_rollouts_surge_unless_the_pool_is_full(a_service, a_pool):
 
 
 def test_a_revision_is_what_decides_the_pods(a_service):
-    same = {revision_name(a_service(replicas=count, aliases=["x"])) for count in (1, 2)}
-    other = revision_name(a_service(server={"maxQueue": 1}))
+    same = {a_service(replicas=count, aliases=["x"]).revision_name for count in (1, 2)}
+    other = a_service(server={"maxQueue": 1}).revision_name
     stored = controller_revision(a_service(), 3)
 
     assert len(same) == 1
     assert other not in same
     assert stored["revision"] == 3
     assert "replicas" not in stored["data"]["spec"]
+
+
+def test_what_was_computed_of_a_service_is_computed_of_a_changed_copy_anew(a_service):
+    one = a_service()
+    before = (one.revision_name, one.pins_name, one.model_digest)
+    same, other = one.model_copy(), one.model_copy(update={"spec": a_service(family="siglip").spec})
+
+    assert (same.revision_name, same.pins_name, same.model_digest) == before
+    assert other.revision_name != one.revision_name
+    assert (one, one.model_dump()) == (a_service(), a_service().model_dump())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lumen_manifest.default_pools import default_pool
 from lumen_manifest.legacy.single_server import is_single_server, services_from_single_server_yaml
+from lumen_manifest.node_pool import default_pool
 from lumen_manifest.reading.parse import ManifestError
 from lumen_manifest.render import RenderContext, render
 from lumen_manifest.server_config import ConfigError, MdnsSpec, ServerConfig

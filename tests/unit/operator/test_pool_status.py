@@ -3,7 +3,7 @@
 from operator_world import NAMESPACE, World
 
 from lumen_cluster.kinds import PODS
-from lumen_manifest.default_pools import default_pools
+from lumen_manifest.node_pool import default_pools
 from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.spec.enums import Accelerator
 from lumen_operator.decide import Decision, decide_default_pools, decide_pool

@@ -1,4 +1,4 @@
-"""ConfigMaps: the server's settings, and the pinned files.
+"""What is stored of a service: the server's settings, the pinned files, and the last specs.
 
 Settings are immutable and named by their hash: a change makes another ConfigMap and so new pods.
 Pins are apart from them and mutable, since recording a pin must not restart the pod it came from;
@@ -6,10 +6,8 @@ they are named by the model they belong to, so that a rollout and its way back h
 """
 
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.names import config_map_name, digest_of, pins_name
-from lumen_manifest.render.context import Manifest, Rendering
-from lumen_manifest.render.metadata import child_metadata
-from lumen_manifest.render.once import once
+from lumen_manifest.names import config_map_name
+from lumen_manifest.render.context import Manifest, Rendering, child_metadata
 from lumen_manifest.server_config import CONFIG_KEY, ServerConfig
 from lumen_manifest.spec.enums import Accelerator
 
@@ -58,28 +56,25 @@ def pins_config_map(rendering: Rendering) -> Manifest | None:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": child_metadata(rendering.service, pins_name_of(rendering.service)),
+        "metadata": child_metadata(rendering.service, rendering.service.pins_name),
         "data": {
             "revision": pinned.revision,
             "digest": pinned.digest,
             "embeddingSpace": pinned.embedding_space,
-            "model": model_digest(rendering.service),
+            "model": rendering.service.model_digest,
         },
     }
 
 
-@once
-def pins_name_of(service: LumenModelService) -> str:
-    """Name the ConfigMap of the service's pins: they are of its model and its label sets."""
-    spec = service.spec
-    sets = [
-        {"name": one.name, "source": one.source and one.source.model_dump(mode="json")}
-        for one in spec.label_sets
-    ]
-    return pins_name(service.name, {"model": spec.model.model_dump(mode="json"), "sets": sets})
+KEPT = 5
 
 
-@once
-def model_digest(service: LumenModelService) -> str:
-    """Hash spec.model: while it stays, so does the commit."""
-    return digest_of(service.spec.model.model_dump(mode="json"))
+def controller_revision(service: LumenModelService, number: int) -> Manifest:
+    """Render the stored spec; `number` counts up and orders the revisions."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": child_metadata(service, service.revision_name),
+        "revision": number,
+        "data": {"spec": service.revised_spec},
+    }
