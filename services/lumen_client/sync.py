@@ -1,18 +1,28 @@
 """The ordinary client: the asynchronous one, driven by a thread of its own."""
 
 import asyncio
+import functools
 import threading
-from collections.abc import Coroutine, Iterable
-from typing import Any, Self, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from lumen_client.aio import AsyncClient
-from lumen_client.answers import Classification, ServiceCapabilities
 from lumen_client.connection import Tls
 
+Params = ParamSpec("Params")
 T = TypeVar("T")
+
+
+def _blocking(
+    call: Callable[Concatenate[AsyncClient, Params], Coroutine[Any, Any, T]],
+) -> "Callable[Concatenate[Client, Params], T]":
+    """Return the same call for a client that waits for its answer."""
+
+    @functools.wraps(call)
+    def waiting(self: "Client", /, *args: Params.args, **options: Params.kwargs) -> T:
+        return self._run(call(self._client, *args, **options))
+
+    return waiting
 
 
 class Client:
@@ -50,62 +60,12 @@ class Client:
         self._thread.join()
         self._loop.close()
 
-    def encode(
-        self,
-        content: Iterable[Any],
-        *,
-        prefetch: int = 100,
-        service: str | None = None,
-        parameters: dict[str, str] | None = None,
-    ) -> NDArray[np.float32]:
-        """Return the embeddings of texts and pictures, float32 [N, dim], in input order."""
-        return self._run(
-            self._client.encode(content, prefetch=prefetch, service=service, parameters=parameters)
-        )
-
-    def classify(
-        self,
-        image: Any,
-        *,
-        top_k: int | None = None,
-        service: str | None = None,
-        parameters: dict[str, str] | None = None,
-    ) -> Classification:
-        """Return the labels of a picture by one service, CLIP's unless `service` says otherwise."""
-        return self._run(
-            self._client.classify(image, top_k=top_k, service=service, parameters=parameters)
-        )
-
-    def scene_classify(
-        self,
-        image: Any,
-        *,
-        top_k: int | None = None,
-        service: str | None = None,
-        parameters: dict[str, str] | None = None,
-    ) -> Classification:
-        """Return what kind of scene a picture shows, by a CLIP service."""
-        return self._run(
-            self._client.scene_classify(image, top_k=top_k, service=service, parameters=parameters)
-        )
-
-    def smart_classify(
-        self,
-        image: Any,
-        *,
-        top_k: int | None = None,
-        parameters: dict[str, str] | None = None,
-    ) -> Classification:
-        """Return the scene of a picture or, if it shows an animal, its species."""
-        return self._run(self._client.smart_classify(image, top_k=top_k, parameters=parameters))
-
-    def capabilities(self) -> tuple[ServiceCapabilities, ...]:
-        """Return what each service behind the address can do."""
-        return self._run(self._client.capabilities())
-
-    def health(self) -> None:
-        """Return when the server serves; raise its reason otherwise."""
-        self._run(self._client.health())
+    encode = _blocking(AsyncClient.encode)
+    classify = _blocking(AsyncClient.classify)
+    scene_classify = _blocking(AsyncClient.scene_classify)
+    smart_classify = _blocking(AsyncClient.smart_classify)
+    capabilities = _blocking(AsyncClient.capabilities)
+    health = _blocking(AsyncClient.health)
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(call, self._loop)

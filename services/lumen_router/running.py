@@ -25,8 +25,7 @@ from lumen_router.upstream.registry import LINGER_S, UpstreamRegistry
 from lumen_wire.request.budget import ByteBudget
 from lumen_wire.server.grpc_server import bind, build_health_server, build_server
 from lumen_wire.server.health import HealthBoard, HealthPhase
-from lumen_wire.server.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
-from lumen_wire.server.open_streams import OpenStreams
+from lumen_wire.server.open_streams import MemoryGuard, OpenStreams, memory_limit_bytes, own_memory
 
 NOT_YET: Final = "No service is ready yet; try again in a moment."
 ROUTING: Final = "routing"

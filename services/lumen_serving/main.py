@@ -37,8 +37,13 @@ from lumen_wire.request.budget import ByteBudget
 from lumen_wire.request.chunks import ChunkLimits
 from lumen_wire.server.grpc_server import PortUnavailable, bind, build_health_server, build_server
 from lumen_wire.server.health import HealthBoard
-from lumen_wire.server.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
-from lumen_wire.server.open_streams import Drain, OpenStreams
+from lumen_wire.server.open_streams import (
+    Drain,
+    MemoryGuard,
+    OpenStreams,
+    memory_limit_bytes,
+    own_memory,
+)
 from lumen_wire.server.stream import StreamOptions
 
 if TYPE_CHECKING:

@@ -33,6 +33,9 @@ class WireError(Exception):
 
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
 
+    def __init_subclass__(cls, status: grpc.StatusCode | None = None) -> None:
+        cls.status = status or cls.status
+
     def __init__(
         self, message: str, *, detail: str = "", retry_after_ms: int | None = None
     ) -> None:
@@ -42,58 +45,41 @@ class WireError(Exception):
         self.retry_after_ms = retry_after_ms
 
 
-class InvalidArgument(WireError):
+class InvalidArgument(WireError, status=grpc.StatusCode.INVALID_ARGUMENT):
     """The request can never succeed as it is; the message says what to change."""
 
-    status = grpc.StatusCode.INVALID_ARGUMENT
 
-
-class NotFound(WireError):
+class NotFound(WireError, status=grpc.StatusCode.NOT_FOUND):
     """A named thing (service, label set) does not exist here."""
 
-    status = grpc.StatusCode.NOT_FOUND
 
-
-class FailedPrecondition(WireError):
+class FailedPrecondition(WireError, status=grpc.StatusCode.FAILED_PRECONDITION):
     """The request is right, but not for this server as it is."""
 
-    status = grpc.StatusCode.FAILED_PRECONDITION
 
-
-class Unauthenticated(WireError):
+class Unauthenticated(WireError, status=grpc.StatusCode.UNAUTHENTICATED):
     """No token, or one that is not accepted."""
 
-    status = grpc.StatusCode.UNAUTHENTICATED
 
-
-class ResourceExhausted(WireError):
+class ResourceExhausted(WireError, status=grpc.StatusCode.RESOURCE_EXHAUSTED):
     """A bound is reached; `retry_after_ms` says when to try again, if that is known."""
 
-    status = grpc.StatusCode.RESOURCE_EXHAUSTED
 
-
-class Unavailable(WireError):
+class Unavailable(WireError, status=grpc.StatusCode.UNAVAILABLE):
     """Loading, stopping, or unreachable: another node may answer."""
 
-    status = grpc.StatusCode.UNAVAILABLE
 
-
-class DeadlineExceeded(WireError):
+class DeadlineExceeded(WireError, status=grpc.StatusCode.DEADLINE_EXCEEDED):
     """The answer cannot come in time."""
 
-    status = grpc.StatusCode.DEADLINE_EXCEEDED
 
-
-class Cancelled(WireError):
+class Cancelled(WireError, status=grpc.StatusCode.CANCELLED):
     """The caller, or the server that asked for it, gave the request up."""
 
-    status = grpc.StatusCode.CANCELLED
 
-
-class Internal(WireError):
+class Internal(WireError, status=grpc.StatusCode.INTERNAL):
     """A fault of this server; the cause is in its log."""
 
-    status = grpc.StatusCode.INTERNAL
     logged = False  # set where the cause was written to the log, so that it is written once
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -114,20 +113,13 @@ def _line(name: str, progress: Progress) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    done = threading.Event()
-    with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
 
-        def draw() -> None:
-            while not done.wait(0.2):
-                live.update(Text(printable(describe(name, progress.snapshot()))), refresh=True)
+    def line() -> Text:
+        return Text(printable(describe(name, progress.snapshot())))
 
-        drawer = threading.Thread(target=draw, name="progress", daemon=True)
-        drawer.start()
-        try:
-            yield
-        finally:
-            done.set()
-            drawer.join()
+    console = Console(stderr=True)
+    with Live(get_renderable=line, console=console, refresh_per_second=5, transient=True):
+        yield
 
 
 def describe(name: str, now: ProgressSnapshot) -> str:

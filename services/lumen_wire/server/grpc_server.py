@@ -2,7 +2,7 @@
 
 gRPC's Python has no memory quota, so the bounds are these: a message is at most so long, an unread
 stream holds one small window, streams and connections are counted. What is left, messages that
-are under way, `memory_guard` watches.
+are under way, `open_streams` watches.
 
 The event loop is the caller's business; build and run everything on one loop.
 """

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lumen_wire.server.memory_guard import MemoryGuard, memory_limit_bytes, own_memory
-from lumen_wire.server.open_streams import OpenStreams
+from lumen_wire.server.open_streams import MemoryGuard, OpenStreams, memory_limit_bytes, own_memory
 
 MIB = 1 << 20
 LIMIT = 1000 * MIB
