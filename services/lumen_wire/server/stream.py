@@ -26,13 +26,12 @@ from lumen_wire.errors import (
 )
 from lumen_wire.meta import ErrorMode
 from lumen_wire.pb import ml_service_pb2 as pb
-from lumen_wire.request.budget import Account
+from lumen_wire.request.budget import REQUEST_OVERHEAD_BYTES, Account
 from lumen_wire.request.callers import Caller, caller_of
 from lumen_wire.request.chunks import Assembled, Assembler, ChunkLimits, Outcome, Rejected
 from lumen_wire.request.reading import LONGEST_NAME, Unreadable
 from lumen_wire.request.splitting import MAX_MESSAGE_BYTES, split_response
 from lumen_wire.server.interceptors import REQUEST_ID_META, run_handler
-from lumen_wire.server.kept_answers import kept_instead
 from lumen_wire.server.open_streams import Drain, OpenStreams
 
 Answer = AsyncIterator[pb.InferResponse] | Awaitable[pb.InferResponse]
@@ -59,9 +58,9 @@ class StreamOptions:
     # How long a stream that is to end waits for its first request, which may be under way.
     first_request_grace_s: float = 1.0
     # The shared switch that ends idle streams when the process stops.
-    drain: Drain | None = None
-    # All streams of the process, which bounds them; None: nobody counts.
-    streams: OpenStreams | None = None
+    drain: Drain = field(default_factory=Drain)
+    # All streams of the process, which bounds them.
+    streams: OpenStreams = field(default_factory=OpenStreams)
     on_rejected: Callable[[Rejected], None] | None = None
 
 
@@ -122,12 +121,8 @@ class _Stream:
     async def serve(self) -> None:
         """Read to the end, answer everything, then return or raise."""
         age = self._loop.call_later(self._options.max_age_s, self._end_when_idle)
-        drain = self._options.drain
-        if drain is not None:
-            drain.add(self._end_when_idle)
-        streams = self._options.streams
-        if streams is not None:
-            streams.enter(self)
+        self._options.drain.add(self._end_when_idle)
+        self._options.streams.enter(self)
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 with contextlib.suppress(TimeoutError):
@@ -137,22 +132,20 @@ class _Stream:
         except* (ClientGone, GaveWay) as ended:
             self._failure = next(e for e in ended.exceptions if isinstance(e, WireError))
         finally:
-            if streams is not None:
-                streams.leave(self)
+            self._options.streams.leave(self)
             age.cancel()
             if self._waiting is not None:
                 self._waiting.cancel()
             self._stop_silence()
             self._assembler.close()
             self._account.close()
-            if drain is not None:
-                drain.discard(self._end_when_idle)
+            self._options.drain.discard(self._end_when_idle)
         if self._failure is not None:
             raise self._failure
 
     async def _read(self) -> None:
         limit = self._options.max_in_flight
-        if self._ending or (self._options.drain is not None and self._options.drain.begun):
+        if self._ending or self._options.drain.begun:
             self._end_when_idle()
         while True:
             if self._in_flight >= limit:
@@ -279,7 +272,7 @@ class _Stream:
         deadline = Deadline.from_context(self._context, self._options.default_deadline_s)
         answer = await run_handler(_called(self._handler, request, deadline), _FAILED)
         if isinstance(answer, pb.InferResponse | WireError):
-            await self._say(request, kept_instead(self._account, request, answer))
+            await self._say(request, _kept_instead(self._account, request, answer))
             return
         try:
             while (response := await run_handler(_next(answer, deadline), _FAILED)) is not None:
@@ -381,8 +374,31 @@ async def _within(deadline: Deadline, awaitable: Awaitable[_T]) -> _T:
 
 def _error_mode(text: str) -> ErrorMode:
     """Return how a request wants to hear of failure; a mode that does not exist means auto."""
-    mode = text.strip().lower()
-    return ErrorMode(mode) if mode in _MODES else ErrorMode.AUTO
+    try:
+        return ErrorMode(text.strip().lower())
+    except ValueError:
+        return ErrorMode.AUTO
 
 
-_MODES = frozenset(mode.value for mode in ErrorMode)
+def _kept_instead(
+    account: Account, request: Assembled, answer: pb.InferResponse | WireError
+) -> pb.InferResponse | WireError:
+    """Let an answer take its request's place in the account; return what is to be said.
+
+    While it waits to be written nobody needs the payload. An answer that exceeds the caller's
+    share is not kept either.
+    """
+    request.payload = b""
+    change = least = REQUEST_OVERHEAD_BYTES - request.held_bytes
+    if isinstance(answer, pb.InferResponse):
+        change += answer.ByteSize()
+    if change > 0 and not account.try_take(change):
+        change = least
+        answer = ResourceExhausted(
+            "This client has not read its earlier answers yet; read them, then ask again.",
+            retry_after_ms=1000,
+        )
+    if change < 0:
+        account.give_back(-change)
+    request.held_bytes += change
+    return answer
