@@ -13,6 +13,7 @@ import gzip
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # under pytest, tests/conftest.py makes this importable
@@ -21,6 +22,7 @@ if __name__ == "__main__":  # under pytest, tests/conftest.py makes this importa
 from http2_raw import (
     HEADERS,
     PING,
+    PREFACE,
     SETTINGS,
     RawConnection,
     frame,
@@ -55,9 +57,9 @@ async def a_connection(port: int, **options: int) -> AsyncIterator[RawConnection
         await connection.close()
 
 
-async def _half_sent(port: int, path: str, streams: int, size: int) -> None:
+async def half_sent(path: str, streams: int, size: int, ports: Ports) -> None:
     """Send messages that lack their last byte, and begin anew when they are ended."""
-    async with a_connection(port) as connection:
+    async with a_connection(ports.grpc) as connection:
         body = grpc_message(bytes(size - 1), size=size)
 
         async def one() -> None:
@@ -72,32 +74,12 @@ async def _half_sent(port: int, path: str, streams: int, size: int) -> None:
                 tasks.create_task(one())
 
 
-async def half_messages(ports: Ports) -> None:
-    await _half_sent(ports.grpc, INFER, 32, 16 * MIB)
-
-
-async def many_small_halves(ports: Ports) -> None:
-    await _half_sent(ports.grpc, INFER, 128, 300_000)
-
-
-async def half_health_names(ports: Ports) -> None:
-    await _half_sent(ports.grpc, WATCH, 60, 10 * MIB)
-
-
-async def half_empty_calls(ports: Ports) -> None:
-    await _half_sent(ports.grpc, CAPABILITIES, 60, 10 * MIB)
-
-
-async def half_reflection(ports: Ports) -> None:
-    await _half_sent(ports.grpc, REFLECTION, 60, 10 * MIB)
-
-
-async def _named(port: int, path: str, name_bytes: int, streams: int) -> None:
+async def named(at: str, name_bytes: int, streams: int, ports: Ports) -> None:
     """Ask for the health of names nobody has, all at once and for ever."""
-    async with a_connection(port) as connection:
+    async with a_connection(getattr(ports, at)) as connection:
         length = b"\x0a" + _varint(name_bytes)
         while not connection.ended.is_set():
-            numbers = [connection.begin(path) for _ in range(streams)]
+            numbers = [connection.begin(WATCH) for _ in range(streams)]
             async with asyncio.TaskGroup() as tasks:
                 for number in numbers:
                     name = f"{number:08}".encode() + b"x" * (name_bytes - 8)
@@ -111,18 +93,6 @@ def _varint(value: int) -> bytes:
         out.append(value % 128 + 128)
         value //= 128
     return bytes((*out, value))
-
-
-async def big_health_names(ports: Ports) -> None:
-    await _named(ports.grpc, WATCH, 10 * MIB, 60)
-
-
-async def big_names_at_the_health_port(ports: Ports) -> None:
-    await _named(ports.health, WATCH, 10 * MIB, 16)
-
-
-async def many_watches(ports: Ports) -> None:
-    await _named(ports.grpc, WATCH, 64, 400)
 
 
 async def many_streams(ports: Ports) -> None:
@@ -207,13 +177,13 @@ async def endless_headers(ports: Ports) -> None:
             await connection.flush()
 
 
-async def _silent(port: int, count: int, hello: bytes) -> None:
+async def silent(at: str, count: int, hello: bytes, ports: Ports) -> None:
     """Hold connections, say `hello` and no more; come again when sent away."""
 
     async def one() -> None:
         while True:
             with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", getattr(ports, at))
                 writer.write(hello)
                 while await reader.read(65536):
                     pass
@@ -223,23 +193,6 @@ async def _silent(port: int, count: int, hello: bytes) -> None:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(count):
             tasks.create_task(one())
-
-
-async def silent_connections(ports: Ports) -> None:
-    await _silent(ports.grpc, 100, b"")
-
-
-async def idle_connections(ports: Ports) -> None:
-    hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, b"")
-    await _silent(ports.grpc, 100, hello)
-
-
-async def silent_at_the_health_port(ports: Ports) -> None:
-    await _silent(ports.health, 25, b"")
-
-
-async def silent_at_the_pages(ports: Ports) -> None:
-    await _silent(ports.metrics, 25, b"")
 
 
 async def slow_at_the_pages(ports: Ports) -> None:
@@ -270,32 +223,31 @@ async def endless_headers_at_the_pages(ports: Ports) -> None:
         await asyncio.sleep(0.01)
 
 
+HELLO = PREFACE + frame(SETTINGS, 0, 0, b"")
 GRPC_SHAPES: dict[str, Attack] = {
-    attack.__name__: attack
-    for attack in (
-        half_messages,
-        many_small_halves,
-        half_health_names,
-        half_empty_calls,
-        half_reflection,
-        big_health_names,
-        big_names_at_the_health_port,
-        many_watches,
-        many_streams,
-        rapid_reset,
-        compressed_bombs,
-        slow_readers,
-        many_fields,
-        ping_flood,
-        endless_headers,
-        silent_connections,
-        idle_connections,
-        silent_at_the_health_port,
-    )
+    "half_messages": partial(half_sent, INFER, 32, 16 * MIB),
+    "many_small_halves": partial(half_sent, INFER, 128, 300_000),
+    "half_health_names": partial(half_sent, WATCH, 60, 10 * MIB),
+    "half_empty_calls": partial(half_sent, CAPABILITIES, 60, 10 * MIB),
+    "half_reflection": partial(half_sent, REFLECTION, 60, 10 * MIB),
+    "big_health_names": partial(named, "grpc", 10 * MIB, 60),
+    "big_names_at_the_health_port": partial(named, "health", 10 * MIB, 16),
+    "many_watches": partial(named, "grpc", 64, 400),
+    "many_streams": many_streams,
+    "rapid_reset": rapid_reset,
+    "compressed_bombs": compressed_bombs,
+    "slow_readers": slow_readers,
+    "many_fields": many_fields,
+    "ping_flood": ping_flood,
+    "endless_headers": endless_headers,
+    "silent_connections": partial(silent, "grpc", 100, b""),
+    "idle_connections": partial(silent, "grpc", 100, HELLO),
+    "silent_at_the_health_port": partial(silent, "health", 25, b""),
 }
 PAGE_SHAPES: dict[str, Attack] = {
-    attack.__name__: attack
-    for attack in (silent_at_the_pages, slow_at_the_pages, endless_headers_at_the_pages)
+    "silent_at_the_pages": partial(silent, "metrics", 25, b""),
+    "slow_at_the_pages": slow_at_the_pages,
+    "endless_headers_at_the_pages": endless_headers_at_the_pages,
 }
 SHAPES = GRPC_SHAPES | PAGE_SHAPES
 
