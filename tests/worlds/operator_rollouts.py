@@ -33,16 +33,13 @@ def revision_of(world: World, key: Key) -> str:
 
 def failing(world: World, key: Key, **spec) -> None:
     """Change the spec, and let the first new pod fail."""
-    world.service(key.name, **spec)
-    world.settle(key)
-    world.pod(key, "new")
-    world.set_pod("new", containerStatuses=[ended_badly("server", "boom")])
+    world.change(key, **spec)
+    world.a_pod(key, "new", containerStatuses=[ended_badly("server", "boom")])
 
 
 def gpu_service(world: World, devices: int = 1, **spec) -> Key:
     world.node("g1", devices=devices)
-    key = world.service(pool="cuda", **spec)
-    world.serve(key)
+    key = world.served(pool="cuda", **spec)
     for pod in world.all(PODS):
         pod["spec"]["nodeName"] = "g1"
     return key
@@ -50,10 +47,8 @@ def gpu_service(world: World, devices: int = 1, **spec) -> Key:
 
 def of_other_space(world: World) -> Key:
     """A service whose new model's first pod has verified files of another space."""
-    key = world.service()
-    world.serve(key)
-    world.service(model={"name": "MobileCLIP2-S4"})
-    world.settle(key)
+    key = world.served()
+    world.change(key, model={"name": "MobileCLIP2-S4"})
     world.pod(key, "new")
     words = verified(revision="commit-7", embeddingSpace=OTHER_SPACE, digest="e" * 64)
     world.set_pod("new", initContainerStatuses=[ended_well("resources", words)])

@@ -35,8 +35,7 @@ def scene(type_: C, reason: Reason) -> Callable[[Scene], Scene]:
 
 def with_pod(world: World, **spec) -> Key:
     """A service whose first pod exists."""
-    key = world.service(**spec)
-    world.settle(key)
+    key = world.settled(**spec)
     world.pod(key)
     return key
 
@@ -99,8 +98,7 @@ def two_defaults(world):
 
 @scene(C.ACCEPTED, Reason.FIELD_CONFLICT)
 def another_manager_applies_the_replicas(world):
-    key = world.service()
-    world.settle(key)
+    key = world.settled()
     world.deployment(key)["metadata"]["managedFields"] = [
         {
             "manager": "argocd",
@@ -120,9 +118,7 @@ def another_manager_applies_the_replicas(world):
 @scene(C.PROGRESSING, Reason.ROLLOUT_COMPLETE)
 @scene(C.READY, Reason.READY)
 def a_pod_serves(world):
-    key = world.service()
-    world.serve(key)
-    return key
+    return world.served()
 
 
 @scene(C.RESOURCES_READY, Reason.FETCHING)
@@ -173,8 +169,7 @@ def the_claim_is_missing(world):
 @scene(C.DEVICE_READY, Reason.WAITING_FOR_DEVICE)
 def the_card_is_taken(world):
     world.node("g1", devices=1)
-    other = world.service("bioclip", family="bioclip", pool="cuda")
-    world.serve(other)
+    world.served("bioclip", family="bioclip", pool="cuda")
     world.objects["pods", NAMESPACE, "bioclip-0"]["spec"]["nodeName"] = "g1"
     return waiting_for_node(
         world,
@@ -204,8 +199,7 @@ def the_image_is_not_there(world):
 
 @scene(C.AVAILABLE, Reason.PODS_FORBIDDEN)
 def a_quota_forbids_the_pods(world):
-    key = world.service()
-    world.settle(key)
+    key = world.settled()
     world.replica_set(
         key,
         status={
@@ -244,12 +238,9 @@ def the_first_revision_never_becomes_ready(world):
 
 @scene(C.PROGRESSING, Reason.ROLLED_BACK)
 def a_later_revision_never_becomes_ready(world):
-    key = world.service()
-    world.serve(key)
-    world.service(resources={"limits": {"memory": "1Mi"}})
-    world.settle(key)
-    world.pod(key, "p2")
-    world.set_pod("p2", containerStatuses=[ended_badly("server", code=137, reason="OOMKilled")])
+    key = world.served()
+    world.change(key, resources={"limits": {"memory": "1Mi"}})
+    world.a_pod(key, "p2", containerStatuses=[ended_badly("server", code=137, reason="OOMKilled")])
     world.later(901)
     return key
 
@@ -258,8 +249,7 @@ def a_later_revision_never_becomes_ready(world):
 
 
 def autoscaled(world: World, status: str, reason: str) -> Key:
-    key = world.service(autoscaling={"maxReplicas": 3})
-    world.serve(key)
+    key = world.served(autoscaling={"maxReplicas": 3})
     said = {"type": "ScalingActive", "status": status, "reason": reason, "message": "words"}
     world.objects["horizontalpodautoscalers", NAMESPACE, "clip-lumen"]["status"] = {
         "conditions": [said]

@@ -186,8 +186,28 @@ class World:
                 return
         raise AssertionError(f"still deciding after {most} times: {decision}")
 
-    def later(self, seconds: float) -> None:
+    def change(self, key: Key, **spec: Any) -> None:
+        """Change a service's spec, and decide until there is nothing to do."""
+        self.service(key.name, **spec)
+        self.settle(key)
+
+    def settled(self, name: str = "clip", **spec: Any) -> Key:
+        """Create a service, and write all that it asks for at first."""
+        key = self.service(name, **spec)
+        self.settle(key)
+        return key
+
+    def served(self, name: str = "clip", **spec: Any) -> Key:
+        """Create a service whose pods serve."""
+        key = self.service(name, **spec)
+        self.serve(key)
+        return key
+
+    def later(self, seconds: float, *keys: Key) -> None:
+        """Let time pass, after which these services are looked at."""
         self.now += timedelta(seconds=seconds)
+        for key in keys:
+            self.settle(key)
 
     def set_clock(self, ahead_s: float) -> None:
         """Set the operator's clock; nobody else's time is another."""
@@ -271,8 +291,15 @@ class World:
             pod["spec"]["nodeName"] = node
         pod["status"] = {"phase": "Pending", "podIP": "10.0.0.1", **status}
 
+    def a_pod(self, key: Key, name: str, *, node: str = "n1", **status: Any) -> None:
+        """Make a pod of the present template that has a node and a status."""
+        self.pod(key, name)
+        self.set_pod(name, node=node, **status)
+
     def ready(self, key: Key, name: str, *, space: str = SPACE, revision: str = "commit-1") -> None:
-        """Let a pod serve, with its files verified."""
+        """Let a pod serve, with its files verified; it is made where it is not there."""
+        if ("pods", NAMESPACE, name) not in self.objects:
+            self.pod(key, name)
         words = verified(revision=revision, embeddingSpace=space)
         self.set_pod(
             name,
@@ -311,7 +338,6 @@ class World:
             for pod in self.of_service(PODS, key.namespace, key.name):
                 self.remove(PODS, pod["metadata"]["name"])
             for number in range(self.deployment(key)["spec"]["replicas"]):
-                self.pod(key, f"{key.name}-{number}")
                 self.ready(key, f"{key.name}-{number}", space=space, revision=revision)
             self.count(key)
             self.settle(key)

@@ -8,12 +8,10 @@ from lumen_manifest.conditions import ConditionType as C
 
 
 def test_a_revision_that_fails_goes_back_to_the_stable_one_and_is_remembered(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     stable = revision_of(world, key)
     failing(world, key, **BAD)
-    world.later(901)
-    world.settle(key)
+    world.later(901, key)
 
     assert revision_of(world, key) == stable
     assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
@@ -24,61 +22,49 @@ def test_a_revision_that_fails_goes_back_to_the_stable_one_and_is_remembered(wor
 
     # The failed pod is gone, time passes, the operator starts anew: it stays so.
     world.remove(PODS, "new")
-    world.later(5000)
-    world.settle(key)
+    world.later(5000, key)
     assert revision_of(world, key) == stable
     assert world.condition(key, C.PROGRESSING)["message"] == message
     assert world.said(key, C.READY) == ("True", "Ready")
 
 
 def test_replicas_follow_the_spec_while_the_rejected_revision_stands(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     failing(world, key, **BAD)
-    world.later(901)
-    world.settle(key)
-    world.service(replicas=4)
-    world.settle(key)
+    world.later(901, key)
+    world.change(key, replicas=4)
 
     assert world.deployment(key)["spec"]["replicas"] == 4
     assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
 
 
 def test_the_next_spec_is_tried_and_the_rejection_forgotten(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     failing(world, key, **BAD)
-    world.later(901)
-    world.settle(key)
+    world.later(901, key)
     world.remove(PODS, "new")
-    world.service(resources={"limits": {"memory": "4Gi"}})
-    world.settle(key)
+    world.change(key, resources={"limits": {"memory": "4Gi"}})
 
     assert world.status(key)["rejectedRevision"] == ""
     assert world.said(key, C.PROGRESSING) == ("True", "RollingOut")
 
 
 def test_the_rejected_spec_is_tried_again_when_nothing_may_roll_it_back(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     failing(world, key, **BAD)
-    world.later(901)
-    world.settle(key)
+    world.later(901, key)
     rejected = world.status(key)["rejectedRevision"]
-    world.service(rollout={"autoRollback": False})
-    world.settle(key)
+    world.change(key, rollout={"autoRollback": False})
 
     assert revision_of(world, key) == rejected
     assert world.status(key)["rejectedRevision"] == ""
 
 
 def test_without_leave_to_roll_back_it_is_said_and_left(world):
-    key = world.service(rollout={"autoRollback": False})
-    world.serve(key)
+    key = world.served(rollout={"autoRollback": False})
     stable = revision_of(world, key)
     failing(world, key, **BAD)
-    world.later(901)
-    world.settle(key)
+    world.later(901, key)
 
     assert revision_of(world, key) != stable
     assert world.said(key, C.PROGRESSING) == ("False", "RolloutStalled")
@@ -86,22 +72,18 @@ def test_without_leave_to_roll_back_it_is_said_and_left(world):
 
 
 def test_a_first_revision_has_nowhere_to_go_back_to(world):
-    key = world.service()
-    world.settle(key)
+    key = world.settled()
     failing(world, key)
-    world.later(901)
-    world.settle(key)
+    world.later(901, key)
 
     assert world.said(key, C.PROGRESSING) == ("False", "RolloutStalled")
     assert world.status(key)["rejectedRevision"] == ""
 
 
 def test_a_failure_that_no_retry_can_help_need_not_wait_for_the_deadline(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     stable = revision_of(world, key)
-    world.service(model={"name": "Misspelt"})
-    world.settle(key)
+    world.change(key, model={"name": "Misspelt"})
     world.pod(key, "new")
     words = failure("RepositoryNotFound", "No repository Lumilio-Photos/Misspelt.")
     world.set_pod("new", initContainerStatuses=[ended_badly("resources", words, restarts=1)])
@@ -115,43 +97,35 @@ def test_a_failure_that_no_retry_can_help_need_not_wait_for_the_deadline(world):
 
 
 def test_the_deadline_runs_from_the_last_progress(world):
-    key = world.service()
-    world.serve(key)
-    world.service(model={"name": "MobileCLIP2-S4"})
-    world.settle(key)
-    world.pod(key, "new")
-    world.set_pod("new", initContainerStatuses=[running("resources", world.now)])
+    key = world.served()
+    world.change(key, model={"name": "MobileCLIP2-S4"})
+    world.a_pod(key, "new", initContainerStatuses=[running("resources", world.now)])
     for done in range(1, 5):
         world.later(600)
         world.report("new", "resources", phase="Fetching", bytesDone=done)
         world.settle(key)
         assert world.said(key, C.PROGRESSING) == ("True", "RollingOut")
 
-    world.later(901)
-    world.settle(key)
+    world.later(901, key)
     assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
 
 
 def test_pods_that_are_forbidden_run_into_the_deadline_too(world):
-    key = world.service()
-    world.serve(key)
-    world.service(**BAD)
-    world.settle(key)
+    key = world.served()
+    world.change(key, **BAD)
     forbidden = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
     since = {**forbidden, "lastTransitionTime": stamp(world.now)}
     world.replica_set(key, status={"conditions": [since]})
     world.settle(key)
     assert "exceeded quota" in world.condition(key, C.PROGRESSING)["message"]
 
-    world.later(901)
-    world.settle(key)
+    world.later(901, key)
     assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
     assert "exceeded quota" in world.condition(key, C.PROGRESSING)["message"]
 
 
 def test_crashing_again_and_again_is_no_progress(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     failing(world, key, **BAD)
     for minute in range(16):
         world.set_pod(
@@ -170,10 +144,8 @@ def test_crashing_again_and_again_is_no_progress(world):
 
 
 def test_being_evicted_and_made_anew_is_no_progress(world):
-    key = world.service()
-    world.serve(key)
-    world.service(cache={"sizeLimit": "1Mi"})
-    world.settle(key)
+    key = world.served()
+    world.change(key, cache={"sizeLimit": "1Mi"})
     for number in range(4):
         world.pod(key, f"new-{number}")
         world.set_pod(
@@ -182,18 +154,15 @@ def test_being_evicted_and_made_anew_is_no_progress(world):
             reason="Evicted",
             message='Usage of EmptyDir volume "cache" exceeds the limit "1Mi".',
         )
-        world.later(300)
-        world.settle(key)
+        world.later(300, key)
 
     assert world.said(key, C.PROGRESSING) == ("True", "RolledBack")
     assert "evicted" in world.condition(key, C.PROGRESSING)["message"]
 
 
 def test_each_pod_that_serves_is_progress(world):
-    key = world.service(replicas=3)
-    world.serve(key)
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
+    key = world.served(replicas=3)
+    world.change(key, server={"maxBatchSize": 8})
     for number in range(3):
         world.pod(key, f"new-{number}")
         world.later(800)
@@ -204,58 +173,47 @@ def test_each_pod_that_serves_is_progress(world):
 
 
 def test_the_next_look_is_when_the_deadline_passes(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     failing(world, key, **BAD)
     world.settle(key)
     world.later(300)
 
     assert world.decide(key).requeue_after_s == 600
-    world.later(700)
-    world.settle(key)
+    world.later(700, key)
     assert world.decide(key).requeue_after_s is None
 
 
 def test_a_service_at_rest_asks_for_no_further_look(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
 
     assert world.decide(key).requeue_after_s is None
 
 
 def test_a_revision_applied_again_is_not_blamed_for_its_old_age(world):
-    key = world.service()
-    world.serve(key)
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
+    key = world.served()
+    world.change(key, server={"maxBatchSize": 8})
     world.replica_set(key)
-    world.service(server={"maxBatchSize": 16})
-    world.settle(key)
+    world.change(key, server={"maxBatchSize": 16})
     world.later(5000)
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
-    world.pod(key, "new")
-    world.set_pod("new", initContainerStatuses=[running("resources", world.now)])
+    world.change(key, server={"maxBatchSize": 8})
+    world.a_pod(key, "new", initContainerStatuses=[running("resources", world.now)])
     world.settle(key)
 
     assert world.said(key, C.PROGRESSING) == ("True", "RollingOut")
 
 
 def test_a_pod_lost_later_is_no_rollout(world):
-    key = world.service(replicas=2)
-    world.serve(key)
+    key = world.served(replicas=2)
     world.remove(PODS, "clip-1")
     world.pod(key, "replacement")
     world.count(key)
-    world.later(5000)
-    world.settle(key)
+    world.later(5000, key)
 
     assert world.said(key, C.PROGRESSING) == ("False", "RolloutComplete")
 
 
 def test_scaling_to_zero_and_back_keeps_what_is_known(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     before = world.status(key)
     world.service(replicas=0)
     world.remove(PODS, "clip-0")
@@ -268,6 +226,5 @@ def test_scaling_to_zero_and_back_keeps_what_is_known(world):
     kept = ("stableRevision", "embeddingSpace", "files", "routes")
     assert {k: status[k] for k in kept} == {k: before[k] for k in kept}
 
-    world.service(replicas=2)
-    world.settle(key)
+    world.change(key, replicas=2)
     assert world.deployment(key)["spec"]["replicas"] == 2

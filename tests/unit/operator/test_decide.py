@@ -47,8 +47,7 @@ def test_what_is_carried_out_is_not_decided_again(world):
 
 
 def test_a_served_service_is_ready_and_comes_to_rest(world):
-    key = world.service(replicas=2)
-    world.serve(key)
+    key = world.served(replicas=2)
 
     assert {c["type"]: (c["status"], c["reason"]) for c in world.status(key)["conditions"]} == {
         "Accepted": ("True", "Accepted"),
@@ -63,8 +62,7 @@ def test_a_served_service_is_ready_and_comes_to_rest(world):
 
 
 def test_status_says_what_callers_and_scalers_need(world):
-    key = world.service(replicas=2)
-    world.serve(key)
+    key = world.served(replicas=2)
     for pod in ("clip-0", "clip-1"):
         world.report(
             pod,
@@ -110,8 +108,7 @@ def test_status_says_what_callers_and_scalers_need(world):
 
 
 def test_a_child_that_is_gone_or_changed_is_repaired(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     world.remove(PDBS, "clip-lumen")
     world.deployment(key)["spec"]["replicas"] = 7
 
@@ -122,8 +119,7 @@ def test_a_child_that_is_gone_or_changed_is_repaired(world):
 
 
 def test_scaling_changes_the_deployment_and_makes_no_revision(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     world.service(replicas=4)
 
     decision = world.decide(key)
@@ -138,21 +134,17 @@ def test_events_are_posted_for_transitions_only_and_what_went_well_is_one(world)
     first = world.reconcile(key)
     assert [str(each.reason) for each in first.events] == ["Accepted"]
     assert world.reconcile(key).events == ()
-    world.pod(key)
     world.ready(key, "p1")
     assert [str(each.reason) for each in world.reconcile(key).events] == ["Ready"]
     assert world.reconcile(key).events == ()
 
 
 def test_pods_are_counted_though_the_spec_cannot_be_read(world):
-    key = world.service(replicas=2)
-    world.settle(key)
+    key = world.settled(replicas=2)
     for name in ("p1", "p2"):
-        world.pod(key, name)
         world.ready(key, name)
     world.settle(key)
-    world.service(replicas=2, scenes={"preset": "oct2025", "prompts": ["a", "b"]})
-    world.settle(key)
+    world.change(key, replicas=2, scenes={"preset": "oct2025", "prompts": ["a", "b"]})
     before = world.status(key)["ready"], world.said(key, C.AVAILABLE)[0]
     for name in ("p1", "p2"):
         world.remove(PODS, name)
@@ -185,17 +177,14 @@ def test_a_condition_keeps_its_time_while_its_status_stays(world):
 
 
 def test_an_autoscaler_no_longer_asked_for_is_deleted(world):
-    key = world.service(autoscaling={"maxReplicas": 3})
-    world.settle(key)
-    world.service(autoscaling=None)
-    world.settle(key)
+    key = world.settled(autoscaling={"maxReplicas": 3})
+    world.change(key, autoscaling=None)
 
     assert world.names(HPAS) == set()
 
 
 def test_another_service_s_objects_and_a_user_s_own_are_never_deleted(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     mine = {"lumen.dev/service": "clip"}
     for kind in (CONFIG_MAPS, HPAS, DEPLOYMENTS, HEADLESS, NETWORK_POLICIES):
         metadata = {"name": "of-the-user", "namespace": NAMESPACE, "labels": mine}

@@ -188,20 +188,16 @@ def test_an_external_server_may_not_change_its_space_unasked(world):
 
 
 def test_a_service_that_moves_outside_leaves_no_children(world):
-    key = world.service()
-    world.serve(key)
-    world.service(pool=None, external=BOARD)
-    world.settle(key)
+    key = world.served()
+    world.change(key, pool=None, external=BOARD)
 
     left = [k for k in world.objects if k[0] not in {"pods", "replicasets", "nodes"}]
     assert {plural for plural, _, _ in left} == {SERVICES.plural, "lumennodepools"}
 
 
 def test_a_service_that_would_move_where_it_may_not_be_called_keeps_its_children(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     before = set(world.objects)
-    world.service(pool=None, external="10.1.2.3:50051")
-    world.settle(key)
+    world.change(key, pool=None, external="10.1.2.3:50051")
 
     assert set(world.objects) == before

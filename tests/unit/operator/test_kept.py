@@ -8,23 +8,19 @@ from lumen_operator.rollout.pins import number_of
 
 
 def test_five_specs_are_kept_and_the_stable_one_always(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     stable = world.status(key)["stableRevision"]
     for size in range(1, 9):
-        world.service(server={"maxBatchSize": size})
-        world.settle(key)
+        world.change(key, server={"maxBatchSize": size})
 
     assert len(world.names(REVISIONS)) == 5
     assert stable in world.names(REVISIONS)
 
 
 def test_a_spec_that_comes_back_is_the_newest_again(world):
-    key = world.service()
-    world.settle(key)
+    key = world.settled()
     for size in (1, 2, 1):
-        world.service(server={"maxBatchSize": size})
-        world.settle(key)
+        world.change(key, server={"maxBatchSize": size})
 
     numbers = sorted(each["revision"] for each in world.all(REVISIONS))
     assert numbers == [1, 3, 4]
@@ -40,11 +36,9 @@ def test_a_revision_of_the_largest_number_that_somebody_wrote_overflows_nothing(
 
 
 def test_settings_go_when_no_pod_and_no_replica_set_uses_them(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     settings = {n for n in world.names(CONFIG_MAPS) if "-pins-" not in n}
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
+    world.change(key, server={"maxBatchSize": 8})
     assert settings < world.names(CONFIG_MAPS)
 
     world.count(key)
@@ -59,11 +53,9 @@ def test_settings_go_when_no_pod_and_no_replica_set_uses_them(world):
 
 
 def test_the_pins_of_the_stable_revision_stay_for_the_way_back(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     (pin,) = pins_of(world)
-    world.service(model={"name": "MobileCLIP2-S4"})
-    world.settle(key)
+    world.change(key, model={"name": "MobileCLIP2-S4"})
     world.count(key)
     for each in world.all(REPLICA_SETS):
         world.remove(REPLICA_SETS, each["metadata"]["name"])
@@ -74,12 +66,9 @@ def test_the_pins_of_the_stable_revision_stay_for_the_way_back(world):
 
 
 def test_settings_of_a_replica_set_in_the_making_stay(world):
-    key = world.service()
-    world.serve(key)
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
+    key = world.served()
+    world.change(key, server={"maxBatchSize": 8})
     before = world.names(CONFIG_MAPS)
-    world.service(server={"maxBatchSize": 16})
-    world.settle(key)
+    world.change(key, server={"maxBatchSize": 16})
 
     assert before < world.names(CONFIG_MAPS), "the controller may make pods of it at this moment"

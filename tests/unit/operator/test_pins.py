@@ -5,13 +5,11 @@ from operator_world import NAMESPACE, SPACE, ended_well, verified
 
 
 def test_one_pod_runs_until_it_has_shown_which_files_all_shall_have(world):
-    key = world.service(replicas=3)
-    world.settle(key)
+    key = world.settled(replicas=3)
     assert world.deployment(key)["spec"]["replicas"] == 1
     assert pins_of(world) == {}
 
-    world.pod(key)
-    world.set_pod("p1", initContainerStatuses=[ended_well("resources", verified())])
+    world.a_pod(key, "p1", initContainerStatuses=[ended_well("resources", verified())])
     world.settle(key)
 
     (pin,) = pins_of(world).values()
@@ -20,8 +18,7 @@ def test_one_pod_runs_until_it_has_shown_which_files_all_shall_have(world):
 
 
 def test_a_pin_never_moves_whatever_later_pods_find(world):
-    key = world.service(replicas=2)
-    world.serve(key)
+    key = world.served(replicas=2)
     before = pins_of(world)
     world.ready(key, "clip-0", revision="commit-2")
     world.settle(key)
@@ -30,9 +27,7 @@ def test_a_pin_never_moves_whatever_later_pods_find(world):
 
 
 def test_without_a_word_from_the_init_container_the_server_s_page_pins(world):
-    key = world.service(replicas=3)
-    world.settle(key)
-    world.pod(key)
+    key = world.settled(replicas=3)
     world.ready(key, "p1")
     for status in world.objects["pods", NAMESPACE, "p1"]["status"]["initContainerStatuses"]:
         status["state"]["terminated"]["message"] = ""
@@ -48,24 +43,19 @@ def test_without_a_word_from_the_init_container_the_server_s_page_pins(world):
 
 
 def test_another_model_starts_with_pins_of_its_own(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     (before,) = pins_of(world)
-    world.service(model={"name": "MobileCLIP2-S4"})
-    world.settle(key)
+    world.change(key, model={"name": "MobileCLIP2-S4"})
 
     assert list(pins_of(world)) == [before]
-    world.pod(key, "new")
     world.ready(key, "new", revision="commit-7")
     world.settle(key)
     assert {pin["revision"] for pin in pins_of(world).values()} == {"commit-1", "commit-7"}
 
 
 def test_the_commit_stays_when_only_label_sets_change(world):
-    key = world.service(replicas=2)
-    world.serve(key)
-    world.service(labelSets=[{"name": "a"}])
-    world.settle(key)
+    key = world.served(replicas=2)
+    world.change(key, labelSets=[{"name": "a"}])
 
     new = [pin for pin in pins_of(world).values() if not pin["digest"]]
     assert [pin["revision"] for pin in new] == ["commit-1"]
@@ -73,10 +63,8 @@ def test_the_commit_stays_when_only_label_sets_change(world):
 
 
 def test_a_new_model_does_not_cost_the_pods_that_serve(world):
-    key = world.service(replicas=3)
-    world.serve(key)
-    world.service(model={"name": "MobileCLIP2-S4"})
-    world.settle(key)
+    key = world.served(replicas=3)
+    world.change(key, model={"name": "MobileCLIP2-S4"})
 
     assert world.deployment(key)["spec"]["replicas"] == 3
     assert steps(world, key) == (1, 0)

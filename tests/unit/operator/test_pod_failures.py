@@ -112,8 +112,7 @@ def test_a_device_that_a_node_lost_is_waited_for(world):
 
 def test_a_device_other_than_the_pool_s_is_a_mismatch_even_of_a_ready_pod(world):
     world.node("g1", devices=1)
-    key = world.service(pool="cuda")
-    world.serve(key)
+    key = world.served(pool="cuda")
     world.report("clip-0", "server", phase="serving", runtime={"name": "onnx", "device": "cpu"})
     world.settle(key)
 

@@ -22,16 +22,14 @@ def test_a_restart_of_the_operator_is_no_progress(world):
 
 def test_a_pod_without_a_status_page_is_not_accused_of_standing_still(world):
     key = with_init(world, running("resources"))
-    world.later(600)
-    world.settle(key)
+    world.later(600, key)
 
     assert world.said(key, C.RESOURCES_READY) == ("False", "Fetching")
 
 
 def test_whoever_waits_for_another_pod_s_fetching_does_not_stand_still(world):
     key = with_init(world, running("resources"))
-    world.pod(key, "p2")
-    world.set_pod("p2", initContainerStatuses=[running("resources")])
+    world.a_pod(key, "p2", initContainerStatuses=[running("resources")])
     for done in (1, 2, 3):
         world.report("p1", "resources", phase="Waiting", bytesDone=0)
         world.report("p2", "resources", phase="Fetching", bytesDone=done)

@@ -63,8 +63,7 @@ def test_ready_names_the_cause_and_not_what_is_merely_unknown(world, type_, reas
 
 
 def test_what_is_wrong_with_one_pod_does_not_unmake_a_service_that_answers(world):
-    key = world.service(replicas=2)
-    world.serve(key)
+    key = world.served(replicas=2)
     world.set_pod("clip-1", containerStatuses=[ended_badly("server", "boom")])
     world.settle(key)
 
@@ -73,8 +72,7 @@ def test_what_is_wrong_with_one_pod_does_not_unmake_a_service_that_answers(world
 
 
 def test_what_runs_is_counted_while_the_spec_cannot_be_carried_out(world):
-    key = world.service(replicas=2)
-    world.serve(key)
+    key = world.served(replicas=2)
     world.service(pool="tpu")
     decision = world.reconcile(key)
 
@@ -88,8 +86,7 @@ def test_what_runs_is_counted_while_the_spec_cannot_be_carried_out(world):
 
 
 def test_a_broken_spec_leaves_children_and_routes_as_they_are(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     before = world.status(key)["routes"]
     world.service(scenes={"preset": "oct2025", "prompts": ["a", "b"]})
     decision = world.reconcile(key)
@@ -101,10 +98,8 @@ def test_a_broken_spec_leaves_children_and_routes_as_they_are(world):
 
 
 def test_what_could_not_be_judged_anew_keeps_the_generation_it_is_about(world):
-    key = world.service()
-    world.serve(key)
-    world.service(scenes={"preset": "oct2025", "prompts": ["a", "b"]})
-    world.settle(key)
+    key = world.served()
+    world.change(key, scenes={"preset": "oct2025", "prompts": ["a", "b"]})
 
     about = {c["type"]: c["observedGeneration"] for c in world.status(key)["conditions"]}
     assert about == {
@@ -118,8 +113,7 @@ def test_what_could_not_be_judged_anew_keeps_the_generation_it_is_about(world):
 
 
 def test_a_pod_that_only_carries_the_label_is_not_ours(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     labels = {"lumen.dev/service": "clip"}
     metadata = {"name": "debug", "namespace": NAMESPACE, "labels": labels}
     world.put(PODS, {"metadata": metadata, "status": {"phase": "Running"}})
@@ -139,8 +133,7 @@ def test_a_younger_default_is_deployed_all_the_same(world):
 
 
 def test_an_autoscaler_that_has_not_looked_is_not_yet_known(world):
-    key = world.service(autoscaling={"maxReplicas": 3})
-    world.settle(key)
+    key = world.settled(autoscaling={"maxReplicas": 3})
 
     assert world.said(key, C.AUTOSCALING) == ("Unknown", "MetricsUnavailable")
     assert world.names(HPAS) == {"clip-lumen"}
@@ -154,7 +147,6 @@ def test_the_space_of_verified_files_is_known_before_anything_serves(world):
 
 
 def test_the_first_look_at_a_moment_is_written_as_kubernetes_writes_it(world):
-    key = world.service()
-    world.settle(key)
+    key = world.settled()
 
     assert world.condition(key, C.READY)["lastTransitionTime"] == stamp(world.now)

@@ -19,8 +19,7 @@ def test_another_space_is_held_back_until_it_is_allowed(world):
     assert world.said(key, C.READY) == ("True", "Ready")
 
     world.remove(PODS, "new")
-    world.later(5000)
-    world.settle(key)
+    world.later(5000, key)
     assert revision_of(world, key) == stable
 
 
@@ -34,23 +33,18 @@ def test_another_space_serves_nobody_even_where_no_way_leads_back(world):
 
     assert world.said(key, C.PROGRESSING) == ("False", "RolloutStalled")
     assert world.status(key)["embeddingSpace"] == SPACE
-    world.service(rollout={"allowReindex": True})
-    world.settle(key)
+    world.change(key, rollout={"allowReindex": True})
     assert world.status(key)["embeddingSpace"] == OTHER_SPACE
 
 
 def test_a_way_back_to_another_pool_looks_at_that_pool_s_nodes(world):
     key = gpu_service(world)
-    world.service(pool="cpu")
-    world.settle(key)
-    world.pod(key, "new")
-    world.set_pod("new", containerStatuses=[ended_badly("server", "boom")])
-    world.later(901)
-    world.settle(key)
+    world.change(key, pool="cpu")
+    world.a_pod(key, "new", containerStatuses=[ended_badly("server", "boom")])
+    world.later(901, key)
     world.remove(PODS, "clip-0")
     world.node("g1", labels={"gpu": "no"})
-    world.pod(key, "back")
-    world.set_pod("back", node="", conditions=unschedulable("0/2 nodes are available."))
+    world.a_pod(key, "back", node="", conditions=unschedulable("0/2 nodes are available."))
     world.settle(key)
 
     assert world.status(key)["reason"] == "NoNodeInPool"
@@ -60,11 +54,9 @@ def test_once_allowed_it_is_rolled_out_and_all_pods_switch_at_once(world):
     key = of_other_space(world)
     world.settle(key)
     world.remove(PODS, "new")
-    world.service(rollout={"allowReindex": True})
-    world.settle(key)
+    world.change(key, rollout={"allowReindex": True})
     assert world.status(key)["embeddingSpace"] == SPACE
 
-    world.pod(key, "new")
     world.ready(key, "new", space=OTHER_SPACE)
     world.settle(key)
     assert world.status(key)["embeddingSpace"] == OTHER_SPACE
@@ -72,13 +64,10 @@ def test_once_allowed_it_is_rolled_out_and_all_pods_switch_at_once(world):
 
 
 def test_the_space_switches_once_and_not_back_while_old_pods_remain(world):
-    key = world.service(replicas=3, rollout={"allowReindex": True})
-    world.serve(key)
-    world.service(model={"name": "MobileCLIP2-S4"})
-    world.settle(key)
+    key = world.served(replicas=3, rollout={"allowReindex": True})
+    world.change(key, model={"name": "MobileCLIP2-S4"})
     seen = []
     for number in range(3):
-        world.pod(key, f"new-{number}")
         world.ready(key, f"new-{number}", space=OTHER_SPACE)
         world.settle(key)
         seen.append(world.status(key)["embeddingSpace"])
@@ -90,27 +79,21 @@ def test_the_space_switches_once_and_not_back_while_old_pods_remain(world):
 
 
 def test_the_same_space_in_another_precision_is_rolled_out(world):
-    key = world.service()
-    world.serve(key)
-    world.service(model={"precision": "fp16"})
-    world.settle(key)
-    world.pod(key, "new")
-    world.set_pod("new", initContainerStatuses=[ended_well("resources", verified())])
+    key = world.served()
+    world.change(key, model={"precision": "fp16"})
+    world.a_pod(key, "new", initContainerStatuses=[ended_well("resources", verified())])
     world.settle(key)
 
     assert world.said(key, C.PROGRESSING) == ("True", "RollingOut")
 
 
 def test_before_anything_served_the_model_may_change_its_space(world):
-    key = world.service()
-    world.settle(key)
-    world.pod(key)
-    world.set_pod("p1", initContainerStatuses=[ended_well("resources", verified())])
+    key = world.settled()
+    world.a_pod(key, "p1", initContainerStatuses=[ended_well("resources", verified())])
     world.settle(key)
     world.service(model={"name": "MobileCLIP2-S4"})
     world.remove(PODS, "p1")
     world.settle(key)
-    world.pod(key, "new")
     world.ready(key, "new", space=OTHER_SPACE)
     world.settle(key)
 

@@ -9,18 +9,15 @@ from lumen_manifest.conditions import ConditionType as C
 
 def test_the_new_pod_comes_before_the_old_one_goes(world):
     key = gpu_service(world, devices=2)
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
+    world.change(key, server={"maxBatchSize": 8})
 
     assert steps(world, key) == (1, 0)
 
 
 def test_when_the_old_pod_holds_the_only_device_it_goes_first_until_done(world):
     key = gpu_service(world)
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
-    world.pod(key, "new")
-    world.set_pod("new", node="", conditions=unschedulable(NO_GPU))
+    world.change(key, server={"maxBatchSize": 8})
+    world.a_pod(key, "new", node="", conditions=unschedulable(NO_GPU))
     world.settle(key)
     assert steps(world, key) == (0, 1)
 
@@ -39,14 +36,10 @@ def test_when_the_old_pod_holds_the_only_device_it_goes_first_until_done(world):
 
 def test_an_old_pod_without_a_device_does_not_go_first(world):
     world.node("g1", devices=1)
-    other = world.service("bioclip", family="bioclip", pool="cuda")
-    world.serve(other)
-    key = world.service()
-    world.serve(key)
-    world.service(pool="cuda")
-    world.settle(key)
-    world.pod(key, "new")
-    world.set_pod("new", node="", conditions=unschedulable(NO_GPU))
+    world.served("bioclip", family="bioclip", pool="cuda")
+    key = world.served()
+    world.change(key, pool="cuda")
+    world.a_pod(key, "new", node="", conditions=unschedulable(NO_GPU))
     world.settle(key)
 
     assert steps(world, key) == (1, 0)
@@ -56,10 +49,8 @@ def test_an_old_pod_without_a_device_does_not_go_first(world):
 def test_where_the_pool_is_too_small_anyway_one_more_may_be_missing(world):
     key = gpu_service(world, devices=2, replicas=3)
     world.set_pod("clip-2", node="", conditions=unschedulable(NO_GPU))
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
-    world.pod(key, "new")
-    world.set_pod("new", node="", conditions=unschedulable(NO_GPU))
+    world.change(key, server={"maxBatchSize": 8})
+    world.a_pod(key, "new", node="", conditions=unschedulable(NO_GPU))
     world.settle(key)
 
     assert steps(world, key) == (0, 2)
@@ -67,17 +58,14 @@ def test_where_the_pool_is_too_small_anyway_one_more_may_be_missing(world):
 
 def test_a_pod_without_a_device_does_not_speak_against_the_revision(world):
     key = gpu_service(world, devices=2, replicas=3)
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
+    world.change(key, server={"maxBatchSize": 8})
     for number in range(3):
         world.remove(PODS, f"clip-{number}")
-        world.pod(key, f"new-{number}")
         world.ready(key, f"new-{number}")
     world.set_pod("new-2", node="", conditions=unschedulable(NO_GPU))
     world.count(key)
     world.settle(key)
-    world.later(5000)
-    world.settle(key)
+    world.later(5000, key)
 
     assert world.status(key)["stableRevision"] == revision_of(world, key)
     assert world.said(key, C.PROGRESSING) == ("False", "RolloutComplete")

@@ -38,16 +38,14 @@ def a_busy_world() -> World:
     )
     world.claim("models", "Bound")
     world.serve(key)
-    world.service(server={"maxBatchSize": 8})
-    world.settle(key)
+    world.change(key, server={"maxBatchSize": 8})
     for name, status in (
         ("a", {"initContainerStatuses": [running("resources")]}),
         ("b", {"initContainerStatuses": [ended_badly("resources", failure("DiskFull"))]}),
         ("c", {"containerStatuses": [ended_badly("server", "boom")]}),
         ("d", {"initContainerStatuses": [ended_well("resources", verified())]}),
     ):
-        world.pod(key, name)
-        world.set_pod(name, **status)
+        world.a_pod(key, name, **status)
     world.report("a", "resources", phase="Fetching", bytesDone=1, bytesTotal=2, etaSeconds=3)
     return world
 

@@ -93,8 +93,7 @@ def test_a_device_that_another_variant_holds_is_not_free(world):
     key = gpu_service(world, devices=2)
     world.service(server={"maxBatchSize": 8})
     made = Canary(world, key, "cuda")
-    world.pod(key, "new")
-    world.set_pod("new", node="", conditions=unschedulable(NO_GPU))
+    world.a_pod(key, "new", node="", conditions=unschedulable(NO_GPU))
     assert made.plan()[0].surge  # for a moment the device may still be handed out
 
     world.pod(key, "bird", "canary")
@@ -138,8 +137,7 @@ def test_the_status_of_the_service_is_that_of_all_its_variants(on_two_pools):
 
 
 def test_a_variant_that_fails_is_told_of_and_the_stable_one_stays(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     made = Canary(world, key)
     world.pod(key, "bird", "canary")
     world.set_pod("bird", containerStatuses=[ended_badly("server", "boom")])
@@ -157,8 +155,7 @@ def test_a_variant_that_fails_is_told_of_and_the_stable_one_stays(world):
 
 
 def test_a_variant_of_another_space_is_held_back(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     service = world.observe(key).service
     made = Canary(
         world, key, model=service.spec.model.model_copy(update={"name": "MobileCLIP2-S4"})
@@ -172,8 +169,7 @@ def test_a_variant_of_another_space_is_held_back(world):
 
 
 def test_children_of_a_variant_that_is_no_more_are_deleted(world):
-    key = world.service()
-    world.serve(key)
+    key = world.served()
     Canary(world, key)
     world.settle(key)
 
