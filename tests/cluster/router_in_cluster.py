@@ -20,12 +20,12 @@ from go_tools import program
 from router_world import World, until
 
 from lumen_cluster.client import SILENCE_S, ClusterClient, find_server
+from lumen_router.main import RouterProcess
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes import table as routes
 from lumen_router.routes.from_cluster import RoutesFromCluster
 from lumen_router.routes.from_file import RoutesSource
 from lumen_router.routes.table import Routes
-from lumen_router.running import RouterProcess
 from lumen_router.settings import RouterSettings
 
 # Kept for good: a program that is tied to its parent dies with the thread that started it.
@@ -179,7 +179,7 @@ class ClusterWorld(World):
         api = await self._open.enter_async_context(
             ClusterClient(found, "lumen-test", self.silence_s)
         )
-        source = RoutesFromCluster(api, self.lab.namespace, metrics)
+        source = RoutesFromCluster(api, self.lab.namespace, metrics).following()
         self.source = Dialled(await self._open.enter_async_context(source), self.lab.dialer)
         self.running = RouterProcess(self.settings, self.source, metrics)
         await super().__aenter__()

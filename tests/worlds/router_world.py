@@ -18,9 +18,9 @@ import orjson
 from google.protobuf.empty_pb2 import Empty
 
 from lumen_manifest.spec.enums import Family
+from lumen_router.main import RouterProcess
 from lumen_router.routes.from_file import RoutesFile
 from lumen_router.routes.table import pod_task
-from lumen_router.running import RouterProcess
 from lumen_router.settings import RouterSettings
 from lumen_wire import capabilities, results
 from lumen_wire.pb import ml_service_pb2 as pb

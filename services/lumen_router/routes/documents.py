@@ -1,31 +1,15 @@
-"""From LumenModelServices and their endpoints to `Routes`: the only place that reads the manifest.
+"""A LumenModelService as the router sees it: the only place that reads the manifest.
 
-Both sources, the routes file and the cluster's watch, end here.
+Both sources, the routes file and the cluster's watches, come by here.
 """
 
 from collections.abc import Mapping, Sequence
 
 from lumen_manifest.conditions import ConditionType
 from lumen_manifest.model_service import LumenModelService, ModelServiceStatus, ScenesSpec
-from lumen_manifest.routes_document import RoutesDocument
-from lumen_router.routes import table
-from lumen_router.routes.table import Endpoint, Route, Routes, Service
+from lumen_router.routes.table import Endpoint, Route, Service
 
 DIRECT = "direct"
-
-
-def routes_from_document(document: RoutesDocument) -> Routes:
-    """Build the table from a routes file."""
-    endpoints = {
-        name: tuple(Endpoint(e.address, e.ready, e.terminating) for e in listed)
-        for name, listed in document.endpoints.items()
-    }
-    return table.build(
-        [
-            read_service(service, position, endpoints)
-            for position, service in enumerate(document.services)
-        ]
-    )
 
 
 def read_service(

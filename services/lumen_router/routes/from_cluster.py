@@ -1,42 +1,42 @@
 """Routes from the cluster: what the watches of services and slices say, gathered and built.
 
 `main` enters it when LUMEN_ROUTES_FROM is cluster. The watching is
-`lumen_cluster`'s, the meaning `cluster_routes`'s.
+`lumen_cluster`'s, the meaning `cluster_objects`'s.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Final, Self
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, Generic, Self, TypeVar
 
 import structlog
 
 from lumen_cluster.client import ClusterClient, find_server
 from lumen_cluster.errors import NoServer
-from lumen_cluster.kinds import Resource
+from lumen_cluster.kinds import Raw, Resource
 from lumen_cluster.reflector import ClusterReader, Reflector
-from lumen_cluster.store import Change, Store
+from lumen_cluster.store import Change, Name, Store
 from lumen_manifest import names
 from lumen_process.settings import SettingsError
+from lumen_router.errors import ObjectUnreadable
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.cluster_objects import (
     keep_model_service,
     keep_slice,
     parse_model_service,
     parse_slice,
+    routes_of_cluster,
 )
-from lumen_router.routes.cluster_routes import routes_of_cluster
-from lumen_router.routes.mirror import ParseOnce
 from lumen_router.routes.table import Routes
-from lumen_router.settings import ClusterRoutes
 
 USER_AGENT: Final = "lumen-router"
 GATHER_S: Final = 0.05
 REST_PER_WORK: Final = 4.0
 """After a build the loop is others' for four times as long, so a storm takes at most a fifth."""
+
+ParsedT = TypeVar("ParsedT")
 
 log = structlog.get_logger(__name__)
 
@@ -50,20 +50,21 @@ def watched_resources(namespace: str) -> tuple[Resource, Resource]:
 
 
 async def open_routes(
-    told: ClusterRoutes, metrics: RouterMetrics, stack: AsyncExitStack
+    namespace: str, kubeconfig: str, metrics: RouterMetrics, stack: AsyncExitStack
 ) -> "RoutesFromCluster":
     """Begin to follow a namespace until the stack is left; raises SettingsError."""
     try:
-        found = await find_server(told.kubeconfig, os.environ)
+        found = await find_server(kubeconfig, os.environ)
     except NoServer as error:
         raise SettingsError(f"LUMEN_ROUTES_FROM is cluster, but {error}") from error
     api = await stack.enter_async_context(ClusterClient(found, USER_AGENT))
-    log.info("routes come from the cluster", server=found.host, namespace=told.namespace)
-    return await stack.enter_async_context(RoutesFromCluster(api, told.namespace, metrics))
+    log.info("routes come from the cluster", server=found.host, namespace=namespace)
+    source = RoutesFromCluster(api, namespace, metrics)
+    return await stack.enter_async_context(source.following())
 
 
 class RoutesFromCluster:
-    """The routes of one namespace. Enter it, then `watch`; leaving it ends the watches."""
+    """The routes of one namespace. Enter `following`, then `watch`."""
 
     def __init__(self, reader: ClusterReader, namespace: str, metrics: RouterMetrics) -> None:
         self._news = asyncio.Event()
@@ -77,24 +78,17 @@ class RoutesFromCluster:
         )
         self._read_service = ParseOnce(parse_model_service)
         self._read_slice = ParseOnce(parse_slice)
-        self._tasks = asyncio.TaskGroup()
-        self._running: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> Self:
-        await self._tasks.__aenter__()
-        for follower in self._followers:
-            self._running.append(self._tasks.create_task(follower.run()))
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for task in self._running:
-            task.cancel()
-        await self._tasks.__aexit__(kind, error, trace)
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[Self]:
+        """Watch until it is left."""
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(follower.run()) for follower in self._followers]
+            try:
+                yield self
+            finally:
+                for task in running:
+                    task.cancel()
 
     async def watch(self) -> AsyncIterator[Routes]:
         """Yield the routes once both kinds are known, then again whenever they are different.
@@ -122,3 +116,33 @@ class RoutesFromCluster:
         slices = self._read_slice.read(self._slices.objects)
         self._metrics.routes_built(self._read_service.unusable + self._read_slice.unusable)
         return routes_of_cluster(services, slices)
+
+
+class ParseOnce(Generic[ParsedT]):
+    """Parses each state of an object once; what cannot be read is left out and said once."""
+
+    def __init__(self, parse: Callable[[Raw], ParsedT]) -> None:
+        self._parse = parse
+        self._parsed: dict[Name, tuple[Raw, ParsedT | None]] = {}
+
+    @property
+    def unusable(self) -> int:
+        """How many objects of the last reading were left out."""
+        return sum(parsed is None for _, parsed in self._parsed.values())
+
+    def read(self, objects: Mapping[Name, Raw]) -> Iterable[ParsedT]:
+        """Return every readable object, parsed, in order of name."""
+        parsed = {name: self._one(name, objects[name]) for name in sorted(objects)}
+        self._parsed = parsed
+        return [one for _, one in parsed.values() if one is not None]
+
+    def _one(self, name: Name, raw: Raw) -> tuple[Raw, ParsedT | None]:
+        known = self._parsed.get(name)
+        if known is not None and known[0] is raw:
+            return known
+        try:
+            return raw, self._parse(raw)
+        except ObjectUnreadable as error:
+            if known is None or known[1] is not None:
+                log.warning("object not usable, left out of the routes", why=str(error)[:500])
+            return raw, None

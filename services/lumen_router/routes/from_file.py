@@ -16,8 +16,9 @@ from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.routes_document import RoutesDocument
 from lumen_manifest.server_config import ConfigError
 from lumen_router.errors import RoutesUnreadable
-from lumen_router.routes.documents import routes_from_document
-from lumen_router.routes.table import Routes
+from lumen_router.routes import table
+from lumen_router.routes.documents import read_service
+from lumen_router.routes.table import Endpoint, Routes
 
 POLL_S = 0.1
 FILE_BYTES_MAX = 64 * 1024 * 1024
@@ -96,6 +97,16 @@ class RoutesFile:
 def parse_routes(text: bytes) -> Routes:
     """Read a routes file's content; raises RoutesUnreadable."""
     try:
-        return routes_from_document(RoutesDocument.from_json(text))
+        document = RoutesDocument.from_json(text)
     except ConfigError as error:
         raise RoutesUnreadable(str(error)) from error
+    endpoints = {
+        name: tuple(Endpoint(e.address, e.ready, e.terminating) for e in listed)
+        for name, listed in document.endpoints.items()
+    }
+    return table.build(
+        [
+            read_service(service, position, endpoints)
+            for position, service in enumerate(document.services)
+        ]
+    )

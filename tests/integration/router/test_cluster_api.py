@@ -21,7 +21,6 @@ from lumen_cluster.kinds import Event, EventType, Page, Resource
 from lumen_process.settings import SettingsError
 from lumen_router.metrics import RouterMetrics
 from lumen_router.routes.from_cluster import RoutesFromCluster, open_routes, watched_resources
-from lumen_router.settings import ClusterRoutes
 
 SERVICES, SLICES = watched_resources("lab")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -340,11 +339,9 @@ async def test_without_a_kubeconfig_or_a_pods_account_it_says_what_to_do(tmp_pat
 
 
 async def test_a_router_without_a_cluster_names_the_setting_that_asks_for_one(tmp_path):
-    told = ClusterRoutes("lab", str(tmp_path / "missing"))
-
     async with AsyncExitStack() as stack:
         with pytest.raises(SettingsError, match="LUMEN_ROUTES_FROM is cluster, but nothing says"):
-            await open_routes(told, RouterMetrics(), stack)
+            await open_routes("lab", str(tmp_path / "missing"), RouterMetrics(), stack)
 
 
 async def test_routes_follow_a_cluster_whose_server_goes_and_comes_back(tmp_path):
@@ -376,7 +373,7 @@ async def test_routes_follow_a_cluster_whose_server_goes_and_comes_back(tmp_path
     with capture_logs() as logs:
         async with (
             a_cluster(tmp_path, listed, slices_change) as (_, api),
-            RoutesFromCluster(api, "lab", RouterMetrics()) as source,
+            RoutesFromCluster(api, "lab", RouterMetrics()).following() as source,
         ):
             task = asyncio.create_task(collect(source))
             await until(lambda: seen == [[]])

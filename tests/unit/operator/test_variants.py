@@ -18,8 +18,7 @@ from lumen_operator.observe.kinds import POOLS
 from lumen_operator.rollout.model import Variant, variants_of
 from lumen_operator.rollout.plan import plan_rollout
 from lumen_operator.status.service import service_status
-from lumen_router.routes.cluster_objects import parse_model_service, parse_slice
-from lumen_router.routes.cluster_routes import routes_of_cluster
+from lumen_router.routes.cluster_objects import parse_model_service, parse_slice, routes_of_cluster
 from lumen_router.upstream.policy import choose_weighted
 
 

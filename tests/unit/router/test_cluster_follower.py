@@ -247,7 +247,7 @@ async def routed(cluster: FakeCluster) -> AsyncIterator[tuple[list, RouterMetric
         async for routes in source.watch():
             seen.append(routes)  # noqa: PERF401 - it never ends, and others look on
 
-    async with RoutesFromCluster(cluster, "lab", metrics) as source:
+    async with RoutesFromCluster(cluster, "lab", metrics).following() as source:
         task = asyncio.create_task(collect(source))
         try:
             yield seen, metrics

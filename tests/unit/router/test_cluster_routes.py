@@ -14,10 +14,10 @@ from lumen_router.routes.cluster_objects import (
     keep_slice,
     parse_model_service,
     parse_slice,
+    routes_of_cluster,
 )
-from lumen_router.routes.cluster_routes import routes_of_cluster
+from lumen_router.routes.from_cluster import ParseOnce
 from lumen_router.routes.from_file import parse_routes
-from lumen_router.routes.mirror import ParseOnce
 
 
 def read_service(raw):

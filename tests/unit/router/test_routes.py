@@ -3,14 +3,13 @@
 import orjson
 import pytest
 
-from lumen_manifest.routes_document import RoutesDocument
 from lumen_router.errors import (
     NoServiceOfFamily,
     ServiceNotRouted,
     TaskNotRouted,
     TaskOfAnotherFamily,
 )
-from lumen_router.routes.documents import routes_from_document
+from lumen_router.routes.from_file import parse_routes
 from lumen_router.routes.table import Endpoint, Routes, advertised_names
 from lumen_wire.tasks import TaskKind
 
@@ -29,8 +28,7 @@ def a_service(name="clip", family="clip", *, created=None, status=None, **spec) 
 
 
 def some_routes(*services, endpoints=None) -> Routes:
-    text = orjson.dumps({"services": services, "endpoints": endpoints or {}})
-    return routes_from_document(RoutesDocument.from_json(text))
+    return parse_routes(orjson.dumps({"services": services, "endpoints": endpoints or {}}))
 
 
 BOTH = (a_service(), a_service("bioclip", "bioclip"))
