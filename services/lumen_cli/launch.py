@@ -159,14 +159,15 @@ def serve(
     """
     from lumen_local.errors import LocalError
     from lumen_local.run import LaunchSettings
-    from lumen_local.serve import read_configuration, serve
+    from lumen_local.serve import serve
     from lumen_local.show.display import Output, choose_display
     from lumen_local.state_dir import default_cache_dir, default_state_dir
+    from lumen_manifest.legacy.single_server import read_older
     from lumen_manifest.reading.parse import ManifestError
     from lumen_manifest.server_config import ConfigError
 
     try:
-        server = read_configuration(config, os.environ)
+        server = read_older(config, os.environ)
         chosen = server.port if port is None else port
         state = state_dir or default_state_dir(os.environ) / f"serve-{chosen}"
         cache = cache_dir or server.cache_dir or default_cache_dir(os.environ)

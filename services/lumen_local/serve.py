@@ -4,7 +4,7 @@ One service listens on the port itself, without a router. The unified form of ol
 two models behind one port, becomes two servers and a router.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from lumen_local.pod.machine import choose_pools, gather_machine
@@ -12,29 +12,8 @@ from lumen_local.pod.plans import Planned
 from lumen_local.run import Launch, LaunchSettings, launch
 from lumen_local.show.display import Display
 from lumen_local.up import machine_warnings
-from lumen_manifest.legacy.environment import services_from_environment
-from lumen_manifest.legacy.single_server import services_from_single_server_yaml
-from lumen_manifest.legacy.single_server_plan import SingleServer
-from lumen_manifest.reading.regular_files import read_named
-from lumen_manifest.reading.yaml_tree import BYTES_MAX
+from lumen_manifest.legacy.translation import SingleServer
 from lumen_manifest.render import RenderContext
-from lumen_manifest.server_config import ConfigError
-
-
-def read_configuration(config: Path | None, env: Mapping[str, str]) -> SingleServer:
-    """Read the file, or without one the older server's variables.
-
-    Raises ConfigError or ManifestError with everything that is wrong.
-    """
-    if config is None:
-        return services_from_environment(env)
-    try:
-        text = read_named(config, BYTES_MAX).decode("utf-8", "replace")
-    except OSError as error:
-        raise ConfigError(
-            f"{config} cannot be read: {error.strerror}. --config names a YAML file."
-        ) from error
-    return services_from_single_server_yaml(text, str(config))
 
 
 def serve(server: SingleServer, source: Path, settings: LaunchSettings, display: Display) -> int:

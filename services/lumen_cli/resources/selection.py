@@ -12,13 +12,12 @@ from pydantic import ValidationError
 
 from lumen_cli.output import USAGE, fail
 from lumen_local.state_dir import default_cache_dir
-from lumen_manifest.legacy.single_server import is_single_server, services_from_single_server_yaml
-from lumen_manifest.legacy.single_server_plan import SingleServer
+from lumen_manifest.legacy.single_server import single_server_in
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.reading.parse import ManifestError, parse_files
 from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.reading.regular_files import read_bounded
-from lumen_manifest.reading.yaml_tree import BYTES_MAX, TreeReader, UnreadableError
+from lumen_manifest.reading.yaml_tree import BYTES_MAX
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_manifest.spec.enums import Family, Precision, Runtime
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec, SourceSpec
@@ -147,9 +146,11 @@ def from_files(files: tuple[Path, ...]) -> tuple[Selected, ...]:
 
 def _read(file: Path) -> list[Selected]:
     folder = file.resolve().parent
-    if file.suffix == ".json" and b'"apiVersion"' not in _content(file):
+    content = _content(file)
+    if file.suffix == ".json" and b'"apiVersion"' not in content:
         return [Selected(ServerConfig.load(file), folder)]
-    older = _older(file)
+    text = content.decode("utf-8", "replace")
+    older = single_server_in(text, str(file)) if len(content) <= BYTES_MAX else None
     if older is not None:
         return [
             Selected(config_of(s.service, s.rknn_target), folder, older.cache_dir)
@@ -165,21 +166,6 @@ def _content(file: Path) -> bytes:
         return read_bounded(file, BYTES_MAX)
     except OSError:
         return b""
-
-
-def _older(file: Path) -> SingleServer | None:
-    """Read a single server's YAML; None for anything else, whose faults the parser explains."""
-    content = _content(file)
-    if len(content) > BYTES_MAX:
-        return None
-    text = content.decode("utf-8", "replace")
-    try:
-        document = next(TreeReader(str(file)).documents(text.removeprefix("\ufeff")), None)
-    except UnreadableError:
-        return None
-    if document is None or not is_single_server(document.plain()):
-        return None
-    return services_from_single_server_yaml(text, str(file))
 
 
 def config_of(service: LumenModelService, rknn_target: str = "") -> ServerConfig:

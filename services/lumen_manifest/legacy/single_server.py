@@ -1,28 +1,39 @@
-"""The older single server's YAML, in both of its shapes, as LumenModelServices.
+"""Everything older, by one door: a single server's YAML in both of its shapes, or its variables.
 
-Read by `lumen serve --config FILE`. Keys that mean nothing here become warnings that name them;
-values that cannot be followed without doing something else than asked are errors.
+`lumen serve` starts what is read here, `lumen resources` fetches its files: LumenModelServices, and
+settings of the one machine. Keys that mean nothing here become warnings that name them; values that
+cannot be followed without doing something else than asked are errors.
+Started by variables alone, the older server was the unified one: CLIP and BioCLIP on one port.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lumen_manifest.legacy.key_reader import KeyReader
-from lumen_manifest.legacy.single_server_plan import (
+from lumen_manifest.legacy.translation import (
+    OlderBackend,
     SingleServer,
     SingleService,
     accelerator_for,
     family_of,
-    make_service,
     runtime_named,
+    single_service,
 )
 from lumen_manifest.names import GRPC_PORT
 from lumen_manifest.reading.parse import read_mapping
+from lumen_manifest.reading.regular_files import read_named
+from lumen_manifest.reading.yaml_tree import BYTES_MAX, TreeReader, UnreadableError
 from lumen_manifest.server_config import BackendOverrides, ConfigError, MdnsSpec
-from lumen_manifest.spec.enums import Accelerator, Family, Precision, Runtime
+from lumen_manifest.spec.enums import Family, Precision, Runtime
 
+MODELS = {
+    Family.CLIP: ("MobileCLIP2-S2", "ImageNet_1k"),
+    Family.BIOCLIP: ("bioclip-2", "TreeOfLife-10M"),
+}
+_MDNS = ("TYPE", "NAME", "UUID", "STATUS", "VERSION")
+_PREFIXES = ("CLIP_", "BIOCLIP_")
 _OF_NO_MEANING = ("package", "import", "import_info", "registry_class", "add_to_server")
 _BACKEND_ENV = (
     "BATCH_SIZE",
@@ -34,20 +45,35 @@ _BACKEND_ENV = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Backend:
-    """Device, batch size and threads, from `env` or `backend_settings`; None where unsaid."""
+def read_older(config: Path | None, environment: Mapping[str, str]) -> SingleServer:
+    """Read the file, or without one the older server's variables.
 
-    device: str
-    device_place: str
-    batch_size: int | None
-    rknn_target: str
-    overrides: BackendOverrides
+    Raises:
+        ConfigError: what is read cannot be followed; with everything that is wrong.
+        ManifestError: the file is not YAML.
+
+    """
+    if config is None:
+        return services_from_environment(environment)
+    try:
+        text = read_named(config, BYTES_MAX).decode("utf-8", "replace")
+    except OSError as error:
+        raise ConfigError(
+            f"{config} cannot be read: {error.strerror}. --config names a YAML file."
+        ) from error
+    return services_from_single_server_yaml(text, str(config))
 
 
-def is_single_server(document: object) -> bool:
-    """Say whether a YAML document is an older configuration and not a manifest."""
-    return isinstance(document, dict) and "kind" not in document and "services" in document
+def single_server_in(text: str, filename: str) -> SingleServer | None:
+    """Translate what may be an older configuration; None for anything else, right or wrong."""
+    try:
+        root = next(TreeReader(filename).documents(text.removeprefix("\ufeff")), None)
+    except UnreadableError:
+        return None
+    document = root.plain() if root is not None else None
+    if not isinstance(document, dict) or "kind" in document or "services" not in document:
+        return None
+    return services_from_single_server_yaml(text, filename)
 
 
 def services_from_single_server_yaml(text: str, filename: str) -> SingleServer:
@@ -131,47 +157,19 @@ def _services(
         family = family_of(entry_family, alias, model.text("model"))
         unique = family.value if family.value not in used else f"{family}-{_dashed(alias)}"
         used.add(unique)
-        yield _single(unique, family, model, region, backend, env)
-        model.warn_unread()
-
-
-def _single(  # noqa: PLR0913, PLR0917 - every argument is a part of the file
-    name: str,
-    family: Family,
-    model: KeyReader,
-    region: str,
-    backend: _Backend,
-    env: list[dict[str, str]],
-) -> SingleService:
-    runtime = runtime_named(model.text("runtime") or "onnx", model.place("runtime"))
-    target = model.text("rknn_device") or backend.rknn_target
-    providers = backend.overrides.onnx_providers
-    accelerator, warnings = accelerator_for(
-        backend.device, providers, runtime, backend.device_place
-    )
-    model.warn(*warnings)
-    dataset = model.text("dataset")
-    server: dict[str, Any] = {"env": env}
-    if backend.batch_size is not None:
-        server["maxBatchSize"] = backend.batch_size
-    spec: dict[str, Any] = {
-        "model": {
+        runtime = runtime_named(model.text("runtime") or "onnx", model.place("runtime"))
+        target = model.text("rknn_device") or backend.rknn_target
+        accelerator = accelerator_for(backend, runtime, model)
+        dataset = model.text("dataset")
+        asked = {
             "name": model.text("model"),
             "runtime": runtime.value,
             "precision": _precision(model, runtime),
             "source": {"region": region or "other"},
-        },
-        "labelSets": [{"name": dataset}] if dataset else [],
-        "pool": accelerator.value,
-        "server": server,
-    }
-    if family is Family.CLIP:
-        spec["scenes"] = {}
-    return SingleService(
-        make_service(name, family, spec),
-        backend.overrides,
-        target if accelerator is Accelerator.RK3588 else "",
-    )
+        }
+        own = replace(backend, rknn_target=target)
+        yield single_service(unique, family, asked, dataset, accelerator, own, env)
+        model.warn_unread()
 
 
 def _precision(model: KeyReader, runtime: Runtime) -> str:
@@ -187,7 +185,7 @@ def _precision(model: KeyReader, runtime: Runtime) -> str:
     return precision or Precision.FP32.value
 
 
-def _backend(service: KeyReader, top: KeyReader) -> _Backend:
+def _backend(service: KeyReader, top: KeyReader) -> OlderBackend:
     env, own = service.section("env"), service.section("backend_settings")
     device = env.text("DEVICE") or own.text("device") or top.text("device")
     batch = env.number("BATCH_SIZE") or own.number("batch_size") or top.number("batch_size")
@@ -201,7 +199,7 @@ def _backend(service: KeyReader, top: KeyReader) -> _Backend:
     )
     own.warn_unread()
     place = env.place("DEVICE") if env.text("DEVICE") else service.place("device")
-    return _Backend(device, place, batch, env.text("RKNN_TARGET"), overrides)
+    return OlderBackend(device, place, batch, env.text("RKNN_TARGET"), overrides)
 
 
 def _further_env(service: KeyReader) -> list[dict[str, str]]:
@@ -227,3 +225,72 @@ def _mdns(server: KeyReader) -> MdnsSpec | None:
 
 def _dashed(alias: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in alias.lower()).strip("-")
+
+
+def services_from_environment(environment: Mapping[str, str]) -> SingleServer:
+    """Translate the variables; what they leave unsaid has the older server's defaults.
+
+    Raises:
+        ConfigError: a variable says what cannot be done.
+
+    """
+    warnings: list[str] = []
+    ours = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(_PREFIXES) or name in {"BATCH_SIZE", "ADVERTISE_IP"}
+    }
+    reader = KeyReader(ours, "environment", "", warnings)
+    services = tuple(_by_variables(family, reader) for family in MODELS)
+    mdns = _mdns_by_variables(reader)
+    reader.warn_unread()
+    return SingleServer(services=services, mdns=mdns, warnings=tuple(warnings))
+
+
+def _by_variables(family: Family, reader: KeyReader) -> SingleService:
+    prefix = f"{family.name}_"
+    name, label_set = MODELS[family]
+    asked = reader.text(f"{prefix}BACKEND") or reader.text("CLIP_BACKEND") or "onnx"
+    runtime = runtime_named(asked, reader.place(f"{prefix}BACKEND"))
+    backend = OlderBackend(
+        device=reader.text(f"{prefix}DEVICE"),
+        device_place=reader.place(f"{prefix}DEVICE"),
+        batch_size=reader.number(f"{prefix}MAX_BATCH_SIZE") or reader.number("BATCH_SIZE") or None,
+        rknn_target=reader.text(f"{prefix}RKNN_TARGET"),
+        overrides=BackendOverrides(onnx_providers=reader.texts(f"{prefix}ORT_PROVIDERS")),
+    )
+    accelerator = accelerator_for(backend, runtime, reader)
+    precision = Precision.FP16 if runtime is Runtime.RKNN else Precision.FP32
+    model: dict[str, Any] = {"name": name, "runtime": runtime.value, "precision": precision.value}
+    if folder := _folder(prefix, runtime, reader):
+        model["source"] = {"uri": f"file://{folder}"}
+    return single_service(family.value, family, model, label_set, accelerator, backend)
+
+
+def _folder(prefix: str, runtime: Runtime, reader: KeyReader) -> str:
+    """Find the folder of the model from the files that the older server was given one by one."""
+    keys = {
+        Runtime.ONNX: (f"{prefix}ONNX_IMAGE", f"{prefix}ONNX_TEXT"),
+        Runtime.RKNN: (f"{prefix}RKNN_MODEL",),
+    }.get(runtime, ())
+    for other in ("ONNX_IMAGE", "ONNX_TEXT", "RKNN_MODEL"):
+        if f"{prefix}{other}" not in keys:
+            reader.ignore(f"{prefix}{other}")
+    files = [PurePosixPath(text) for text in map(reader.text, keys) if text]
+    folders = {str(file.parent) for file in files}
+    if len(folders) > 1:
+        reader.warn(
+            f"{reader.place(keys[0])} and {keys[1]} lie in different folders and are ignored: "
+            "put both into one folder"
+        )
+        return ""
+    return next(iter(folders), "")
+
+
+def _mdns_by_variables(reader: KeyReader) -> MdnsSpec | None:
+    found = {key.lower(): reader.text(f"CLIP_MDNS_{key}") for key in _MDNS}
+    address = reader.text("ADVERTISE_IP")
+    said = {key: value for key, value in found.items() if value}
+    if not said and not address:
+        return None
+    return MdnsSpec(**{"advertise_ip": address, **said})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lumen_manifest.legacy.environment import services_from_environment
+from lumen_manifest.legacy.single_server import services_from_environment
 from lumen_manifest.server_config import ConfigError
 from lumen_manifest.spec.enums import Family, Precision, Runtime
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lumen_manifest.legacy.single_server import is_single_server, services_from_single_server_yaml
+from lumen_manifest.legacy.single_server import services_from_single_server_yaml, single_server_in
 from lumen_manifest.node_pool import default_pool
 from lumen_manifest.reading.parse import ManifestError
 from lumen_manifest.render import RenderContext, render
@@ -228,9 +228,9 @@ def test_what_is_no_mapping_is_refused_with_its_place(text: str):
 
 
 def test_an_older_configuration_is_told_apart_from_a_manifest():
-    assert is_single_server({"services": {}})
-    assert not is_single_server({"kind": "LumenModelService", "services": {}})
-    assert not is_single_server([])
+    assert single_server_in(CLIP_ONLY, "server.yaml") == translated(CLIP_ONLY)
+    for text in ("kind: LumenModelService\nservices: {}", "[]", "a: [", ""):
+        assert single_server_in(text, "server.yaml") is None
 
 
 def test_a_translated_service_renders_with_its_older_settings():
