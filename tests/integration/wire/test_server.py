@@ -90,16 +90,6 @@ async def health_of(channel: grpc.aio.Channel) -> dict[str, int]:
     return {n: (await stub.Check(health_pb2.HealthCheckRequest(service=n))).status for n in names}
 
 
-async def test_nothing_is_serving_before_the_process_says_so():
-    script = Script()
-    server = build_server(script, script.board)
-    port = bind(server, "127.0.0.1", 0)
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        assert set((await health_of(channel)).values()) == {NOT_SERVING}
-    await server.stop(0)
-
-
 async def test_liveness_says_that_the_process_lives_and_the_service_that_it_serves():
     script = Script()
     async with a_script_server(script) as (channel, _, _):
@@ -189,13 +179,6 @@ async def test_a_port_in_use_is_named_in_the_error(host):
 async def test_an_address_that_is_not_of_this_machine_is_refused_with_the_reason():
     with pytest.raises(PortUnavailable, match=r"192\.0\.2\.1"):
         bind(build_health_server(HealthBoard()), "192.0.2.1", 0)
-
-
-async def test_a_message_above_grpcs_default_of_4_mib_is_received():
-    async with a_script_server(Script()) as (_, stub, _):
-        [response] = await answers(stub, [a_text(payload=b"x" * (5 << 20))])
-
-    assert response.result == str(5 << 20).encode()
 
 
 class Counts:

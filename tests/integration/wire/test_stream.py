@@ -84,14 +84,6 @@ async def test_answers_come_in_any_order():
         call.cancel()
 
 
-async def test_a_10_mib_whole_message_is_answered():
-    picture = a_jpeg(10 * MIB)
-    async with a_script_server(Script()) as (_, stub, _):
-        [response] = await answers(stub, [an_image_request(picture, task="echo")])
-
-    assert response.result == str(10 * MIB).encode()
-
-
 async def test_a_response_above_4_mib_comes_in_parts_to_a_client_with_default_limits():
     async with a_script_server(Script()) as (_, stub, _):
         parts = await answers(stub, [a_text("large", correlation_id="7")])
@@ -112,20 +104,6 @@ async def test_a_handler_may_answer_by_an_iterator_whose_last_is_final():
         (1, False, "7"),
         (2, True, "7"),
     ]
-
-
-async def test_60_mib_are_refused_and_the_next_request_is_answered():
-    part = b"x" * (10 * MIB)
-    flood = [
-        an_image_request(part, seq=i, total=6, offset=i * len(part), correlation_id="big")
-        for i in range(6)
-    ]
-    async with a_script_server(Script()) as (_, stub, _):
-        got = by_id(await answers(stub, [*flood, a_text(correlation_id="after")]))
-
-    assert got["big"].error.code == pb.ERROR_CODE_INVALID_ARGUMENT
-    assert "exceeds 52428800 bytes" in got["big"].error.message
-    assert got["after"].result == b"5"
 
 
 # Errors: as status or in-band
@@ -180,16 +158,6 @@ async def test_error_mode_status_is_in_band_while_another_request_is_in_flight()
         script.release.set()
         assert (await call.read()).correlation_id == "other"
         call.cancel()
-
-
-async def test_one_failure_of_several_requests_is_in_band_also_after_half_close():
-    async with a_script_server(Script()) as (_, stub, _):
-        got = by_id(
-            await answers(stub, [a_text("bad", correlation_id="b"), a_text(correlation_id="g")])
-        )
-
-    assert got["b"].HasField("error")
-    assert got["g"].result == b"5"
 
 
 async def test_a_fault_of_ours_is_internal_without_its_text():

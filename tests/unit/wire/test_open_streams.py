@@ -1,8 +1,16 @@
-"""Who goes first when there is no room for all streams."""
+"""Who goes first when there is no room for all streams, and when the memory has none."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lumen_wire.server.open_streams import OpenStreams
+from lumen_process.heap import trim_heap
+from lumen_wire.server.open_streams import (
+    MemoryGuard,
+    OpenStreams,
+    memory_limit_bytes,
+    own_memory,
+)
 
 
 @dataclass(eq=False)
@@ -90,3 +98,132 @@ def test_streams_that_left_leave_room():
         assert not one.ended
 
     assert len(streams) == 0
+
+
+MIB = 1 << 20
+LIMIT = 1000 * MIB
+REST = 100 * MIB
+
+
+@dataclass
+class Memory:
+    """A process whose memory is what a test says; each look at it is counted."""
+
+    held: int = REST
+    freed: int = 0
+    looks: int = 0
+    looked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def measure(self) -> int:
+        self.looks += 1
+        self.looked.set()
+        return self.held
+
+    def release(self) -> None:
+        """Give back what is free."""
+        self.held -= self.freed
+        self.freed = 0
+
+    async def looked_at(self, times: int) -> None:
+        end = self.looks + times
+        async with asyncio.timeout(60):
+            while self.looks < end:
+                self.looked.clear()
+                await self.looked.wait()
+
+
+@dataclass(eq=False)
+class HalfSent(AStream):
+    """A stream whose client sent most of a message; ending it frees that."""
+
+    memory: Memory = field(default_factory=Memory)
+
+    def give_way(self) -> None:
+        super().give_way()
+        self.memory.freed += 16 * MIB
+
+
+def half_sent(memory: Memory, count: int) -> tuple[OpenStreams, list[HalfSent]]:
+    made = [HalfSent(1.0 + number, memory=memory) for number in range(count)]
+    return all_open(*made, most=1000), made
+
+
+def a_guard(memory: Memory, streams: OpenStreams, limit: int | None = LIMIT) -> MemoryGuard:
+    return MemoryGuard(streams, limit, memory.measure, memory.release)
+
+
+async def test_near_the_limit_the_longest_waiting_streams_are_ended_until_it_is_not():
+    memory = Memory()
+    streams, crowd = half_sent(memory, 60)
+    async with a_guard(memory, streams):
+        memory.held = REST + 60 * 16 * MIB
+        await memory.looked_at(100)
+
+    gone = ended(*crowd)
+    assert gone == sorted(gone, reverse=True)
+    assert any(gone)
+    assert not all(gone)
+    assert memory.held < 0.7 * LIMIT
+
+
+async def test_far_from_the_limit_nobody_is_disturbed():
+    memory = Memory()
+    streams, idle = half_sent(memory, 100)
+    async with a_guard(memory, streams):
+        memory.held = 500 * MIB
+        await memory.looked_at(20)
+
+    assert not any(ended(*idle))
+
+
+async def test_what_was_freed_is_given_back_before_any_stream_is_ended():
+    memory = Memory()
+    streams, idle = half_sent(memory, 10)
+    async with a_guard(memory, streams):
+        memory.held, memory.freed = 900 * MIB, 700 * MIB
+        await memory.looked_at(10)
+
+    assert memory.held == 200 * MIB
+    assert not any(ended(*idle))
+
+
+async def test_a_model_that_needs_most_of_the_limit_does_not_look_like_an_attack():
+    memory = Memory(held=950 * MIB)
+    streams, idle = half_sent(memory, 10)
+    async with a_guard(memory, streams):
+        memory.held = 960 * MIB
+        await memory.looked_at(10)
+
+    assert not any(ended(*idle))
+
+
+async def ends_nothing(limit: int | None, measure: Callable[[], int] | None) -> bool:
+    memory = Memory()
+    streams, idle = half_sent(memory, 10)
+    async with MemoryGuard(streams, limit, measure, memory.release):
+        await asyncio.sleep(0)
+    return not any(ended(*idle))
+
+
+async def test_without_a_limit_or_a_measure_it_does_nothing():
+    assert await ends_nothing(None, lambda: 2 * LIMIT)
+    assert await ends_nothing(LIMIT, None)
+
+
+def test_the_limit_is_the_least_of_what_is_known():
+    known = memory_limit_bytes()
+
+    assert known is not None
+    assert memory_limit_bytes(10 * MIB) == 10 * MIB
+    assert memory_limit_bytes(2**62) == known
+
+
+def test_own_memory_grows_with_what_is_kept():
+    measure = own_memory()
+    assert measure is not None
+    trim_heap()  # what earlier tests freed would be taken first, and is resident already
+    before = measure()
+    kept = bytearray(b"x") * (64 * MIB)
+
+    assert measure() - before > 60 * MIB
+    del kept
