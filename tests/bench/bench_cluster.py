@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "cluster")]
+sys.path[:0] = [str(TESTS), str(TESTS / "cluster"), str(TESTS / "worlds")]
 
 from controlplane.plane import ControlPlane, running_control_plane  # noqa: E402
 from operator_lab import ACCOUNT, grant  # noqa: E402

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from bare_client import Document
 from bench_cluster import SERVICES_NAMESPACE
+from cluster_objects import a_service
 
 from lumen_cluster.kinds import object_path
 from lumen_manifest.node_pool import default_pools
@@ -43,17 +44,7 @@ def children_of(name: str) -> list[Document]:
 
 
 def _service(name: str) -> Raw:
-    return {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenModelService",
-        "metadata": {"name": name, "namespace": SERVICES_NAMESPACE},
-        "spec": {
-            "family": "clip",
-            "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"},
-            "pool": "cpu",
-            "replicas": 1,
-        },
-    }
+    return a_service(name, namespace=SERVICES_NAMESPACE, replicas=1)
 
 
 def _without_owner(manifest: Any) -> Raw:

@@ -20,7 +20,7 @@ from bench_cluster import (
 )
 from bench_objects import children_of, names, service_of
 from controlplane.programs import ProgramFailed, wait_until
-from operator_lab import BESIDE_PODS, Operator, an_operator, total
+from operator_lab import Operator, an_operator, total
 from ports import reserved_ports
 
 from lumen_cli.bench.report import percentile
@@ -227,7 +227,7 @@ def _operator(cluster: BenchCluster, plan: Plan) -> Iterator[Operator]:
         operator = an_operator(
             cluster.folder,
             ports,
-            [*profiling, BESIDE_PODS],
+            python=profiling,
             KUBECONFIG=str(cluster.operators),
             LUMEN_OPERATOR_NAMESPACE=OPERATOR_NAMESPACE,
             LUMEN_WORKERS=str(plan.clients),

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from decisions_by_hand import APPLY, HEADERS
 from lane_sight import Seen
 
-from lumen_cluster.kinds import ObjectKind
+from lumen_cluster.kinds import object_path
+from lumen_cluster.requests import APPLY_PATCH
+from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.children.desired import render_children, wanted
 from lumen_operator.decide import decide_pool, decide_service
 from lumen_operator.observe.gather import gather_pool, gather_service
@@ -86,19 +87,15 @@ def _rendered(seen: Seen, key: Key) -> tuple[dict[str, Any], ...]:
 def _applied(seen: Seen, manifest: dict[str, Any]) -> bool:
     """Apply in a dry run; return whether the object would be another one."""
     kind, name = kind_of(manifest), manifest["metadata"]["name"]
-    path = f"{path_of(kind, seen.namespace)}/{name}"
     answer = seen.cluster.http.patch(
-        path, json=manifest, params={**APPLY, "dryRun": "All"}, headers=HEADERS
+        object_path(kind, seen.namespace, name),
+        json=manifest,
+        params={"fieldManager": FIELD_MANAGER, "force": "true", "dryRun": "All"},
+        headers={"Content-Type": APPLY_PATCH},
     )
     assert answer.is_success, answer.text
     stored = seen.found.get(kind, seen.namespace, name)
     return stored is None or _content(stored) != _content(answer.json())
-
-
-def path_of(kind: ObjectKind, namespace: str) -> str:
-    """Return the API path of a kind's objects in a namespace."""
-    root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
-    return f"{root}/namespaces/{namespace}/{kind.plural}"
 
 
 def difference(was: Any, shall: Any, at: str = "") -> str:

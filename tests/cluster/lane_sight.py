@@ -5,14 +5,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from controlplane.cluster import Cluster
-from decisions_by_hand import Listed
-from lanes import CARD, Lane
+from lanes import Lane
+from operator_lab import CARD
+from operator_world import Objects
 
-from lumen_cluster.kinds import DEPLOYMENTS, HPAS, NODES, PDBS, PODS
+from lumen_cluster.kinds import DEPLOYMENTS, HPAS, NODES, PDBS, PODS, collection_path
 from lumen_operator.decide import OperatorContext
-from lumen_operator.observe.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES
+from lumen_operator.observe.kinds import (
+    CHILD_KINDS,
+    OBSERVED_KINDS,
+    POOLS,
+    SERVICES,
+    WATCHED_KINDS,
+)
 
 Raw = Mapping[str, Any]
+
+
+class Listed(Objects):
+    """All that there is at one moment, as the watches would hold it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        for kind in WATCHED_KINDS:
+            for each in (cluster.get(collection_path(kind, "")) or {"items": []})["items"]:
+                metadata = each["metadata"]
+                key = (kind.plural, metadata.get("namespace", ""), metadata["name"])
+                # Items of a list name no kind; those of a watch do.
+                self.objects[key] = {"apiVersion": kind.api_version, "kind": kind.kind, **each}
 
 
 class Seen:

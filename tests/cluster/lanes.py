@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
+from cluster_objects import a_pool, a_service
 from controlplane.cluster import Cluster, unique_name
 from controlplane.nodes import BEHAVIOUR, TERMINATION_MESSAGE
 from lane_scripts import (
@@ -21,7 +22,8 @@ from lane_scripts import (
     Step,
     verified,
 )
-from operator_lab import GROUP
+from operator_lab import CARD, path_of
+from operator_world import merged
 
 Raw = dict[str, Any]
 
@@ -30,7 +32,6 @@ MISLAYING = [
     METADATA_DAMAGE[how] for how in ("no owner", "no service's label", "another service's label")
 ]
 """Damage that only an apply repairs: what is rendered no more stays as it is."""
-CARD = "nvidia.com/gpu"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 STRATEGIC = {"Content-Type": "application/strategic-merge-patch+json"}
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
@@ -74,9 +75,9 @@ class Lane:
         """Return the name of a pool of the lane's own."""
         return f"{self.namespace}-{name}"
 
-    def path(self, group: str, plural: str, name: str = "") -> str:
+    def path(self, plural: str, name: str = "") -> str:
         """Return the API path of objects in the namespace."""
-        return f"{group}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+        return path_of(plural, self.namespace, name)
 
     def service(self, name: str) -> Raw | None:
         """Return a service as stored; None when there is none."""
@@ -104,33 +105,17 @@ class Lane:
         }
 
     def _make_pool(self, name: str, spec: Raw) -> None:
-        document = {
-            "apiVersion": "lumen.dev/v1alpha1",
-            "kind": "LumenNodePool",
-            "metadata": {"name": self.pool(name)},
-            "spec": spec,
-        }
-        self.cluster.create(f"{GROUP}/lumennodepools", document)
+        self.cluster.create(path_of("lumennodepools"), a_pool(self.pool(name), **spec))
 
     def _service_path(self, name: str) -> str:
-        return self.path(GROUP, "lumenmodelservices", name)
+        return self.path("lumenmodelservices", name)
 
     def _create(self, name: str, change: Raw) -> None:
         annotations = {TERMINATION_MESSAGE: verified(next(iter(MODELS)))}
-        spec = {
-            "family": "clip",
-            "model": {"name": next(iter(MODELS)), "runtime": "onnx"},
-            "pool": self.pool("main"),
-            "replicas": 1,
-            "podTemplate": {"annotations": annotations},
-        }
-        document = {
-            "apiVersion": "lumen.dev/v1alpha1",
-            "kind": "LumenModelService",
-            "metadata": {"name": name},
-            "spec": merged(spec, change),
-        }
-        self.cluster.create(self.path(GROUP, "lumenmodelservices"), document)
+        pods = {"replicas": 1, "podTemplate": {"annotations": annotations}}
+        spec = a_service(pool=self.pool("main"), **pods)["spec"]
+        document = a_service(name) | {"spec": merged(spec, change)}
+        self.cluster.create(self.path("lumenmodelservices"), document)
 
     def _change(self, name: str, change: Raw) -> None:
         """Edit a service, or make it with the change."""
@@ -162,13 +147,12 @@ class Lane:
 
     def _damage(self, step: Step) -> None:
         kind, how = step.detail
-        group = GROUPS[kind]
-        for name in self._labelled(group, kind, step.service):
-            path = self.path(group, kind, name)
+        for name in self._labelled(kind, step.service):
+            path = self.path(kind, name)
             if how == "deleted":
                 self.cluster.delete(path)
             elif how in RIVALS:
-                self._apply_as_rival(group, kind, name, RIVALS[how])
+                self._apply_as_rival(path, RIVALS[how])
             else:
                 self._change_child(path, METADATA_DAMAGE.get(how) or SPEC_DAMAGE[kind][how])
 
@@ -181,8 +165,7 @@ class Lane:
         elif change in MISLAYING:
             self.mislaid.add(uid)
 
-    def _apply_as_rival(self, group: str, plural: str, name: str, change: Raw) -> None:
-        path = self.path(group, plural, name)
+    def _apply_as_rival(self, path: str, change: Raw) -> None:
         stored = self.cluster.get(path)
         if stored is None:
             return
@@ -193,17 +176,17 @@ class Lane:
     def _misbehave(self, step: Step) -> None:
         """Let the pods that run behave otherwise."""
         change = {"metadata": {"annotations": {BEHAVIOUR: step.detail}}}
-        for name in self._labelled("/api/v1", "pods", step.service):
-            path = self.path("/api/v1", "pods", name)
+        for name in self._labelled("pods", step.service):
+            path = self.path("pods", name)
             answer = self.cluster.http.patch(path, json=change, headers=MERGE)
             assert answer.is_success or answer.status_code in CHANGED_MEANWHILE, answer.text
 
     def _delete_a_pod(self, step: Step) -> None:
-        for name in self._labelled("/api/v1", "pods", step.service)[:1]:
-            self.cluster.delete(self.path("/api/v1", "pods", name))
+        for name in self._labelled("pods", step.service)[:1]:
+            self.cluster.delete(self.path("pods", name))
 
     def _change_pool(self, step: Step) -> None:
-        path = f"{GROUP}/lumennodepools/{self.pool(step.service)}"
+        path = path_of("lumennodepools", name=self.pool(step.service))
         change = POOL_CHANGES[step.detail]
         there = self.cluster.get(path) is not None
         if there and change is None:
@@ -220,35 +203,10 @@ class Lane:
         path = f"/api/v1/nodes/{self._node}/status"
         assert self.cluster.http.patch(path, json=change, headers=STRATEGIC).is_success
 
-    def _labelled(self, group: str, plural: str, service: str) -> list[str]:
+    def _labelled(self, plural: str, service: str) -> list[str]:
         selector = {"labelSelector": f"lumen.dev/service={service}"}
-        found = self.cluster.http.get(self.path(group, plural), params=selector).json()
+        found = self.cluster.http.get(self.path(plural), params=selector).json()
         return [each["metadata"]["name"] for each in found["items"]]
-
-
-GROUPS = {
-    "deployments": "/apis/apps/v1",
-    "controllerrevisions": "/apis/apps/v1",
-    "configmaps": "/api/v1",
-    "services": "/api/v1",
-    "poddisruptionbudgets": "/apis/policy/v1",
-    "networkpolicies": "/apis/networking.k8s.io/v1",
-    "horizontalpodautoscalers": "/apis/autoscaling/v2",
-}
-
-
-def merged(document: Raw, change: Raw) -> Raw:
-    """Apply a JSON merge patch."""
-    found = dict(document)
-    for key, value in change.items():
-        if value is None:
-            found.pop(key, None)
-        elif isinstance(value, dict):
-            before = found.get(key)
-            found[key] = merged(before if isinstance(before, dict) else {}, value)
-        else:
-            found[key] = value
-    return found
 
 
 def told(script: Iterable[Round]) -> str:

@@ -16,16 +16,23 @@ from typing import Any
 import httpx
 from api_proxy import ApiProxy, api_proxy
 from chart.rendering import CHART, run
+from cluster_objects import a_pool, a_service
 from controlplane.cluster import Cluster, unique_name
 from controlplane.nodes import TERMINATION_MESSAGE
 from controlplane.programs import Program, wait_until
 from go_tools import program
 from ports import reserved_ports
 
+from lumen_cluster.kinds import LEASES, ObjectKind, collection_path
+from lumen_manifest.names import SERVICE_LABEL
+from lumen_operator.observe.kinds import CHILD_KINDS, WATCHED_KINDS
+
 ACCOUNT = "lumen-operator"
-BESIDE_PODS = Path(__file__).with_name("operator_beside_pods.py")
+PROCESS = Path(__file__).with_name("operator_process.py")
 READY_WITHIN_S = 90.0
-GROUP = "/apis/lumen.dev/v1alpha1"
+CARD = "nvidia.com/gpu"
+LABEL = "lumen.test/lab"
+KINDS = {kind.plural: kind for kind in (*WATCHED_KINDS, LEASES)}
 
 VERIFIED = {
     "reason": "Verified",
@@ -38,6 +45,13 @@ VERIFIED = {
 """What the init container of a pod that found its files says at its end."""
 
 Raw = dict[str, Any]
+
+
+def path_of(plural: str, namespace: str = "", name: str = "") -> str:
+    """Return the API path of objects that the operator knows, or of core/v1."""
+    kind = KINDS.get(plural) or ObjectKind("", "v1", "", plural)
+    path = collection_path(kind, namespace if kind.namespaced else "")
+    return f"{path}/{name}" if name else path
 
 
 def grant(plane: Cluster, namespace: str, home: Path, *, everywhere: bool = False) -> None:
@@ -121,11 +135,12 @@ def total(figures: dict[str, float], name: str) -> float:
 def an_operator(
     folder: Path,
     ports: Sequence[int],
-    script: Sequence[str | Path] = (BESIDE_PODS,),
+    options: Sequence[str | Path] = (),
     identity: str = "operator",
+    python: Sequence[str | Path] = (),
     **environment: str,
 ) -> Operator:
-    """Make one that is not started yet; `script` starts it, with its arguments."""
+    """Make one that is not started yet; `options` are of operator_process.py, `python` Python's."""
     health, metrics = ports
     settings = {
         "LUMEN_POD_NAME": identity,
@@ -136,7 +151,7 @@ def an_operator(
     }
     words = [f"{name}={value}" for name, value in settings.items()]
     log = folder / f"{identity}.log"
-    command = [sys.executable, *map(str, script), str(folder / "pods.sock")]
+    command = [*map(str, (sys.executable, *python, PROCESS, *options, folder / "pods.sock"))]
     return Operator(Program(["/usr/bin/env", *words, *command], log), health, metrics, log)
 
 
@@ -156,10 +171,10 @@ class Lab:
     def operator(
         self,
         identity: str = "operator",
-        script: Sequence[Path] = (BESIDE_PODS,),
+        options: Sequence[str | Path] = (),
         **environment: str,
     ) -> Operator:
-        """Make an operator that is not started yet; `script` starts it, with its arguments."""
+        """Make an operator that is not started yet; `options` are of operator_process.py."""
         settings = {
             "KUBECONFIG": str(self._kubeconfig()),
             "LUMEN_OPERATOR_NAMESPACE": self.namespace,
@@ -170,36 +185,54 @@ class Lab:
             **environment,
         }
         ports = self.stack.enter_context(reserved_ports(2))
-        found = an_operator(self.folder, ports, script, identity, **settings)
+        found = an_operator(self.folder, ports, options, identity, **settings)
         self.stack.callback(found.stop)
         self.operators.append(found)
         return found
 
-    def running(
-        self,
-        identity: str = "operator",
-        script: Sequence[Path] = (BESIDE_PODS,),
-        **environment: str,
-    ) -> Operator:
+    def running(self, identity: str = "operator", *options: str | Path, **env: str) -> Operator:
         """Make an operator and wait until it leads."""
-        found = self.operator(identity, script, **environment)
+        found = self.operator(identity, options, **env)
         found.start()
         found.wait_until_leading()
         return found
 
-    def path(self, kind: str, name: str = "") -> str:
-        """Return the API path of objects of ours or of core groups in the namespace."""
-        groups = {
-            "lumenmodelservices": GROUP,
-            "deployments": "/apis/apps/v1",
-            "replicasets": "/apis/apps/v1",
-            "controllerrevisions": "/apis/apps/v1",
-            "networkpolicies": "/apis/networking.k8s.io/v1",
-            "poddisruptionbudgets": "/apis/policy/v1",
-            "horizontalpodautoscalers": "/apis/autoscaling/v2",
-        }
-        root = f"{groups.get(kind, '/api/v1')}/namespaces/{self.namespace}/{kind}"
-        return f"{root}/{name}" if name else root
+    def standing_by(
+        self, identity: str, options: Sequence[str | Path] = (), **env: str
+    ) -> Operator:
+        """Make an operator beside one that leads, and wait until it stands by."""
+        found = self.operator(identity, options, **env)
+        found.start()
+        self.wait_until(lambda: found.health("/readyz")[0] == 200, f"the {identity} one stands by")
+        return found
+
+    def cards(self, name: str, nodes: int = 1) -> str:
+        """Make a pool of cards, with nodes of its own that have one card each; return its name."""
+        pool = f"{self.namespace}-{name}"
+        device = {"resource": CARD, "count": 1}
+        tolerations = [{"key": LABEL, "operator": "Exists"}]
+        self.make_pool(
+            pool,
+            accelerator="cuda",
+            nodeSelector={LABEL: pool},
+            tolerations=tolerations,
+            device=device,
+        )
+        taint = {"key": LABEL, "value": pool, "effect": "NoSchedule"}
+        for _ in range(nodes):
+            node = unique_name("card")
+            self.plane.add_node(node, {LABEL: pool}, {CARD: 1}, (taint,))
+            self.stack.callback(self.plane.remove_node, node)
+        return pool
+
+    def make_pool(self, name: str, **spec: Any) -> None:
+        """Make a pool that goes with the lab."""
+        self.plane.create(path_of("lumennodepools"), a_pool(name, **spec))
+        self.stack.callback(self.plane.delete, path_of("lumennodepools", name=name))
+
+    def path(self, plural: str, name: str = "") -> str:
+        """Return the API path of objects in the namespace."""
+        return path_of(plural, self.namespace, name)
 
     def serve(self, name: str = "clip", **spec: Any) -> None:
         """Apply a LumenModelService as a user would."""
@@ -208,19 +241,9 @@ class Lab:
     def a_service(self, name: str = "clip", **spec: Any) -> Raw:
         """Describe a service whose files are found; keywords replace fields of its spec."""
         found = {TERMINATION_MESSAGE: json.dumps(VERIFIED)}
-        base = {
-            "family": "clip",
-            "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"},
-            "pool": self.pool,
-            "replicas": 1,
-            "podTemplate": {"annotations": found},
-        }
-        return {
-            "apiVersion": "lumen.dev/v1alpha1",
-            "kind": "LumenModelService",
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {**base, **spec},
-        }
+        said = {"replicas": 1, "podTemplate": {"annotations": found}}
+        whole = {"pool": self.pool, **said, **spec}
+        return a_service(name, namespace=self.namespace, **whole)
 
     def apply(self, *documents: Raw) -> None:
         """Run kubectl apply."""
@@ -270,7 +293,7 @@ class Lab:
         """Return once the operator has looked at every service and pool, whatever it did."""
         keys = sum(
             len(self.plane.get(path)["items"])
-            for path in (self.path("lumenmodelservices"), f"{GROUP}/lumennodepools")
+            for path in (self.path("lumenmodelservices"), path_of("lumennodepools"))
         )
         wanted = operator.reconciles() + 2 * keys
         self.wait_until(lambda: operator.reconciles() >= wanted, "the operator looks again")
@@ -293,12 +316,11 @@ class Lab:
     def children(self, name: str = "clip") -> dict[str, Raw]:
         """Return the children that the operator writes for a service, by kind and name."""
         found: dict[str, Raw] = {}
-        for kind in CHILDREN:
-            listed = self.plane.http.get(
-                self.path(kind), params={"labelSelector": f"lumen.dev/service={name}"}
-            ).json()
+        selector = {"labelSelector": f"{SERVICE_LABEL}={name}"}
+        for kind in CHILD_KINDS:
+            listed = self.plane.http.get(self.path(kind.plural), params=selector).json()
             for item in listed["items"]:
-                found[f"{kind}/{item['metadata']['name']}"] = item
+                found[f"{kind.plural}/{item['metadata']['name']}"] = item
         return found
 
     def _kubeconfig(self) -> Path:
@@ -310,34 +332,17 @@ class Lab:
         return path
 
 
-CHILDREN = (
-    "controllerrevisions",
-    "configmaps",
-    "networkpolicies",
-    "services",
-    "deployments",
-    "poddisruptionbudgets",
-    "horizontalpodautoscalers",
-)
-
-
 @contextmanager
 def operator_lab(plane: Cluster, folder: Path) -> Iterator[Lab]:
     """Prepare a namespace for an operator: rights, a pool of its own, and the proxy."""
     namespace = unique_name("lab")
-    pool = {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenNodePool",
-        "metadata": {"name": namespace},
-        "spec": {"accelerator": "cpu"},
-    }
     with ExitStack() as stack:
         proxy = stack.enter_context(api_proxy(plane.url, plane.ca))
         plane.create_namespace(namespace)
         stack.callback(plane.delete, f"/api/v1/namespaces/{namespace}")
-        plane.create(f"{GROUP}/lumennodepools", pool)
-        stack.callback(plane.delete, f"{GROUP}/lumennodepools/{namespace}")
+        lab = Lab(plane, namespace, folder, proxy, stack, namespace)
+        lab.make_pool(namespace)
         grant(plane, namespace, folder)
         name = f"lumen-operator.{namespace}"
         stack.callback(plane.kubectl, "delete", "clusterrole,clusterrolebinding", name)
-        yield Lab(plane, namespace, folder, proxy, stack, namespace)
+        yield lab

@@ -2,13 +2,11 @@
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from controlplane.nodes import BEHAVIOUR, TERMINATION_MESSAGE, Behaviour
 from operator_lab import operator_lab
 
-BY_ANOTHER_CLOCK = Path(__file__).with_name("operator_by_another_clock.py")
 HOUR_S = 3600.0
 STEPS = pytest.mark.parametrize("step_s", [HOUR_S, -HOUR_S], ids=["forward", "back"])
 RENEWALS = 7
@@ -16,11 +14,11 @@ RENEWALS = 7
 
 
 class Clock:
-    """The wall clock of an operator that `script` starts; `set` sets it anew, while it runs."""
+    """The wall clock of an operator with these `options`; `set` sets it anew, while it runs."""
 
     def __init__(self, file):
         self._file = file
-        self.script = (BY_ANOTHER_CLOCK, file)
+        self.options = ("--clock", file)
         self.set(0.0)
 
     def set(self, ahead_s):
@@ -41,8 +39,7 @@ def clock(tmp_path):
 
 
 def lease(lab):
-    group = "/apis/coordination.k8s.io/v1"
-    return lab.plane.get(f"{group}/namespaces/{lab.namespace}/leases/lumen-operator")["spec"]
+    return lab.plane.get(lab.path("leases", "lumen-operator"))["spec"]
 
 
 def wait_for_renewals(lab):
@@ -75,7 +72,7 @@ def told_of_trouble(operator):
 
 @STEPS
 def test_a_leader_whose_clock_is_set_keeps_the_lease_and_works_on(lab, clock, step_s):
-    operator = lab.running(script=clock.script, LUMEN_RESYNC_S="1")
+    operator = lab.running("operator", *clock.options, LUMEN_RESYNC_S="1")
     lab.serve("before")
     lab.wait_ready("before")
     pid, held = operator.process.pid, lease(lab)
@@ -100,9 +97,7 @@ def test_a_leader_whose_clock_is_set_keeps_the_lease_and_works_on(lab, clock, st
 def test_one_that_stands_by_takes_no_lease_that_is_renewed_by_another_clock(lab, clock, step_s):
     first = lab.running("first")
     clock.set(step_s)
-    second = lab.operator("second", script=clock.script)
-    second.start()
-    lab.wait_until(lambda: second.health("/readyz")[0] == 200, "the second one stands by")
+    second = lab.standing_by("second", clock.options)
     held = lease(lab)
     wait_for_renewals(lab)
 
@@ -118,7 +113,7 @@ def test_one_that_stands_by_takes_no_lease_that_is_renewed_by_another_clock(lab,
 
 @STEPS
 def test_a_rollout_is_not_given_up_because_the_clock_was_set(lab, clock, step_s):
-    operator = lab.running(script=clock.script, LUMEN_RESYNC_S="1")
+    operator = lab.running("operator", *clock.options, LUMEN_RESYNC_S="1")
     lab.serve()
     lab.wait_ready()
     before = lab.service()["status"]["stableRevision"]

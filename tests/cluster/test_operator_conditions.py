@@ -6,9 +6,8 @@ All scenes are services of one namespace, applied at once; each test waits for w
 import json
 
 import pytest
-from controlplane.cluster import unique_name
 from controlplane.nodes import BEHAVIOUR, CONTAINER, DELAY, TERMINATION_MESSAGE, Behaviour
-from operator_lab import GROUP, VERIFIED, operator_lab
+from operator_lab import VERIFIED, operator_lab
 from operator_scenes import all_outcomes
 from status_pages import StatusPages
 
@@ -16,8 +15,6 @@ from lumen_manifest.conditions import OUTCOMES, Reason
 from lumen_manifest.conditions import ConditionType as C
 from lumen_manifest.pod_reports import FINAL
 
-CARD = "nvidia.com/gpu"
-LABEL = "lumen.test/lab"
 ELSEWHERE = {
     (C.ACCEPTED, Reason.FIELD_CONFLICT),  # test_operator_drift: an event tells it, it soon passes
     (C.AUTOSCALING, Reason.ACTIVE),  # test_operator_autoscaling: needs an API for metrics
@@ -120,16 +117,8 @@ def served(lab):
     with StatusPages(lab.folder / "pods.sock", pages.get):
         lab.running()
         forbid_pods(lab)
-        for each in (a_pool(lab, "cards", "card"), a_pool(lab, "nowhere", "none")):
-            lab.plane.create(f"{GROUP}/lumennodepools", each)
-            name = each["metadata"]["name"]
-            lab.stack.callback(lab.plane.delete, f"{GROUP}/lumennodepools/{name}")
-        node = unique_name("card")
-        labels = {LABEL: f"{lab.namespace}-card"}
-        taint = {"key": LABEL, "value": lab.namespace, "effect": "NoSchedule"}
-        lab.plane.add_node(node, labels, {CARD: 1}, (taint,))
-        lab.stack.callback(lab.plane.remove_node, node)
-        holder = lab.a_service("holder", pool=f"{lab.namespace}-cards")
+        cards, nowhere = lab.cards("cards"), lab.cards("nowhere", nodes=0)
+        holder = lab.a_service("holder", pool=cards)
         back = lab.a_service(name_of(Reason.ROLLED_BACK))
         lab.apply(lab.a_service("older", default=True), holder, back)
         lab.wait_ready("older", "holder", name_of(Reason.ROLLED_BACK))
@@ -138,8 +127,8 @@ def served(lab):
                 **last_words(Behaviour.INIT_FAILS, Reason.REPOSITORY_NOT_FOUND),
                 "model": {"name": "Misspelt", "runtime": "onnx"},
             },
-            Reason.WAITING_FOR_DEVICE: {"pool": f"{lab.namespace}-cards"},
-            Reason.NO_NODE_IN_POOL: {"pool": f"{lab.namespace}-nowhere"},
+            Reason.WAITING_FOR_DEVICE: {"pool": cards},
+            Reason.NO_NODE_IN_POOL: {"pool": nowhere},
             Reason.PODS_FORBIDDEN: forbidden(lab),
         }
         lab.apply(*(lab.a_service(name_of(n), **spec) for n, spec in (SPECS | second).items()))
@@ -148,21 +137,6 @@ def served(lab):
         page = {"phase": "Fetching", "bytesDone": 7, "bytesTotal": 9, "file": "vision.onnx"}
         pages |= dict.fromkeys(addresses(lab, stalled), page)
         yield lab
-
-
-def a_pool(lab, name, label):
-    """Describe a pool of cards on the nodes of a label of the lab's."""
-    return {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenNodePool",
-        "metadata": {"name": f"{lab.namespace}-{name}"},
-        "spec": {
-            "accelerator": "cuda",
-            "nodeSelector": {LABEL: f"{lab.namespace}-{label}"},
-            "tolerations": [{"key": LABEL, "operator": "Exists"}],
-            "device": {"resource": CARD, "count": 1},
-        },
-    }
 
 
 def forbid_pods(lab):

@@ -88,9 +88,7 @@ def looks_at_the_lease(lab, after):
 
 def test_a_second_operator_takes_over_within_seven_looks_when_the_first_is_killed(lab):
     first = lab.running("first")
-    second = lab.operator("second")
-    second.start()
-    lab.wait_until(lambda: second.health("/readyz")[0] == 200, "the second one stands by")
+    second = lab.standing_by("second")
     assert second.health() == (200, "ok\n")
     assert not second.leads()
 
@@ -105,9 +103,7 @@ def test_a_second_operator_takes_over_within_seven_looks_when_the_first_is_kille
 
 def test_an_operator_that_stops_hands_over_at_once(lab):
     first = lab.running("first")
-    second = lab.operator("second")
-    second.start()
-    lab.wait_until(lambda: second.health("/readyz")[0] == 200, "the second one stands by")
+    second = lab.standing_by("second")
     first.stop()
     calls = len(lab.proxy.calls)
     lab.wait_until(second.leads, "the second one leads")

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 import pytest
+from cluster_objects import a_service
 from controlplane.cluster import unique_name
 from operator_lab import grant, operator_lab
 from status_pages import StatusPages
@@ -59,11 +60,7 @@ def boards(lab):
 
 
 def a_board(lab, name, address, namespace=""):
-    document = lab.a_service(name, external=address)
-    document["metadata"]["namespace"] = namespace or lab.namespace
-    for field in ("pool", "replicas", "podTemplate"):
-        del document["spec"][field]
-    return document
+    return a_service(name, namespace=namespace or lab.namespace, external=address, pool=None)
 
 
 def routes(lab, name):

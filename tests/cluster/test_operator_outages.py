@@ -1,13 +1,10 @@
 """The API server restarts, hangs, refuses and forgets; watches are cut or freeze in silence."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 from controlplane.programs import wait_until
 from operator_lab import operator_lab
-
-WITH_LITTLE_PATIENCE = (Path(__file__).with_name("operator_with_little_patience.py"),)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +114,7 @@ def test_watches_that_freeze_in_silence_are_begun_anew_before_liveness_fails(lab
 
 
 def test_watches_that_tell_nothing_for_good_fail_liveness_and_the_next_process_is_told(lab):
-    operator = lab.running(script=WITH_LITTLE_PATIENCE, LUMEN_AUDIT_S="1")
+    operator = lab.running("impatient", "--impatient", LUMEN_AUDIT_S="1")
     lab.serve("before")
     lab.wait_ready("before")
     lab.wait_until(lambda: operator.health() == (200, "ok\n"), "it is well")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from operator_lab import operator_lab
+from operator_lab import operator_lab, path_of
+
+from lumen_operator.observe.kinds import CHILD_KINDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -46,22 +48,62 @@ def test_the_examples_get_their_children_and_are_ready(lab, operator):
     assert (status["ready"], status.get("reason", "")) == ("1/1", "")
 
 
-def test_every_child_goes_with_its_service_and_carries_its_label(lab, operator):
-    lab.serve("owner")
-    lab.wait_ready("owner")
-    uid = lab.service("owner")["metadata"]["uid"]
-
-    for name, child in lab.children("owner").items():
-        (owner,) = child["metadata"]["ownerReferences"]
-        assert (owner["uid"], owner["controller"]) == (uid, True), name
-        managers = {entry["manager"] for entry in child["metadata"]["managedFields"]}
-        assert "lumen-operator" in managers, name
+RICH = {
+    "model": {
+        "name": "MobileCLIP2-S2",
+        "runtime": "onnx",
+        "source": {"uri": "s3://bucket/prefix", "secretRef": {"name": "keys"}},
+    },
+    "labelSets": [{"name": "ImageNet_1k"}],
+    "scenes": {"preset": "oct2025"},
+    "autoscaling": {
+        "minReplicas": 1,
+        "maxReplicas": 4,
+        "metrics": [
+            {"type": "inflight", "target": 8},
+            {"type": "queueWait", "target": 1500},
+            {"type": "cpu", "target": 80},
+        ],
+    },
+    "cache": {"type": "persistentVolumeClaim", "claimName": "models"},
+    "resources": {
+        "limits": {"cpu": "2000m", "memory": "4096Mi"},
+        "requests": {"cpu": "1500m", "memory": "2Gi", "ephemeral-storage": "1024Ki"},
+    },
+    "server": {"env": [{"name": "A", "value": "1"}, {"name": "B", "value": ""}]},
+    "podTemplate": {
+        "labels": {"team": "photos"},
+        "annotations": {"note": ""},
+        "priorityClassName": "system-node-critical",
+        "imagePullSecrets": [{"name": "registry"}],
+        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "topology.kubernetes.io/zone",
+                "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"team": "photos"}},
+            }
+        ],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]}
+                    ]
+                }
+            }
+        },
+    },
+}
+"""Fields that the API server stores in other words than they are applied in."""
 
 
 def test_nothing_is_written_while_nothing_changes(lab, operator):
     lab.serve("quiet", replicas=2)
-    lab.serve("labels", labelSets=[{"name": "ImageNet_1k"}])
-    lab.wait_ready("quiet", "labels")
+    lab.serve("rich", **RICH)
+    lab.wait_ready("quiet")
+    lab.wait_until(lambda: len(lab.children("rich")) == len(CHILD_KINDS), "all children are there")
     lab.wait_quiet(operator)
     written, errors = len(lab.proxy.writes), operator.total("errors")
     for _ in range(3):
@@ -70,6 +112,22 @@ def test_nothing_is_written_while_nothing_changes(lab, operator):
     assert lab.written_since(written) == []
     assert operator.total("errors") == errors
     assert operator.total("writes_in_vain") == 0
+    lab.plane.delete(lab.path("lumenmodelservices", "rich"))
+
+
+def test_a_field_that_is_no_longer_set_is_taken_back(lab, operator):
+    def labels():
+        template = lab.children("slimmer")["deployments/slimmer-stable"]["spec"]["template"]
+        return template["metadata"]["labels"]
+
+    pods = lab.a_service()["spec"]["podTemplate"]
+    lab.serve("slimmer", podTemplate={**pods, "labels": {"team": "photos"}})
+    lab.wait_ready("slimmer")
+    assert labels()["team"] == "photos"
+
+    lab.serve("slimmer")
+    lab.wait_until(lambda: "team" not in labels(), "the label is taken back")
+    lab.wait_ready("slimmer")
 
 
 def test_a_status_that_somebody_else_writes_to_is_ours_again_and_then_left_alone(lab, operator):
@@ -82,15 +140,6 @@ def test_a_status_that_somebody_else_writes_to_is_ours_again_and_then_left_alone
 
     lab.wait_until(lambda: lab.service("written")["status"] == before, "it is ours again")
     lab.wait_quiet(operator)
-
-
-def test_a_scaled_service_gets_its_pods_and_says_so(lab, operator):
-    lab.serve("scaled")
-    lab.wait_ready("scaled")
-    lab.plane.kubectl("scale", "lms/scaled", "-n", lab.namespace, "--replicas=3")
-    lab.wait_until(lambda: lab.service("scaled")["status"].get("ready") == "3/3", "three serve")
-
-    assert lab.children("scaled")["deployments/scaled-stable"]["spec"]["replicas"] == 3
 
 
 def test_a_bad_service_is_told_so_and_does_not_hold_its_neighbours(lab, operator):
@@ -160,26 +209,23 @@ def own_lab(control_plane, tmp_path):
 
 def test_missing_default_pools_are_made_and_one_that_is_there_is_left_alone(own_lab):
     lab = own_lab
-    pools = "/apis/lumen.dev/v1alpha1/lumennodepools"
     mine, missing = f"{lab.namespace}-mine", f"{lab.namespace}-missing"
-    for name in (mine, missing):
-        lab.stack.callback(lab.plane.delete, f"{pools}/{name}")
-    document = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenNodePool"}
-    spec = {"accelerator": "cpu", "nodeSelector": {"mine": "yes"}}
-    lab.plane.create(pools, {**document, "metadata": {"name": mine}, "spec": spec})
+    lab.make_pool(mine, nodeSelector={"mine": "yes"})
+    path = path_of("lumennodepools", name=missing)
+    lab.stack.callback(lab.plane.delete, path)
     wanted = [
         {"name": mine, "spec": {"accelerator": "cuda"}},
         {"name": missing, "spec": {"accelerator": "cpu", "nodeSelector": {"disk": "ssd"}}},
     ]
     lab.running(LUMEN_DEFAULT_POOLS=json.dumps(wanted))
-    lab.wait_until(lambda: lab.plane.get(f"{pools}/{missing}") is not None, "it is made")
-    made = lab.plane.get(f"{pools}/{missing}")
+    lab.wait_until(lambda: lab.plane.get(path) is not None, "it is made")
+    made = lab.plane.get(path)
     assert made["spec"]["nodeSelector"] == {"disk": "ssd"}
-    assert lab.plane.get(f"{pools}/{mine}")["spec"]["nodeSelector"] == {"mine": "yes"}
+    there = lab.plane.get(path_of("lumennodepools", name=mine))
+    assert there["spec"]["nodeSelector"] == {"mine": "yes"}
 
-    lab.plane.delete(f"{pools}/{missing}")
+    lab.plane.delete(path)
     uid = made["metadata"]["uid"]
     lab.wait_until(
-        lambda: (lab.plane.get(f"{pools}/{missing}") or made)["metadata"]["uid"] != uid,
-        "it is made anew",
+        lambda: (lab.plane.get(path) or made)["metadata"]["uid"] != uid, "it is made anew"
     )

@@ -22,14 +22,13 @@ import pytest
 from controlplane.cluster import unique_name
 from controlplane.plane import ControlPlane
 from controlplane.programs import wait_until
-from decisions_by_hand import Listed
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from lane_decisions import difference, is_due, undecided, would_change
 from lane_invariants import broken
 from lane_scripts import DEADLINE_S, Round, Script, scripts
-from lane_sight import Seen, events_by_namespace
+from lane_sight import Listed, Seen, events_by_namespace
 from lanes import Lane, told
-from operator_lab import ACCOUNT, GROUP, Operator, an_operator, grant
+from operator_lab import ACCOUNT, Operator, an_operator, grant, path_of
 from ports import reserved_ports
 
 from lumen_operator.decide import OperatorContext
@@ -123,7 +122,7 @@ class Fleet:
         verdicts: dict[Lane, list[str]] = {}
         for _ in range(WINDOWS_MAX):
             self._everything_looked_at()
-            found, events = Listed(self.plane, ""), events_by_namespace(self.plane)
+            found, events = Listed(self.plane), events_by_namespace(self.plane)
             for lane in [each for each in watched if each not in verdicts]:
                 said = events.get(lane.namespace, {})
                 seen = Seen(self.plane, lane, self.context, found, said)
@@ -138,8 +137,8 @@ class Fleet:
 
     def _everything_looked_at(self) -> None:
         """Return once the operator has looked at everything again: this makes one window."""
-        keys = len(self.plane.get(f"{GROUP}/lumenmodelservices")["items"])
-        keys += len(self.plane.get(f"{GROUP}/lumennodepools")["items"])
+        kinds = ("lumenmodelservices", "lumennodepools")
+        keys = sum(len(self.plane.get(path_of(kind))["items"]) for kind in kinds)
         process = self.operator.process
         while True:
             wanted = self.operator.reconciles() + keys

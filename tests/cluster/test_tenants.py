@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from controlplane.cluster import unique_name
-from operator_lab import GROUP, grant, operator_lab
+from operator_lab import grant, operator_lab, path_of
 
 CROWD = 200
 CONTROL = "\x1b[2J\x07\u202e" * 200
@@ -46,8 +46,7 @@ def a_service(lab, namespace, name, **spec):
 
 
 def services(namespace, name=""):
-    path = f"{GROUP}/namespaces/{namespace}/lumenmodelservices"
-    return f"{path}/{name}" if name else path
+    return path_of("lumenmodelservices", namespace, name)
 
 
 def said(lab, namespace):

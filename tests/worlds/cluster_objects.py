@@ -1,9 +1,34 @@
-"""Objects as the API server delivers them to the router: builders, importable by name."""
+"""Objects of ours as people apply them, and objects as the API server delivers them: builders."""
 
 from typing import Any
 
 
-def a_model_service(name: str = "clip", family: str = "clip", **changes: Any) -> dict[str, Any]:
+def an_object(kind: str, name: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name, **metadata},
+        "spec": {field: value for field, value in spec.items() if value is not None},
+    }
+
+
+def a_service(name: str = "clip", *, namespace: str = "", **spec: Any) -> dict[str, Any]:
+    """A LumenModelService as its author writes it; keywords are fields of its spec.
+
+    None takes a field away.
+    """
+    model = {"name": "MobileCLIP2-S2", "runtime": "onnx"}
+    whole = {"family": "clip", "model": model, "pool": "cpu", **spec}
+    where = {"namespace": namespace} if namespace else {}
+    return an_object("LumenModelService", name, whole, **where)
+
+
+def a_pool(name: str, **spec: Any) -> dict[str, Any]:
+    """A LumenNodePool as its author writes it."""
+    return an_object("LumenNodePool", name, {"accelerator": "cpu", **spec})
+
+
+def a_model_service(name: str = "clip", **changes: Any) -> dict[str, Any]:
     """A LumenModelService with one route, `<name>-stable`; keywords replace what they name."""
     created = changes.pop("created", "2026-01-01T00:00:00Z")
     version = str(changes.pop("version", "1"))
@@ -18,16 +43,10 @@ def a_model_service(name: str = "clip", family: str = "clip", **changes: Any) ->
         "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}],
         **changes.pop("metadata", {}),
     }
-    spec = {"family": family, "model": {"name": name, "runtime": "onnx"}, **changes}
-    if "external" not in spec:
-        spec.setdefault("pool", "cpu")
-    return {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenModelService",
-        "metadata": metadata,
-        "spec": spec,
-        "status": status,
-    }
+    if "external" in changes:
+        changes.setdefault("pool", None)
+    found = a_service(name, model={"name": name, "runtime": "onnx"}, **changes)
+    return {**found, "metadata": metadata, "status": status}
 
 
 def a_route(service: str, variant: str = "stable", weight: int = 100, space: str = "") -> dict:

@@ -13,13 +13,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cluster_objects import a_service
+
 from lumen_cluster.kinds import CLAIMS, DEPLOYMENTS, NODES, PODS, REPLICA_SETS, ObjectKind
 from lumen_manifest.conditions import ConditionType
 from lumen_manifest.names import STABLE_VARIANT, variant_name
 from lumen_operator.decide import Decision, OperatorContext, decide_service
 from lumen_operator.observe.decode import mapping
 from lumen_operator.observe.gather import Observed, gather_service
-from lumen_operator.observe.kinds import POOLS, SERVICES, WATCHED_KINDS, Key, kind_of
+from lumen_operator.observe.kinds import POOLS, SERVICES, Key, kind_of
 from lumen_operator.observe.views import PodReport
 
 NAMESPACE = "photos"
@@ -36,9 +38,9 @@ def stamp(moment: datetime) -> str:
 
 def merged(base: Any, changes: Any) -> Any:
     """Lay changes over a document; None takes a key away."""
-    if not isinstance(base, dict) or not isinstance(changes, dict):
+    if not isinstance(changes, dict):
         return copy.deepcopy(changes)
-    result = dict(base)
+    result = dict(base) if isinstance(base, dict) else {}
     for key, value in changes.items():
         if value is None:
             result.pop(key, None)
@@ -47,17 +49,11 @@ def merged(base: Any, changes: Any) -> Any:
     return result
 
 
-class World:
-    """The objects of a cluster, the clock, and what pods said of themselves."""
+class Objects:
+    """What decisions are made from: plain objects by plural, namespace and name."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self.reports: dict[str, PodReport] = {}
-        self.now = START
-        self.clock_set_at: datetime | None = None
-        self.context = OperatorContext()
-
-    # The snapshot that decisions are made from.
 
     def get(self, kind: ObjectKind, namespace: str, name: str) -> Mapping[str, Any] | None:
         return self.objects.get((kind.plural, namespace, name))
@@ -72,11 +68,19 @@ class World:
         )
 
     def all(self, kind: ObjectKind, namespace: str | None = None) -> tuple[dict[str, Any], ...]:
-        return tuple(
-            each
-            for (plural, where, _), each in sorted(self.objects.items())
-            if plural == kind.plural and namespace in {None, where}
-        )
+        found = [key for key in self.objects if key[0] == kind.plural]
+        return tuple(self.objects[key] for key in sorted(found) if namespace in {None, key[1]})
+
+
+class World(Objects):
+    """The objects of a cluster, the clock, and what pods said of themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reports: dict[str, PodReport] = {}
+        self.now = START
+        self.clock_set_at: datetime | None = None
+        self.context = OperatorContext()
 
     # Putting things into it.
 
@@ -134,16 +138,9 @@ class World:
     def service(self, name: str = "clip", **spec: Any) -> Key:
         """Create a service, or change its spec; None takes a field away."""
         stored = self.get(SERVICES, NAMESPACE, name)
-        base = {
-            "family": "clip",
-            "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"},
-            "pool": "cpu",
-            "replicas": 1,
-        }
-        document = {
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": merged(stored["spec"] if stored else base, spec),
-        }
+        base = stored["spec"] if stored else {**a_service()["spec"], "replicas": 1}
+        metadata = {"name": name, "namespace": NAMESPACE}
+        document = {"metadata": metadata, "spec": merged(base, spec)}
         if stored is not None and "status" in stored:
             document["status"] = stored["status"]
         self.put(SERVICES, document)
@@ -396,6 +393,3 @@ def unschedulable(message: str) -> list[dict[str, Any]]:
     return [
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     ]
-
-
-WATCHED = {kind.plural: kind for kind in WATCHED_KINDS}
