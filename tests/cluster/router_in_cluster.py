@@ -13,10 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import cluster_objects
 import router_world
 from chart.rendering import CHART, run
+from cluster_objects import a_route, a_service, a_slice
 from controlplane.cluster import Cluster
 from go_tools import program
+from operator_lab import path_of
 from router_world import World, until
 
 from lumen_cluster.client import SILENCE_S, ClusterClient, find_server
@@ -31,8 +34,6 @@ from lumen_router.settings import RouterSettings
 # Kept for good: a program that is tied to its parent dies with the thread that started it.
 _HANDS = ThreadPoolExecutor(2)
 ACCOUNT = "lumen-router"
-GROUP = "/apis/lumen.dev/v1alpha1/namespaces/{}/lumenmodelservices"
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 
 
 class Dialer:
@@ -40,14 +41,16 @@ class Dialer:
 
     def __init__(self, anywhere_else: str = "127.0.0.1:1") -> None:
         self._hosts = (f"198.18.{high}.{low}" for high in range(256) for low in range(1, 255))
+        self._given: dict[str, str] = {}
         self.known: dict[str, str] = {}
         self.anywhere_else = anywhere_else
 
     def host_of(self, address: str) -> str:
-        """Return a fresh address of the cluster for a pod that listens on loopback."""
-        host = next(self._hosts)
-        self.known[f"{host}:50051"] = address
-        return host
+        """Return the address of the cluster for a pod that listens on loopback."""
+        if address not in self._given:
+            self._given[address] = host = next(self._hosts)
+            self.known[f"{host}:50051"] = address
+        return self._given[address]
 
     def dialled(self, table: Routes) -> Routes:
         """Return the routes with every address as it is dialled."""
@@ -82,16 +85,11 @@ class Dialled:
             yield self.dialer.dialled(table)
 
 
-def a_route(service: str, variant: str = "stable", weight: int = 100, space: str = "") -> dict:
-    return {"variant": variant, "service": service, "weight": weight, "embeddingSpace": space}
-
-
 def an_endpoint(host: str, *, ready: bool = True, leaving: bool = False) -> dict[str, Any]:
     """One pod as the endpoint slice controller lists it; `leaving`: it terminates, and serves."""
-    return {
-        "addresses": [host],
-        "conditions": {"ready": ready and not leaving, "serving": ready, "terminating": leaving},
-    }
+    return cluster_objects.an_endpoint(
+        host, ready=ready and not leaving, serving=ready, terminating=leaving
+    )
 
 
 @dataclass
@@ -129,35 +127,40 @@ class Lab:
         self, name: str = "clip", family: str = "clip", *, status: Any = None, **spec: Any
     ) -> None:
         """Create a service whose routes are `<name>-stable`, unless `status` says otherwise."""
-        whole = {"family": family, "model": {"name": name, "runtime": "onnx"}, **spec}
-        if "external" not in spec:
-            whole["pool"] = "cpu"
-        kind = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenModelService"}
-        self.cluster.create(
-            GROUP.format(self.namespace), {**kind, "metadata": {"name": name}, "spec": whole}
-        )
+        if "external" in spec:
+            spec["pool"] = None
+        model = {"name": name, "runtime": "onnx"}
+        document = a_service(name, family=family, model=model, **spec)
+        self.cluster.create(path_of("lumenmodelservices", self.namespace), document)
         self.say(name, {"routes": [a_route(f"{name}-stable")]} if status is None else status)
 
     def say(self, name: str, status: dict[str, Any]) -> None:
         """Write a service's status."""
-        path = f"{GROUP.format(self.namespace)}/{name}/status"
+        path = path_of("lumenmodelservices", self.namespace, f"{name}/status")
         self.cluster.patch(path, {"status": status})
 
     def remove(self, name: str) -> None:
         """Delete a service."""
-        self.cluster.delete(f"{GROUP.format(self.namespace)}/{name}")
+        self.cluster.delete(path_of("lumenmodelservices", self.namespace, name))
 
-    def list_pods(self, *endpoints: dict[str, Any], of: str = "clip-stable") -> None:
-        """Let the one slice of a headless Service say exactly this."""
-        collection = SLICES.format(self.namespace)
+    def list_pods(self, *pods: Any, of: str = "clip-stable") -> None:
+        """Let the one slice of a headless Service say exactly this: pods, or their endpoints."""
+        endpoints = [pod if isinstance(pod, dict) else an_endpoint(self.host(pod)) for pod in pods]
+        collection = f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
         if of in self._sliced:
-            self.cluster.patch(f"{collection}/{of}-a", {"endpoints": list(endpoints)})
-        else:
-            self.cluster.create(collection, _slice(of, endpoints))
-            self._sliced.add(of)
+            self.cluster.patch(f"{collection}/{of}-a", {"endpoints": endpoints})
+            return
+        found = a_slice(f"{of}-a", *endpoints, of=of)
+        found["metadata"] = {key: found["metadata"][key] for key in ("name", "labels")}
+        self.cluster.create(collection, found)
+        self._sliced.add(of)
+
+    def endpoint(self, pod: Any, **conditions: bool) -> dict[str, Any]:
+        """Describe a pod that is not simply ready: see `an_endpoint`."""
+        return an_endpoint(self.host(pod), **conditions)
 
     def host(self, pod: Any) -> str:
-        """Return an address of the cluster for a pod, or for an address on loopback."""
+        """Return the address of the cluster of a pod, or of an address on loopback."""
         return self.dialer.host_of(pod if isinstance(pod, str) else pod.address)
 
 
@@ -195,6 +198,11 @@ class ClusterWorld(World):
             _HANDS, functools.partial(work, *given, **named)
         )
 
+    async def listed(self, *pods: Any, of: str = "clip-stable") -> None:
+        """List these pods, and return when exactly they are ready for calls."""
+        await self.do(self.lab.list_pods, *pods, of=of)
+        await self.reaches(*pods)
+
     async def reaches(self, *pods: Any) -> None:
         """Return when exactly these pods are ready for calls."""
         wanted = {pod if isinstance(pod, str) else pod.address for pod in pods}
@@ -219,25 +227,6 @@ def environment(namespace: str, kubeconfig: Path, **settings: Any) -> dict[str, 
         "LUMEN_DRAIN_DELAY_S": "0",
         "LUMEN_GRACE_S": "5",
     } | {name: str(value) for name, value in settings.items()}
-
-
-def _slice(of: str, endpoints: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    labels = {
-        "kubernetes.io/service-name": of,
-        "endpointslice.kubernetes.io/managed-by": "tests",
-        "lumen.dev/service": of.rpartition("-")[0],
-    }
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": f"{of}-a", "labels": labels},
-        "addressType": "IPv4",
-        "endpoints": list(endpoints),
-        "ports": [
-            {"name": "grpc", "port": 50051, "protocol": "TCP"},
-            {"name": "metrics", "port": 9090, "protocol": "TCP"},
-        ],
-    }
 
 
 @asynccontextmanager

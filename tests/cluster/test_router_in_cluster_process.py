@@ -1,14 +1,7 @@
 """The router's process in a cluster, as the chart starts it: memory, drain, and what it refuses."""
 
-import asyncio
-import os
-import signal
-import subprocess
-import sys
-
 import grpc.aio
 import psutil
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from router_in_cluster import a_route, an_endpoint, environment
 from router_processes import a_router
@@ -62,67 +55,3 @@ async def test_an_idle_router_of_a_namespace_is_small(lab):
 
     print(f"a router of {SERVICES} services with a pod each holds {used:.1f} MiB")
     assert used < RSS_MIB
-
-
-async def test_sigterm_answers_what_is_in_flight_and_exits_with_0(lab):
-    asked, let_go = asyncio.Event(), asyncio.Event()
-
-    async def slowly(request, context):
-        asked.set()
-        await let_go.wait()
-        return await pod.answer(request, context)
-
-    async with ScriptedPod(script=slowly) as pod:
-        lab.serve(external=pod.address, status={"routes": [a_route(pod.address, "external")]})
-        kubeconfig = lab.account()
-        with a_router(environment(lab.namespace, kubeconfig)) as (process, ports):
-            await is_serving(ports[1])
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
-                call = asyncio.create_task(ask(channel, "clip"))
-                await asked.wait()
-                process.send_signal(signal.SIGTERM)
-                # It listens no more once it drains: what is in flight is all there is.
-                await refuses(ports[0])
-                let_go.set()
-                answer = await call
-            code = await asyncio.to_thread(process.wait, BOUND_S)
-
-    assert (answer.meta["dim"], code) == ("4", 0)
-
-
-async def refuses(port: int) -> None:
-    """Return when nobody listens there any more."""
-    async with asyncio.timeout(BOUND_S):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                return
-            writer.close()
-            await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"LUMEN_NAMESPACE": "Not A Name"}, "LUMEN_NAMESPACE is 'Not A Name'"),
-        ({"LUMEN_ROUTES_FROM": "tea leaves"}, "choose file or cluster"),
-        ({"KUBECONFIG": "/nowhere/at/all"}, "set KUBECONFIG"),
-        ({"KUBECONFIG": "", "HOME": "/nowhere"}, "set KUBECONFIG"),
-    ],
-)
-def test_settings_that_cannot_be_used_end_it_with_2_and_a_sentence(tmp_path, changes, sentence):
-    told = environment("lab", tmp_path / "kubeconfig") | changes
-    inherited = {k: v for k, v in os.environ.items() if k != "KUBERNETES_SERVICE_HOST"}
-
-    ended = subprocess.run(
-        [sys.executable, "-m", "lumen_router"],
-        env=inherited | told,
-        capture_output=True,
-        text=True,
-        timeout=BOUND_S,
-        check=False,
-    )
-
-    assert (ended.returncode, sentence in ended.stderr) == (2, True)
-    assert "Traceback" not in ended.stderr

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from controlplane.cluster import unique_name
 from controlplane.plane import CRDS
-from router_in_cluster import Lab, a_cluster_world, an_endpoint
+from router_in_cluster import Lab, a_cluster_world
 from router_world import ScriptedPod, until
 from structlog.testing import capture_logs
 
@@ -43,17 +43,14 @@ async def test_calls_go_on_while_the_server_is_stopped_and_it_is_said_once(
     with capture_logs() as logs:
         async with a_cluster_world(lab, pod, fresh) as world:
             await world.do(lab.serve)
-            hosts = lab.host(pod), lab.host(fresh)
-            await world.do(lab.list_pods, an_endpoint(hosts[0]))
-            await world.reaches(pod)
+            await world.listed(pod)
 
             await world.do(private_control_plane.stop_api_server)
             await until(lambda: watches_up(world) == [0, 0])
             for _ in range(20):
                 await world.infer("image_embed")
             await world.do(private_control_plane.start_api_server)
-            await world.do(lab.list_pods, an_endpoint(hosts[0]), an_endpoint(hosts[1]))
-            await world.reaches(pod, fresh)
+            await world.listed(pod, fresh)
             await until(lambda: watches_up(world) == [1, 1])
 
     # A server that starts slowly may refuse for so long that this is said as well.
@@ -69,9 +66,7 @@ async def test_calls_go_on_while_the_server_hangs_and_its_silence_is_noticed(
     pod, fresh = ScriptedPod(), ScriptedPod()
     async with a_cluster_world(lab, pod, fresh, silence_s=2.0) as world:
         await world.do(lab.serve)
-        hosts = lab.host(pod), lab.host(fresh)
-        await world.do(lab.list_pods, an_endpoint(hosts[0]))
-        await world.reaches(pod)
+        await world.listed(pod)
 
         await world.do(private_control_plane.pause_api_server)
         try:
@@ -80,8 +75,7 @@ async def test_calls_go_on_while_the_server_hangs_and_its_silence_is_noticed(
                 await world.infer("image_embed")
         finally:
             await world.do(private_control_plane.resume_api_server)
-        await world.do(lab.list_pods, an_endpoint(hosts[1]))
-        await world.reaches(fresh)
+        await world.listed(fresh)
 
     assert len(pod.requests) == 20
 
@@ -91,8 +85,7 @@ async def test_history_that_was_compacted_away_is_listed_anew(lab, private_contr
     async with a_cluster_world(lab, pod, fresh) as world:
         await world.do(lab.serve)
         await world.do(lab.serve, "short-lived", family="bioclip")
-        await world.do(lab.list_pods, an_endpoint(lab.host(pod)))
-        await world.reaches(pod)
+        await world.listed(pod)
         await until(lambda: len(world.names) == 2)
 
         await world.do(private_control_plane.stop_api_server)
@@ -100,8 +93,7 @@ async def test_history_that_was_compacted_away_is_listed_anew(lab, private_contr
         await world.do(compact_etcd, private_control_plane)
         await world.do(private_control_plane.start_api_server)
         await world.do(lab.remove, "short-lived")
-        await world.do(lab.list_pods, an_endpoint(lab.host(fresh)))
-        await world.reaches(fresh)
+        await world.listed(fresh)
         await until(lambda: world.names == ["clip"])
 
         assert max(watches_expired(world)) >= 1
@@ -113,7 +105,7 @@ async def test_a_router_that_starts_while_the_server_is_stopped_serves_once_it_i
     async with ScriptedPod() as pod:
         kubeconfig = lab.account()
         lab.serve()
-        lab.list_pods(an_endpoint(lab.host(pod)))
+        lab.list_pods(pod)
         private_control_plane.stop_api_server()
         async with a_cluster_world(lab, kubeconfig=kubeconfig) as world:
             error = await world.refusal("image_embed")
@@ -140,8 +132,7 @@ async def test_a_cluster_without_our_crds_is_followed_once_they_are_installed(
                 private_control_plane.kubectl, "wait", "--for=condition=Established", crd
             )
             await world.do(lab.serve)
-            await world.do(lab.list_pods, an_endpoint(lab.host(pod)))
-            await world.reaches(pod)
+            await world.listed(pod)
             await until(lambda: world.names == ["clip"])
 
     assert len(remedies(logs)) == 1

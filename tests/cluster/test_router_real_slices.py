@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+from cluster_objects import a_service
 from controlplane.cluster import Cluster
 from router_in_cluster import ClusterWorld, Lab, a_cluster_world
 from router_world import ScriptedPod
@@ -16,18 +17,7 @@ from lumen_manifest.render import RenderContext, render
 
 def apply_children(cluster: Cluster, namespace: str, replicas: int) -> None:
     """Create a service's Deployment and headless Service, as the operator would."""
-    service = parse_object(
-        {
-            "apiVersion": "lumen.dev/v1alpha1",
-            "kind": "LumenModelService",
-            "metadata": {"name": "clip", "namespace": namespace},
-            "spec": {
-                "family": "clip",
-                "model": {"name": "clip", "runtime": "onnx"},
-                "pool": "cpu",
-            },
-        }
-    )
+    service = parse_object(a_service(namespace=namespace))
     context = RenderContext(replicas=replicas)
     children = render(service, default_pool(Accelerator.CPU), context=context)
     for child in (*children.services, *children.deployments):

@@ -15,17 +15,14 @@ async def test_a_new_pod_takes_traffic_at_once_and_a_leaving_one_stops(lab):
     old, new = ScriptedPod(), ScriptedPod()
     async with a_cluster_world(lab, old, new) as world:
         await world.do(lab.serve)
-        first, second = lab.host(old), lab.host(new)
-        await world.do(lab.list_pods, an_endpoint(first))
-        await world.reaches(old)
+        await world.listed(old)
         await world.infer("image_embed")
 
         written = time.monotonic()
-        await world.do(lab.list_pods, an_endpoint(first), an_endpoint(second))
-        await world.reaches(old, new)
+        await world.listed(old, new)
         came_ms = (time.monotonic() - written) * 1000
         written = time.monotonic()
-        await world.do(lab.list_pods, an_endpoint(first, leaving=True), an_endpoint(second))
+        await world.do(lab.list_pods, lab.endpoint(old, leaving=True), new)
         await world.reaches(new)
         went_ms = (time.monotonic() - written) * 1000
         asked = len(old.requests)
@@ -43,13 +40,11 @@ async def test_a_pod_gets_no_call_before_it_is_ready(lab):
         ready, slow = ScriptedPod(), ScriptedPod()
         async with ready, slow:
             await world.do(lab.serve)
-            hosts = lab.host(ready), lab.host(slow)
-            await world.do(lab.list_pods, an_endpoint(hosts[0]), an_endpoint(hosts[1], ready=False))
+            await world.do(lab.list_pods, ready, lab.endpoint(slow, ready=False))
             await world.reaches(ready)
             assert slow.learnt == 0
 
-            await world.do(lab.list_pods, an_endpoint(hosts[0]), an_endpoint(hosts[1]))
-            await world.reaches(ready, slow)
+            await world.listed(ready, slow)
 
 
 async def test_a_call_in_flight_on_a_leaving_pod_is_answered(lab):
@@ -63,9 +58,7 @@ async def test_a_call_in_flight_on_a_leaving_pod_is_answered(lab):
     pod = ScriptedPod(script=slowly)
     async with a_cluster_world(lab, pod) as world:
         await world.do(lab.serve)
-        host = lab.host(pod)
-        await world.do(lab.list_pods, an_endpoint(host))
-        await world.reaches(pod)
+        await world.listed(pod)
         call = asyncio.create_task(world.infer("image_embed"))
         await asked.wait()
         await world.do(lab.list_pods)
@@ -79,11 +72,11 @@ async def test_the_only_pod_gets_the_calls_while_it_leaves_until_its_successor_i
     old, new = ScriptedPod(), ScriptedPod()
     async with a_cluster_world(lab, old, new) as world:
         await world.do(lab.serve)
-        leaving = an_endpoint(lab.host(old), leaving=True)
+        leaving = lab.endpoint(old, leaving=True)
         await world.do(lab.list_pods, leaving)
         await world.reaches(old)
         await world.infer("image_embed")
-        await world.do(lab.list_pods, leaving, an_endpoint(lab.host(new)))
+        await world.do(lab.list_pods, leaving, new)
         await world.reaches(new)
         await world.infer("image_embed")
 
@@ -94,9 +87,9 @@ async def test_services_come_and_go_with_their_names_and_aliases(lab):
     first, second = ScriptedPod(), ScriptedPod(space="space-2")
     async with a_cluster_world(lab, first, second) as world:
         await world.do(lab.serve)
-        await world.do(lab.list_pods, an_endpoint(lab.host(first)))
+        await world.do(lab.list_pods, first)
         await world.do(lab.serve, "quick", aliases=["fast"])
-        await world.do(lab.list_pods, an_endpoint(lab.host(second)), of="quick-stable")
+        await world.do(lab.list_pods, second, of="quick-stable")
         await world.reaches(first, second)
 
         await world.infer("image_embed", service="fast")
@@ -117,9 +110,9 @@ async def test_the_default_moves_with_the_spec(lab):
     first, second = ScriptedPod(), ScriptedPod(space="space-2")
     async with a_cluster_world(lab, first, second) as world:
         await world.do(lab.serve)
-        await world.do(lab.list_pods, an_endpoint(lab.host(first)))
+        await world.do(lab.list_pods, first)
         await world.do(lab.serve, "quick", default=True)
-        await world.do(lab.list_pods, an_endpoint(lab.host(second)), of="quick-stable")
+        await world.do(lab.list_pods, second, of="quick-stable")
         await world.reaches(first, second)
         await until(lambda: world.directory.routes.find("clip").name == "clip")
 
@@ -133,8 +126,8 @@ async def test_calls_move_to_another_variant_when_the_weights_do(lab):
     async with a_cluster_world(lab, stable, fresh) as world:
         status = {"routes": [a_route("clip-stable"), a_route("clip-next", "next", 0)]}
         await world.do(lab.serve, status=status)
-        await world.do(lab.list_pods, an_endpoint(lab.host(stable)))
-        await world.do(lab.list_pods, an_endpoint(lab.host(fresh)), of="clip-next")
+        await world.do(lab.list_pods, stable)
+        await world.do(lab.list_pods, fresh, of="clip-next")
         await world.reaches(stable, fresh)
         for _ in range(20):
             await world.infer("image_embed")
@@ -169,8 +162,7 @@ async def test_a_pod_of_another_space_gets_no_embeddings_but_does_all_else(lab):
     async with a_cluster_world(lab, right, wrong) as world:
         status = {"embeddingSpace": SPACE, "routes": [a_route("clip-stable", space=SPACE)]}
         await world.do(lab.serve, status=status)
-        await world.do(lab.list_pods, an_endpoint(lab.host(right)), an_endpoint(lab.host(wrong)))
-        await world.reaches(right, wrong)
+        await world.listed(right, wrong)
         for _ in range(30):
             await world.infer("image_embed")
         assert wrong.requests == []
@@ -227,7 +219,7 @@ async def test_a_router_that_may_not_read_says_what_to_grant_and_goes_on_once_it
     with capture_logs() as logs:
         async with a_cluster_world(lab, pod, kubeconfig=kubeconfig) as world:
             await world.do(lab.serve)
-            await world.do(lab.list_pods, an_endpoint(lab.host(pod)))
+            await world.do(lab.list_pods, pod)
             await until(lambda: len(said(logs)) == 2, "said once for each kind of object")
             error = await world.refusal("image_embed")
             await world.do(lab.let_read)
@@ -258,15 +250,13 @@ async def test_a_burst_of_changes_ends_in_the_last_one_and_costs_few_buildings(l
     pod = ScriptedPod()
     async with a_cluster_world(lab, pod) as world:
         await world.do(lab.serve)
-        host = lab.host(pod)
-        await world.do(lab.list_pods, an_endpoint(host))
-        await world.reaches(pod)
+        await world.listed(pod)
         before = world.metric("lumen_router_routes_built_total")
 
         def storm() -> None:
             for count in range(300):
-                lab.list_pods(an_endpoint(host), an_endpoint(f"198.19.0.{count % 250 + 1}"))
-            lab.list_pods(an_endpoint(host))
+                lab.list_pods(pod, an_endpoint(f"198.19.0.{count % 250 + 1}"))
+            lab.list_pods(pod)
 
         started = time.monotonic()
         await world.do(storm)

@@ -3,7 +3,7 @@
 import pytest
 from controlplane.cluster import unique_name
 from operator_lab import operator_lab
-from router_in_cluster import Lab, a_cluster_world, an_endpoint
+from router_in_cluster import Lab, a_cluster_world
 from router_world import ScriptedPod
 from strange_objects import (
     DEEP,
@@ -94,11 +94,9 @@ async def test_the_router_leaves_out_alone_what_a_lax_crd_let_in(private_control
         post_services(plane, lab.namespace)
         async with a_cluster_world(lab, pod, other) as world:
             await world.do(lab.serve, default=True)
-            await world.do(lab.list_pods, an_endpoint(lab.host(pod)))
-            await world.reaches(pod)
+            await world.listed(pod)
             await world.do(post_services, plane, lab.namespace, "later-")
-            await world.do(lab.list_pods, an_endpoint(lab.host(pod)), an_endpoint(lab.host(other)))
-            await world.reaches(pod, other)
+            await world.listed(pod, other)
 
             await world.infer("image_embed")
             assert world.metric("lumen_router_objects_unusable") >= 2
