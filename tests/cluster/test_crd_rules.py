@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cluster_objects
 import httpx
 import pytest
 import yaml
@@ -40,7 +41,22 @@ class Case:
 ABSENT = object()
 LONG_KEY = "a key has at most 317 characters"
 LARGE = [{"name": f"E{number}", "value": "x" * 4096} for number in range(17)]
+OF_BOTH = [
+    Case(
+        "spec.cache",
+        "a persistentVolumeClaim needs claimName, the name of an existing claim",
+        {"cache": {"type": "persistentVolumeClaim"}},
+        {"cache": {"type": "persistentVolumeClaim", "claimName": "models"}},
+    ),
+    Case(
+        "spec.cache",
+        "claimName and shared belong to type persistentVolumeClaim",
+        {"cache": {"type": "emptyDir", "shared": True}},
+        {"cache": {"type": "persistentVolumeClaim", "claimName": "models", "shared": True}},
+    ),
+]
 SERVICE_CASES = [
+    *OF_BOTH,
     Case(
         "spec.model",
         "runtime rknn computes in fp16 or int8: say which",
@@ -64,18 +80,6 @@ SERVICE_CASES = [
         "variables that start with LUMEN_ are Lumen's own: set the field of the manifest instead",
         {"server": {"env": [{"name": "LUMEN_PORT", "value": "1"}]}},
         {"server": {"env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}},
-    ),
-    Case(
-        "spec.cache",
-        "a persistentVolumeClaim needs claimName, the name of an existing claim",
-        {"cache": {"type": "persistentVolumeClaim"}},
-        {"cache": {"type": "persistentVolumeClaim", "claimName": "models"}},
-    ),
-    Case(
-        "spec.cache",
-        "claimName and shared belong to type persistentVolumeClaim",
-        {"cache": {"type": "emptyDir", "shared": True}},
-        {"cache": {"type": "persistentVolumeClaim", "claimName": "models", "shared": True}},
     ),
     Case(
         "spec.podTemplate",
@@ -119,23 +123,12 @@ SERVICE_CASES = [
     ),
 ]
 POOL_CASES = [
+    *OF_BOTH,
     Case(
         "spec",
         "the spec is larger than 64 KiB: shorten its longest lists",
         {"env": LARGE},
         {"env": LARGE[:15]},
-    ),
-    Case(
-        "spec.cache",
-        "a persistentVolumeClaim needs claimName, the name of an existing claim",
-        {"cache": {"type": "persistentVolumeClaim"}},
-        {"cache": {"type": "persistentVolumeClaim", "claimName": "models"}},
-    ),
-    Case(
-        "spec.cache",
-        "claimName and shared belong to type persistentVolumeClaim",
-        {"cache": {"type": "emptyDir", "claimName": "models"}},
-        {"cache": {"type": "emptyDir"}},
     ),
     Case(
         "spec.env[]",
@@ -166,22 +159,18 @@ POOL_CASES = [
 FAMILY_IS_FIXED = ("spec", "family cannot change: delete the service and make another")
 
 
-@pytest.mark.parametrize("case", SERVICE_CASES, ids=str)
-def test_a_rule_of_services_refuses_says_what_to_do_and_allows(control_plane, namespace, case):
-    path = SERVICES.format(namespace)
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [("service", each) for each in SERVICE_CASES] + [("pool", each) for each in POOL_CASES],
+    ids=str,
+)
+def test_a_rule_refuses_says_what_to_do_and_allows(control_plane, namespace, kind, case):
+    path, make = (SERVICES.format(namespace), a_service) if kind == "service" else (POOLS, a_pool)
 
-    assert_refused(tried(control_plane, path, a_service(case.refused)), case)
-    assert_allowed(tried(control_plane, path, a_service(case.allowed)))
-    assert (case.parsed or case.message) in parser_says(a_service(case.refused))
-    assert parser_says(a_service(case.allowed)) == ""
-
-
-@pytest.mark.parametrize("case", POOL_CASES, ids=str)
-def test_a_rule_of_pools_refuses_says_what_to_do_and_allows(control_plane, case):
-    assert_refused(tried(control_plane, POOLS, a_pool(case.refused)), case)
-    assert_allowed(tried(control_plane, POOLS, a_pool(case.allowed)))
-    assert (case.parsed or case.message) in parser_says(a_pool(case.refused))
-    assert parser_says(a_pool(case.allowed)) == ""
+    assert_refused(tried(control_plane, path, make(case.refused)), case)
+    assert_allowed(tried(control_plane, path, make(case.allowed)))
+    assert (case.parsed or case.message) in parser_says(make(case.refused))
+    assert parser_says(make(case.allowed)) == ""
 
 
 def test_the_family_of_a_service_cannot_change_and_the_rest_can(control_plane, namespace):
@@ -198,18 +187,14 @@ def test_the_family_of_a_service_cannot_change_and_the_rest_can(control_plane, n
 
 @pytest.mark.parametrize("name", ["a", "clip-2", "c" * 50])
 def test_a_service_may_have_a_name_that_a_service_object_may_have(control_plane, namespace, name):
-    wanted = a_service({})
-    wanted["metadata"]["name"] = name
+    path = SERVICES.format(namespace)
 
-    assert_allowed(tried(control_plane, SERVICES.format(namespace), wanted))
+    assert_allowed(tried(control_plane, path, a_service({}, name)))
 
 
 @pytest.mark.parametrize("name", ["2clip", "clip.two", "clip-", "c" * 51])
 def test_a_name_that_makes_no_name_of_a_service_object_is_refused(control_plane, namespace, name):
-    wanted = a_service({})
-    wanted["metadata"]["name"] = name
-
-    answer = tried(control_plane, SERVICES.format(namespace), wanted)
+    answer = tried(control_plane, SERVICES.format(namespace), a_service({}, name))
 
     assert answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY
     assert "metadata.name" in answer.json()["message"]
@@ -229,27 +214,15 @@ def test_every_rule_of_the_crds_has_its_test():
     assert LONG_KEY in {case.message for case in SERVICE_CASES}
 
 
-def a_service(changes: dict[str, Any]) -> dict[str, Any]:
-    spec = {
-        "family": "clip",
-        "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"},
-        "pool": "cpu",
-    }
-    return an_object("LumenModelService", changed(spec, changes))
+def a_service(changes: dict[str, Any], name: str = "some") -> dict[str, Any]:
+    document = cluster_objects.a_service(name)
+    return {**document, "spec": changed(document["spec"], changes)}
 
 
 def a_pool(changes: dict[str, Any]) -> dict[str, Any]:
-    spec = {"accelerator": "cuda", "device": {"resource": "nvidia.com/gpu"}}
-    return an_object("LumenNodePool", changed(spec, changes))
-
-
-def an_object(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": "some"},
-        "spec": spec,
-    }
+    device = {"resource": "nvidia.com/gpu"}
+    document = cluster_objects.a_pool("some", accelerator="cuda", device=device)
+    return {**document, "spec": changed(document["spec"], changes)}
 
 
 def changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The CRDs as a user of kubectl meets them: on a real API server, not as we read them."""
+"""The CRDs as a user of kubectl meets them: on a real API server, not as we read them.
+
+That people and autoscalers scale services is tried with an operator: test_operator_autoscaling.py.
+"""
 
 import json
 import re
@@ -6,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cluster_objects import a_pool, a_service
 from controlplane.cluster import Cluster, KubectlFailed, unique_name
-from controlplane.programs import wait_until
 
 from lumen_manifest.node_pool import default_pools
 from lumen_manifest.reading.parse import parse_object, parse_text
@@ -16,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FILES = sorted((ROOT / "examples").glob("*.yaml"))
 SERVICES = "/apis/lumen.dev/v1alpha1/namespaces/{}/lumenmodelservices"
+POOLS = "/apis/lumen.dev/v1alpha1/lumennodepools"
 
 
 def documents_of(path: Path) -> list[dict]:
@@ -71,9 +75,7 @@ def test_the_default_pools_are_accepted(control_plane):
         document = pool.model_dump(mode="json", by_alias=True, exclude_none=True)
         document["metadata"]["name"] = unique_name("pool")
 
-        stored = control_plane.http.post(
-            "/apis/lumen.dev/v1alpha1/lumennodepools", json=document, params={"dryRun": "All"}
-        ).json()
+        stored = control_plane.http.post(POOLS, json=document, params={"dryRun": "All"}).json()
 
         assert parse_object(stored).spec == pool.spec
 
@@ -89,15 +91,7 @@ def test_a_misspelt_field_is_refused_by_name(control_plane, namespace):
 def test_short_names_and_the_category_find_both_kinds(control_plane, namespace):
     created(control_plane, namespace, a_service())
     pool = unique_name("pool")
-    control_plane.create(
-        "/apis/lumen.dev/v1alpha1/lumennodepools",
-        {
-            "apiVersion": "lumen.dev/v1alpha1",
-            "kind": "LumenNodePool",
-            "metadata": {"name": pool},
-            "spec": {"accelerator": "cpu"},
-        },
-    )
+    control_plane.create(POOLS, a_pool(pool))
 
     def names(*what: str) -> list[str]:
         return control_plane.kubectl("get", *what, "-n", namespace, "-o", "name").split()
@@ -107,38 +101,7 @@ def test_short_names_and_the_category_find_both_kinds(control_plane, namespace):
     assert {"lumenmodelservice.lumen.dev/clip", f"lumennodepool.lumen.dev/{pool}"} <= set(
         names("lumen")
     )
-    control_plane.delete(f"/apis/lumen.dev/v1alpha1/lumennodepools/{pool}")
-
-
-def test_a_service_is_scaled_by_kubectl(control_plane, namespace):
-    path = created(control_plane, namespace, a_service())
-    control_plane.patch(
-        f"{path}/status", {"status": {"replicas": 1, "selector": "lumen.dev/service=clip"}}
-    )
-
-    control_plane.kubectl("scale", "lms", "clip", "--replicas=3", "-n", namespace)
-
-    assert control_plane.get(path)["spec"]["replicas"] == 3
-    scale = control_plane.get(f"{path}/scale")
-    assert scale["spec"] == {"replicas": 3}
-    assert scale["status"] == {"replicas": 1, "selector": "lumen.dev/service=clip"}
-
-
-def test_an_autoscaler_scales_a_service_through_its_scale_subresource(control_plane, namespace):
-    path = created(control_plane, namespace, a_service())
-    control_plane.patch(
-        f"{path}/status", {"status": {"replicas": 1, "selector": "lumen.dev/service=clip"}}
-    )
-    target = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenModelService", "name": "clip"}
-    scaler = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 4, "metrics": []}
-    control_plane.create(
-        f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers",
-        {"metadata": {"name": "clip"}, "spec": scaler},
-    )
-
-    wait_until(
-        lambda: control_plane.get(path)["spec"]["replicas"] == 2, 60, "minReplicas are asked for"
-    )
+    control_plane.delete(f"{POOLS}/{pool}")
 
 
 def test_status_and_spec_are_written_apart(control_plane, namespace):
@@ -178,17 +141,9 @@ def test_kubectl_get_shows_what_matters_of_a_service(control_plane, namespace):
 def test_kubectl_get_shows_what_is_free_of_a_pool(private_control_plane):
     control_plane = private_control_plane  # operators of other tests count pools
     name = unique_name("pool")
-    path = f"/apis/lumen.dev/v1alpha1/lumennodepools/{name}"
-    spec = {"accelerator": "cuda", "device": {"resource": "nvidia.com/gpu"}}
-    control_plane.create(
-        "/apis/lumen.dev/v1alpha1/lumennodepools",
-        {
-            "apiVersion": "lumen.dev/v1alpha1",
-            "kind": "LumenNodePool",
-            "metadata": {"name": name},
-            "spec": spec,
-        },
-    )
+    path = f"{POOLS}/{name}"
+    device = {"resource": "nvidia.com/gpu"}
+    control_plane.create(POOLS, a_pool(name, accelerator="cuda", device=device))
     counts = {"allocatable": 2, "allocated": 1}
     control_plane.patch(
         f"{path}/status", {"status": {"nodes": 2, "devices": counts, "devicesFree": "1/2"}}
@@ -211,12 +166,6 @@ def test_kubectl_explain_has_a_text_for_every_field(control_plane, kind):
     assert [path for path, text in fields.items() if not text] == []
 
 
-def test_kubectl_explain_prints_a_field(control_plane):
-    said = control_plane.kubectl("explain", "lms.spec.model.source.revision")
-
-    assert "A branch, tag or commit" in said
-
-
 def fields_of(schema: dict, path: tuple[str, ...]):
     """Yield the path of each field that we declare, and its text."""
     for name, field in schema.get("properties", {}).items():
@@ -225,19 +174,6 @@ def fields_of(schema: dict, path: tuple[str, ...]):
             yield from fields_of(field, (*path, name))
     if "items" in schema:
         yield from fields_of(schema["items"], path)
-
-
-def a_service() -> dict:
-    return {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenModelService",
-        "metadata": {"name": "clip"},
-        "spec": {
-            "family": "clip",
-            "model": {"name": "MobileCLIP2-S2", "runtime": "onnx"},
-            "pool": "cpu",
-        },
-    }
 
 
 def created(cluster: Cluster, namespace: str, document: dict) -> str:
