@@ -1,7 +1,8 @@
 """An event loop whose clock jumps to the next timer: hours of waiting pass in milliseconds."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import wraps
 from typing import Any
 
 
@@ -30,6 +31,16 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run to the end in virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(coroutine)
+
+
+def story(told: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., None]:
+    """Make a test of a coroutine function that runs in virtual time."""
+
+    @wraps(told)
+    def test(*args: Any, **kwargs: Any) -> None:
+        run(told(*args, **kwargs))
+
+    return test
 
 
 def clock() -> float:

@@ -57,108 +57,94 @@ class World:
         self.mismatches += objects
 
 
-def test_what_is_gone_unnoticed_is_purged_and_counted():
-    async def story():
-        world = World()
-        world.told(PODS, an_object("stays"), an_object("gone"))
-        world.has(PODS, an_object("stays"))
-        await world.audit.audit(PODS)
+@virtual_time.story
+async def test_what_is_gone_unnoticed_is_purged_and_counted():
+    world = World()
+    world.told(PODS, an_object("stays"), an_object("gone"))
+    world.has(PODS, an_object("stays"))
+    await world.audit.audit(PODS)
 
-        assert world.purged == [(PODS, "gone", "u-gone")]
-        assert world.mismatches == 1
-        assert world.audit.problem() == ""
-
-    virtual_time.run(story())
+    assert world.purged == [(PODS, "gone", "u-gone")]
+    assert world.mismatches == 1
+    assert world.audit.problem() == ""
 
 
-def test_a_predecessor_is_purged_though_its_name_is_there_again():
-    async def story():
-        world = World()
-        world.told(PODS, an_object("pod", uid="first"))
-        world.has(PODS, an_object("pod", uid="second"))
-        await world.audit.audit(PODS)
+@virtual_time.story
+async def test_a_predecessor_is_purged_though_its_name_is_there_again():
+    world = World()
+    world.told(PODS, an_object("pod", uid="first"))
+    world.has(PODS, an_object("pod", uid="second"))
+    await world.audit.audit(PODS)
 
-        assert world.purged == [(PODS, "pod", "first")]
-
-    virtual_time.run(story())
+    assert world.purged == [(PODS, "pod", "first")]
 
 
-def test_an_object_that_came_during_the_listing_is_left_alone():
-    async def story():
-        world = World()
-        listing = asyncio.create_task(world.audit.audit(PODS))
-        await asyncio.sleep(0.001)
-        world.told(PODS, an_object("new"))
-        await listing
+@virtual_time.story
+async def test_an_object_that_came_during_the_listing_is_left_alone():
+    world = World()
+    listing = asyncio.create_task(world.audit.audit(PODS))
+    await asyncio.sleep(0.001)
+    world.told(PODS, an_object("new"))
+    await listing
 
-        assert world.purged == []
-
-    virtual_time.run(story())
+    assert world.purged == []
 
 
 @pytest.mark.parametrize("told", [(), (an_object("clip", version="3"),)])
-def test_a_watch_that_tells_nothing_for_long_is_a_problem_and_one_that_lags_is_none(told):
-    async def story():
-        world = World()
-        world.told(SERVICES, *told)
-        world.has(SERVICES, an_object("clip", version="7"))
-        running = asyncio.create_task(world.audit.run())
-        await asyncio.sleep(60)
-        assert world.audit.problem() == ""
+@virtual_time.story
+async def test_a_watch_that_tells_nothing_for_long_is_a_problem_and_one_that_lags_is_none(told):
+    world = World()
+    world.told(SERVICES, *told)
+    world.has(SERVICES, an_object("clip", version="7"))
+    running = asyncio.create_task(world.audit.run())
+    await asyncio.sleep(60)
+    assert world.audit.problem() == ""
 
-        await asyncio.sleep(90)
-        assert world.audit.problem() == "the watches of lumenmodelservices differ from the cluster"
-        assert world.mismatches == 1
+    await asyncio.sleep(90)
+    assert world.audit.problem() == "the watches of lumenmodelservices differ from the cluster"
+    assert world.mismatches == 1
 
-        world.told(SERVICES, an_object("clip", version="7"))
-        await asyncio.sleep(30)
-        assert world.audit.problem() == ""
-        running.cancel()
-
-    virtual_time.run(story())
+    world.told(SERVICES, an_object("clip", version="7"))
+    await asyncio.sleep(30)
+    assert world.audit.problem() == ""
+    running.cancel()
 
 
-def test_an_object_that_changes_all_the_time_is_no_problem_while_the_watch_follows():
-    async def story():
-        world = World()
-        running = asyncio.create_task(world.audit.run())
-        for version in range(1, 200):
-            world.has(SERVICES, an_object("clip", version=str(version)))
-            await asyncio.sleep(5)
-            world.told(SERVICES, an_object("clip", version=str(version)))
+@virtual_time.story
+async def test_an_object_that_changes_all_the_time_is_no_problem_while_the_watch_follows():
+    world = World()
+    running = asyncio.create_task(world.audit.run())
+    for version in range(1, 200):
+        world.has(SERVICES, an_object("clip", version=str(version)))
+        await asyncio.sleep(5)
+        world.told(SERVICES, an_object("clip", version=str(version)))
 
-        assert world.audit.problem() == ""
-        assert world.mismatches == 0
-        running.cancel()
-
-    virtual_time.run(story())
+    assert world.audit.problem() == ""
+    assert world.mismatches == 0
+    running.cancel()
 
 
-def test_every_kind_is_listed_every_five_minutes():
-    async def story():
-        world = World()
-        running = asyncio.create_task(world.audit.run())
-        await asyncio.sleep(610)
-        counts = [sum(each == kind for each, _ in world.listings) for kind in WATCHED_KINDS]
-        assert counts == [3] * len(WATCHED_KINDS)
+@virtual_time.story
+async def test_every_kind_is_listed_every_five_minutes():
+    world = World()
+    running = asyncio.create_task(world.audit.run())
+    await asyncio.sleep(610)
+    counts = [sum(each == kind for each, _ in world.listings) for kind in WATCHED_KINDS]
+    assert counts == [3] * len(WATCHED_KINDS)
 
-        running.cancel()
-
-    virtual_time.run(story())
+    running.cancel()
 
 
-def test_an_api_server_that_is_away_is_asked_again():
-    async def story():
-        world = World()
-        world.told(PODS, an_object("gone"))
-        world.away = 1000
-        running = asyncio.create_task(world.audit.run())
-        await asyncio.sleep(100)
-        assert world.purged == []
-        world.away = 0
-        await asyncio.sleep(30)
+@virtual_time.story
+async def test_an_api_server_that_is_away_is_asked_again():
+    world = World()
+    world.told(PODS, an_object("gone"))
+    world.away = 1000
+    running = asyncio.create_task(world.audit.run())
+    await asyncio.sleep(100)
+    assert world.purged == []
+    world.away = 0
+    await asyncio.sleep(30)
 
-        assert world.purged == [(PODS, "gone", "u-gone")]
-        running.cancel()
-
-    virtual_time.run(story())
+    assert world.purged == [(PODS, "gone", "u-gone")]
+    running.cancel()

@@ -58,15 +58,22 @@ def test_defaults_that_the_server_drops_are_no_difference():
     assert contained(deployment(), stored)
 
 
-def test_quantities_are_compared_by_value():
-    stored = deployment()
-    server_of(stored)["resources"]["limits"] = {"cpu": "1", "memory": "1024Mi"}
-
-    assert contained(deployment(), stored)
-
-
 @pytest.mark.parametrize(
-    "other", ["2", "1001m", "1k", "", "one", "--1", None, "1e999999999", "1e-999999999", "9" * 32]
+    "other",
+    [
+        "2",
+        "1001m",
+        "1k",
+        "",
+        "one",
+        "--1",
+        None,
+        "9" * 32,
+        "1e999999999",
+        "1e-999999999",
+        "1e1000000",
+        "1e9999999999999",
+    ],
 )
 def test_another_quantity_is_a_difference(other):
     stored = deployment()
@@ -77,15 +84,18 @@ def test_another_quantity_is_a_difference(other):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1024Ki", "1Mi"), ("1500m", "1.5"), ("1k", "1e3"), ("1E", "1000P"), ("0.5Gi", "512Mi")],
+    [
+        ("1000m", "1"),
+        ("1Gi", "1024Mi"),
+        ("1024Ki", "1Mi"),
+        ("1500m", "1.5"),
+        ("1k", "1e3"),
+        ("1E", "1000P"),
+        ("0.5Gi", "512Mi"),
+    ],
 )
 def test_every_way_to_write_a_quantity_is_understood(one, other):
     assert contained({"limits": {"memory": one}}, {"limits": {"memory": other}})
-
-
-@pytest.mark.parametrize("beyond", ["1e999999999", "1e1000000", "1e-999999999", "1e9999999999999"])
-def test_an_amount_beyond_all_numbers_is_another_one(beyond):
-    assert not contained({"limits": {"memory": beyond}}, {"limits": {"memory": "1Gi"}})
 
 
 def test_every_single_leaf_that_drifts_is_seen():
@@ -118,10 +128,6 @@ def _paths(value, path=()):
             yield (*path, key)
 
 
-def test_an_absent_object_contains_nothing():
-    assert not contained(deployment(), {})
-
-
 def test_zero_differs_from_absent():
     assert not contained({"maxUnavailable": 0}, {})
 
@@ -151,7 +157,7 @@ def test_a_port_is_found_by_number_and_protocol():
     assert not contained(mine, {"spec": {"ports": [other]}})
 
 
-@pytest.mark.parametrize("strange", ["text", 3, [], ["x"], {"spec": []}, {"spec": "x"}])
+@pytest.mark.parametrize("strange", ["text", 3, [], {}, ["x"], {"spec": []}, {"spec": "x"}])
 def test_strange_objects_are_just_different(strange):
     assert not contained(deployment(), strange)
 

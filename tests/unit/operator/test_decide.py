@@ -10,7 +10,6 @@ from lumen_cluster.kinds import (
     HPAS,
     NETWORK_POLICIES,
     PDBS,
-    PODS,
     REVISIONS,
 )
 from lumen_manifest.conditions import ConditionType as C
@@ -137,23 +136,6 @@ def test_events_are_posted_for_transitions_only_and_what_went_well_is_one(world)
     world.ready(key, "p1")
     assert [str(each.reason) for each in world.reconcile(key).events] == ["Ready"]
     assert world.reconcile(key).events == ()
-
-
-def test_pods_are_counted_though_the_spec_cannot_be_read(world):
-    key = world.settled(replicas=2)
-    for name in ("p1", "p2"):
-        world.ready(key, name)
-    world.settle(key)
-    world.change(key, replicas=2, scenes={"preset": "oct2025", "prompts": ["a", "b"]})
-    before = world.status(key)["ready"], world.said(key, C.AVAILABLE)[0]
-    for name in ("p1", "p2"):
-        world.remove(PODS, name)
-    world.settle(key)
-
-    assert world.said(key, C.ACCEPTED) == ("False", "InvalidSpec")
-    assert before == ("2/2", "True")
-    assert world.status(key)["ready"] == "0/2"
-    assert world.said(key, C.AVAILABLE) == ("False", "NoReplicaReady")
 
 
 def test_what_goes_wrong_has_an_event_of_its_own(world):

@@ -56,201 +56,175 @@ def an_election(leases, identity="a"):
     return Election(leases, LeaseName(IN, "lumen-operator", identity), virtual_time.clock)
 
 
-def test_the_first_operator_makes_the_lease_and_leads():
-    async def story():
-        leases = Leases()
-        election = an_election(leases)
-        assert not election.leads()
-        await election.acquire()
+@virtual_time.story
+async def test_the_first_operator_makes_the_lease_and_leads():
+    leases = Leases()
+    election = an_election(leases)
+    assert not election.leads()
+    await election.acquire()
 
-        assert (leases.holder, election.leads()) == ("a", True)
-        assert leases.lease["spec"]["leaseDurationSeconds"] == 10
-
-    virtual_time.run(story())
+    assert (leases.holder, election.leads()) == ("a", True)
+    assert leases.lease["spec"]["leaseDurationSeconds"] == 10
 
 
-def test_a_second_operator_waits_as_long_as_the_first_renews():
-    async def story():
-        leases = Leases()
-        first, second = an_election(leases), an_election(leases, "b")
-        await first.acquire()
-        holding = asyncio.create_task(first.hold())
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(600):
-                await second.acquire()
+@virtual_time.story
+async def test_a_second_operator_waits_as_long_as_the_first_renews():
+    leases = Leases()
+    first, second = an_election(leases), an_election(leases, "b")
+    await first.acquire()
+    holding = asyncio.create_task(first.hold())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(600):
+            await second.acquire()
 
-        assert first.leads()
-        assert not second.leads()
-        assert second.asked
-        holding.cancel()
-
-    virtual_time.run(story())
+    assert first.leads()
+    assert not second.leads()
+    assert second.asked
+    holding.cancel()
 
 
-def test_a_leader_that_died_is_followed_within_15_seconds():
-    async def story():
-        leases = Leases()
-        first, second = an_election(leases), an_election(leases, "b")
-        await first.acquire()
-        holding = asyncio.create_task(first.hold())
-        waiting = asyncio.create_task(second.acquire())
-        await asyncio.sleep(60)
-        holding.cancel()
-        died = virtual_time.clock()
-        await waiting
+@virtual_time.story
+async def test_a_leader_that_died_is_followed_within_15_seconds():
+    leases = Leases()
+    first, second = an_election(leases), an_election(leases, "b")
+    await first.acquire()
+    holding = asyncio.create_task(first.hold())
+    waiting = asyncio.create_task(second.acquire())
+    await asyncio.sleep(60)
+    holding.cancel()
+    died = virtual_time.clock()
+    await waiting
 
-        assert 8 < virtual_time.clock() - died < 15
-        assert leases.holder == "b"
-        assert leases.lease["spec"]["leaseTransitions"] == 2
-
-    virtual_time.run(story())
+    assert 8 < virtual_time.clock() - died < 15
+    assert leases.holder == "b"
+    assert leases.lease["spec"]["leaseTransitions"] == 2
 
 
-def test_a_leader_that_stops_is_followed_at_its_next_look():
-    async def story():
-        leases = Leases()
-        first, second = an_election(leases), an_election(leases, "b")
-        await first.acquire()
-        waiting = asyncio.create_task(second.acquire())
-        await asyncio.sleep(5)
-        await first.release()
-        released = virtual_time.clock()
-        assert not first.leads()
-        await waiting
+@virtual_time.story
+async def test_a_leader_that_stops_is_followed_at_its_next_look():
+    leases = Leases()
+    first, second = an_election(leases), an_election(leases, "b")
+    await first.acquire()
+    waiting = asyncio.create_task(second.acquire())
+    await asyncio.sleep(5)
+    await first.release()
+    released = virtual_time.clock()
+    assert not first.leads()
+    await waiting
 
-        assert virtual_time.clock() - released < 3
-
-    virtual_time.run(story())
+    assert virtual_time.clock() - released < 3
 
 
-def test_a_restarted_container_of_the_same_pod_leads_at_once():
-    async def story():
-        leases = Leases()
-        await an_election(leases).acquire()
-        before = virtual_time.clock()
-        await an_election(leases).acquire()
+@virtual_time.story
+async def test_a_restarted_container_of_the_same_pod_leads_at_once():
+    leases = Leases()
+    await an_election(leases).acquire()
+    before = virtual_time.clock()
+    await an_election(leases).acquire()
 
-        assert virtual_time.clock() - before < 1
-
-    virtual_time.run(story())
+    assert virtual_time.clock() - before < 1
 
 
 @pytest.mark.parametrize("trouble", ["away", "frozen"])
-def test_a_leader_that_cannot_renew_gives_up_before_another_may_take_over(trouble):
-    async def story():
-        leases = Leases()
-        election = an_election(leases)
-        await election.acquire()
-        setattr(leases, trouble, True)
-        since = virtual_time.clock()
+@virtual_time.story
+async def test_a_leader_that_cannot_renew_gives_up_before_another_may_take_over(trouble):
+    leases = Leases()
+    election = an_election(leases)
+    await election.acquire()
+    setattr(leases, trouble, True)
+    since = virtual_time.clock()
+    with pytest.raises(LeaseLost):
+        await election.hold()
+
+    assert 6 <= virtual_time.clock() - since < 10
+
+
+@virtual_time.story
+async def test_a_short_absence_of_the_api_server_loses_nothing():
+    leases = Leases()
+    election = an_election(leases)
+    await election.acquire()
+    holding = asyncio.create_task(election.hold())
+    for _ in range(10):
+        leases.away = True
+        await asyncio.sleep(4)
+        leases.away = False
+        await asyncio.sleep(4)
+
+    assert not holding.done()
+    assert election.leads()
+    holding.cancel()
+
+
+@virtual_time.story
+async def test_a_leader_that_finds_another_holder_gives_up_at_once():
+    leases = Leases()
+    election = an_election(leases)
+    await election.acquire()
+    leases.lease["spec"]["holderIdentity"] = "thief"
+    before = virtual_time.clock()
+    with pytest.raises(LeaseLost, match="another"):
+        await election.hold()
+
+    assert virtual_time.clock() - before < 3
+
+
+@virtual_time.story
+async def test_two_operators_that_start_at_once_elect_one():
+    leases = Leases()
+    both = [an_election(leases, name) for name in "ab"]
+    tasks = [asyncio.create_task(each.acquire()) for each in both]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.sleep(1)
+
+    assert sum(each.leads() for each in both) == 1
+    for task in tasks:
+        task.cancel()
+
+
+@virtual_time.story
+async def test_a_clock_that_is_wrong_on_another_node_changes_nothing():
+    leases = Leases()
+    await an_election(leases).acquire()
+    leases.lease["spec"]["renewTime"] = "1999-01-01T00:00:00.000000Z"
+    second = an_election(leases, "b")
+    before = virtual_time.clock()
+    await second.acquire()
+
+    assert virtual_time.clock() - before > 10
+
+
+@virtual_time.story
+async def test_nothing_is_released_that_another_holds():
+    leases = Leases()
+    election = an_election(leases)
+    await election.acquire()
+    leases.lease["spec"]["holderIdentity"] = "b"
+    await election.release()
+
+    assert leases.holder == "b"
+
+
+@virtual_time.story
+async def test_a_lease_with_an_empty_spec_is_taken():
+    leases = Leases()
+    leases.lease = {"metadata": {"name": "lumen-operator", "resourceVersion": "0"}}
+    await an_election(leases).acquire()
+
+    assert leases.holder == "a"
+
+
+@virtual_time.story
+async def test_a_process_that_slept_through_its_lease_writes_nothing_more():
+    leases = Leases()
+    election = an_election(leases)
+    fenced = Fenced(leases, election.leads)
+    await election.acquire()
+    await asyncio.sleep(10.5)
+    written = leases.writes
+    for write in (fenced.call, fenced.ask):
         with pytest.raises(LeaseLost):
-            await election.hold()
+            await write(ApiRequest("PATCH", "/apis/apps/v1/x"))
 
-        assert 6 <= virtual_time.clock() - since < 10
-
-    virtual_time.run(story())
-
-
-def test_a_short_absence_of_the_api_server_loses_nothing():
-    async def story():
-        leases = Leases()
-        election = an_election(leases)
-        await election.acquire()
-        holding = asyncio.create_task(election.hold())
-        for _ in range(10):
-            leases.away = True
-            await asyncio.sleep(4)
-            leases.away = False
-            await asyncio.sleep(4)
-
-        assert not holding.done()
-        assert election.leads()
-        holding.cancel()
-
-    virtual_time.run(story())
-
-
-def test_a_leader_that_finds_another_holder_gives_up_at_once():
-    async def story():
-        leases = Leases()
-        election = an_election(leases)
-        await election.acquire()
-        leases.lease["spec"]["holderIdentity"] = "thief"
-        before = virtual_time.clock()
-        with pytest.raises(LeaseLost, match="another"):
-            await election.hold()
-
-        assert virtual_time.clock() - before < 3
-
-    virtual_time.run(story())
-
-
-def test_two_operators_that_start_at_once_elect_one():
-    async def story():
-        leases = Leases()
-        both = [an_election(leases, name) for name in "ab"]
-        tasks = [asyncio.create_task(each.acquire()) for each in both]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(1)
-
-        assert sum(each.leads() for each in both) == 1
-        for task in tasks:
-            task.cancel()
-
-    virtual_time.run(story())
-
-
-def test_a_clock_that_is_wrong_on_another_node_changes_nothing():
-    async def story():
-        leases = Leases()
-        await an_election(leases).acquire()
-        leases.lease["spec"]["renewTime"] = "1999-01-01T00:00:00.000000Z"
-        second = an_election(leases, "b")
-        before = virtual_time.clock()
-        await second.acquire()
-
-        assert virtual_time.clock() - before > 10
-
-    virtual_time.run(story())
-
-
-def test_nothing_is_released_that_another_holds():
-    async def story():
-        leases = Leases()
-        election = an_election(leases)
-        await election.acquire()
-        leases.lease["spec"]["holderIdentity"] = "b"
-        await election.release()
-
-        assert leases.holder == "b"
-
-    virtual_time.run(story())
-
-
-def test_a_lease_with_an_empty_spec_is_taken():
-    async def story():
-        leases = Leases()
-        leases.lease = {"metadata": {"name": "lumen-operator", "resourceVersion": "0"}}
-        await an_election(leases).acquire()
-
-        assert leases.holder == "a"
-
-    virtual_time.run(story())
-
-
-def test_a_process_that_slept_through_its_lease_writes_nothing_more():
-    async def story():
-        leases = Leases()
-        election = an_election(leases)
-        fenced = Fenced(leases, election.leads)
-        await election.acquire()
-        await asyncio.sleep(10.5)
-        written = leases.writes
-        for write in (fenced.call, fenced.ask):
-            with pytest.raises(LeaseLost):
-                await write(ApiRequest("PATCH", "/apis/apps/v1/x"))
-
-        assert leases.writes == written
-        assert await fenced.ask(ApiRequest("GET", "/x"))
-
-    virtual_time.run(story())
+    assert leases.writes == written
+    assert await fenced.ask(ApiRequest("GET", "/x"))

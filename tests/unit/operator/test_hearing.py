@@ -79,6 +79,30 @@ def test_a_change_after_a_quiet_minute_is_told_at_once():
     assert board.told == [0, 65]
 
 
+def test_a_change_that_was_taken_back_before_it_was_told_is_none():
+    hearing = ReportReader(EVERY_S)
+    board, other = (Listener(hearing=hearing, uid=uid) for uid in ("board", "other"))
+    board.hears(serving("a"), 0)
+    board.hears(serving("b"), 5)
+    board.hears(serving("a"), 10)
+    other.hears(serving("a"), 15)
+
+    assert (board.told, other.told) == ([0], [15])
+    assert board.shown.document["modelId"] == "a"
+
+
+def test_news_of_one_page_is_told_with_what_waits_of_the_others():
+    hearing = ReportReader(EVERY_S)
+    board, other = (Listener(hearing=hearing, uid=uid) for uid in ("board", "other"))
+    board.hears(serving("a"), 0)
+    board.hears(serving("b"), 5)
+    assert board.shown.document["modelId"] == "a"
+    other.hears(serving("a"), 6)
+
+    assert (board.told, other.told) == ([0], [6])
+    assert board.shown.document["modelId"] == "b"
+
+
 def test_a_server_that_does_not_answer_at_first_is_silent_at_once():
     board = Listener()
     board.hears(SILENCE, 0)

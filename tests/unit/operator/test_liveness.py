@@ -18,19 +18,17 @@ def test_a_standby_is_healthy_and_ready_once_the_api_server_has_answered():
     assert liveness.readiness() == ("text/plain", b"ok\n")
 
 
-def test_a_loop_that_stands_still_is_unwell_and_one_that_turns_is_not():
-    async def story():
-        liveness = Liveness(lambda: True, virtual_time.clock)
-        beating = asyncio.create_task(liveness.beat())
-        await asyncio.sleep(3600)
-        assert liveness.health()
+@virtual_time.story
+async def test_a_loop_that_stands_still_is_unwell_and_one_that_turns_is_not():
+    liveness = Liveness(lambda: True, virtual_time.clock)
+    beating = asyncio.create_task(liveness.beat())
+    await asyncio.sleep(3600)
+    assert liveness.health()
 
-        beating.cancel()
-        await asyncio.sleep(40)
-        with pytest.raises(Unwell, match="stood still for 4"):
-            liveness.health()
-
-    virtual_time.run(story())
+    beating.cancel()
+    await asyncio.sleep(40)
+    with pytest.raises(Unwell, match="stood still for 4"):
+        liveness.health()
 
 
 def test_every_problem_is_named():

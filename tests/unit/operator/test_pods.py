@@ -1,12 +1,10 @@
 import asyncio
-from dataclasses import replace
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from lumen_operator.observe.kinds import Key
-from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.observe.views import PodAddress
 from lumen_operator.polling.asker import ANSWER_MAX_BYTES, read_status
 from lumen_operator.polling.status_poller import PodReports, by_their_addresses
@@ -114,14 +112,6 @@ async def test_a_pod_that_is_no_longer_named_is_not_asked_and_its_report_stays_w
     assert "u1" not in reports.newest
 
 
-async def test_reports_of_a_service_that_is_gone_go_with_it(pod, reports):
-    reports.ask(KEY, [pod["address"]])
-    await until(lambda: "u1" in reports.newest)
-    reports.ask(KEY, [])
-
-    assert not reports.newest
-
-
 async def test_an_answer_that_comes_too_late_for_a_pod_that_was_dropped_is_dropped(pod, reports):
     gate = asyncio.Event()
 
@@ -139,26 +129,3 @@ async def test_an_answer_that_comes_too_late_for_a_pod_that_was_dropped_is_dropp
     await until(lambda: "u1" in reports.newest)
 
     assert reports.newest["u1"].document == {"phase": "Next"}
-
-
-async def test_a_page_that_says_something_else_each_time_is_told_of_at_most_twelve_times_as_rarely(
-    pod,
-):
-    told, count, every_s = [], iter(range(10**6)), 0.01
-    page = {"phase": "serving", "modelId": "0"}
-
-    def answer():
-        return web.json_response(page | {"modelId": str(next(count))})
-
-    pod["answer"] = answer
-    networks = ExternalNetworks.parse(["127.0.0.0/8"])
-    reports = PodReports(told.append, by_their_addresses, every_s=every_s, networks=networks)
-    running = asyncio.create_task(reports.run())
-    began = asyncio.get_running_loop().time()
-    reports.ask(KEY, [replace(pod["address"], container="server", external=True)])
-    await until(lambda: pod["asked"] >= 40)
-    lasted_s = asyncio.get_running_loop().time() - began
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-
-    assert 1 <= len(told) <= 1 + lasted_s / (12 * every_s)

@@ -45,9 +45,7 @@ def ready_of(status: dict) -> dict:
     return found
 
 
-def test_nodes_and_devices_are_counted_with_what_lumen_s_pods_hold():
-    world = World()
-    world.gpu_pool()
+def test_nodes_and_devices_are_counted_with_what_lumen_s_pods_hold(world):
     world.node("g1", devices=4)
     world.node("g2", devices=2)
     world.node("plain")
@@ -64,9 +62,7 @@ def test_nodes_and_devices_are_counted_with_what_lumen_s_pods_hold():
     assert ready_of(status)["status"] == "True"
 
 
-def test_a_status_that_is_right_is_not_written_again():
-    world = World()
-    world.gpu_pool()
+def test_a_status_that_is_right_is_not_written_again(world):
     world.node("g1", devices=1)
     written(world)
     world.later(60)
@@ -74,9 +70,7 @@ def test_a_status_that_is_right_is_not_written_again():
     assert decided(world) == Decision()
 
 
-def test_a_node_that_is_not_ready_offers_nothing():
-    world = World()
-    world.gpu_pool()
+def test_a_node_that_is_not_ready_offers_nothing(world):
     world.node("g1", devices=1)
     world.node("g2", devices=1)
     world.objects["nodes", "", "g2"]["status"]["conditions"] = []
@@ -84,9 +78,7 @@ def test_a_node_that_is_not_ready_offers_nothing():
     assert written(world)["devicesFree"] == "1/1"
 
 
-def test_a_pool_without_nodes_says_which_label_it_wants():
-    world = World()
-    world.gpu_pool()
+def test_a_pool_without_nodes_says_which_label_it_wants(world):
 
     ready = ready_of(written(world))
 
@@ -94,9 +86,7 @@ def test_a_pool_without_nodes_says_which_label_it_wants():
     assert ready["message"].endswith("kubectl label node NAME gpu=yes")
 
 
-def test_nodes_without_the_device_point_to_the_device_plugin():
-    world = World()
-    world.gpu_pool()
+def test_nodes_without_the_device_point_to_the_device_plugin(world):
     world.node("g1", labels={"gpu": "yes"})
 
     ready = ready_of(written(world))
@@ -105,8 +95,7 @@ def test_nodes_without_the_device_point_to_the_device_plugin():
     assert "device plugin" in ready["message"]
 
 
-def test_a_pool_that_breaks_a_rule_says_so():
-    world = World()
+def test_a_pool_that_breaks_a_rule_says_so(world):
     world.pool("odd", accelerator="cpu", device={"resource": "nvidia.com/gpu"})
 
     status = written(world, "odd")
@@ -115,11 +104,7 @@ def test_a_pool_that_breaks_a_rule_says_so():
     assert "accelerator cpu has no device" in ready_of(status)["message"]
 
 
-def test_a_cpu_pool_has_no_devices_to_show():
-    world = World()
-    world.pool()
-    world.node("n1")
-
+def test_a_cpu_pool_has_no_devices_to_show(world):
     status = written(world, "cpu")
 
     assert "devices" not in status

@@ -10,7 +10,7 @@ from lumen_manifest.conditions import ConditionType as C
 
 
 @pytest.mark.parametrize(("type_", "reason"), all_outcomes(), ids=str)
-def test_every_reason_is_reached_and_said_with_a_remedy(world, type_, reason):
+def test_every_reason_is_reached_said_with_a_remedy_and_comes_to_rest(world, type_, reason):
     key = SCENES[type_, reason](world)
     world.reconcile(key)
 
@@ -23,12 +23,6 @@ def test_every_reason_is_reached_and_said_with_a_remedy(world, type_, reason):
         assert found["status"] == ("Unknown" if reason is Reason.UNKNOWN else "False")
         assert "<" not in found["message"], "a fact that the remedy asks for is missing"
     assert found["message"].endswith((".", "?")) or "kubectl" in found["message"]
-
-
-@pytest.mark.parametrize(("type_", "reason"), all_outcomes(), ids=str)
-def test_every_scene_comes_to_rest(world, type_, reason):
-    key = SCENES[type_, reason](world)
-
     world.settle(key)
 
 
@@ -71,18 +65,27 @@ def test_what_is_wrong_with_one_pod_does_not_unmake_a_service_that_answers(world
     assert world.status(key)["ready"] == "1/2"
 
 
-def test_what_runs_is_counted_while_the_spec_cannot_be_carried_out(world):
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"pool": "tpu"}, "UnknownPool"),
+        ({"scenes": {"preset": "oct2025", "prompts": ["a", "b"]}}, "InvalidSpec"),
+    ],
+)
+def test_what_runs_is_counted_while_the_spec_cannot_be_carried_out(world, broken, reason):
     key = world.served(replicas=2)
-    world.service(pool="tpu")
+    world.service(**broken)
     decision = world.reconcile(key)
 
     status = world.status(key)
     assert (decision.apply, decision.delete) == ((), ())
-    assert (status["reason"], status["ready"]) == ("UnknownPool", "2/2")
+    assert (status["reason"], status["ready"]) == (reason, "2/2")
     assert [each["service"] for each in status["routes"]] == ["clip-stable"]
-    world.remove(PODS, "clip-0")
-    world.settle(key)
-    assert world.status(key)["readyReplicas"] == 1
+    for left, (ready, available) in {1: ("1/2", "True"), 0: ("0/2", "False")}.items():
+        world.remove(PODS, f"clip-{left}")
+        world.settle(key)
+        assert world.status(key)["ready"] == ready
+        assert world.said(key, C.AVAILABLE)[0] == available
 
 
 def test_a_broken_spec_leaves_children_and_routes_as_they_are(world):

@@ -8,32 +8,6 @@ from hypothesis import strategies as st
 from lumen_operator.polling.turns import FairSchedule
 
 
-def test_a_thousand_slow_pages_keep_another_owner_from_nothing():
-    turns = FairSchedule(at_once=64, of_one_at_once=8)
-    for number in range(1000):
-        turns.add("crowd", 0.0, number)
-    taken = []
-    while (turn := turns.take(0.0)) is not None:
-        taken.append(turn)
-    assert [owner for owner, _ in taken] == ["crowd"] * 8
-
-    turns.add("quiet", 1.0, "page")
-    assert turns.take(1.0) == ("quiet", "page")
-
-
-def test_owners_that_wait_for_a_place_take_turns_and_the_oldest_of_each_comes_first():
-    turns = FairSchedule(at_once=1, of_one_at_once=1)
-    for owner, at, item in [("a", 0, 1), ("a", 2, 2), ("a", 1, 3), ("b", 3, 4), ("b", 3, 5)]:
-        turns.add(owner, at, item)
-
-    order = []
-    while (turn := turns.take(10.0)) is not None:
-        order.append(turn)
-        turns.done(turn[0])
-
-    assert order == [("a", 1), ("b", 4), ("a", 3), ("b", 5), ("a", 2)]
-
-
 def test_nothing_is_taken_before_its_time():
     turns = FairSchedule(at_once=2, of_one_at_once=1)
     assert turns.wait_s(0.0) is None
