@@ -3,10 +3,10 @@ import asyncio
 import pytest
 import virtual_time
 
-from lumen_cluster.errors import ApiUnavailable
-from lumen_cluster.kinds import PODS
+from lumen_cluster.errors import ApiUnavailable, HistoryGone, TooLarge
+from lumen_cluster.kinds import NODES, PODS
 from lumen_cluster.store import version_of
-from lumen_operator.observe.audit import Audit
+from lumen_operator.observe.audit import Audit, MetadataLister
 from lumen_operator.observe.kinds import SERVICES, WATCHED_KINDS
 from lumen_operator.observe.store import ObjectCache
 
@@ -148,3 +148,62 @@ async def test_an_api_server_that_is_away_is_asked_again():
 
     assert world.purged == [(PODS, "gone", "u-gone")]
     running.cancel()
+
+
+class Pages:
+    """An API server that answers what the test says, and keeps what it was asked."""
+
+    def __init__(self, *answers):
+        self.made = []
+        self.answers = list(answers)
+
+    async def ask(self, request):
+        self.made.append(request)
+        answer = self.answers.pop(0) if self.answers else {}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def a_page(*names, position=""):
+    items = [
+        {"metadata": {"namespace": "team", "name": n, "uid": f"u-{n}", "resourceVersion": "7"}}
+        for n in names
+    ]
+    return {"metadata": {"continue": position, "resourceVersion": "7"}, "items": items}
+
+
+async def test_a_listing_reads_every_page_of_metadata_of_what_is_watched():
+    calls = Pages(a_page("a", "b", position="next"), a_page("c"))
+    found = await MetadataLister(calls, "team").list_metadata(PODS)
+
+    assert [name for _, name in found] == ["a", "b", "c"]
+    assert found["team", "a"].uid == "u-a"
+    assert [made.path for made in calls.made] == ["/api/v1/namespaces/team/pods"] * 2
+    assert calls.made[0].query["labelSelector"] == "lumen.dev/service"
+    assert "PartialObjectMetadataList" in calls.made[0].accept
+
+
+async def test_cluster_scoped_kinds_are_listed_whole_even_by_an_operator_of_one_namespace():
+    calls = Pages(a_page())
+    await MetadataLister(calls, "team").list_metadata(NODES)
+
+    assert calls.made[0].path == "/api/v1/nodes"
+    assert "labelSelector" not in calls.made[0].query
+
+
+async def test_a_listing_whose_place_was_forgotten_begins_anew():
+    gone = HistoryGone("the continue parameter is too old", status=410)
+    calls = Pages(a_page("a", position="old"), gone, a_page("a", "b"))
+
+    assert len(await MetadataLister(calls).list_metadata(PODS)) == 2
+
+
+async def test_metadata_that_is_too_large_for_one_answer_is_asked_for_in_smaller_ones():
+    too_large = TooLarge("the answer is larger")
+    calls = Pages(too_large, too_large, a_page("a", position="here"), a_page("b"))
+
+    listed = await MetadataLister(calls).list_metadata(NODES)
+
+    assert {name for _, name in listed} == {"a", "b"}
+    assert [request.query["limit"] for request in calls.made] == ["500", "50", "5", "500"]

@@ -1,10 +1,9 @@
 import pytest
 
-from lumen_cluster.errors import ApiUnavailable, Conflict, HistoryGone, ObjectNotFound, TooLarge
+from lumen_cluster.errors import ApiUnavailable, Conflict, ObjectNotFound
 from lumen_cluster.kinds import DEPLOYMENTS, NODES, PODS, Ref, collection_path, object_path
 from lumen_cluster.writer import ClusterWriter
 from lumen_manifest.names import FIELD_MANAGER
-from lumen_operator.observe.audit import MetadataLister
 from lumen_operator.observe.kinds import POOLS, SERVICES, WRITTEN_KINDS
 
 DEPLOYMENT = {
@@ -113,47 +112,3 @@ async def test_a_pool_that_exists_is_left_alone_and_another_failure_is_told():
     await a_writer(Calls(Conflict("exists", status=409))).create(POOLS, pool)
     with pytest.raises(ApiUnavailable):
         await a_writer(Calls(ApiUnavailable("500"))).create(POOLS, pool)
-
-
-def a_page(*names, position=""):
-    items = [
-        {"metadata": {"namespace": "team", "name": n, "uid": f"u-{n}", "resourceVersion": "7"}}
-        for n in names
-    ]
-    return {"metadata": {"continue": position, "resourceVersion": "7"}, "items": items}
-
-
-async def test_a_listing_reads_every_page_of_metadata_of_what_is_watched():
-    calls = Calls(a_page("a", "b", position="next"), a_page("c"))
-    found = await MetadataLister(calls, "team").list_metadata(PODS)
-
-    assert [name for _, name in found] == ["a", "b", "c"]
-    assert found["team", "a"].uid == "u-a"
-    assert [made.path for made in calls.made] == ["/api/v1/namespaces/team/pods"] * 2
-    assert calls.made[0].query["labelSelector"] == "lumen.dev/service"
-    assert "PartialObjectMetadataList" in calls.made[0].accept
-
-
-async def test_cluster_scoped_kinds_are_listed_whole_even_by_an_operator_of_one_namespace():
-    calls = Calls(a_page())
-    await MetadataLister(calls, "team").list_metadata(NODES)
-
-    assert calls.made[0].path == "/api/v1/nodes"
-    assert "labelSelector" not in calls.made[0].query
-
-
-async def test_a_listing_whose_place_was_forgotten_begins_anew():
-    gone = HistoryGone("the continue parameter is too old", status=410)
-    calls = Calls(a_page("a", position="old"), gone, a_page("a", "b"))
-
-    assert len(await MetadataLister(calls).list_metadata(PODS)) == 2
-
-
-async def test_metadata_that_is_too_large_for_one_answer_is_asked_for_in_smaller_ones():
-    too_large = TooLarge("the answer is larger")
-    calls = Calls(too_large, too_large, a_page("a", position="here"), a_page("b"))
-
-    listed = await MetadataLister(calls).list_metadata(NODES)
-
-    assert {name for _, name in listed} == {"a", "b"}
-    assert [request.query["limit"] for request in calls.made] == ["500", "50", "5", "500"]

@@ -3,7 +3,6 @@ import pytest
 
 from lumen_cluster import errors
 from lumen_cluster.errors import ApiResponse, classify
-from lumen_operator.metrics import reason_of
 
 
 def an_answer(status, body=b"", **headers):
@@ -49,11 +48,6 @@ def test_any_body_gives_a_bounded_message(body):
 )
 def test_retry_after_is_read_in_seconds_and_bounded(text, seconds):
     assert classify("GET /x", an_answer(429, Retry_After=text)).retry_after_s == seconds
-
-
-def test_what_is_no_answer_of_the_api_server_counts_as_a_bug():
-    assert reason_of(KeyError("x")) == "bug"
-    assert reason_of(errors.Throttled("x")) == "throttled"
 
 
 def test_every_error_of_the_tree_has_a_reason_that_is_a_label():
