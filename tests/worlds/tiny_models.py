@@ -277,17 +277,25 @@ def image_vectors(
     )
 
 
-def _pixels(picture: Image.Image, spec: TinyModel) -> NDArray[np.float32]:
-    side = spec.image_size
-    if spec.resize_mode == "squash":
-        size = (side, side)
-    else:
+def square(picture: Image.Image, side: int, resize_mode: str, resample: int) -> Image.Image:
+    """open_clip's geometry by Pillow alone, on the whole picture."""
+    size = (side, side)
+    if resize_mode == "shortest":
         short = min(picture.size)
         size = tuple(side if edge == short else int(side * edge / short) for edge in picture.size)
-    resized = picture.resize(size, Image.Resampling.BICUBIC)
     left, top = (round((edge - side) / 2.0) for edge in size)
-    crop = np.asarray(resized.crop((left, top, left + side, top + side)), np.float32) / 255
-    normal = (crop - np.float32(MEAN)) / np.float32(STD)
+    resized = picture.convert("RGB").resize(size, resample)
+    return resized.crop((left, top, left + side, top + side))
+
+
+def levels_apart(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How far two pictures are from each other, value by value."""
+    return np.abs(a.astype(int) - b.astype(int))
+
+
+def _pixels(picture: Image.Image, spec: TinyModel) -> NDArray[np.float32]:
+    crop = square(picture, spec.image_size, spec.resize_mode, Image.Resampling.BICUBIC)
+    normal = (np.asarray(crop, np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
     return np.ascontiguousarray(normal.transpose(2, 0, 1))
 
 

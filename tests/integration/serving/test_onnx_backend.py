@@ -28,6 +28,7 @@ from lumen_terms.modality import Modality
 
 SPEC = tiny_models.TinyModel()
 SIZES = (1, 2, 3, 5, 8, 13)
+GPU = "CUDAExecutionProvider"
 
 
 @pytest.fixture(scope="module")
@@ -262,14 +263,6 @@ def test_a_zero_vector_becomes_visibly_not_finite():
     assert not np.isfinite(unit_rows(np.zeros((1, 4), np.float32))).any()
 
 
-def test_a_damaged_graph_is_refused_by_name(model, tmp_path):
-    path = tmp_path / "vision.onnx"
-    path.write_bytes(model.files.vision.read_bytes()[:20_000])
-
-    with pytest.raises(BackendUnavailable, match=r"cannot load vision\.onnx"):
-        loaded(with_vision(model, path))
-
-
 def with_outside_weights(model, folder):
     """The same vision graph, its weights in a file beside it; both are proven."""
     path = folder / "vision.onnx"
@@ -292,29 +285,12 @@ def test_weights_beside_a_graph_are_loaded_with_it(model, tmp_path):
     assert (outside.embed_images(noise(2)) == loaded(model).embed_images(noise(2))).all()
 
 
-def test_weights_that_were_swapped_after_they_were_verified_are_not_loaded(model, tmp_path):
-    swapped = with_outside_weights(model, tmp_path)
-    (weights,) = swapped.files.external_data
-    weights.write_bytes(bytes(weights.stat().st_size))
-
-    with pytest.raises(ChecksumMismatchError, match=r"vision\.onnx\.data is not the file"):
-        loaded(swapped)
-
-
 def test_a_file_that_was_only_touched_is_loaded(model, tmp_path):
     touched = with_outside_weights(model, tmp_path)
     touched.files.external_data[0].touch()
 
     ensure_unchanged(touched)
     loaded(touched)
-
-
-def test_a_graph_reaches_no_file_beside_it_that_was_not_verified(model, tmp_path):
-    reaching = with_outside_weights(model, tmp_path)
-    files = dataclasses.replace(reaching.files, external_data=())
-
-    with pytest.raises(BackendUnavailable, match=r"cannot load vision\.onnx"):
-        loaded(dataclasses.replace(reaching, files=files))
 
 
 def test_the_folder_that_is_loaded_from_holds_the_verified_files_and_nothing_else(model, tmp_path):
@@ -330,62 +306,71 @@ def test_the_folder_that_is_loaded_from_holds_the_verified_files_and_nothing_els
     assert not folder.exists()
 
 
-def test_another_file_put_in_its_place_while_it_is_loaded_is_not_what_is_read(model, tmp_path):
+def damaged(model, folder):
+    path = folder / "vision.onnx"
+    path.write_bytes(model.files.vision.read_bytes()[:20_000])
+    return with_vision(model, path)
+
+
+def swapped(model, folder):
+    there = with_outside_weights(model, folder)
+    (weights,) = there.files.external_data
+    weights.write_bytes(bytes(weights.stat().st_size))
+    return there
+
+
+def reaching_beside_it(model, folder):
+    there = with_outside_weights(model, folder)
+    return dataclasses.replace(there, files=dataclasses.replace(there.files, external_data=()))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "error", "words"),
+    [
+        (damaged, {}, BackendUnavailable, r"cannot load vision\.onnx"),
+        (swapped, {}, ChecksumMismatchError, r"vision\.onnx\.data is not the file"),
+        (reaching_beside_it, {}, BackendUnavailable, r"cannot load vision\.onnx"),
+        ({"proofs": {}}, {}, ChecksumMismatchError, None),
+        ({"embedding_dim": 33}, {}, BackendUnavailable, r"an output \[N, 33\]"),
+        ({}, {"accelerator": Accelerator.CUDA}, BackendUnavailable, "Install onnxruntime-gpu"),
+        ({}, {"accelerator": Accelerator.RK3588}, DeviceMismatch, "rk3588"),
+        ({}, {"providers": (GPU, "CPUExecutionProvider")}, DeviceMismatch, GPU),
+    ],
+)
+def test_what_cannot_be_served_as_it_was_verified_and_asked_for_is_refused(
+    model, tmp_path, change, options, error, words
+):
+    changed = dataclasses.replace(model, **change) if isinstance(change, dict) else None
+
+    with pytest.raises(error, match=words):
+        loaded(changed or change(model, tmp_path), **options)
+
+
+@pytest.mark.parametrize("replaced", [True, False], ids=["another file", "other bytes in it"])
+def test_what_changes_while_it_is_loaded_is_found_out_and_another_file_not_read(
+    model, tmp_path, replaced
+):
     there = with_outside_weights(model, tmp_path)
     (data,) = there.files.external_data
     good, other = data.read_bytes(), tmp_path / "other"
     other.write_bytes(bytes(len(good)))
-
     read = []
 
     def load() -> None:
         with only_verified(there, (data,)) as folder:
-            other.replace(data)
+            if replaced:
+                other.replace(data)
+            else:
+                with data.open("r+b") as writer:
+                    writer.write(b"evil")
             read.append((folder / data.name).read_bytes())
 
     with pytest.raises(ChecksumMismatchError, match="is not the file that was verified"):
         load()
 
-    assert read == [good]
+    assert (read == [good]) is replaced
     with pytest.raises(ChecksumMismatchError):
         ensure_unchanged(there)
-
-
-def test_bytes_that_are_written_while_they_are_loaded_are_found_out(model, tmp_path):
-    there = with_outside_weights(model, tmp_path)
-    (data,) = there.files.external_data
-
-    with (
-        pytest.raises(ChecksumMismatchError, match="is not the file that was verified"),
-        only_verified(there, (data,)),
-        data.open("r+b") as writer,
-    ):
-        writer.write(b"evil")
-
-
-def test_a_file_without_a_proof_is_not_loaded(model):
-    with pytest.raises(ChecksumMismatchError):
-        loaded(dataclasses.replace(model, proofs={}))
-
-
-def test_a_graph_of_another_dimension_is_refused(model):
-    with pytest.raises(BackendUnavailable, match="an output \\[N, 33\\]"):
-        loaded(dataclasses.replace(model, embedding_dim=33))
-
-
-def test_a_device_whose_package_is_missing_is_refused_with_what_to_install(model):
-    with pytest.raises(BackendUnavailable, match="Install onnxruntime-gpu"):
-        loaded(model, accelerator=Accelerator.CUDA)
-
-
-def test_an_npu_is_refused(model):
-    with pytest.raises(DeviceMismatch, match="rk3588"):
-        loaded(model, accelerator=Accelerator.RK3588)
-
-
-def test_a_gpu_provider_on_a_cpu_service_is_refused(model):
-    with pytest.raises(DeviceMismatch, match="CUDAExecutionProvider"):
-        loaded(model, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
 
 
 def test_parity_is_checked_on_pictures_and_texts(model):

@@ -4,17 +4,17 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from lumen_serving.backends.base import BackendReport
 from lumen_serving.errors import BackendFailed, BadImage, Overloaded, Stopping
-from lumen_serving.inference.admission import Admission, AdmissionLimits
-from lumen_serving.inference.costs import LatencyModel, Measured
+from lumen_serving.inference.admission import Admission
 from lumen_serving.inference.engine import Engine
 from lumen_serving.inference.preprocess_pool import PreprocessPool
 from lumen_serving.inference.queue import DecodeQueues, Item, Job
@@ -193,24 +193,9 @@ def an_engine() -> Engine:
     return Engine(ABackend(), dict.fromkeys(Modality, 4), ServerMetrics(), lambda *_: None)
 
 
-class Heard(Admission):
-    """An admission that notes what it hears of decoding."""
-
-    def __init__(self) -> None:
-        measured = Measured(4, LatencyModel(1, 0))
-        super().__init__(AdmissionLimits(9), dict.fromkeys(Modality, measured), ServerMetrics())
-        self.waiting, self.ended = 0, 0
-
-    def decode_begins(self) -> None:
-        self.waiting += 1
-
-    def decode_ended(self, seconds: float) -> None:
-        self.waiting -= 1
-        self.ended += 1
-
-
-def decoders(engine, workers=1, heard=None) -> PreprocessPool:
-    return PreprocessPool(workers, lines(workers), engine, ServerMetrics(), heard or Heard())
+def decoders(engine, workers=1, admission=None) -> PreprocessPool:
+    admission = admission or create_autospec(Admission)
+    return PreprocessPool(workers, lines(workers), engine, ServerMetrics(), admission)
 
 
 def an_item() -> Item:
@@ -226,15 +211,9 @@ async def vector_of(item):
 def panicking() -> PreprocessWork:
     """Make a library in Rust panic: a pattern that backtracks past its limit."""
     core = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
-    core.pre_tokenizer = backtracking_splitter()
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "removed")
     core.encode("a" * 60 + "!")
     raise AssertionError("the library did not panic")
-
-
-def backtracking_splitter():
-    from tokenizers import Regex, pre_tokenizers  # noqa: PLC0415
-
-    return pre_tokenizers.Split(Regex("(a+)+$"), "removed")
 
 
 def raising(error: BaseException) -> PreprocessWork:
@@ -242,42 +221,41 @@ def raising(error: BaseException) -> PreprocessWork:
 
 
 @pytest.mark.parametrize(
-    "look",
+    ("look", "error"),
     [
-        panicking,
-        lambda: raising(MemoryError()),
-        lambda: raising(RecursionError()),
-        lambda: raising(SystemError("error return without exception set")),
-        lambda: PreprocessWork(panicking),
+        (panicking, BackendFailed),
+        (lambda: raising(MemoryError()), BackendFailed),
+        (lambda: raising(RecursionError()), BackendFailed),
+        (lambda: raising(SystemError("error return without exception set")), BackendFailed),
+        (lambda: PreprocessWork(panicking), BackendFailed),
+        (lambda: raising(BadImage("The payload is a GIF.")), BadImage),
     ],
 )
-async def test_whatever_a_library_raises_the_caller_is_told_and_the_thread_goes_on(look):
+async def test_whatever_a_look_raises_the_caller_is_told_and_the_thread_goes_on(look, error):
     async with an_engine() as engine, decoders(engine, workers=1) as pool:
         failed, after = an_item(), an_item()
         pool.submit(failed, look)
         pool.submit(after, looked_at)
-        with pytest.raises(BackendFailed):
+        with pytest.raises(error):
             await vector_of(failed)
 
         assert (await vector_of(after)).shape == (4,)
 
 
-async def test_what_the_look_refuses_is_answered_as_it_is():
-    async with an_engine() as engine, decoders(engine) as pool:
-        item = an_item()
-        pool.submit(item, lambda: raising(BadImage("The payload is a GIF.")))
-
-        with pytest.raises(BadImage, match="a GIF"):
-            await vector_of(item)
-
-
-async def test_small_pictures_pass_while_large_ones_are_decoded():
-    gate = threading.Event()
+def a_slow_decoder():
+    """What opens it, what says that it has begun, and its work."""
+    gate, begins = threading.Event(), threading.Event()
 
     def slow() -> np.ndarray:
+        begins.set()
         assert gate.wait(20)
         return np.zeros((2, 2, 3), np.uint8)
 
+    return gate, begins, slow
+
+
+async def test_small_pictures_pass_while_large_ones_are_decoded():
+    gate, _, slow = a_slow_decoder()
     async with an_engine() as engine, decoders(engine, workers=2) as pool:
         large = [an_item() for _ in range(6)]
         for item in large:
@@ -294,8 +272,8 @@ async def test_small_pictures_pass_while_large_ones_are_decoded():
 
 
 async def test_every_item_leaves_the_count_of_what_is_to_be_decoded_once():
-    heard = Heard()
-    async with an_engine() as engine, decoders(engine, heard=heard) as pool:
+    admission = create_autospec(Admission)
+    async with an_engine() as engine, decoders(engine, admission=admission) as pool:
         items = [an_item() for _ in range(4)]
         looks = [looked_at, lambda: looked_at(seconds=2.0), panicking, looked_at]
         for item, look in zip(items, looks, strict=True):
@@ -304,17 +282,11 @@ async def test_every_item_leaves_the_count_of_what_is_to_be_decoded_once():
         for item in items:
             item.answer.exception()
 
-    assert (heard.waiting, heard.ended) == (0, 4)
+    assert admission.decode_begins.call_count == admission.decode_ended.call_count == 4
 
 
 async def test_what_still_waits_when_the_server_stops_is_told_so():
-    gate, begins = threading.Event(), threading.Event()
-
-    def slow() -> np.ndarray:
-        begins.set()
-        assert gate.wait(20)
-        return np.zeros((2, 2, 3), np.uint8)
-
+    gate, begins, slow = a_slow_decoder()
     async with an_engine() as engine:
         async with decoders(engine, workers=1) as pool:
             running, waiting = an_item(), an_item()

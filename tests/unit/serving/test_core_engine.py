@@ -96,28 +96,18 @@ async def number_of(item):
         return carried((await item.answer).vector)
 
 
-async def batch_begins(backend):
+async def one_that_runs(backend, engine):
+    """An item that keeps the model busy until the gate opens."""
+    item = an_item(0)
+    engine.submit(item)
     assert await asyncio.to_thread(backend.begun.acquire, timeout=20)
-
-
-async def test_an_item_alone_waits_for_nobody():
-    backend = ABackend()
-    backend.gate.set()
-    async with an_engine(backend) as engine:
-        item = an_item(7)
-        engine.submit(item)
-        number = await number_of(item)
-
-    assert number == 7
-    assert backend.batches == [("image", [7])]
+    return item
 
 
 async def test_items_that_arrive_while_the_model_is_busy_leave_together_oldest_kind_first():
     backend, heard = ABackend(), []
     async with an_engine(backend, heard=heard) as engine:
-        first = an_item(0)
-        engine.submit(first)
-        await batch_begins(backend)
+        first = await one_that_runs(backend, engine)
         items = [an_item(n, Modality.TEXT if n % 2 else Modality.IMAGE) for n in range(1, 8)]
         for item in items:
             engine.submit(item)
@@ -132,9 +122,7 @@ async def test_items_that_arrive_while_the_model_is_busy_leave_together_oldest_k
 async def test_a_poisoned_item_fails_alone_and_the_engine_goes_on():
     backend = ABackend()
     async with an_engine(backend) as engine:
-        first = an_item(0)
-        engine.submit(first)
-        await batch_begins(backend)
+        first = await one_that_runs(backend, engine)
         neighbours = [an_item(n) for n in (1, POISON, 2)]
         for item in neighbours:
             engine.submit(item)
@@ -152,19 +140,11 @@ async def test_a_poisoned_item_fails_alone_and_the_engine_goes_on():
     assert isinstance(failed.value.__cause__, RuntimeError)
 
 
-async def test_a_backend_that_gives_another_number_of_vectors_fails_its_callers():
-    backend = ABackend(rows_too_many=1)
-    backend.gate.set()
-    async with an_engine(backend) as engine:
-        item = an_item(3)
-        engine.submit(item)
-        with pytest.raises(BackendFailed):
-            await number_of(item)
-
-
-@pytest.mark.parametrize("length", [0.0, np.nan, 1.01])
-async def test_a_vector_that_has_no_direction_or_another_length_fails_its_caller(length):
-    backend = ABackend(length=length)
+@pytest.mark.parametrize(
+    "wrong", [{"rows_too_many": 1}, {"length": 0.0}, {"length": np.nan}, {"length": 1.01}]
+)
+async def test_vectors_too_many_or_not_of_length_one_fail_their_callers(wrong):
+    backend = ABackend(**wrong)
     backend.gate.set()
     async with an_engine(backend) as engine:
         item = an_item(3)
@@ -176,9 +156,7 @@ async def test_a_vector_that_has_no_direction_or_another_length_fails_its_caller
 async def test_the_dead_are_dropped_and_counted_before_the_batch_forms():
     backend, metrics = ABackend(), ServerMetrics()
     async with an_engine(backend, metrics) as engine:
-        first = an_item(0)
-        engine.submit(first)
-        await batch_begins(backend)
+        await one_that_runs(backend, engine)
         late, gone, alive = an_item(1, patience_s=-1), an_item(2), an_item(3)
         for item in (late, gone, alive):
             engine.submit(item)
@@ -196,9 +174,7 @@ async def test_the_dead_are_dropped_and_counted_before_the_batch_forms():
 async def test_equal_scorings_are_asked_once_per_batch():
     backend, scoring, other = ABackend(), Doubling(), Doubling()
     async with an_engine(backend) as engine:
-        first = an_item(0)
-        engine.submit(first)
-        await batch_begins(backend)
+        await one_that_runs(backend, engine)
         items = [an_item(1, scoring=scoring), an_item(2), an_item(3, scoring=scoring)]
         items.append(an_item(4, scoring=other))
         for item in items:
@@ -216,9 +192,7 @@ async def test_leaving_the_engine_answers_what_still_waits():
     backend = ABackend()
     engine = an_engine(backend)
     async with engine:
-        running, waiting = an_item(0), an_item(1)
-        engine.submit(running)
-        await batch_begins(backend)
+        running, waiting = await one_that_runs(backend, engine), an_item(1)
         engine.submit(waiting)
         threading.Timer(0.05, backend.gate.set).start()
 

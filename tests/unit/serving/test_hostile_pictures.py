@@ -3,6 +3,7 @@
 import io
 import struct
 import tracemalloc
+import warnings
 import zlib
 
 import hostile_pictures
@@ -22,22 +23,9 @@ def a_preprocess(size=32) -> Preprocess:
     return Preprocess(size, "squash", "bicubic", tiny_models.MEAN, tiny_models.STD)
 
 
-def reference(picture: Image.Image, preprocess: Preprocess) -> np.ndarray:
+def reference(picture: Image.Image) -> np.ndarray:
     """open_clip's steps by Pillow alone, on the whole picture."""
-    side = preprocess.size
-    return np.asarray(picture.convert("RGB").resize((side, side), Image.BICUBIC))
-
-
-def levels_apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.abs(a.astype(int) - b.astype(int))
-
-
-def refused_at_sight(payload: bytes) -> str:
-    """The sentence of a picture that is refused before any work is done."""
-    with pytest.raises(BadImage) as caught:
-        images.look(payload, "", a_preprocess())
-    assert caught.value.message.endswith(".")
-    return caught.value.message
+    return np.asarray(tiny_models.square(picture, 32, "squash", Image.BICUBIC))
 
 
 def test_photographs_of_phones_with_108_and_200_megapixels_are_taken():
@@ -57,8 +45,8 @@ def test_a_jpeg_of_cmyk_is_decoded_at_a_fraction_too():
 
     work = images.look(payload, "", a_preprocess())
 
-    wanted = reference(Image.open(io.BytesIO(payload)), a_preprocess())
-    assert levels_apart(work.make(), wanted).mean() < 1
+    wanted = reference(Image.open(io.BytesIO(payload)))
+    assert tiny_models.levels_apart(work.make(), wanted).mean() < 1
     assert work.peak_bytes < 640 * 480 * 4
 
 
@@ -72,24 +60,74 @@ def test_a_jpeg_in_scans_is_charged_for_the_coefficients_of_its_whole_size():
     assert in_scans.peak_bytes - whole.peak_bytes > 2000 * 2000 * 1.9
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        hostile_pictures.a_jpeg_in_scans(64, 64, 200),
-        hostile_pictures.a_jpeg_in_scans(5000, 4000, 80),
-    ],
-    ids=["many scans", "many scans for its size"],
-)
-def test_a_jpeg_of_more_scans_than_photographs_have_is_refused_undecoded(payload):
-    assert "scans" in refused_at_sight(payload)
+A_JPEG = tiny_models.a_jpeg()
 
 
-def test_scans_are_counted_behind_a_segment_that_looks_like_the_end():
+def behind_a_false_end() -> bytes:
+    """Many scans behind a segment that looks like the end of the picture."""
     payload = hostile_pictures.a_jpeg_in_scans(64, 64, 200)
     at = payload.rindex(b"\xff\xda", 0, len(payload) // 4)
-    hidden = payload[:at] + b"\xff\xfe\0\6\xff\xd9\xff\xd9" + payload[at:]
+    return payload[:at] + b"\xff\xfe\0\6\xff\xd9\xff\xd9" + payload[at:]
 
-    assert "scans" in refused_at_sight(hidden)
+
+def of_two_frames() -> bytes:
+    at = A_JPEG.index(b"\xff\xc0")
+    length = 2 + int.from_bytes(A_JPEG[at + 2 : at + 4], "big")
+    return A_JPEG[:at] + A_JPEG[at : at + length] + A_JPEG[at:]
+
+
+def a_small_canvas() -> bytes:
+    """A WebP whose container says 64 x 64, and its bitstream 9000 x 9000."""
+    inner = hostile_pictures.a_webp(9000, 9000)[12:]
+    canvas = b"VP8X\x0a\0\0\0\0\0\0\0" + (63).to_bytes(3, "little") * 2
+    return hostile_pictures.riff(canvas + inner)
+
+
+def in_webp_chunks(count: int) -> bytes:
+    chunks = hostile_pictures.a_webp(16, 16)[12:] + b"JUNK\0\0\0\0" * count
+    return hostile_pictures.riff(chunks)
+
+
+def in_png_chunks(kind: bytes, body: bytes) -> bytes:
+    return hostile_pictures.a_png(40, 40, between=hostile_pictures.png_chunk(kind, body) * 3000)
+
+
+def with_overlapping_exif() -> bytes:
+    """An AVIF whose EXIF values overlap by the thousand."""
+    exif = b"Exif\0\0" + hostile_pictures.an_exif_bomb(200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Pillow's, when it writes the file
+        return tiny_models.encoded(tiny_models.a_picture(0), "AVIF", exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (hostile_pictures.a_jpeg_in_scans(64, 64, 200), "scans"),
+        (hostile_pictures.a_jpeg_in_scans(5000, 4000, 80), "scans"),
+        (behind_a_false_end(), "scans"),
+        *(
+            (A_JPEG.replace(b"\xff\xc0", bytes([0xFF, marker]), 1), "baseline")
+            for marker in (0xC3, 0xC9, 0xCA, 0xCB)
+        ),
+        (of_two_frames(), ""),
+        (hostile_pictures.a_webp(8000, 8000), "next to nothing"),
+        (hostile_pictures.a_png(12_000, 5000, 1, 0), "next to nothing"),
+        (hostile_pictures.an_avif(4000, 3000), "next to nothing"),
+        (a_small_canvas(), "megapixels"),
+        (in_png_chunks(b"IDAT", b""), "too many parts"),
+        (in_png_chunks(b"tEXt", b"a\0b"), "too many parts"),
+        (A_JPEG[:2] + b"\xff\xfe\0\2" * 5000 + A_JPEG[2:], "too many parts"),
+        (in_webp_chunks(2000), "too many parts"),
+        (with_overlapping_exif(), "too many parts"),
+    ],
+)
+def test_what_costs_more_than_it_can_be_worth_is_refused_undecoded(payload, words):
+    with pytest.raises(BadImage) as caught:
+        images.look(payload, "", a_preprocess())
+
+    assert words in caught.value.message
+    assert caught.value.message.endswith(".")
 
 
 def test_scans_of_what_follows_the_picture_are_not_counted():
@@ -98,34 +136,6 @@ def test_scans_of_what_follows_the_picture_are_not_counted():
     got = images.decode_rgb(ordinary + b"\xff\xda\0\2" * 5000, "", a_preprocess())
 
     assert got.shape == (32, 32, 3)
-
-
-@pytest.mark.parametrize("marker", [0xC3, 0xC9, 0xCA, 0xCB])
-def test_a_jpeg_of_a_rare_kind_is_refused_with_what_to_do(marker):
-    payload = tiny_models.a_jpeg().replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
-
-    assert "baseline" in refused_at_sight(payload)
-
-
-def test_two_frames_in_one_jpeg_are_refused():
-    payload = tiny_models.a_jpeg()
-    at = payload.index(b"\xff\xc0")
-    length = 2 + int.from_bytes(payload[at + 2 : at + 4], "big")
-
-    assert refused_at_sight(payload[:at] + payload[at : at + length] + payload[at:])
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        hostile_pictures.a_webp(8000, 8000),
-        hostile_pictures.a_png(12_000, 5000, 1, 0),
-        hostile_pictures.an_avif(4000, 3000),
-    ],
-    ids=["WebP", "PNG", "AVIF"],
-)
-def test_many_pixels_in_next_to_no_bytes_are_refused_undecoded(payload):
-    assert "next to nothing" in refused_at_sight(payload)
 
 
 @pytest.mark.parametrize(
@@ -157,13 +167,6 @@ def test_what_needs_more_memory_than_one_picture_may_take_is_refused_undecoded(p
         images.look(payload, "", a_preprocess(), 96 << 20)
 
 
-def test_a_webp_is_as_large_as_its_bitstream_whatever_its_container_says():
-    inner = hostile_pictures.a_webp(9000, 9000)[12:]
-    canvas = b"VP8X\x0a\0\0\0\0\0\0\0" + (63).to_bytes(3, "little") * 2
-
-    assert "megapixels" in refused_at_sight(hostile_pictures.riff(canvas + inner))
-
-
 def test_an_avif_is_charged_for_every_frame_of_its_bitstream():
     once = avif.read(hostile_pictures.an_avif(64, 64))
     small = avif.read(hostile_pictures.an_avif_of_another_size((64, 64), (16, 16)))
@@ -173,27 +176,6 @@ def test_an_avif_is_charged_for_every_frame_of_its_bitstream():
     assert large.work_px == 640 * 640
     item = b"\x0a\x0a\x00\x00\x00\x04\x3c\xfe\xbf\xfa\x03\x08" + b"\x32\x02\x10\x00" * 9
     assert av1.read(item).frames == 9
-
-
-@pytest.mark.parametrize(
-    "between",
-    [
-        hostile_pictures.png_chunk(b"IDAT", b"") * 3000,
-        hostile_pictures.png_chunk(b"tEXt", b"a\0b") * 3000,
-    ],
-    ids=["empty data", "texts"],
-)
-def test_a_png_of_thousands_of_chunks_is_refused_undecoded(between):
-    assert "too many parts" in refused_at_sight(hostile_pictures.a_png(40, 40, between=between))
-
-
-def test_a_jpeg_or_webp_of_thousands_of_parts_is_refused_undecoded():
-    jpeg_payload = tiny_models.a_jpeg()
-    comments = jpeg_payload[:2] + b"\xff\xfe\0\2" * 5000 + jpeg_payload[2:]
-    chunks = hostile_pictures.a_webp(16, 16)[12:] + b"JUNK\0\0\0\0" * 2000
-
-    assert "too many parts" in refused_at_sight(comments)
-    assert "too many parts" in refused_at_sight(hostile_pictures.riff(chunks))
 
 
 def test_metadata_that_would_unpack_to_gigabytes_is_never_unpacked():
@@ -217,14 +199,6 @@ def test_metadata_that_would_unpack_to_gigabytes_is_never_unpacked():
         assert peak_bytes < 8 << 20
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, when it writes the file
-def test_an_avif_whose_exif_values_overlap_by_the_thousand_is_refused_undecoded():
-    exif = b"Exif\0\0" + hostile_pictures.an_exif_bomb(200)
-    payload = tiny_models.encoded(tiny_models.a_picture(0), "AVIF", exif=exif)
-
-    assert "too many parts" in refused_at_sight(payload)
-
-
 @pytest.mark.parametrize("key", ["XML:com.adobe.xmp", "Raw profile type exif"])
 def test_a_png_turned_by_xmp_or_by_imagemagicks_profile_is_made_upright(key):
     upright = tiny_models.a_picture(5, 70, 50)
@@ -239,7 +213,7 @@ def test_a_png_turned_by_xmp_or_by_imagemagicks_profile_is_made_upright(key):
 
     got = images.decode_rgb(tiny_models.encoded(stored, "PNG", pnginfo=texts), "", a_preprocess())
 
-    assert got.tobytes() == reference(upright, a_preprocess()).tobytes()
+    assert got.tobytes() == reference(upright).tobytes()
 
 
 @pytest.mark.parametrize(("bits", "colour"), [(16, 0), (16, 2), (16, 4), (16, 6), (8, 2), (8, 6)])

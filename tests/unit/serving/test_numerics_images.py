@@ -24,20 +24,10 @@ def a_preprocess(size=32, mode="shortest", interpolation="bicubic") -> Preproces
 
 def reference(picture: Image.Image, preprocess: Preprocess) -> np.ndarray:
     """open_clip's steps by Pillow alone, on the whole picture."""
-    side = preprocess.size
-    if preprocess.resize_mode == "squash":
-        size = (side, side)
-    else:
-        short = min(picture.size)
-        size = tuple(side if edge == short else int(side * edge / short) for edge in picture.size)
     resample = {"bicubic": Image.BICUBIC, "bilinear": Image.BILINEAR}[preprocess.interpolation]
-    resized = picture.convert("RGB").resize(size, resample)
-    left, top = (round((edge - side) / 2.0) for edge in size)
-    return np.asarray(resized.crop((left, top, left + side, top + side)))
-
-
-def levels_apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.abs(a.astype(int) - b.astype(int))
+    return np.asarray(
+        tiny_models.square(picture, preprocess.size, preprocess.resize_mode, resample)
+    )
 
 
 def refusal(payload: bytes, mime: str = "") -> str:
@@ -45,10 +35,6 @@ def refusal(payload: bytes, mime: str = "") -> str:
         images.decode_rgb(payload, mime, a_preprocess())
     assert caught.value.message.endswith(".")
     return caught.value.message
-
-
-def assert_sentence(error: BadImage) -> None:
-    assert error.message.endswith(".")
 
 
 def png_header(width: int, height: int, *, bits=8, colour=2) -> bytes:
@@ -77,7 +63,7 @@ def test_a_very_long_picture_is_cut_before_it_is_resized_and_looks_the_same(widt
 
     got = images.decode_rgb(tiny_models.encoded(picture, "PNG"), "", a_preprocess())
 
-    apart = levels_apart(got, reference(picture, a_preprocess()))
+    apart = tiny_models.levels_apart(got, reference(picture, a_preprocess()))
     assert apart.max() <= 2
     assert apart.mean() < 0.01
 
@@ -88,7 +74,7 @@ def test_a_jpeg_at_its_own_size_equals_pillows_decoding():
     got = images.decode_rgb(payload, "image/jpeg", a_preprocess())
 
     wanted = reference(Image.open(io.BytesIO(payload)), a_preprocess())
-    assert levels_apart(got, wanted).max() <= 1
+    assert tiny_models.levels_apart(got, wanted).max() <= 1
 
 
 @pytest.mark.parametrize(("width", "height"), [(257, 193), (640, 480), (1001, 777)])
@@ -97,7 +83,9 @@ def test_a_jpeg_decoded_at_a_fraction_stays_within_a_level_on_average(width, hei
 
     got = images.decode_rgb(payload, "", a_preprocess())
 
-    apart = levels_apart(got, reference(Image.open(io.BytesIO(payload)), a_preprocess()))
+    apart = tiny_models.levels_apart(
+        got, reference(Image.open(io.BytesIO(payload)), a_preprocess())
+    )
     assert apart.mean() < 0.4
 
 
@@ -117,7 +105,7 @@ def test_exif_orientation_turns_the_picture_upright(container, orientation):
 
     got = images.decode_rgb(payload, "", a_preprocess())
 
-    assert levels_apart(got, reference(upright, a_preprocess())).mean() < 4
+    assert tiny_models.levels_apart(got, reference(upright, a_preprocess())).mean() < 4
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16"])
@@ -135,7 +123,7 @@ def test_every_kind_of_pixel_becomes_rgb(mode):
 
     got = images.decode_rgb(payload, "", a_preprocess())
 
-    assert levels_apart(got, reference(wanted, a_preprocess())).mean() < 4
+    assert tiny_models.levels_apart(got, reference(wanted, a_preprocess())).mean() < 4
     assert got.shape == (32, 32, 3)
 
 
@@ -169,33 +157,59 @@ def test_any_truncation_is_refused_with_a_sentence(container):
         assert refusal(payload[:kept])
 
 
-@pytest.mark.parametrize(
-    ("payload", "word"),
-    [
-        (b"", "empty"),
-        (b"a photo of a cat", "no picture"),
-        (b"\0" * 400, "no picture"),
-        (tiny_models.encoded(tiny_models.a_picture(0), "GIF"), "GIF"),
-        (tiny_models.encoded(tiny_models.a_picture(0), "BMP"), "BMP"),
-        (tiny_models.encoded(tiny_models.a_picture(0), "TIFF"), "TIFF"),
-        (b"\0\0\0\x18ftypheic" + b"\0" * 100, "HEIC"),
-    ],
-)
-def test_what_is_no_accepted_format_is_named(payload, word):
-    message = refusal(payload)
-
-    assert word in message
-    assert "JPEG, PNG, WebP or AVIF" in message
-
-
-@pytest.mark.parametrize("container", ["PNG", "WEBP", "AVIF"])
-def test_an_animation_is_refused(container):
+def animation(container: str) -> bytes:
     frames = [tiny_models.a_picture(i) for i in range(3)]
-    payload = tiny_models.encoded(
+    return tiny_models.encoded(
         frames[0], container, save_all=True, append_images=frames[1:], duration=40
     )
 
-    assert "animated" in refusal(payload)
+
+def a_jpeg_that_claims(width: int, height: int) -> bytes:
+    payload = bytearray(tiny_models.a_jpeg())
+    frame = payload.index(b"\xff\xc0")
+    payload[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(payload)
+
+
+A_PICTURE = tiny_models.a_picture(0)
+NOT_ACCEPTED = "JPEG, PNG, WebP or AVIF"
+
+
+@pytest.mark.parametrize(
+    ("payload", "mime", "words"),
+    [
+        (b"", "", ("empty", NOT_ACCEPTED)),
+        (b"a photo of a cat", "", ("no picture", NOT_ACCEPTED)),
+        (b"\0" * 400, "", ("no picture", NOT_ACCEPTED)),
+        (tiny_models.encoded(A_PICTURE, "GIF"), "", ("GIF", NOT_ACCEPTED)),
+        (tiny_models.encoded(A_PICTURE, "BMP"), "", ("BMP", NOT_ACCEPTED)),
+        (tiny_models.encoded(A_PICTURE, "TIFF"), "", ("TIFF", NOT_ACCEPTED)),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 100, "", ("HEIC", NOT_ACCEPTED)),
+        *((animation(container), "", ("animated",)) for container in ("PNG", "WEBP", "AVIF")),
+        *(
+            (tiny_models.a_jpeg(), mime, (mime, "image/jpeg"))
+            for mime in ("image/png", "image/webp", "text/plain", "image/heic")
+        ),
+        (png_header(20_000, 20_000), "", ("megapixels",)),
+        (png_header(20_000, 20_000, bits=1, colour=0), "", ("megapixels",)),
+        (png_header(9_000, 9_000), "", ("megapixels",)),
+        (
+            b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xfe\x3f\0\xfe\x3f\0" + b"\0" * 30,
+            "",
+            ("megapixels",),
+        ),
+        (
+            b"RIFF\x20\0\0\0WEBPVP8L\x0a\0\0\0\x2f\xff\xff\xff\x0f" + b"\0" * 30,
+            "",
+            ("megapixels",),
+        ),
+        (a_jpeg_that_claims(20_000, 20_000), "", ("megapixels",)),
+    ],
+)
+def test_what_is_not_taken_is_refused_with_what_it_is_and_what_to_send(payload, mime, words):
+    message = refusal(payload, mime)
+
+    assert [word for word in words if word not in message] == []
 
 
 def test_a_phones_jpeg_with_a_second_picture_inside_is_taken():
@@ -206,41 +220,11 @@ def test_a_phones_jpeg_with_a_second_picture_inside_is_taken():
     assert images.decode_rgb(payload, "image/jpeg", a_preprocess()).shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize("mime", ["image/png", "image/webp", "text/plain", "image/heic"])
-def test_a_mime_that_the_bytes_contradict_is_refused_and_the_right_one_named(mime):
-    message = refusal(tiny_models.a_jpeg(), mime)
-
-    assert mime in message
-    assert "image/jpeg" in message
-
-
 @pytest.mark.parametrize(
     "mime", ["", "image/jpeg", "IMAGE/JPG", "application/octet-stream", "image/jpeg; q=1"]
 )
 def test_a_generic_or_synonymous_mime_is_taken(mime):
     assert images.decode_rgb(tiny_models.a_jpeg(), mime, a_preprocess()).dtype == np.uint8
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        png_header(20_000, 20_000),
-        png_header(20_000, 20_000, bits=1, colour=0),
-        png_header(9_000, 9_000),
-        b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xfe\x3f\0\xfe\x3f\0" + b"\0" * 30,
-        b"RIFF\x20\0\0\0WEBPVP8L\x0a\0\0\0\x2f\xff\xff\xff\x0f" + b"\0" * 30,
-    ],
-)
-def test_too_many_pixels_are_refused_by_the_header_alone(payload):
-    assert "megapixels" in refusal(payload)
-
-
-def test_a_jpeg_header_that_claims_too_much_is_refused():
-    payload = bytearray(tiny_models.a_jpeg())
-    frame = payload.index(b"\xff\xc0")
-    payload[frame + 5 : frame + 9] = struct.pack(">HH", 20_000, 20_000)
-
-    assert "megapixels" in refusal(bytes(payload))
 
 
 def test_unreadable_exif_does_not_cost_the_picture():
@@ -262,12 +246,13 @@ def test_flipped_bytes_give_a_square_or_a_sentence_and_nothing_else(data):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        shape, said = (32, 32, 3), "."
         try:
-            got = images.decode_rgb(bytes(payload), "", a_preprocess())
+            shape = images.decode_rgb(bytes(payload), "", a_preprocess()).shape
         except BadImage as error:
-            assert_sentence(error)
-        else:
-            assert got.shape == (32, 32, 3)
+            said = error.message
+
+    assert (shape, said[-1]) == ((32, 32, 3), ".")
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
