@@ -109,12 +109,11 @@ class Reflector:
         self._store = store
         self._version = ""
         """Where a watch goes on; empty when the objects have to be listed first."""
-        self._listed = False
         self._reports = 0
         self._established = False
-        self._trouble: type[ApiError] | None = None
+        self._trouble: WatchEnd | None = None
         self._since = 0.0
-        self._said: set[type[ApiError]] = set()
+        self._said: set[WatchEnd] = set()
 
     async def run(self) -> None:
         """Follow until it is cancelled."""
@@ -158,7 +157,7 @@ class Reflector:
                 kept += [self._reduced(item) for item in page.items]
                 version = page.version
         self._store.replace(kept, version)
-        self._version, self._listed = version, True
+        self._version = version
 
     def _reduced(self, raw: Raw) -> Raw:
         """Reduce an object to what is kept of it; one that cannot be kept is left out alone."""
@@ -186,25 +185,25 @@ class Reflector:
             self._version = ""
             log.info("listing anew", resource=self._resource.plural, why=str(trouble))
             return WatchEnd.EXPIRED
+        end = WatchEnd.AWAY if isinstance(trouble, Transient) else WatchEnd.REFUSED
         if not self._established:
             self._metrics.up(self._resource.plural, up=False)
-            self._say(trouble)
-        return WatchEnd.AWAY if isinstance(trouble, Transient) else WatchEnd.REFUSED
+            self._say(end, str(trouble))
+        return end
 
-    def _say(self, trouble: ApiError) -> None:
+    def _say(self, end: WatchEnd, why: str) -> None:
         """Say each kind of trouble once.
 
         A server that starts refuses everybody for a moment: that is no news yet.
         """
-        now, kind = time.monotonic(), type(trouble)
-        if kind is not self._trouble:
-            self._trouble, self._since = kind, now
-        lasts = now - self._since >= REFUSED_S or isinstance(trouble, Transient)
-        if lasts and kind not in self._said:
-            kept = "what was last known" if self._listed else "nothing yet"
-            plural = self._resource.plural
-            log.warning("cluster not readable", resource=plural, why=str(trouble), kept=kept)
-            self._said.add(kind)
+        now = time.monotonic()
+        if end is not self._trouble:
+            self._trouble, self._since = end, now
+        lasts = now - self._since >= REFUSED_S or end is WatchEnd.AWAY
+        if lasts and end not in self._said:
+            kept = "what was last known" if self._store.listed else "nothing yet"
+            log.warning("cluster not readable", resource=self._resource.plural, why=why, kept=kept)
+            self._said.add(end)
 
 
 def _version_of(raw: Raw) -> str:

@@ -10,7 +10,7 @@ from cluster_objects import a_model_service, a_slice, an_endpoint
 from structlog.testing import capture_logs
 
 from lumen_cluster import reflector
-from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone, Refused
+from lumen_cluster.errors import ApiError, ApiUnavailable, HistoryGone, Refused, Throttled
 from lumen_cluster.kinds import Event, EventType, Page, Resource
 from lumen_cluster.reflector import Reflector
 from lumen_cluster.store import Store
@@ -228,7 +228,7 @@ async def test_a_refusal_is_said_once_with_what_to_do_and_tried_again():
 async def test_a_refusal_of_a_moment_is_not_said(monkeypatch):
     monkeypatch.setattr(reflector, "REFUSED_S", 60.0)
     away = ApiUnavailable("refused")
-    refusals = [away, Refused("403"), Refused("403"), away, away]
+    refusals = [away, Refused("403"), Refused("403"), Throttled("429"), away]
     cluster = FakeCluster(watch_refusals=refusals)
     with capture_logs() as logs:
         async with following(cluster) as (_, metrics):
