@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from enum import StrEnum
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -42,29 +43,24 @@ class WatchMetrics:
     """Figures of the watches, by the plural of the kind; their names begin with `prefix`."""
 
     def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
-        self._up = Gauge(
+        gauge, count = partial(Gauge, registry=registry), partial(Counter, registry=registry)
+        self._up = gauge(
             f"{prefix}_watch_up",
             "1 while the API server tells what happens to this kind of object.",
             ["resource"],
-            registry=registry,
         )
-        self._heard = Gauge(
+        self._heard = gauge(
             f"{prefix}_watch_heard_timestamp_seconds",
             "When the API server last said something about this kind of object.",
             ["resource"],
-            registry=registry,
         )
-        self._ends = Counter(
-            f"{prefix}_watch_ends",
-            "Watches that ended, by how.",
-            ["resource", "end"],
-            registry=registry,
+        self._ends = count(
+            f"{prefix}_watch_ends", "Watches that ended, by how.", ["resource", "end"]
         )
-        self._left_out = Counter(
+        self._left_out = count(
             f"{prefix}_watch_left_out",
             "Objects that were told of and left out: too large, too deep, or no object at all.",
             ["resource"],
-            registry=registry,
         )
 
     def left_out(self, resource: str) -> None:

@@ -2,10 +2,10 @@
 
 WireError
 ├── InvalidArgument
-│   ├── UnknownTask          no service here has such a task
+│   ├── TaskNotRouted        no service here has such a task
 │   └── TaskOfAnotherFamily  the task's name and meta["service"] contradict each other
 ├── NotFound
-│   └── UnknownService       meta["service"] names nothing here
+│   └── ServiceNotRouted     meta["service"] names nothing here
 ├── FailedPrecondition
 │   └── SpaceNotServed       the embedding space demanded is not the service's
 ├── ResourceExhausted
@@ -15,7 +15,7 @@ WireError
 │   ├── NoReadyPod           the service has no pod that can answer, and waiting is over
 │   └── NothingReady         no service is ready: there is nothing to advertise
 ├── DeadlineExceeded
-│   └── TooLate              the deadline passed before a pod answered
+│   └── DeadlineNear         the deadline passed before a pod answered
 └── Internal
     └── PodAnswerBroken      a pod's answer breaks the protocol
 

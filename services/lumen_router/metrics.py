@@ -1,6 +1,7 @@
 """All metrics of the router. The labels are closed sets and the names of current services."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -42,58 +43,47 @@ class RouterMetrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "lumen_router_requests",
-            "Requests answered.",
-            ["service", "task", "code"],
-            registry=registry,
+        count = partial(Counter, registry=registry)
+        spread = partial(Histogram, registry=registry, buckets=_SECONDS)
+        gauge = partial(Gauge, registry=registry)
+        self._requests = count(
+            "lumen_router_requests", "Requests answered.", ["service", "task", "code"]
         )
-        self._seconds = Histogram(
+        self._seconds = spread(
             "lumen_router_request_seconds",
             "From the complete request to its answer.",
             ["service", "task"],
-            buckets=_SECONDS,
-            registry=registry,
         )
-        self._cascade = Counter(
+        self._cascade = count(
             "lumen_router_cascade",
             "What smart_classify decided, and which stage answered.",
             ["decision", "source"],
-            registry=registry,
         )
-        self._retries = Counter(
+        self._retries = count(
             "lumen_router_retries",
             "Calls sent to another pod, by the code that the first one gave.",
             ["service", "code"],
-            registry=registry,
         )
-        self._held = Counter(
+        self._held = count(
             "lumen_router_held",
             "Calls that had to wait for a ready pod, by what became of them.",
             ["service", "outcome"],
-            registry=registry,
         )
-        self._held_seconds = Histogram(
-            "lumen_router_held_seconds",
-            "How long calls waited for a ready pod.",
-            ["service"],
-            buckets=_SECONDS,
-            registry=registry,
+        self._held_seconds = spread(
+            "lumen_router_held_seconds", "How long calls waited for a ready pod.", ["service"]
         )
-        self._ready = Gauge("lumen_router_ready", "1 while the router serves.", registry=registry)
+        self._ready = gauge("lumen_router_ready", "1 while the router serves.")
         self._services: frozenset[str] = frozenset()
         # To find a series by its labels costs more than to count in it.
         self._done: dict[tuple[str, TaskKind | None, str], tuple[Counter, Histogram]] = {}
         self.watches = WatchMetrics("lumen_router", registry)
-        self._routes_built = Counter(
+        self._routes_built = count(
             "lumen_router_routes_built",
             "How often the routes were built anew from the cluster's objects.",
-            registry=registry,
         )
-        self._unusable = Gauge(
+        self._unusable = gauge(
             "lumen_router_objects_unusable",
             "Objects of the cluster that cannot be read and are left out of the routes.",
-            registry=registry,
         )
 
     def routes_built(self, unusable: int) -> None:

@@ -90,7 +90,7 @@ class Routes:
     def find(self, name: str) -> Service:
         """Return the service that callers call `name`: an alias, a service, or a family.
 
-        Raises UnknownService with the names that are known.
+        Raises ServiceNotRouted with the names that are known.
         """
         service = self.names.get(name)
         if service is None:
@@ -110,7 +110,7 @@ class Routes:
     def resolve(self, task: str, service_name: str | None) -> RouteTarget:
         """Return what a task name means, with `meta["service"]` if the caller gave one.
 
-        Raises UnknownTask, UnknownService, TaskOfAnotherFamily, NoServiceOfFamily.
+        Raises TaskNotRouted, ServiceNotRouted, TaskOfAnotherFamily, NoServiceOfFamily.
         """
         asked = self.find(service_name) if service_name else None
         kind = tasks.unprefixed(task)
@@ -170,7 +170,7 @@ def advertised_names(routes: Routes, service: Service, kind: TaskKind) -> tuple[
 
 
 def target_of(service: Service, kind: TaskKind) -> RouteTarget:
-    """Return a kind of work of a service; raises UnknownTask when its family offers none."""
+    """Return a kind of work of a service; raises TaskNotRouted when its family offers none."""
     return RouteTarget(service, kind, pod_task(service.family, kind))
 
 

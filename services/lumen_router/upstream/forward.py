@@ -54,8 +54,8 @@ class Forwarder:
     async def forward(self, call: Call, deadline: Deadline) -> InferenceAnswer:
         """Return the answer of one of the service's pods.
 
-        Raises what the last pod answered, or NoReadyPod, RouterFull, SpaceNotServed, UnknownTask,
-        TooLate. Cancelling it cancels the pod's work.
+        Raises what the last pod answered, or NoReadyPod, RouterFull, SpaceNotServed, TaskNotRouted,
+        DeadlineNear. Cancelling it cancels the pod's work.
         """
         pods = self._pods_of(call)
         messages: list[bytes] = []

@@ -23,6 +23,9 @@ RETIRE_GRACE_S: Final = 60.0
 LINGER_S: Final = 30.0
 EMBEDDINGS: Final = frozenset({TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED})
 
+Groups = tuple[tuple[int, tuple[Pod, ...]], ...]
+"""The weight of each variant, and those of its pods that may get a call."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -44,7 +47,7 @@ class BackendPool:
         self._pods: dict[tuple[str, str], Pod] = {}
         self._changed = changed
         self._news = asyncio.Event()
-        self._candidates: dict[CallRequirements, tuple[tuple[int, tuple[Pod, ...]], ...]] = {}
+        self._candidates: dict[CallRequirements, Groups] = {}
         self._settled_space = ""
         self._remembered: PodCapabilities | None = None
         self._was_ready = False
@@ -87,7 +90,7 @@ class BackendPool:
             if groups:
                 self._candidates[wanted] = groups
         if avoided:
-            groups = _without(groups, avoided)
+            groups = _only(groups, lambda pod: (pod.address, pod.epoch) not in avoided)
         groups = _patient(groups)
         if not groups:
             return None
@@ -137,7 +140,7 @@ class BackendPool:
         ready = [(variant, pod.learnt) for (variant, _), pod in self._pods.items() if pod.learnt]
         return max(ready, key=lambda one: weights.get(one[0], 0))[1] if ready else None
 
-    def _find_candidates(self, wanted: CallRequirements) -> tuple[tuple[int, tuple[Pod, ...]], ...]:
+    def _find_candidates(self, wanted: CallRequirements) -> Groups:
         groups = []
         for route in self.service.routes:
             pods = tuple(
@@ -257,24 +260,14 @@ def _emptied(service: Service) -> Service:
     return Service(service.name, service.family)
 
 
-def _without(
-    groups: tuple[tuple[int, tuple[Pod, ...]], ...], avoided: frozenset[tuple[str, int]]
-) -> tuple[tuple[int, tuple[Pod, ...]], ...]:
-    left = (
-        (weight, tuple(pod for pod in pods if (pod.address, pod.epoch) not in avoided))
-        for weight, pods in groups
-    )
+def _only(groups: Groups, keep: Callable[[Pod], bool]) -> Groups:
+    left = ((weight, tuple(pod for pod in pods if keep(pod))) for weight, pods in groups)
     return tuple((weight, pods) for weight, pods in left if pods)
 
 
-def _patient(
-    groups: tuple[tuple[int, tuple[Pod, ...]], ...],
-) -> tuple[tuple[int, tuple[Pod, ...]], ...]:
+def _patient(groups: Groups) -> Groups:
     """Leave out pods that asked for patience, unless all of them did."""
     now = time.monotonic()
     if all(pod.pushback_until <= now for _, pods in groups for pod in pods):
         return groups
-    left = (
-        (weight, tuple(pod for pod in pods if pod.pushback_until <= now)) for weight, pods in groups
-    )
-    return tuple((weight, pods) for weight, pods in left if pods) or groups
+    return _only(groups, lambda pod: pod.pushback_until <= now) or groups
