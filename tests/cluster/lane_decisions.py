@@ -11,6 +11,7 @@ from typing import Any
 from lane_sight import Seen
 from lumen_cluster.requests import APPLY_PATCH
 
+from lumen_cluster.client import APPLY_PATCH
 from lumen_cluster.kinds import object_path
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.children.desired import render_children, wanted
