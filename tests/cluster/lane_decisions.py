@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lane_sight import Seen
-from lumen_cluster.requests import APPLY_PATCH
 
 from lumen_cluster.client import APPLY_PATCH
 from lumen_cluster.kinds import object_path
