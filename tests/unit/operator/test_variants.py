@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 from cluster_objects import a_slice, an_endpoint
-from lumen_operator.children.plan import render_children, wanted
 from operator_rollouts import NO_GPU, gpu_service
 from operator_world import NAMESPACE, OTHER_SPACE, ended_badly, ended_well, unschedulable, verified
 
 from lumen_cluster.kinds import PODS
 from lumen_manifest.conditions import ConditionType as C
 from lumen_manifest.names import VARIANT_LABEL
+from lumen_operator.children.desired import render_children, wanted
 from lumen_operator.decide import Decision
 from lumen_operator.observe import parse
 from lumen_operator.observe.kinds import POOLS
