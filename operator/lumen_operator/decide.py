@@ -13,10 +13,11 @@ from typing import Any
 
 from lumen_cluster.kinds import Ref
 from lumen_manifest.conditions import ConditionType, Reason
-from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import SERVER_CONTAINER
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import Manifest
+from lumen_manifest.spec.service_status import ModelServiceStatus
 from lumen_operator.children.desired import Comparison, Memory, OperatorContext, to_delete, wanted
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.diagnose.pods import Case, stalled_since

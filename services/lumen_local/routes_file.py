@@ -18,15 +18,11 @@ from lumen_local.show.events import (
     Working,
 )
 from lumen_manifest.conditions import ConditionType, Reason
-from lumen_manifest.model_service import (
-    Condition,
-    LumenModelService,
-    ModelServiceStatus,
-    RouteStatus,
-)
+from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import STABLE_VARIANT
 from lumen_manifest.pod_reports import Attestation, Failure, Verified, files_status, runtime_status
 from lumen_manifest.routes_document import RouteEndpoint, RoutesDocument
+from lumen_manifest.spec.service_status import Condition, ModelServiceStatus, RouteStatus
 
 _WAITING = {
     ServicePhase.FETCHING: Reason.FETCHING,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lumen_manifest.model_service import API_VERSION, CacheSpec
+from lumen_manifest.model_service import API_VERSION, ClusterObjectMeta
 from lumen_manifest.names import GROUP
 from lumen_manifest.spec.enums import Accelerator, ProcMount, Runtime
 from lumen_manifest.spec.field_types import (
@@ -22,8 +22,8 @@ from lumen_manifest.spec.field_types import (
     Strict,
     Word,
 )
-from lumen_manifest.spec.object_meta import ClusterObjectMeta
 from lumen_manifest.spec.pod_fields import EnvList, Tolerations
+from lumen_manifest.spec.service_settings import CacheSpec
 from lumen_manifest.spec.service_status import Conditions, ObservedModel
 
 DEFAULT_RUNTIMES: Mapping[Accelerator, tuple[Runtime, ...]] = MappingProxyType(

@@ -13,12 +13,13 @@ from typing import Self
 
 from pydantic import Field, ValidationError
 
-from lumen_manifest.model_service import LabelSetSpec, ModelSpec, ScenesSpec, ServerSpec
 from lumen_manifest.names import PIN_ENV
 from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.reading.regular_files import read_named
 from lumen_manifest.spec.enums import Accelerator, Family
 from lumen_manifest.spec.field_types import Strict
+from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec, ScenesSpec
+from lumen_manifest.spec.service_settings import ServerSpec
 
 CONFIG_KEY = "server.json"
 

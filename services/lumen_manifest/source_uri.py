@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from lumen_manifest.model_service import ModelServiceSpec, Region
+from lumen_manifest.model_service import ModelServiceSpec
+from lumen_manifest.spec.enums import Region
 
 DEFAULT_OWNERS = {Region.OTHER: "hf://Lumilio-Photos", Region.CN: "modelscope://LumilioPhotos"}
 IN_PLACE = frozenset({"pvc", "file"})

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from lumen_manifest.model_service import Accelerator
+from lumen_manifest.spec.enums import Accelerator
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch
 
 VERSION: str = ort.__version__

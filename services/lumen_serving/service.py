@@ -12,7 +12,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_manifest.model_service import Family
+from lumen_manifest.spec.enums import Family
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.classify.protocol import Classifier, Query
 from lumen_serving.errors import BackendFailed, BadTensor, BadText, OtherSpace, UnknownService

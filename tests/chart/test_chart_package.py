@@ -8,9 +8,10 @@ from pathlib import Path
 import yaml
 from chart.rendering import CHART, REPOSITORY, rendered, run, the
 
-from lumen_manifest.model_service import MetricSpec, MetricType
 from lumen_manifest.render.children import _metric
 from lumen_manifest.render.context import IMAGE_TAG
+from lumen_manifest.spec.enums import MetricType
+from lumen_manifest.spec.service_settings import MetricSpec
 from lumen_serving.metrics import ServerMetrics
 
 

@@ -9,10 +9,10 @@ from controlplane.cluster import Cluster
 from router_in_cluster import ClusterWorld, Lab, a_cluster_world
 from router_world import ScriptedPod
 
-from lumen_manifest.model_service import Accelerator
 from lumen_manifest.node_pool import default_pool
 from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.render import RenderContext, render
+from lumen_manifest.spec.enums import Accelerator
 
 
 def apply_children(cluster: Cluster, namespace: str, replicas: int) -> None:

@@ -21,9 +21,10 @@ from lumen_cluster.kinds import (
     REVISIONS,
     ObjectKind,
 )
-from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import PINS_INFIX, attached_name
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
+from lumen_manifest.spec.service_status import ModelServiceStatus
 from lumen_operator.observe import decode, parse
 from lumen_operator.observe.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES, Key
 from lumen_operator.observe.views import (

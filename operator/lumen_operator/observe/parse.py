@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from lumen_cluster.store import why_left_out
-from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
 from lumen_manifest.reading.parse import ManifestError, parse_object
+from lumen_manifest.spec.service_status import ModelServiceStatus
 from lumen_operator.observe import decode
 from lumen_operator.observe.packing import packed
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lumen_manifest.conditions import ConditionType, Reason
-from lumen_manifest.model_service import LumenModelService, ModelServiceStatus
+from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import METRICS_PORT, SERVER_CONTAINER
 from lumen_manifest.pod_reports import Attestation, files_status
-from lumen_manifest.spec.service_status import FilesStatus, RouteStatus
+from lumen_manifest.spec.service_status import FilesStatus, ModelServiceStatus, RouteStatus
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe.gather import Observed, external_uid
 from lumen_operator.observe.networks import (

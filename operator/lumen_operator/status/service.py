@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lumen_manifest.conditions import ConditionType, Reason
-from lumen_manifest.model_service import ModelServiceStatus
 from lumen_manifest.names import (
     endpoint_of,
     selector_labels,
@@ -16,7 +15,7 @@ from lumen_manifest.names import (
     variant_name,
 )
 from lumen_manifest.pod_reports import Attestation, attestation_of, runtime_status
-from lumen_manifest.spec.service_status import FilesStatus, RouteStatus
+from lumen_manifest.spec.service_status import FilesStatus, ModelServiceStatus, RouteStatus
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lumen_manifest import names
-from lumen_manifest.model_service import LumenModelService, MetricSpec, MetricType
+from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import attached_name, selector_labels, variant_name
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.render.context import (
@@ -16,6 +16,8 @@ from lumen_manifest.render.context import (
 from lumen_manifest.render.network_policy import network_policy
 from lumen_manifest.render.pod import pod_template
 from lumen_manifest.render.records import pins_config_map, settings_config_map
+from lumen_manifest.spec.enums import MetricType
+from lumen_manifest.spec.service_settings import MetricSpec
 
 HISTORY = 5
 

@@ -7,11 +7,11 @@ these values by free ports and folders of its own.
 from collections.abc import Iterable
 
 from lumen_manifest import names
-from lumen_manifest.model_service import CacheSpec, CacheType
 from lumen_manifest.render.context import Manifest, Rendering
 from lumen_manifest.source_uri import source_claim
-from lumen_manifest.spec.enums import ProcMount
+from lumen_manifest.spec.enums import CacheType, ProcMount
 from lumen_manifest.spec.pod_fields import EnvVar
+from lumen_manifest.spec.service_settings import CacheSpec
 
 CONFIG, CACHE, TMP, SOURCE = "config", "cache", "tmp", "source"
 TMP_LIMIT = "1Gi"

@@ -3,7 +3,6 @@
 from typing import Any
 
 from lumen_manifest import names
-from lumen_manifest.model_service import CacheType
 from lumen_manifest.render.containers import (
     cache_of,
     init_containers,
@@ -11,6 +10,7 @@ from lumen_manifest.render.containers import (
     volumes,
 )
 from lumen_manifest.render.context import Manifest, Rendering
+from lumen_manifest.spec.enums import CacheType
 
 USER = 65532
 SLACK_S = 15  # between the last thing the server waits for and the kubelet's SIGKILL

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lumen_manifest.model_service import ScenesSpec
+from lumen_manifest.spec.model_spec import ScenesSpec
 
 FALLBACK_SHARE = 0.1
 FALLBACK_AT_LEAST_S = 0.05

@@ -12,8 +12,8 @@ from typing import Final
 import orjson
 import structlog
 
-from lumen_manifest.model_service import ScenesSpec
 from lumen_manifest.spec.enums import Family
+from lumen_manifest.spec.model_spec import ScenesSpec
 from lumen_router.cascade.rule import (
     CascadeDecision,
     Source,

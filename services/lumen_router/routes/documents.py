@@ -6,7 +6,9 @@ Both sources, the routes file and the cluster's watches, come by here.
 from collections.abc import Mapping, Sequence
 
 from lumen_manifest.conditions import ConditionType
-from lumen_manifest.model_service import LumenModelService, ModelServiceStatus, ScenesSpec
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.spec.model_spec import ScenesSpec
+from lumen_manifest.spec.service_status import ModelServiceStatus
 from lumen_router.routes.table import Endpoint, Route, Service
 
 DIRECT = "direct"

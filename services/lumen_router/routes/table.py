@@ -7,8 +7,8 @@ by `from_file` or by `from_cluster`. Pure; it knows no connection and no pod's s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lumen_manifest.model_service import ScenesSpec
 from lumen_manifest.spec.enums import Family
+from lumen_manifest.spec.model_spec import ScenesSpec
 from lumen_router.errors import (
     NoServiceOfFamily,
     ServiceNotRouted,

@@ -13,8 +13,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_manifest.model_service import Accelerator
 from lumen_manifest.server_config import ServerConfig
+from lumen_manifest.spec.enums import Accelerator
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.errors import BackendUnavailable
 from lumen_serving.settings import ServerSettings

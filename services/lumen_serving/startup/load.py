@@ -14,8 +14,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lumen_manifest.model_service import Family
 from lumen_manifest.server_config import ConfigError, ServerConfig
+from lumen_manifest.spec.enums import Family
 from lumen_process.heap import trim_heap
 from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.fetch.verify import ensure_unchanged

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_manifest.model_service import Accelerator
 from lumen_manifest.reading.regular_files import read_bounded
-from lumen_manifest.spec.enums import Precision
+from lumen_manifest.spec.enums import Accelerator, Precision
 from lumen_resources.arrays import UnreadableArrayError, map_npy
 from lumen_resources.model.layouts import ParityInput, VerifiedModel
 from lumen_serving.backends.base import Backend, BackendReport

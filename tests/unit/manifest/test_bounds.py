@@ -8,11 +8,11 @@ import pytest
 import yaml
 from manifest_texts import GOOD
 
-from lumen_manifest.model_service import ModelServiceStatus
 from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.schema.crd import RESOURCES, object_schema
 from lumen_manifest.schema.structural import Schema, UnboundedError, largest_bytes, longest_key
 from lumen_manifest.spec.field_types import SPEC_MAX_BYTES
+from lumen_manifest.spec.service_status import ModelServiceStatus
 
 STATUS_MAX_BYTES = 256 * 1024
 KINDS = pytest.mark.parametrize("resource", RESOURCES, ids=lambda each: each.kind)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_manifest.model_service import ScenesSpec
+from lumen_manifest.spec.model_spec import ScenesSpec
 from lumen_router.cascade.rule import (
     ROUNDING,
     CascadeDecision,

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lumen_manifest.model_service import Family
+from lumen_manifest.spec.enums import Family
 from lumen_serving.classify.protocol import Result
 from lumen_serving.errors import BackendFailed
 from lumen_serving.inference.queue import ItemOutcome
