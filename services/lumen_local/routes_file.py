@@ -8,15 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lumen_local.show.events import (
-    EndpointChanged,
-    Event,
-    Failed,
-    FilesVerified,
-    Ready,
-    ServicePhase,
-    Working,
-)
+from lumen_local.show import events
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import STABLE_VARIANT
@@ -25,9 +17,9 @@ from lumen_manifest.routes_document import RouteEndpoint, RoutesDocument
 from lumen_manifest.spec.service_status import Condition, ModelServiceStatus, RouteStatus
 
 _WAITING = {
-    ServicePhase.FETCHING: Reason.FETCHING,
-    ServicePhase.PREPARING: Reason.PREPARING,
-    ServicePhase.LOADING: Reason.NO_REPLICA_READY,
+    events.ServicePhase.FETCHING: Reason.FETCHING,
+    events.ServicePhase.PREPARING: Reason.PREPARING,
+    events.ServicePhase.LOADING: Reason.NO_REPLICA_READY,
 }
 
 
@@ -51,26 +43,26 @@ class RoutesFileWriter:
         self._known = {service.name: Known() for service in services if not service.spec.external}
         self._write()
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: events.Event) -> None:
         """Learn from what happens, so that callers are told where a service is, or why it is not.
 
         The file is written when this returns. Of the router nothing is written: it is nobody's
         backend.
         """
         match event:
-            case EndpointChanged(service=service, replica=replica, endpoint=endpoint):
+            case events.EndpointChanged(service=service, replica=replica, endpoint=endpoint):
                 if (known := self._known.get(service)) is not None:
                     others = {n: e for n, e in known.endpoints.items() if n != replica}
                     now = others if endpoint is None else {**others, replica: endpoint}
                     self._learn(service, endpoints=now)
-            case Working(service=service, phase=phase):
+            case events.Working(service=service, phase=phase):
                 reason = _WAITING.get(phase, Reason.NO_REPLICA_READY)
                 self._learn(service, reason=reason, failure=None)
-            case FilesVerified(service=service, verified=verified):
+            case events.FilesVerified(service=service, verified=verified):
                 self._learn(service, verified=verified)
-            case Ready(service=service, attestation=attestation):
+            case events.Ready(service=service, attestation=attestation):
                 self._learn(service, attestation=attestation, failure=None)
-            case Failed(service=service, failure=failure):
+            case events.Failed(service=service, failure=failure):
                 self._learn(service, failure=failure)
             case _:
                 pass

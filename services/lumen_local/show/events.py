@@ -13,16 +13,11 @@ ROUTER = "router"
 
 
 class ServicePhase(StrEnum):
-    """Where a service stands."""
+    """What a service does until it is ready."""
 
     FETCHING = "fetching"
     PREPARING = "preparing"
     LOADING = "loading"
-    READY = "ready"
-    CRASHED = "crashed"
-    FAILED = "failed"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)

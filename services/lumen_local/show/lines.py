@@ -10,24 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from lumen_local.show.events import (
-    ROUTER,
-    AllReady,
-    Event,
-    Failed,
-    FilesVerified,
-    LogLine,
-    NotReady,
-    Ready,
-    Restarted,
-    RunStopping,
-    ServiceLine,
-    ServicePhase,
-    Starting,
-    Stopped,
-    Warned,
-    Working,
-)
+from lumen_local.show import events
 from lumen_manifest.pod_reports import Attestation, Failure, ProgressReport
 from lumen_process.printable import printable, printable_json
 from lumen_process.wording import duration, size
@@ -46,7 +29,7 @@ def write(stream: TextIO, text: str) -> None:
         raise OutputClosed from error
 
 
-def progress(phase: ServicePhase, of: ProgressReport) -> str:
+def progress(phase: events.ServicePhase, of: ProgressReport) -> str:
     """Say what a service is doing, and how far it is; its own word for it is the better one."""
     doing = of.phase.lower() or phase.value
     if not of.total_bytes:
@@ -103,12 +86,12 @@ class PlainDisplay:
         self._err = err
         self._clock = clock
         self._last_said = clock()
-        self._width = len(ROUTER)
-        self._working: dict[str, Working] = {}
-        self._verified: dict[str, FilesVerified] = {}
+        self._width = len(events.ROUTER)
+        self._working: dict[str, events.Working] = {}
+        self._verified: dict[str, events.FilesVerified] = {}
         self._served: set[tuple[str, int]] = set()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: events.Event) -> None:
         """Show one event."""
         for row in self._rows(event):
             self._write(row)
@@ -122,36 +105,36 @@ class PlainDisplay:
     def close(self) -> None:
         """Do nothing: every line was flushed."""
 
-    def _rows(self, event: Event) -> Iterator[Row]:
+    def _rows(self, event: events.Event) -> Iterator[Row]:
         """Return what an event looks like, and remember what later ones need."""
         match event:
-            case Starting(services=services, router=router):
-                self._width = max(len(ROUTER), *(len(line.name) for line in services))
-                parts = [*map(_service, services), *([ROUTER] if router else [])]
+            case events.Starting(services=services, router=router):
+                self._width = max(len(events.ROUTER), *(len(line.name) for line in services))
+                parts = [*map(_service, services), *([events.ROUTER] if router else [])]
                 yield Row(None, "  ".join(["Starting", *parts]))
-            case Working(service=service):
+            case events.Working(service=service):
                 self._working[service] = event
-            case FilesVerified(service=service):
+            case events.FilesVerified(service=service):
                 self._verified[service] = event
-            case Ready(service=service):
+            case events.Ready(service=service):
                 self._working.pop(service, None)
-                if service != ROUTER:
+                if service != events.ROUTER:
                     yield self._ready_row(event)
-            case AllReady():
+            case events.AllReady():
                 yield from _all_ready_rows(event)
-            case Failed(service=service, failure=failure, retry_s=retry_s):
+            case events.Failed(service=service, failure=failure, retry_s=retry_s):
                 self._working.pop(service, None)
                 first, *rest = failure_lines(failure, retry_s)
                 yield Row(service, first, "red", trouble=True)
                 for line in rest:
                     yield Row("", line, trouble=True)
-            case RunStopping() | Stopped():
+            case events.RunStopping() | events.Stopped():
                 self._working.clear()
                 yield Row(None, _end_text(event))
             case _:
                 yield _notice_row(event)
 
-    def _ready_row(self, event: Ready) -> Row:
+    def _ready_row(self, event: events.Ready) -> Row:
         parts = []
         if (files := self._verified.pop(event.service, None)) is not None:
             of = files.verified
@@ -172,27 +155,27 @@ class PlainDisplay:
         write(self._err if row.trouble else self._out, f"{line}\n")
 
 
-def _service(line: ServiceLine) -> str:
+def _service(line: events.ServiceLine) -> str:
     copies = f", {line.replicas} replicas" if line.replicas != 1 else ""
     return f"{line.name} ({line.runtime}, {line.accelerator}{copies})"
 
 
-def _all_ready_rows(event: AllReady) -> Iterator[Row]:
+def _all_ready_rows(event: events.AllReady) -> Iterator[Row]:
     took = f"up in {duration(event.seconds)}"
     left = f"   without {', '.join(event.failed)}" if event.failed else ""
-    yield Row(ROUTER if event.router else "", f"{event.address}   {took}{left}", "bold")
+    yield Row(events.ROUTER if event.router else "", f"{event.address}   {took}{left}", "bold")
     yield Row(None, "Ctrl-C drains and stops.", "dim")
 
 
-def _notice_row(event: Event) -> Row:
+def _notice_row(event: events.Event) -> Row:
     match event:
-        case NotReady(service=service):
+        case events.NotReady(service=service):
             return Row(service, "not ready: calls wait or go elsewhere", "yellow", trouble=True)
-        case Restarted(service=service, restarts=restarts):
+        case events.Restarted(service=service, restarts=restarts):
             return Row(service, f"started again ({restarts})")
-        case Warned(service=service, message=message):
+        case events.Warned(service=service, message=message):
             return Row(service or None, message, "yellow", trouble=True)
-        case LogLine(service=service, text=text):
+        case events.LogLine(service=service, text=text):
             return Row(service, f"| {text}", "dim", trouble=True)
         case _:
             raise AssertionError(event)
@@ -202,8 +185,8 @@ def _services(count: int) -> str:
     return "1 service finishes" if count == 1 else f"{count} services finish"
 
 
-def _end_text(event: RunStopping | Stopped) -> str:
-    if isinstance(event, RunStopping):
+def _end_text(event: events.RunStopping | events.Stopped) -> str:
+    if isinstance(event, events.RunStopping):
         return (
             f"Stopping  {_services(event.processes)} what is in flight. "
             "Ctrl-C again ends them at once."
@@ -215,17 +198,17 @@ def _end_text(event: RunStopping | Stopped) -> str:
     return f"Stopped   everything drained in {took}."
 
 
-_NAMES: Mapping[type[Event], str] = {
-    Starting: "starting",
-    FilesVerified: "verified",
-    Ready: "ready",
-    NotReady: "not_ready",
-    AllReady: "ready",
-    Failed: "failed",
-    Restarted: "restarted",
-    Warned: "warning",
-    RunStopping: "stopping",
-    Stopped: "stopped",
+_NAMES: Mapping[type[events.Event], str] = {
+    events.Starting: "starting",
+    events.FilesVerified: "verified",
+    events.Ready: "ready",
+    events.NotReady: "not_ready",
+    events.AllReady: "ready",
+    events.Failed: "failed",
+    events.Restarted: "restarted",
+    events.Warned: "warning",
+    events.RunStopping: "stopping",
+    events.Stopped: "stopped",
 }
 
 
@@ -236,9 +219,9 @@ class JsonDisplay:
         self._out = out
         self._err = err
 
-    def show(self, event: Event) -> None:
+    def show(self, event: events.Event) -> None:
         """Write the event."""
-        if isinstance(event, LogLine):
+        if isinstance(event, events.LogLine):
             write(self._err, f"{event.service}: {printable(event.text)}\n")
         else:
             write(self._out, f"{printable_json(event_json(event))}\n")
@@ -250,7 +233,7 @@ class JsonDisplay:
         """Do nothing."""
 
 
-def event_json(event: Event) -> Mapping[str, Any]:
+def event_json(event: events.Event) -> Mapping[str, Any]:
     """Return an event as the documented object, without what is unknown. Pure.
 
     `ready` with a service is that service's; the one without is the whole run's.
@@ -258,16 +241,16 @@ def event_json(event: Event) -> Mapping[str, Any]:
     fields = dataclasses.asdict(event)
     name = _NAMES.get(type(event), "")
     match event:
-        case Working(phase=phase):
+        case events.Working(phase=phase):
             del fields["phase"]
             said = fields.pop("progress")
             fields |= {"doing": said.pop("phase"), **said} if event.progress.phase else {}
             name = phase.value
-        case FilesVerified():
+        case events.FilesVerified():
             fields |= fields.pop("verified")
-        case Failed(retry_s=retry_s):
+        case events.Failed(retry_s=retry_s):
             fields |= fields.pop("failure") | {"final": retry_s is None}
-        case Ready():
+        case events.Ready():
             fields |= {key: value for key, value in fields.pop("attestation").items() if value}
         case _:
             pass

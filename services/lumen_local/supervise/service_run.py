@@ -14,19 +14,7 @@ from functools import partial
 
 from lumen_local.pod.plans import ServicePlan
 from lumen_local.pod.processes import FileToWrite, ProcessSpec
-from lumen_local.show.events import (
-    EndpointChanged,
-    Event,
-    Failed,
-    FilesVerified,
-    LogLine,
-    NotReady,
-    Ready,
-    Restarted,
-    ServicePhase,
-    Warned,
-    Working,
-)
+from lumen_local.show import events
 from lumen_local.show.log_lines import HeldLines
 from lumen_local.supervise.child import (
     RESTARTS,
@@ -54,7 +42,7 @@ from lumen_process.backoff import Backoff
 # How long the router may take to read the routes file again before a server is told to end.
 SPREAD_S = 0.3
 PROGRESS_LOOK_S = 0.25
-PHASES = {"resources": ServicePhase.FETCHING, "prepare": ServicePhase.PREPARING}
+PHASES = {"resources": events.ServicePhase.FETCHING, "prepare": events.ServicePhase.PREPARING}
 
 _PROBED = {
     ProbeResult.NEVER_STARTED: (
@@ -68,7 +56,7 @@ _PROBED = {
 class RunServices:
     """What every process of a run shares."""
 
-    tell: Callable[[Event], None]
+    tell: Callable[[events.Event], None]
     watcher: ChildWatcher
     backoff: Backoff = RESTARTS
 
@@ -78,7 +66,7 @@ class Retried:
 
     def __init__(self, plan: ServicePlan, index: int, around: RunServices) -> None:
         self.name = plan.name
-        self._plan = plan
+        self.plan = plan
         self._index = index
         self._around = around
         self._stop = asyncio.Event()
@@ -103,7 +91,7 @@ class Retried:
                 break
             failures = failures_after(failures, time.monotonic() - began)
             retry_s = None if failure.final else self._around.backoff.delay_s(failures)
-            self._around.tell(Failed(self.name, step, self._index, failure, retry_s))
+            self._around.tell(events.Failed(self.name, step, self._index, failure, retry_s))
             if retry_s is None:
                 return False
             if await _happened_within(self._stop, retry_s):
@@ -121,7 +109,7 @@ class Retried:
         return failure
 
     def _log(self, line: str) -> None:
-        self._around.tell(LogLine(self.name, line))
+        self._around.tell(events.LogLine(self.name, line))
 
 
 class Replica(Retried):
@@ -141,23 +129,23 @@ class Replica(Retried):
 
     def _restarted(self) -> None:
         self._restarts += 1
-        self._around.tell(Restarted(self.name, self._index, self._restarts))
+        self._around.tell(events.Restarted(self.name, self._index, self._restarts))
 
     async def _live(self) -> Failure | None:
         """Run the process once; None when it was stopped on purpose."""
-        pod = self._plan.pod(self._index)
+        pod = self.plan.pod(self._index)
         _write(pod.files)
         lines = HeldLines(self._log, pod.server.env)
         child = Child(pod.server, self._around.watcher, lines.push)
         try:
-            async with child, _health_client(self._plan.host) as health:
+            async with child, _health_client(self.plan.host) as health:
                 self._turn(child)
-                self._around.tell(Working(self.name, ServicePhase.LOADING))
+                self._around.tell(events.Working(self.name, events.ServicePhase.LOADING))
                 return await self._attend(child, health, lines)
         except OSError as error:
             return _not_startable(pod.server, error)
         finally:
-            self._around.tell(EndpointChanged(self.name, self._index, None))
+            self._around.tell(events.EndpointChanged(self.name, self._index, None))
 
     async def _attend(self, child: Child, health: Health, lines: HeldLines) -> Failure | None:
         async def on_ready(ready: bool) -> None:
@@ -187,22 +175,22 @@ class Replica(Retried):
     async def _readiness_turned(self, child: Child, *, ready: bool) -> None:
         self._turn(child, ready=ready)
         if not ready:
-            self._around.tell(NotReady(self.name, self._index))
+            self._around.tell(events.NotReady(self.name, self._index))
             return
         seconds = time.monotonic() - child.started_at
         port = child.spec.ports.metrics
-        said = attestation_of(await fetch_status(self._plan.host, port))
+        said = attestation_of(await fetch_status(self.plan.host, port))
         address = self._address(child)
         self._around.tell(
-            Ready(self.name, self._index, seconds, address, said, self._restarts, port)
+            events.Ready(self.name, self._index, seconds, address, said, self._restarts, port)
         )
 
     def _turn(self, child: Child, *, ready: bool = False, terminating: bool = False) -> None:
         endpoint = RouteEndpoint(address=self._address(child), ready=ready, terminating=terminating)
-        self._around.tell(EndpointChanged(self.name, self._index, endpoint))
+        self._around.tell(events.EndpointChanged(self.name, self._index, endpoint))
 
     def _address(self, child: Child) -> str:
-        return host_port(self._plan.host, child.spec.ports.grpc)
+        return host_port(self.plan.host, child.spec.ports.grpc)
 
 
 class ServiceRun(Retried):
@@ -225,7 +213,7 @@ class ServiceRun(Retried):
 
     async def run(self) -> bool:
         """Run to the end; False when nothing of the service can ever serve."""
-        for done, step in enumerate(self._plan.pod(0).init):
+        for done, step in enumerate(self.plan.pod(0).init):
             if not await self._persist(step.name, partial(self._step, done)):
                 return self._stop.is_set()
         results = await asyncio.gather(*(replica.run() for replica in self._replicas))
@@ -233,11 +221,11 @@ class ServiceRun(Retried):
 
     async def _step(self, done: int) -> Failure | None:
         """Run the init step after so many once; None when it succeeded or was stopped."""
-        pod = self._plan.pod(0)
+        pod = self.plan.pod(0)
         spec = pod.init[done]
         _write(pod.files)
         self._warn_of_secrets(spec)
-        self._around.tell(Working(self.name, _phase(spec)))
+        self._around.tell(events.Working(self.name, _phase(spec)))
         lines = HeldLines(self._log, spec.env)
         child = Child(spec, self._around.watcher, lines.push)
         try:
@@ -260,7 +248,7 @@ class ServiceRun(Retried):
             message = parse_termination(child.termination_message())
             if message.get("reason") == Reason.VERIFIED and "digest" in message:
                 seconds = time.monotonic() - child.started_at
-                self._around.tell(FilesVerified(self.name, verified_of(message), seconds))
+                self._around.tell(events.FilesVerified(self.name, verified_of(message), seconds))
         lines.release()
         return failure
 
@@ -269,10 +257,10 @@ class ServiceRun(Retried):
         last = ProgressReport()
         while True:
             await asyncio.sleep(PROGRESS_LOOK_S)
-            progress = progress_of(await fetch_status(self._plan.host, spec.ports.metrics))
+            progress = progress_of(await fetch_status(self.plan.host, spec.ports.metrics))
             if progress not in (last, ProgressReport()):
                 last = progress
-                self._around.tell(Working(self.name, _phase(spec), progress))
+                self._around.tell(events.Working(self.name, _phase(spec), progress))
 
     def _warn_of_secrets(self, spec: ProcessSpec) -> None:
         if spec.missing_secrets:
@@ -280,11 +268,11 @@ class ServiceRun(Retried):
                 "spec.model.source.secretRef names a Secret, and there is no cluster here. "
                 f"If the source asks for it, set {' or '.join(spec.missing_secrets)}."
             )
-            self._around.tell(Warned(self.name, text))
+            self._around.tell(events.Warned(self.name, text))
 
 
-def _phase(spec: ProcessSpec) -> ServicePhase:
-    return PHASES.get(spec.name, ServicePhase.PREPARING)
+def _phase(spec: ProcessSpec) -> events.ServicePhase:
+    return PHASES.get(spec.name, events.ServicePhase.PREPARING)
 
 
 @asynccontextmanager

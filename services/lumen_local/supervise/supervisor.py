@@ -45,12 +45,10 @@ class Supervisor:
         self._around = replace(around, tell=self._tell)
         self._listener = around.tell
         self._address = address
-        self._plans = tuple(services)
-        self._router_plan = router
         self._services = [ServiceRun(plan, self._around) for plan in services]
-        self._router = ServiceRun(router, self._around) if router else None
-        doors = (router,) if router else ()
-        self._waiting = {(p.name, n) for p in (*services, *doors) for n in range(p.line.replicas)}
+        self._doors = [ServiceRun(router, self._around)] if router else []
+        plans = (*services, *([router] if router else []))
+        self._waiting = {(plan.name, n) for plan in plans for n in range(plan.line.replicas)}
         self._failed: set[str] = set()
         self._began = time.monotonic()
         self._ready: dict[tuple[str, int], Ready] = {}
@@ -60,13 +58,8 @@ class Supervisor:
         """Run until `stop` is set or nothing is left that could serve; then drain."""
         self._began = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            servers = [
-                group.create_task(self._guarded(run, plan))
-                for run, plan in zip(self._services, self._plans, strict=True)
-            ]
-            doors = []
-            if self._router is not None and self._router_plan is not None:
-                doors.append(group.create_task(self._guarded(self._router, self._router_plan)))
+            servers = [group.create_task(self._guarded(run)) for run in self._services]
+            doors = [group.create_task(self._guarded(run)) for run in self._doors]
             announcing = group.create_task(self._announce())
             asked = group.create_task(stop.wait())
             everything = group.create_task(_finished(servers, doors))
@@ -84,29 +77,27 @@ class Supervisor:
         running = [task for task in (*servers, *doors) if not task.done()]
         if running:
             self._tell(RunStopping(len(running)))
-        if self._router is not None:
-            self._router.stop()
-            await _ended(doors)
-        for service in self._services:
-            service.stop()
-        await _ended(servers)
-        runs = (*self._services, *((self._router,) if self._router else ()))
-        killed = tuple(run.name for run in runs if run.killed)
+        for runs, tasks in ((self._doors, doors), (self._services, servers)):
+            for run in runs:
+                run.stop()
+            if tasks:
+                await asyncio.wait(tasks)
+        killed = tuple(run.name for run in (*self._services, *self._doors) if run.killed)
         self._tell(Stopped(time.monotonic() - began, killed))
 
-    async def _guarded(self, run: ServiceRun, plan: ServicePlan) -> bool:
+    async def _guarded(self, run: ServiceRun) -> bool:
         """Run a service so that a fault of ours in one leaves the others alone."""
         try:
             return await run.run()
         except Exception as error:  # noqa: BLE001 - the supervisor outlives any one service
             for line in traceback.format_exception(error):
-                self._tell(LogLine(plan.name, line.rstrip()))
+                self._tell(LogLine(run.name, line.rstrip()))
             failure = Failure(
                 Reason.UNKNOWN,
                 f"Lumen itself failed here: {type(error).__name__}: {error}",
                 "This is a defect of Lumen: please report it with the lines above.",
             )
-            self._tell(Failed(plan.name, "supervisor", 0, failure, None))
+            self._tell(Failed(run.name, "supervisor", 0, failure, None))
             return False
 
     def _tell(self, event: Event) -> None:
@@ -129,13 +120,13 @@ class Supervisor:
     async def _announce(self) -> None:
         """Say once that everything is ready: when the router, too, knows every server."""
         await self._complete.wait()
-        if self._router_plan is not None:
+        for door in self._doors:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ROUTER_LEARNS_S):
-                    await self._router_knows_all(self._router_plan)
+                    await self._router_knows_all(door.plan)
         seconds = time.monotonic() - self._began
         failed = tuple(sorted(self._failed))
-        self._listener(AllReady(self._address, self._router is not None, seconds, failed))
+        self._listener(AllReady(self._address, bool(self._doors), seconds, failed))
 
     async def _router_knows_all(self, router: ServicePlan) -> None:
         door = self._ready.get((router.name, 0))
@@ -149,7 +140,7 @@ class Supervisor:
             await asyncio.sleep(ROUTER_ASKED_EVERY_S)
 
     def _some_serve(self) -> bool:
-        return not self._plans or any(plan.name not in self._failed for plan in self._plans)
+        return not self._services or any(run.name not in self._failed for run in self._services)
 
 
 async def _finished(
@@ -163,8 +154,3 @@ async def _finished(
             return
         if servers and all(server.done() for server in servers):
             return
-
-
-async def _ended(tasks: Sequence[asyncio.Task[bool]]) -> None:
-    if tasks:
-        await asyncio.wait(tasks)

@@ -6,17 +6,7 @@ import signal
 
 import psutil
 
-from lumen_local.show.events import (
-    AllReady,
-    Failed,
-    FilesVerified,
-    LogLine,
-    NotReady,
-    Ready,
-    Restarted,
-    RunStopping,
-    Stopped,
-)
+from lumen_local.show import events
 from lumen_local.supervise.supervisor import RunOutcome
 from lumen_manifest.conditions import Reason
 from lumen_process.backoff import Backoff
@@ -37,10 +27,10 @@ async def test_a_service_is_ready_when_its_health_service_says_so_and_not_before
 ):
     (tmp_path / "clip.switch").write_text("loading")
     async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
-        await run.until(LogLine, text="clip listens")
+        await run.until(events.LogLine, text="clip listens")
         before = run.told()
         run.switch("clip", "ready")
-        await run.until(AllReady)
+        await run.until(events.AllReady)
 
         assert before == ["not ready"]
         assert run.told() == ["not ready", "ready"]
@@ -50,35 +40,35 @@ async def test_a_server_that_says_not_serving_is_taken_out_and_comes_back(
     supervise, pods, tmp_path
 ):
     async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
-        await run.until(Ready)
+        await run.until(events.Ready)
         run.switch("clip", "loading")
-        await run.until(NotReady)
+        await run.until(events.NotReady)
         run.switch("clip", "ready")
-        await run.until(Ready, count=2)
+        await run.until(events.Ready, count=2)
 
         assert run.told() == ["not ready", "ready", "not ready", "ready"]
 
 
 async def test_a_killed_server_is_started_again_and_serves_again(supervise, pods, tmp_path):
     async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
-        first = await run.until(Ready)
+        first = await run.until(events.Ready)
         os.kill(server_pid(run), signal.SIGKILL)
-        failed = await run.until(Failed)
-        again = await run.until(Ready, count=2)
+        failed = await run.until(events.Failed)
+        again = await run.until(events.Ready, count=2)
 
         assert failed.failure.reason is Reason.SERVER_CRASHED
         assert "SIGKILL" in failed.failure.message
         assert (first.restarts, again.restarts) == (0, 1)
-        assert run.seen(Restarted, restarts=1)
+        assert run.seen(events.Restarted, restarts=1)
 
 
 async def test_a_program_that_keeps_crashing_waits_longer_each_time(supervise, pods):
     crashing = pods.program("server", "import sys; print('no such device'); sys.exit(3)")
     backoff = Backoff(0.02, 0.1, chance=0)
     async with supervise(clip=pods.deployment(crashing), backoff=backoff) as run:
-        await run.until(Failed, count=5)
+        await run.until(events.Failed, count=5)
 
-        failures = run.seen(Failed)[:5]
+        failures = run.seen(events.Failed)[:5]
         assert [f.retry_s for f in failures] == [0.02, 0.04, 0.08, 0.1, 0.1]
         assert "exit code 3" in failures[0].failure.message
         assert "no such device" in failures[0].failure.message
@@ -88,11 +78,11 @@ async def test_a_server_that_fails_its_liveness_probe_is_drained_and_started_aga
     supervise, pods, tmp_path
 ):
     async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
-        await run.until(Ready)
+        await run.until(events.Ready)
         run.switch("clip", "dead")
-        failed = await run.until(Failed)
+        failed = await run.until(events.Failed)
         run.switch("clip", "ready")
-        await run.until(Ready, count=2)
+        await run.until(events.Ready, count=2)
 
         assert "liveness" in failed.failure.message
         assert run.diary()[:2] == ["clip SIGTERM", "clip ends"]
@@ -113,17 +103,17 @@ async def test_init_steps_run_once_and_in_order_however_many_replicas_there_are(
     async with supervise(
         clip=pods.deployment(*steps, pods.server("clip", tmp_path)), replicas=2
     ) as run:
-        await run.until(AllReady)
+        await run.until(events.AllReady)
 
         assert (tmp_path / "order").read_text().split() == ["resources", "prepare"]
-        assert {event.replica for event in run.seen(Ready)} == {0, 1}
+        assert {event.replica for event in run.seen(events.Ready)} == {0, 1}
 
 
 async def test_what_the_files_step_verified_is_told(supervise, pods, tmp_path):
     message = {"reason": "Verified", "digest": "d", "embeddingSpace": "s", "bytes": 9, "files": 4}
     step = pods.program("resources", says(**message))
     async with supervise(clip=pods.deployment(step, pods.server("clip", tmp_path))) as run:
-        told = await run.until(FilesVerified)
+        told = await run.until(events.FilesVerified)
 
         assert (told.verified.files, told.verified.file_bytes) == (4, 9)
         assert told.verified.embedding_space == "s"
@@ -137,8 +127,8 @@ async def test_a_bad_checksum_ends_its_service_and_no_other(supervise, pods, tmp
         clip=pods.deployment(pods.server("clip", tmp_path)),
         birds=pods.deployment(pods.program("resources", bad), pods.server("birds", tmp_path)),
     ) as run:
-        everything = await run.until(AllReady)
-        (failed,) = run.seen(Failed)
+        everything = await run.until(events.AllReady)
+        (failed,) = run.seen(events.Failed)
 
         assert failed.failure.reason is Reason.CHECKSUM_MISMATCH
         assert failed.failure.remedy == "Fetch."
@@ -159,11 +149,11 @@ async def test_a_failure_that_is_named_is_told_once_and_another_with_all_its_lin
         ),
         birds=pods.deployment(pods.program("server", unnamed, log_level="info")),
     ) as run:
-        await run.until(Failed, service="clip")
-        await run.until(Failed, service="birds")
+        await run.until(events.Failed, service="clip")
+        await run.until(events.Failed, service="birds")
 
-        assert [line.service for line in run.seen(LogLine)][:1] == ["birds"]
-        assert not run.seen(LogLine, service="clip")
+        assert [line.service for line in run.seen(events.LogLine)][:1] == ["birds"]
+        assert not run.seen(events.LogLine, service="clip")
 
 
 async def test_a_run_in_which_nothing_can_ever_serve_ends_by_itself(supervise, pods, tmp_path):
@@ -175,7 +165,7 @@ async def test_a_run_in_which_nothing_can_ever_serve_ends_by_itself(supervise, p
         outcome = await run.task
 
         assert outcome is RunOutcome.NOTHING_LEFT
-        assert not run.seen(AllReady)
+        assert not run.seen(events.AllReady)
 
 
 async def test_a_source_that_is_away_is_asked_again(supervise, pods, tmp_path):
@@ -189,8 +179,8 @@ async def test_a_source_that_is_away_is_asked_again(supervise, pods, tmp_path):
     )
     step = pods.program("resources", code)
     async with supervise(clip=pods.deployment(step, pods.server("clip", tmp_path))) as run:
-        await run.until(AllReady)
-        (failed,) = run.seen(Failed)
+        await run.until(events.AllReady)
+        (failed,) = run.seen(events.Failed)
 
         assert failed.failure.reason is Reason.SOURCE_UNREACHABLE
         assert failed.retry_s is not None
@@ -202,7 +192,7 @@ async def test_the_router_drains_before_the_servers_do(supervise, pods, tmp_path
         birds=pods.deployment(pods.server("birds", tmp_path)),
         router=pods.deployment(pods.server("router", tmp_path)),
     ) as run:
-        await run.until(AllReady)
+        await run.until(events.AllReady)
         run.stop.set()
         outcome = await run.task
 
@@ -211,7 +201,7 @@ async def test_the_router_drains_before_the_servers_do(supervise, pods, tmp_path
         assert sorted(run.diary()[2:]) == [
             *("birds SIGTERM", "birds ends", "clip SIGTERM", "clip ends")
         ]
-        assert run.kinds()[-2:] == [RunStopping, Stopped]
+        assert run.kinds()[-2:] == [events.RunStopping, events.Stopped]
         for name in ("clip", "birds"):
             assert run.told(name)[-2:] == ["terminating", "gone"]
 
@@ -221,24 +211,24 @@ async def test_a_stubborn_server_is_killed_after_its_grace_period(
 ):
     stubborn = pods.server("clip", tmp_path, habits="stubborn")
     async with supervise(clip=pods.deployment(stubborn, grace_s=1)) as run:
-        await run.until(AllReady)
+        await run.until(events.AllReady)
         pid = server_pid(run)
         run.stop.set()
         await run.task
 
         assert run.diary() == ["clip SIGTERM"]
-        assert run.seen(Stopped)[0].killed == ("clip",)
+        assert run.seen(events.Stopped)[0].killed == ("clip",)
         assert not is_alive(pid)
 
 
 async def test_a_stop_during_an_init_step_ends_that_step(supervise, pods, tmp_path):
     step = pods.program("resources", "print('fetching', flush=True); import signal; signal.pause()")
     async with supervise(clip=pods.deployment(step, pods.server("clip", tmp_path))) as run:
-        await run.until(LogLine, text="fetching")
+        await run.until(events.LogLine, text="fetching")
         run.stop.set()
 
         assert await run.task is RunOutcome.STOPPED
-        assert not run.seen(Failed)
+        assert not run.seen(events.Failed)
 
 
 async def test_cancelling_the_run_kills_stubborn_servers_at_once(
@@ -246,10 +236,10 @@ async def test_cancelling_the_run_kills_stubborn_servers_at_once(
 ):
     stubborn = pods.server("clip", tmp_path, habits="stubborn")
     async with supervise(clip=pods.deployment(stubborn, grace_s=3600)) as run:
-        await run.until(AllReady)
+        await run.until(events.AllReady)
         pid = server_pid(run)
         run.stop.set()
-        await run.until(RunStopping)
+        await run.until(events.RunStopping)
     # Leaving the block cancels the run, as a second Ctrl-C does.
 
     assert not is_alive(pid)
@@ -258,7 +248,7 @@ async def test_cancelling_the_run_kills_stubborn_servers_at_once(
 async def test_a_servers_own_processes_end_with_it(supervise, pods, tmp_path, is_alive, wait_until):
     parent = pods.server("clip", tmp_path, habits="parent")
     async with supervise(clip=pods.deployment(parent)) as run:
-        await run.until(AllReady)
+        await run.until(events.AllReady)
         grandchild = int(run.diary()[0].split()[-1])
         run.stop.set()
         await run.task
@@ -272,7 +262,7 @@ async def test_a_servers_own_processes_end_with_it(supervise, pods, tmp_path, is
 async def test_a_program_that_does_not_exist_is_named(supervise, pods):
     missing = {"name": "server", "command": ["/nonexistent/lumen-server"]}
     async with supervise(clip=pods.deployment(missing)) as run:
-        failed = await run.until(Failed)
+        failed = await run.until(events.Failed)
 
         assert "/nonexistent/lumen-server cannot be started" in failed.failure.message
 

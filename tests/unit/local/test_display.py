@@ -5,22 +5,7 @@ import json
 
 import pytest
 
-from lumen_local.show.events import (
-    AllReady,
-    Failed,
-    FilesVerified,
-    LogLine,
-    NotReady,
-    Ready,
-    Restarted,
-    RunStopping,
-    ServiceLine,
-    ServicePhase,
-    Starting,
-    Stopped,
-    Warned,
-    Working,
-)
+from lumen_local.show import events
 from lumen_local.show.lines import JsonDisplay, OutputClosed, PlainDisplay
 from lumen_local.show.terminal import TerminalDisplay
 from lumen_manifest.conditions import Reason
@@ -30,22 +15,22 @@ VERIFIED = Verified("5a7c1e0", "d1", "space", file_bytes=5_104_000, files=4)
 SAID = Attestation("onnxruntime", "1.31", "cpu", "fp32", parity=1.0, tasks=("clip_classify",))
 SAID_TEXT = "onnxruntime 1.31, cpu, fp32, parity 1.0000"
 BAD = Failure(Reason.CHECKSUM_MISMATCH, "vision.onnx is damaged.", "Run again.", "vision.onnx")
-STARTING = Starting(
-    (ServiceLine("clip", "onnx", "cpu"), ServiceLine("bioclip", "onnx", "cpu", 2)),
+STARTING = events.Starting(
+    (events.ServiceLine("clip", "onnx", "cpu"), events.ServiceLine("bioclip", "onnx", "cpu", 2)),
     "127.0.0.1:50051",
     router=True,
     state_dir="/state",
 )
-READY = Ready("clip", 0, 0.94, "127.0.0.1:4", SAID)
+READY = events.Ready("clip", 0, 0.94, "127.0.0.1:4", SAID)
 EVENTS = (
     STARTING,
-    Working("clip", ServicePhase.FETCHING),
-    FilesVerified("clip", VERIFIED, 0.3),
-    Working("clip", ServicePhase.LOADING),
+    events.Working("clip", events.ServicePhase.FETCHING),
+    events.FilesVerified("clip", VERIFIED, 0.3),
+    events.Working("clip", events.ServicePhase.LOADING),
     READY,
-    Ready("router", 0, 0.5, "127.0.0.1:50051", Attestation()),
-    Failed("bioclip", "resources", 0, BAD, None),
-    AllReady("127.0.0.1:50051", router=True, seconds=2.5, failed=("bioclip",)),
+    events.Ready("router", 0, 0.5, "127.0.0.1:50051", Attestation()),
+    events.Failed("bioclip", "resources", 0, BAD, None),
+    events.AllReady("127.0.0.1:50051", router=True, seconds=2.5, failed=("bioclip",)),
 )
 
 
@@ -82,15 +67,15 @@ def test_what_goes_on_afterwards_is_told_too():
     display, out, err, _ = a_display()
     for event in (
         READY,
-        NotReady("clip", 0),
-        Failed("clip", "server", 0, Failure(Reason.SERVER_CRASHED, "It ended."), 0.5),
-        Restarted("clip", 0, 1),
+        events.NotReady("clip", 0),
+        events.Failed("clip", "server", 0, Failure(Reason.SERVER_CRASHED, "It ended."), 0.5),
+        events.Restarted("clip", 0, 1),
         READY,
-        LogLine("clip", "hello"),
-        Warned("clip", "careful"),
-        RunStopping(3),
-        Stopped(0.2),
-        Stopped(9.0, ("clip",)),
+        events.LogLine("clip", "hello"),
+        events.Warned("clip", "careful"),
+        events.RunStopping(3),
+        events.Stopped(0.2),
+        events.Stopped(9.0, ("clip",)),
     ):
         display.show(event)
 
@@ -106,9 +91,9 @@ def test_what_goes_on_afterwards_is_told_too():
 def test_a_silence_is_broken_after_two_seconds_and_only_while_something_is_under_way():
     display, out, _, clock = a_display()
     display.show(
-        Working(
+        events.Working(
             "clip",
-            ServicePhase.FETCHING,
+            events.ServicePhase.FETCHING,
             ProgressReport("Fetching", 812_000_000, 1_700_000_000, 92e6, 10),
         )
     )
@@ -131,25 +116,30 @@ def test_a_silence_is_broken_after_two_seconds_and_only_while_something_is_under
 def test_a_program_reads_one_object_per_event():
     out, err = io.StringIO(), io.StringIO()
     display = JsonDisplay(out, err)
-    for event in (*EVENTS, LogLine("clip", "hello"), RunStopping(1), Stopped(0.1)):
+    for event in (
+        *EVENTS,
+        events.LogLine("clip", "hello"),
+        events.RunStopping(1),
+        events.Stopped(0.1),
+    ):
         display.show(event)
-    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    told = [json.loads(line) for line in out.getvalue().splitlines()]
 
-    assert [event["event"] for event in events] == [
+    assert [event["event"] for event in told] == [
         *("starting", "fetching", "verified", "loading", "ready", "ready", "failed", "ready"),
         *("stopping", "stopped"),
     ]
-    assert events[-3] == {
+    assert told[-3] == {
         "event": "ready",
         "address": "127.0.0.1:50051",
         "router": True,
         "seconds": 2.5,
         "failed": ["bioclip"],
     }
-    assert events[2]["files"] == 4
-    assert events[4]["parity"] == 1.0
-    assert events[6]["reason"] == "ChecksumMismatch"
-    assert events[6]["final"] is True
+    assert told[2]["files"] == 4
+    assert told[4]["parity"] == 1.0
+    assert told[6]["reason"] == "ChecksumMismatch"
+    assert told[6]["final"] is True
     assert err.getvalue() == "clip: hello\n"
 
 
@@ -183,10 +173,10 @@ def test_what_others_wrote_is_shown_as_text(kind):
     at_work = ProgressReport("Fetching", total_bytes=9, file=HOSTILE)
     failed = Failure(Reason.CHECKSUM_MISMATCH, HOSTILE.replace("\n", ""), HOSTILE, HOSTILE)
     for event in (
-        Working("clip", ServicePhase.FETCHING, at_work),
-        Warned("clip", HOSTILE),
-        LogLine("clip", HOSTILE),
-        Failed("bioclip", "resources", 0, failed, None),
+        events.Working("clip", events.ServicePhase.FETCHING, at_work),
+        events.Warned("clip", HOSTILE),
+        events.LogLine("clip", HOSTILE),
+        events.Failed("bioclip", "resources", 0, failed, None),
     ):
         display.show(event)
         display.tick()

@@ -1,14 +1,7 @@
 """What the router is told, and when."""
 
 from lumen_local.routes_file import RoutesFileWriter
-from lumen_local.show.events import (
-    EndpointChanged,
-    Failed,
-    FilesVerified,
-    Ready,
-    ServicePhase,
-    Working,
-)
+from lumen_local.show import events
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Attestation, Failure, Verified
 from lumen_manifest.reading.parse import parse_text
@@ -36,7 +29,7 @@ class Written:
 
     def turn(self, replica: int = 0, service: str = "clip", **now: bool) -> None:
         endpoint = RouteEndpoint(address=f"127.0.0.1:400{replica + 1}", **now)
-        self.file.observe(EndpointChanged(service, replica, endpoint))
+        self.file.observe(events.EndpointChanged(service, replica, endpoint))
 
     @property
     def document(self) -> RoutesDocument:
@@ -68,7 +61,7 @@ def test_a_servers_life_is_followed_step_by_step(tmp_path):
     for now in ({}, {"ready": True}, {"terminating": True}):
         written.turn(**now)
         seen.append(written.endpoints)
-    written.file.observe(EndpointChanged("clip", 0, None))
+    written.file.observe(events.EndpointChanged("clip", 0, None))
     seen.append(written.endpoints)
 
     assert seen == [
@@ -90,11 +83,13 @@ def test_replicas_are_listed_in_order(tmp_path):
 
 def test_what_the_processes_say_becomes_status(tmp_path):
     written = Written(tmp_path)
-    written.file.observe(FilesVerified("clip", Verified("c0ffee", "d", "space-1", 9, 4), 0.1))
+    written.file.observe(
+        events.FilesVerified("clip", Verified("c0ffee", "d", "space-1", 9, 4), 0.1)
+    )
     before = written.status.embedding_space
     said = Attestation("onnxruntime", "1", "cpu", "fp32", 1.0, "m-1", 32, "space-1", ("embed",))
     written.turn(ready=True)
-    written.file.observe(Ready("clip", 0, 0.5, "127.0.0.1:4001", said))
+    written.file.observe(events.Ready("clip", 0, 0.5, "127.0.0.1:4001", said))
 
     assert before == "space-1"
     assert written.status.tasks == ("embed",)
@@ -106,10 +101,10 @@ def test_what_the_processes_say_becomes_status(tmp_path):
 
 def test_callers_are_told_why_a_service_does_not_answer(tmp_path):
     written = Written(tmp_path)
-    written.file.observe(Working("clip", ServicePhase.FETCHING))
+    written.file.observe(events.Working("clip", events.ServicePhase.FETCHING))
     fetching = written.status.reason
     failure = Failure(Reason.CHECKSUM_MISMATCH, "Bad file.", "Fetch it anew.")
-    written.file.observe(Failed("clip", "resources", 0, failure, None))
+    written.file.observe(events.Failed("clip", "resources", 0, failure, None))
 
     assert fetching == "Fetching"
     assert written.status.reason == "ChecksumMismatch"
