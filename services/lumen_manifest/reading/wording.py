@@ -34,6 +34,8 @@ def sentence(finding: ParsedError, schema: Schema | None, parent: Schema | None)
     if finding.value is None:
         return f"is empty: remove the line, or give it a value. {expectation(schema)}".rstrip()
     wording = _WORDINGS.get(finding.type)
+    if isinstance(wording, str):
+        return wording.format(shown=shown(finding.value), **finding.details)
     return wording(finding, schema or {}) if wording else finding.fallback
 
 
@@ -110,26 +112,10 @@ def _text(finding: ParsedError, _: Schema) -> str:
     return f"{shown(finding.value)} is read as a number, text is needed: put it in quotes"
 
 
-def _truth(finding: ParsedError, _: Schema) -> str:
-    return f"{shown(finding.value)} is neither true nor false: write one of the two"
-
-
-def _list(finding: ParsedError, _: Schema) -> str:
-    return f'{shown(finding.value)} is not a list: put "- " in front of each entry'
-
-
 def _mapping(finding: ParsedError, schema: Schema) -> str:
     fields = schema.get("properties")
     inside = f" with {_listed(_required_first(schema))}" if fields else " of keys and values"
     return f"{shown(finding.value)} is not a mapping{inside}"
-
-
-def _too_small(finding: ParsedError, _: Schema) -> str:
-    return f"{shown(finding.value)} is too small: at least {finding.details['ge']}"
-
-
-def _too_large(finding: ParsedError, _: Schema) -> str:
-    return f"{shown(finding.value)} is too large: at most {finding.details['le']}"
 
 
 def _pattern(finding: ParsedError, _: Schema) -> str:
@@ -137,43 +123,33 @@ def _pattern(finding: ParsedError, _: Schema) -> str:
     return f"{shown(finding.value)} cannot be used: {says}"
 
 
-def _long_text(finding: ParsedError, _: Schema) -> str:
-    return f"is too long: at most {finding.details['max_length']} characters"
-
-
 def _short_text(_: ParsedError, schema: Schema) -> str:
     return f"is empty: {_first_lower(expectation(schema))}".rstrip(": ")
 
 
-def _many(finding: ParsedError, _: Schema) -> str:
-    return f"has too many entries: at most {finding.details['max_length']}"
-
-
-def _few(finding: ParsedError, _: Schema) -> str:
-    return f"has too few entries: at least {finding.details['min_length']}"
-
-
-_WORDINGS: Mapping[str, Callable[[ParsedError, Schema], str]] = {
+_NOT_A_LIST = '{shown} is not a list: put "- " in front of each entry'
+_WORDINGS: Mapping[str, str | Callable[[ParsedError, Schema], str]] = {
     "enum": _choice,
     "literal_error": _choice,
     "int_type": _number,
     "int_from_float": _number,
     "float_type": _number,
     "string_type": _text,
-    "bool_type": _truth,
-    "tuple_type": _list,
-    "list_type": _list,
+    "bool_type": "{shown} is neither true nor false: write one of the two",
+    "tuple_type": _NOT_A_LIST,
+    "list_type": _NOT_A_LIST,
     "dict_type": _mapping,
     "model_type": _mapping,
     "model_attributes_type": _mapping,
-    "greater_than_equal": _too_small,
-    "less_than_equal": _too_large,
+    "greater_than_equal": "{shown} is too small: at least {ge}",
+    "less_than_equal": "{shown} is too large: at most {le}",
     "string_pattern_mismatch": _pattern,
-    "string_too_long": _long_text,
+    "string_too_long": "is too long: at most {max_length} characters",
     "string_too_short": _short_text,
-    "too_long": _many,
-    "too_short": _few,
+    "too_long": "has too many entries: at most {max_length}",
+    "too_short": "has too few entries: at least {min_length}",
 }
+"""By pydantic's type: a text with the details that it names, or a function."""
 
 
 def _required_first(schema: Schema) -> list[str]:
