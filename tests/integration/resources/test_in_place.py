@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from model_sources import TEXT, VISION, a_config, bent, edited_info
 from tiny_models import TinyModel, a_bioclip, write_model
 
 from lumen_cli.resources import command as resources
-from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ResourceError
 from lumen_resources.fetch.fetch import fetch_and_verify, open_verified
 from lumen_resources.labels.label_sets import load_labels
@@ -21,33 +21,20 @@ from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import Progress
 from lumen_serving.media.text import Tokenizer
 
-VISION = "onnx/vision.fp32.onnx"
-TEXT = "onnx/text.fp32.onnx"
-
 
 @pytest.fixture
 def root(tmp_path):
     return write_model(tmp_path / "source")
 
 
-def a_config(
-    root: Path, *labels: str, runtime: str = "onnx", uri: str = "", **changes: object
-) -> ServerConfig:
-    source = {"uri": uri or f"file://{root}"}
-    return ServerConfig.model_validate(
-        {
-            "service": "clip",
-            "family": "clip",
-            "model": {"name": "tiny-clip", "runtime": runtime, "source": source},
-            "labelSets": [{"name": name} for name in labels],
-            **changes,
-        }
-    )
+def verify(root: Path, *labels: str, uri: str = "", **changes: object) -> VerifiedModel:
+    config = a_config(uri or f"file://{root}", *labels, **changes)
+    return fetch_and_verify(config, root.parent.parent / "cache", root.parent, Progress())
 
 
-def verify(root: Path, *labels: str, **changes: object) -> VerifiedModel:
-    cache = root.parent.parent / "cache"
-    return fetch_and_verify(a_config(root, *labels, **changes), cache, root.parent, Progress())
+def reopened(root: Path, *labels: str) -> VerifiedModel:
+    config = a_config(f"file://{root}", *labels)
+    return open_verified(config, root.parent.parent / "cache", root.parent)
 
 
 def refused(root: Path, *labels: str, **changes: object) -> ResourceError:
@@ -57,21 +44,9 @@ def refused(root: Path, *labels: str, **changes: object) -> ResourceError:
     return caught.value
 
 
-def edit_info(root: Path, **lumen: object) -> None:
-    path = root / "model_info.json"
-    info = json.loads(path.read_text())
-    info["extra_metadata"]["lumen"].update(lumen)
-    path.write_text(json.dumps(info))
-
-
 def record(root: Path) -> None:
     result = CliRunner().invoke(resources, ["verify", "--write", str(root)])
     assert result.exit_code == 0, result.output
-
-
-def bent(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
 def test_files_stay_where_they_are_and_only_the_lock_goes_to_the_cache(root):
@@ -81,9 +56,7 @@ def test_files_stay_where_they_are_and_only_the_lock_goes_to_the_cache(root):
     assert [p.name for p in (root.parent.parent / "cache").rglob("*") if p.is_file()] == [
         "lumen.lock.json"
     ]
-    assert model == open_verified(
-        a_config(root, "tiny-classes"), root.parent.parent / "cache", root.parent
-    )
+    assert model == reopened(root, "tiny-classes")
 
 
 @pytest.mark.parametrize("uri", ["file://./tiny-clip", "file://tiny-clip", "pvc://claim/tiny-clip"])
@@ -108,13 +81,12 @@ def test_a_damaged_file_is_named_and_mending_it_is_enough(root, damage):
 
 def test_a_server_refuses_a_file_that_changed_after_it_was_verified(root):
     verify(root)
-    cache = root.parent.parent / "cache"
     stat = (root / VISION).stat()
     (root / VISION).write_bytes(bent((root / VISION).read_bytes()))
     os.utime(root / VISION, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     with pytest.raises(ResourceError) as caught:
-        open_verified(a_config(root), cache, root.parent)
+        reopened(root)
 
     assert caught.value.reason == "ChecksumMismatch"
 
@@ -162,7 +134,8 @@ def test_a_link_inside_the_folder_is_fine(root):
 
 
 def test_a_folder_that_proves_nothing_is_refused_until_its_digests_are_recorded(root):
-    edit_info(root, files={})
+    with edited_info(root) as info:
+        info["extra_metadata"]["lumen"]["files"] = {}
     error = refused(root, "tiny-classes")
     assert error.reason == "ModelInfoInvalid"
     assert "verify --write" in error.remedy
@@ -173,14 +146,12 @@ def test_a_folder_that_proves_nothing_is_refused_until_its_digests_are_recorded(
 
 
 def test_recording_keeps_what_it_does_not_know(root):
-    path = root / "model_info.json"
-    info = json.loads(path.read_text())
-    info["extra_metadata"]["someone"] = {"else": 1}
-    path.write_text(json.dumps(info))
+    with edited_info(root) as info:
+        info["extra_metadata"]["someone"] = {"else": 1}
 
     record(root)
 
-    after = json.loads(path.read_text())
+    after = json.loads((root / "model_info.json").read_text())
     assert info["extra_metadata"]["someone"] == after["extra_metadata"]["someone"]
     assert info["extra_metadata"]["lumen"]["files"] == after["extra_metadata"]["lumen"]["files"]
 
@@ -196,22 +167,13 @@ def test_recording_keeps_what_it_does_not_know(root):
 def test_older_layouts_work_once_their_digests_are_recorded(root, vision, text):
     (root / VISION).rename(root / vision)
     (root / TEXT).rename(root / text)
-    edit_info(root, files={})
-    path = root / "model_info.json"
-    info = json.loads(path.read_text())
-    info["runtimes"]["onnx"]["files"] = []
-    path.write_text(json.dumps(info))
+    with edited_info(root) as info:
+        info["extra_metadata"]["lumen"]["files"] = {}
+        info["runtimes"]["onnx"]["files"] = []
 
     record(root)
 
     assert verify(root).files.vision == root / vision
-
-
-def test_a_runtime_that_the_model_does_not_have_is_refused_with_those_it_has(root):
-    error = refused(root, runtime="torch")
-
-    assert error.reason == "RuntimeUnavailable"
-    assert "onnx" in error.message
 
 
 def test_a_precision_without_files_is_refused_with_those_there(root):
@@ -239,14 +201,17 @@ def test_a_tokenizer_that_does_not_load_is_named(root):
 
 
 @pytest.mark.parametrize(
-    ("lumen", "says"),
+    ("changes", "lumen", "says"),
     [
-        ({"preprocess": {"size": 64}}, "[N, 3, 64, 64]"),
-        ({"context_length": 77}, "24 tokens"),
+        ({}, {"preprocess": {"size": 64}}, "[N, 3, 64, 64]"),
+        ({}, {"context_length": 77}, "24 tokens"),
+        ({"embedding_dim": 33}, {}, "[N, 33]"),
     ],
 )
-def test_graphs_that_disagree_with_the_model_info_are_refused(root, lumen, says):
-    edit_info(root, **lumen)
+def test_graphs_that_disagree_with_the_model_info_are_refused(root, changes, lumen, says):
+    with edited_info(root) as info:
+        info.update(changes)
+        info["extra_metadata"]["lumen"].update(lumen)
 
     error = refused(root)
 
@@ -254,28 +219,20 @@ def test_graphs_that_disagree_with_the_model_info_are_refused(root, lumen, says)
     assert says in error.message
 
 
-def test_a_dimension_that_the_graphs_do_not_give_is_refused(root):
-    path = root / "model_info.json"
-    path.write_text(path.read_text().replace('"embedding_dim": 32', '"embedding_dim": 33'))
-
-    error = refused(root)
-
-    assert error.reason == "FilesInvalid"
-    assert "[N, 33]" in error.message
+MATRIX = "labels/tiny-classes.npy"
 
 
 def matrix_replaced(root: Path, matrix: object) -> None:
-    np.save(root / "labels" / "tiny-classes.npy", matrix)
+    np.save(root / MATRIX, matrix)
     record(root)
 
 
-def the_matrix(root: Path) -> np.ndarray:
-    return np.load(root / "labels" / "tiny-classes.npy")
-
-
-def test_rows_that_are_not_unit_length_are_normalised_once_in_the_cache(root):
-    unit = the_matrix(root)
-    matrix_replaced(root, unit * 7)
+@pytest.mark.parametrize("put_wrong", [lambda m: m * 7, lambda m: np.ascontiguousarray(m.T)])
+def test_a_matrix_that_is_turned_or_not_of_unit_rows_is_put_right_once_in_the_cache(
+    root, put_wrong
+):
+    unit = np.load(root / MATRIX)
+    matrix_replaced(root, put_wrong(unit))
 
     model = verify(root, "tiny-classes")
 
@@ -283,24 +240,12 @@ def test_rows_that_are_not_unit_length_are_normalised_once_in_the_cache(root):
     assert files.embeddings is not None
     assert files.embeddings.is_relative_to(model.cache)
     np.testing.assert_allclose(np.load(files.embeddings), unit, atol=1e-6)
-    again = open_verified(a_config(root, "tiny-classes"), root.parent.parent / "cache", root.parent)
-    assert files == again.label_sets[0]
-
-
-def test_a_transposed_matrix_is_turned_once_in_the_cache(root):
-    unit = the_matrix(root)
-    matrix_replaced(root, np.ascontiguousarray(unit.T))
-
-    (files,) = verify(root, "tiny-classes").label_sets
-
-    np.testing.assert_allclose(np.load(files.embeddings), unit, atol=1e-6)
+    assert files == reopened(root, "tiny-classes").label_sets[0]
 
 
 def test_vectors_that_are_not_shipped_are_computed_and_nothing_to_be_warned_of(root):
-    path = root / "model_info.json"
-    info = json.loads(path.read_text())
-    del info["datasets"]["tiny-classes"]["embeddings"]
-    path.write_text(json.dumps(info))
+    with edited_info(root) as info:
+        del info["datasets"]["tiny-classes"]["embeddings"]
 
     model = verify(root, "tiny-classes")
 
@@ -342,7 +287,7 @@ def test_a_matrix_that_cannot_be_right_is_refused(root, matrix):
 def test_one_wrong_row_among_many_is_refused_by_row_and_label(tmp_path, row, value):
     names = [f"thing {i}" for i in range(65)]
     root = write_model(tmp_path / "source", TinyModel(label_sets={"tiny-classes": names}))
-    matrix = the_matrix(root)
+    matrix = np.load(root / MATRIX)
     matrix[row] = value
     matrix_replaced(root, matrix)
 
@@ -397,7 +342,8 @@ def test_weights_of_a_constant_that_are_not_verified_are_refused(root, location)
 
 def test_a_preprocessor_config_decides_how_pictures_are_prepared(root):
     before = verify(root)
-    edit_info(root, preprocess=None)
+    with edited_info(root) as info:
+        info["extra_metadata"]["lumen"]["preprocess"] = None
     document = {"size": {"height": 32, "width": 32}, "do_center_crop": False, "resample": 2}
     (root / "preprocessor_config.json").write_text(json.dumps(document))
     record(root)
@@ -525,7 +471,7 @@ def test_a_pipe_in_place_of_the_lock_is_refused_at_once(root):
     replaced_by("pipe", lock)
 
     with pytest.raises(ResourceError, match="a named pipe, where a file is expected"):
-        open_verified(a_config(root), root.parent.parent / "cache", root.parent)
+        reopened(root)
 
 
 def test_a_filter_that_the_labels_do_not_know_is_refused_when_they_are_verified(tmp_path):
@@ -540,7 +486,7 @@ def test_a_filter_that_the_labels_do_not_know_is_refused_when_they_are_verified(
 
 def test_a_model_put_into_the_cache_by_hand_is_verified_against_its_model_info(root):
     cache = root.parent.parent
-    config = a_config(root, "tiny-classes", model={"name": "tiny-clip", "runtime": "onnx"})
+    config = a_config(None, "tiny-classes")
     model = fetch_and_verify(config, cache, cache, Progress())
     assert model.root == cache / "models" / "tiny-clip"
     assert model == fetch_and_verify(config, cache / "models", cache, Progress())

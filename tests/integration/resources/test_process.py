@@ -14,15 +14,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import orjson
 import pytest
 from fault_server import BLOCK, FaultServer
+from model_sources import TEXT, a_config, edited_info
 from ports import free_ports
 from tiny_models import TinyModel, write_model
 
-from lumen_manifest.server_config import ServerConfig
-
-TEXT = "onnx/text.fp32.onnx"
 # Wide enough that a download spans many blocks.
 BIG = TinyModel(dim=4096)
 
@@ -36,9 +33,7 @@ class Container:
         self.log = folder / "termination.log"
         self.log.touch()
         self.log.chmod(0o666)
-        model = {"name": "tiny-clip", "runtime": "onnx", "source": {"uri": uri}}
-        config = ServerConfig.model_validate({"service": "clip", "family": "clip", "model": model})
-        (folder / "server.json").write_text(config.to_json())
+        (folder / "server.json").write_text(a_config(uri).to_json())
         (self.port,) = free_ports(1)
 
     def start(
@@ -170,24 +165,21 @@ def test_status_tells_how_far_a_download_is(source, folder):
         container.status()
 
 
-def test_two_processes_that_share_a_cache_fetch_every_file_once(source, folder):
+@contextlib.contextmanager
+def in_company(source: FaultServer, folder: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start one that fetches and one that waits for it; let the source go on in the end."""
     source.hold_after[TEXT] = 5 * BLOCK
-    containers = []
+    processes = []
     for name in ("first", "second"):
         (folder / name).mkdir()
-        containers.append(Container(folder / name, source.url, cache=folder / "cache"))
-    first = containers[0].start()
-    assert source.held.wait(30)
-    second = containers[1].start()
-    until(lambda: _answers(containers[1]) and containers[1].status()["phase"] == "Waiting")
+        container = Container(folder / name, source.url, cache=folder / "cache")
+        processes.append(container.start())
+        assert source.held.wait(30)
+    until(lambda: _answers(container) and container.status()["phase"] == "Waiting")
     source.release.set()
-
-    for process in (first, second):
+    yield processes
+    for process in processes:
         process.communicate(timeout=60)
-
-    assert [first.returncode, second.returncode] == [0, 0]
-    assert containers[0].termination() == containers[1].termination()
-    assert source.sent[TEXT] == (source.root / TEXT).stat().st_size
 
 
 def _answers(container: Container) -> bool:
@@ -198,21 +190,19 @@ def _answers(container: Container) -> bool:
     return True
 
 
-def test_the_second_takes_over_when_the_first_is_killed(source, folder):
-    source.hold_after[TEXT] = 5 * BLOCK
-    containers = []
-    for name in ("first", "second"):
-        (folder / name).mkdir()
-        containers.append(Container(folder / name, source.url, cache=folder / "cache"))
-    first = containers[0].start()
-    assert source.held.wait(30)
-    second = containers[1].start()
-    until(lambda: _answers(containers[1]) and containers[1].status()["phase"] == "Waiting")
-    source.release.set()
+def test_two_processes_that_share_a_cache_fetch_every_file_once(source, folder):
+    with in_company(source, folder) as processes:
+        pass
 
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    second.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [0, 0]
+    first, second = (folder / name / "termination.log" for name in ("first", "second"))
+    assert json.loads(first.read_bytes()) == json.loads(second.read_bytes())
+    assert source.sent[TEXT] == (source.root / TEXT).stat().st_size
+
+
+def test_the_second_takes_over_when_the_first_is_killed(source, folder):
+    with in_company(source, folder) as (first, second):
+        first.send_signal(signal.SIGKILL)
 
     assert second.returncode == 0
 
@@ -250,9 +240,8 @@ def small_disk(folder: Path) -> Iterator[int]:
 
 def claim(source: FaultServer, size: int) -> None:
     """Let the model info say that the text graph has `size` bytes."""
-    info = json.loads((source.root / "model_info.json").read_text())
-    info["extra_metadata"]["lumen"]["files"][TEXT]["size"] = size
-    (source.root / "model_info.json").write_text(json.dumps(info))
+    with edited_info(source.root) as info:
+        info["extra_metadata"]["lumen"]["files"][TEXT]["size"] = size
 
 
 def test_space_that_runs_out_on_the_way_is_named_and_what_was_fetched_is_kept(source, folder):
@@ -362,18 +351,16 @@ def test_verifying_a_large_file_needs_little_memory(folder):
     with big.open("wb") as file:
         file.write(b"PK")
         file.truncate(600 * 1024 * 1024)
-    info = json.loads((root / "model_info.json").read_text())
-    info["runtimes"]["torch"] = {"available": True, "files": ["torch/model.pt"]}
-    (root / "model_info.json").write_text(json.dumps(info))
+    with edited_info(root) as info:
+        info["runtimes"]["torch"] = {"available": True, "files": ["torch/model.pt"]}
     subprocess.run(
         [sys.executable, "-m", "lumen_cli", "resources", "verify", "--write", str(root)],
         check=True,
         capture_output=True,
     )
     container = Container(folder, "file://./source/models/tiny-clip")
-    config = orjson.loads((folder / "server.json").read_bytes())
-    config["model"]["runtime"] = "torch"
-    (folder / "server.json").write_bytes(orjson.dumps(config))
+    config = a_config("file://./source/models/tiny-clip", runtime="torch")
+    (folder / "server.json").write_text(config.to_json())
 
     process = container.start(stdout=subprocess.PIPE, command=["-c", TELLS_ITS_PEAK])
     told, errors = process.communicate(timeout=100)
