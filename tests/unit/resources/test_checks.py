@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import given
@@ -107,18 +108,13 @@ def test_a_graph_gives_its_inputs_and_outputs_without_its_weights(tmp_path):
 
 
 def test_weights_listed_as_inputs_are_left_out_and_files_beside_are_told(tmp_path):
-    weight = numpy_helper.from_array(__import__("numpy").ones((2, 2), "float32"), "w")
-    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 2]) for n in ("x", "w")]
-    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])
+    weight = numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+    inputs = [helper.make_tensor_value_info(n, FLOAT, [2, 2]) for n in ("x", "w")]
+    output = helper.make_tensor_value_info("y", FLOAT, [2, 2])
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     model = helper.make_model(helper.make_graph([node], "g", inputs, [output], [weight]))
-    onnx.save(
-        model,
-        tmp_path / "m.onnx",
-        save_as_external_data=True,
-        location="m.onnx.data",
-        size_threshold=0,
-    )
+    beside = {"save_as_external_data": True, "location": "m.onnx.data", "size_threshold": 0}
+    onnx.save(model, tmp_path / "m.onnx", **beside)
 
     graph = read_graph(tmp_path / "m.onnx")
 
@@ -150,77 +146,46 @@ def sparse(**parts: TensorProto) -> onnx.SparseTensorProto:
     return onnx.SparseTensorProto(dims=[4], **parts)
 
 
-def in_training() -> onnx.ModelProto:
-    model = helper.make_model(a_graph())
-    model.training_info.add().algorithm.CopyFrom(a_graph(a_constant("evil")))
+def a_model(graph: onnx.GraphProto | None = None, **parts: object) -> onnx.ModelProto:
+    return helper.make_model(graph or a_graph(), **parts)
+
+
+def with_attribute(**value: object) -> onnx.ModelProto:
+    """A model whose one node has an attribute of this value."""
+    return a_model(a_graph(onnx.NodeProto(attribute=[onnx.AttributeProto(name="a", **value)])))
+
+
+def with_training(**graphs: onnx.GraphProto) -> onnx.ModelProto:
+    model = a_model()
+    model.training_info.append(onnx.TrainingInfoProto(**graphs))
     return model
 
 
-def in_first_step() -> onnx.ModelProto:
-    model = helper.make_model(a_graph())
-    model.training_info.add().initialization.CopyFrom(a_graph(initializer=[a_weight("evil")]))
-    return model
+def with_function(**parts: object) -> onnx.ModelProto:
+    return a_model(functions=[onnx.FunctionProto(name="f", domain="d", **parts)])
 
 
-def in_function(**parts: object) -> onnx.ModelProto:
-    function = onnx.FunctionProto(name="f", domain="d", **parts)
-    return helper.make_model(a_graph(), functions=[function])
-
-
-def in_attribute(**value: object) -> onnx.AttributeProto:
-    return onnx.AttributeProto(name="a", **value)
-
-
+EVIL = a_weight("evil")
+EVIL_GRAPH = a_graph(a_constant("evil"))
 PLACES = {
-    "initializer": helper.make_model(a_graph(initializer=[a_weight("evil")])),
-    "constant": helper.make_model(a_graph(a_constant("evil"))),
-    "list of tensors": helper.make_model(
-        a_graph(onnx.NodeProto(attribute=[in_attribute(tensors=[a_weight(), a_weight("evil")])]))
+    "initializer": a_model(a_graph(initializer=[EVIL])),
+    "constant": a_model(EVIL_GRAPH),
+    "list of tensors": with_attribute(tensors=[a_weight(), EVIL]),
+    "branch": with_attribute(g=EVIL_GRAPH),
+    "loop in a branch": with_attribute(
+        g=a_graph(helper.make_node("Loop", ["x"], ["y"], body=EVIL_GRAPH))
     ),
-    "branch": helper.make_model(
-        a_graph(helper.make_node("If", ["x"], ["y"], then_branch=a_graph(a_constant("evil"))))
+    "list of graphs": with_attribute(graphs=[a_graph(), EVIL_GRAPH]),
+    "function": with_function(node=[a_constant("evil")]),
+    "default of a function": with_function(attribute_proto=[onnx.AttributeProto(name="a", t=EVIL)]),
+    "sparse values": a_model(a_graph(sparse_initializer=[sparse(values=EVIL, indices=a_weight())])),
+    "sparse indices": a_model(
+        a_graph(sparse_initializer=[sparse(values=a_weight(), indices=EVIL)])
     ),
-    "loop in a branch": helper.make_model(
-        a_graph(
-            helper.make_node(
-                "If",
-                ["x"],
-                ["y"],
-                else_branch=a_graph(
-                    helper.make_node("Loop", ["x"], ["y"], body=a_graph(a_constant("evil")))
-                ),
-            )
-        )
-    ),
-    "list of graphs": helper.make_model(
-        a_graph(
-            onnx.NodeProto(
-                attribute=[in_attribute(graphs=[a_graph(), a_graph(a_constant("evil"))])]
-            )
-        )
-    ),
-    "function": in_function(node=[a_constant("evil")]),
-    "default of a function": in_function(attribute_proto=[in_attribute(t=a_weight("evil"))]),
-    "sparse values": helper.make_model(
-        a_graph(sparse_initializer=[sparse(values=a_weight("evil"), indices=a_weight())])
-    ),
-    "sparse indices": helper.make_model(
-        a_graph(sparse_initializer=[sparse(values=a_weight(), indices=a_weight("evil"))])
-    ),
-    "sparse attribute": helper.make_model(
-        a_graph(
-            onnx.NodeProto(attribute=[in_attribute(sparse_tensor=sparse(values=a_weight("evil")))])
-        )
-    ),
-    "sparse attributes": helper.make_model(
-        a_graph(
-            onnx.NodeProto(
-                attribute=[in_attribute(sparse_tensors=[sparse(values=a_weight("evil"))])]
-            )
-        )
-    ),
-    "training": in_training(),
-    "first step of training": in_first_step(),
+    "sparse attribute": with_attribute(sparse_tensor=sparse(values=EVIL)),
+    "sparse attributes": with_attribute(sparse_tensors=[sparse(values=EVIL)]),
+    "training": with_training(algorithm=EVIL_GRAPH),
+    "first step of training": with_training(initialization=a_graph(initializer=[EVIL])),
 }
 
 
@@ -232,7 +197,7 @@ def test_a_file_is_found_wherever_in_a_graph_it_is_named(tmp_path, place):
 
 
 def test_of_two_locations_both_are_found(tmp_path):
-    model = helper.make_model(a_graph(a_constant("m.onnx.data", "../evil")))
+    model = a_model(a_graph(a_constant("m.onnx.data", "../evil")))
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
 
     assert read_graph(tmp_path / "m.onnx").external_files == {"m.onnx.data", "../evil"}
@@ -279,7 +244,7 @@ def test_a_graph_that_is_nested_without_end_is_refused(tmp_path):
 
 def test_a_graph_that_was_compiled_for_a_device_is_refused(tmp_path):
     node = helper.make_node("EPContext", ["x"], ["y"], ep_cache_context="../evil", embed_mode=0)
-    (tmp_path / "m.onnx").write_bytes(helper.make_model(a_graph(node)).SerializeToString())
+    (tmp_path / "m.onnx").write_bytes(a_model(a_graph(node)).SerializeToString())
 
     with pytest.raises(ResourceValidationError, match="EPContext"):
         read_graph(tmp_path / "m.onnx")

@@ -40,23 +40,12 @@ def a_taxonomy() -> Labels:
     return parse_labels(json.dumps([ROBIN, MORPHO]).encode())
 
 
-def test_a_list_of_names_keeps_its_order():
-    assert parse_labels(b'["tench", "goldfish"]') == Labels(["tench", "goldfish"])
-
-
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_id2label_is_ordered_by_number_not_by_text(wrapped):
     names = {str(i): f"class {i}" for i in reversed(range(12))}
     document = {"id2label": names} if wrapped else names
 
     assert parse_labels(json.dumps(document).encode()).names[10] == "class 10"
-
-
-def test_a_taxonomy_has_lineages_and_common_names():
-    labels = a_taxonomy()
-
-    assert labels.names == ["European Robin", ""]
-    assert labels.lineages == [ROBIN[0], MORPHO[0]]
 
 
 def test_ranks_that_are_absent_or_null_are_unknown():

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from model_sources import an_info
 
 from lumen_manifest.spec.enums import Precision, Runtime
 from lumen_resources.errors import (
@@ -32,21 +33,6 @@ from lumen_resources.model.traits import (
 FP32, FP16, BF16 = Precision.FP32, Precision.FP16, Precision.BF16
 
 
-def an_info(*runtimes: str, **lumen: object) -> ModelInfo:
-    return ModelInfo.model_validate(
-        {
-            "name": "demo",
-            "version": "1.0.0",
-            "description": "A model",
-            "model_type": "clip",
-            "source": {"format": "custom", "repo_id": "me/demo"},
-            "runtimes": {name: {"available": True} for name in runtimes or ("onnx",)},
-            "embedding_dim": 512,
-            "extra_metadata": {"lumen": lumen},
-        }
-    )
-
-
 def chosen(*files: str, runtime: Runtime = Runtime.ONNX, precision: Precision = FP32):
     return choose(set(files), an_info(runtime), runtime, precision, "rk3588")
 
@@ -62,38 +48,37 @@ def chosen(*files: str, runtime: Runtime = Runtime.ONNX, precision: Precision = 
         ("visual.onnx", "textual.onnx"),
     ],
 )
-def test_every_pair_of_onnx_names_is_found(vision, text):
-    files = chosen(vision, text)
+def test_every_pair_of_onnx_names_is_found_with_the_weights_beside_it(vision, text):
+    files = chosen(vision, text, f"{vision}.data", f"{text}_data", "other.data")
 
     assert (vision, text) == (files.vision, files.text)
-
-
-def test_the_layout_we_write_wins_over_older_ones():
-    files = chosen(
-        "onnx/vision.onnx", "onnx/text.onnx", "onnx/vision.fp32.onnx", "onnx/text.fp32.onnx"
-    )
-
-    assert files.vision == "onnx/vision.fp32.onnx"
+    assert set(files.external_data) == {f"{vision}.data", f"{text}_data"}
+    assert files.under(Path("/m")).vision == Path("/m") / vision
+    assert files.under(Path("/m")).weights is None
 
 
 def test_each_precision_takes_its_own_files_and_bf16_those_of_fp32():
-    there = [f"onnx/{t}.{p}.onnx" for t in ("vision", "text") for p in ("fp32", "fp16", "int8")]
+    names = [f".{precision}" for precision in ("fp32", "fp16", "int8")]
+    there = [f"onnx/{tower}{name}.onnx" for tower in ("vision", "text") for name in ("", *names)]
 
     assert chosen(*there, precision=FP16).text == "onnx/text.fp16.onnx"
     assert chosen(*there, precision=Precision.INT8).text == "onnx/text.int8.onnx"
     assert chosen(*there, precision=BF16).text == "onnx/text.fp32.onnx"
 
 
-def test_names_without_a_precision_do_not_stand_for_a_reduced_one():
-    with pytest.raises(FileMissingError, match=r"onnx/vision.fp16.onnx"):
-        chosen("onnx/vision.onnx", "onnx/text.onnx", precision=FP16)
-
-
-def test_half_a_pair_names_the_file_that_is_missing():
+@pytest.mark.parametrize(
+    ("there", "precision", "missing"),
+    [
+        # Names without a precision do not stand for a reduced one.
+        (("onnx/vision.onnx", "onnx/text.onnx"), FP16, "onnx/vision.fp16.onnx"),
+        (("onnx/vision.fp32.onnx",), FP32, "onnx/text.fp32.onnx"),
+    ],
+)
+def test_what_is_missing_of_a_pair_is_named(there, precision, missing):
     with pytest.raises(FileMissingError) as caught:
-        chosen("onnx/vision.fp32.onnx")
+        chosen(*there, precision=precision)
 
-    assert caught.value.file == "onnx/text.fp32.onnx"
+    assert caught.value.file == missing
 
 
 def test_safetensors_are_preferred_and_older_checkpoints_found():
@@ -127,12 +112,6 @@ def test_configuration_tokenizer_and_companions_are_found_also_beside_the_runtim
     )
     assert newer.config == "open_clip_config.json"
     assert newer.companions == ("vocab.txt",)
-
-
-def test_weights_beside_a_graph_belong_to_it():
-    files = chosen("onnx/vision.fp32.onnx", "onnx/text.fp32.onnx", "onnx/vision.fp32.onnx.data")
-
-    assert "onnx/vision.fp32.onnx.data" in files.all_files()
 
 
 def test_a_runtime_that_is_not_offered_is_refused():
@@ -223,24 +202,25 @@ def test_the_space_is_the_digest_of_the_four_parts_as_canonical_json():
     assert json.loads(written)["dimension"] == 512
 
 
+def a_space(
+    info: ModelInfo, files: ChosenFiles = FILES, digests: dict[str, FileDigest] = DIGESTS
+) -> str:
+    return embedding_space(info, files, digests, PREPROCESS, 512)
+
+
 def test_runtimes_of_one_checkpoint_share_its_space():
     info = an_info("onnx", "torch", checkpoint_sha256="d" * 64)
     weights = ChosenFiles(weights="model.safetensors", tokenizer="tokenizer.json")
     digests = {"model.safetensors": digest("e"), "tokenizer.json": digest("c")}
 
-    assert embedding_space(info, FILES, DIGESTS, PREPROCESS, 512) == embedding_space(
-        info, weights, digests, PREPROCESS, 512
-    )
+    assert a_space(info) == a_space(info, weights, digests)
 
 
 def test_another_tokenizer_weight_preprocessing_or_dimension_is_another_space():
-    base = embedding_space(an_info(), FILES, DIGESTS, PREPROCESS, 512)
+    base = a_space(an_info())
     squashed = Preprocess(224, "squash", "bicubic", CLIP_MEAN, CLIP_STD)
 
-    others = [
-        embedding_space(an_info(), FILES, {**DIGESTS, path: digest("f")}, PREPROCESS, 512)
-        for path in DIGESTS
-    ]
+    others = [a_space(an_info(), digests={**DIGESTS, path: digest("f")}) for path in DIGESTS]
     others.append(embedding_space(an_info(), FILES, DIGESTS, squashed, 512))
     others.append(embedding_space(an_info(), FILES, DIGESTS, PREPROCESS, 513))
     assert len({base, *others}) == 6
@@ -250,11 +230,4 @@ def test_a_file_that_only_moves_keeps_its_space():
     moved = ChosenFiles(vision="x/v.onnx", text="x/t.onnx", tokenizer="tokenizer.json")
     digests = {f"x/{p}" if p.endswith("onnx") else p: d for p, d in DIGESTS.items()}
 
-    assert embedding_space(an_info(), FILES, DIGESTS, PREPROCESS, 512) == embedding_space(
-        an_info(), moved, digests, PREPROCESS, 512
-    )
-
-
-def test_files_are_named_below_the_root():
-    assert FILES.under(Path("/m")).vision == Path("/m/v.onnx")
-    assert FILES.under(Path("/m")).weights is None
+    assert a_space(an_info()) == a_space(an_info(), moved, digests)

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+from model_sources import an_info
 
 from lumen_resources.errors import ModelInfoError
 from lumen_resources.model.layouts import Preprocess, choose
-from lumen_resources.model.model_info import ModelInfo
 from lumen_resources.model.traits import CLIP_MEAN, CLIP_STD, context_length_of, preprocess_of
 
 HALF = (0.5, 0.5, 0.5)
@@ -25,27 +25,20 @@ CLIP: dict[str, Any] = {
     "size": {"shortest_edge": 224},
 }
 SIGLIP: dict[str, Any] = {
+    **{key: CLIP[key] for key in ("do_normalize", "do_rescale", "do_resize", "rescale_factor")},
     "do_convert_rgb": None,
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
     "image_mean": list(HALF),
     "image_processor_type": "SiglipImageProcessor",
     "image_std": list(HALF),
     "processor_class": "SiglipProcessor",
     "resample": 2,
-    "rescale_factor": 0.00392156862745098,
     "size": {"height": 256, "width": 256},
 }
 OLDER = {
+    **{key: CLIP[key] for key in ("do_center_crop", "do_normalize", "do_resize", "resample")},
+    **{key: CLIP[key] for key in ("image_mean", "image_std")},
     "crop_size": 336,
-    "do_center_crop": True,
-    "do_normalize": True,
-    "do_resize": True,
     "feature_extractor_type": "CLIPFeatureExtractor",
-    "image_mean": list(CLIP_MEAN),
-    "image_std": list(CLIP_STD),
-    "resample": 3,
     "size": 336,
 }
 CHINESE = {
@@ -54,16 +47,6 @@ CHINESE = {
     "do_center_crop": False,
     "size": {"height": 224, "width": 224},
 }
-JINA = {
-    "auto_map": {"AutoImageProcessor": "x"},
-    "fill_color": 0,
-    "image_processor_type": "JinaCLIPImageProcessor",
-    "interpolation": "bicubic",
-    "mean": list(CLIP_MEAN),
-    "resize_mode": "shortest",
-    "size": 512,
-    "std": list(CLIP_STD),
-}
 AS_INFO = {
     "size": 224,
     "interpolation": "bicubic",
@@ -71,21 +54,13 @@ AS_INFO = {
     "mean": list(CLIP_MEAN),
     "std": list(CLIP_STD),
 }
-
-
-def an_info(**lumen: object) -> ModelInfo:
-    return ModelInfo.model_validate(
-        {
-            "name": "m",
-            "version": "1.0.0",
-            "description": "d",
-            "model_type": "clip",
-            "source": {"format": "custom", "repo_id": "r"},
-            "runtimes": {"onnx": {"available": True}},
-            "embedding_dim": 8,
-            "extra_metadata": {"lumen": lumen},
-        }
-    )
+JINA = {
+    **AS_INFO,
+    "auto_map": {"AutoImageProcessor": "x"},
+    "fill_color": 0,
+    "image_processor_type": "JinaCLIPImageProcessor",
+    "size": 512,
+}
 
 
 def as_info(published: dict[str, Any]) -> dict[str, Any]:
