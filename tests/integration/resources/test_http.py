@@ -176,14 +176,6 @@ def test_a_source_that_proves_no_digest_is_refused_before_anything_is_fetched(so
     assert [path for path, _ in source.requests] == ["model_info.json"]
 
 
-def test_a_source_that_does_not_answer_is_unreachable(source, cache):
-    source.close()
-
-    error = refused(source.url, cache)
-
-    assert error.reason == "SourceUnreachable"
-
-
 def test_a_source_that_fails_for_a_while_is_asked_again(source, cache):
     source.statuses["model_info.json"] = (503, 2)
     source.statuses[VISION] = (502, 2)

@@ -12,7 +12,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from http2_raw import RawConnection, grpc_message
 from wire_servers import MIB, WAIT_S, Script, a_script_server, a_text, answers, status_of, until
 
-from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.request.chunks import ChunkLimits
 from lumen_wire.server.grpc_server import ServerOptions, bind, build_health_server
 from lumen_wire.server.health import HealthBoard
@@ -279,22 +278,6 @@ async def test_with_every_place_taken_a_new_stream_is_answered():
 
         assert [one.result for [one] in good] == [b"5"] * 3
         assert len(streams) <= 8
-
-
-async def test_a_client_that_does_not_take_its_answer_is_let_go():
-    streams = OpenStreams()
-    script = a_script(streams, write_wait_s=0.2)
-    async with (
-        a_script_server(script) as (_, _, port),
-        a_raw_connection(port, window=0) as connection,
-        asyncio.timeout(WAIT_S),
-    ):
-        stream = connection.begin(INFERENCE + "Infer")
-        for _ in range(2):
-            message = pb.InferRequest(task="large", payload_mime="text/plain", payload=b"x")
-            await connection.send(stream, grpc_message(message.SerializeToString()))
-        await until(lambda: len(streams) == 1)
-        await until(lambda: len(streams) == 0)
 
 
 async def test_a_connection_too_many_and_one_that_says_nothing_are_closed():

@@ -76,26 +76,18 @@ def test_a_logged_failure_holds_no_local_variables(log_format):
     assert payload not in stream.getvalue()
 
 
-def test_a_terminal_gets_colour_unless_no_color_is_set(monkeypatch):
-    def line() -> str:
-        stream = Terminal()
+def test_a_terminal_gets_colour_unless_no_color_is_set_and_a_file_none(monkeypatch):
+    def line(stream: io.StringIO) -> str:
         logs.configure("console", "info", stream)
         structlog.get_logger("lumen.test").info("ready")
         return stream.getvalue()
 
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert "\x1b[" in line()
+    assert "\x1b[" in line(Terminal())
+    assert "\x1b[" not in line(io.StringIO())
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b[" not in line()
-    assert "ready" in line()
-
-
-def test_a_file_gets_no_colour():
-    stream = io.StringIO()
-    logs.configure("console", "info", stream)
-    structlog.get_logger("lumen.test").info("ready")
-
-    assert "\x1b[" not in stream.getvalue()
+    assert "\x1b[" not in line(Terminal())
+    assert "ready" in line(Terminal())
 
 
 def test_a_level_or_format_that_does_not_exist_is_refused_with_the_choices():

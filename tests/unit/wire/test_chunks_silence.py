@@ -48,23 +48,6 @@ def test_not_being_read_is_no_silence():
     assert assembler.next_expiry() == clock.now + 0.25
 
 
-def test_a_camera_jpeg_with_bytes_after_its_end_is_taken_as_whole_by_half_close():
-    assembler = an_assembler()
-    picture = a_jpeg(900) + b"maker's trailer"
-
-    assert assembler.push(an_image_request(picture)) == []
-    assert payloads(assembler.half_close()) == [picture]
-
-
-def test_a_camera_jpeg_is_taken_as_whole_when_the_next_request_comes_with_the_same_empty_id():
-    assembler = an_assembler()
-    first, second = a_jpeg(900, 1) + b"trailer", a_jpeg(900, 2) + b"trailer"
-
-    outcomes = push_all(assembler, [an_image_request(first), an_image_request(second)])
-
-    assert payloads([*outcomes, *assembler.half_close()]) == [first, second]
-
-
 def test_a_first_part_on_a_slow_line_is_not_taken_as_whole():
     clock = Clock()
     assembler = an_assembler(clock)
