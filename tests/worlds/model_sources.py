@@ -1,12 +1,14 @@
 """What tests of resources say of a tiny model: its configuration, its info, and damage to it."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lumen_manifest.server_config import ServerConfig
+from lumen_resources.model.layouts import LabelSetFiles
 from lumen_resources.model.model_info import FILE_NAME, ModelInfo
 
 VISION = "onnx/vision.fp32.onnx"
@@ -43,6 +45,12 @@ def an_info(*runtimes: str, **lumen: object) -> ModelInfo:
     return ModelInfo.model_validate(
         an_info_document(runtimes=offered, extra_metadata={"lumen": lumen})
     )
+
+
+def a_label_set(labels: Path, **changes: Any) -> LabelSetFiles:
+    """A label set without vectors whose labels lie in this file."""
+    plain = LabelSetFiles("set", labels, None, "", "a photo of a {}", "common")
+    return dataclasses.replace(plain, **changes)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A model that is read where it lies: every damage is named, mending it is enough."""
 
+import functools
 import json
 import os
 import shutil
@@ -49,6 +50,107 @@ def record(root: Path) -> None:
     assert result.exit_code == 0, result.output
 
 
+def recorded(root: Path, path: str, content: object) -> None:
+    """Write a file, an array or JSON, and its digest into the model info."""
+    if isinstance(content, np.ndarray):
+        np.save(root / path, content)
+    else:
+        (root / path).write_text(json.dumps(content))
+    record(root)
+
+
+def informed(root: Path, lumen: dict[str, object], **changes: object) -> None:
+    with edited_info(root) as info:
+        info.update(changes)
+        info["extra_metadata"]["lumen"].update(lumen)
+
+
+def led_out(root: Path) -> None:
+    outside = root.parent / "outside.onnx"
+    (root / VISION).rename(outside)
+    (root / VISION).symlink_to(outside)
+
+
+INFO, MATRIX = "model_info.json", "labels/tiny-classes.npy"
+REFUSED = {
+    "a file that is missing": (lambda root: (root / TEXT).unlink(), "FileMissing", TEXT),
+    "a link that leads out of the folder": (led_out, "ModelInfoInvalid", "leads out"),
+    "no model info": (lambda root: (root / INFO).unlink(), "ModelInfoInvalid", INFO),
+    "half a model info": (lambda root: (root / INFO).write_bytes(b"{"), "ModelInfoInvalid", INFO),
+    "a version of another form": (
+        lambda root: informed(root, {}, version="one"),
+        "ModelInfoInvalid",
+        "version",
+    ),
+    "a tokenizer that does not load": (
+        lambda root: recorded(root, "tokenizer.json", {"model": {}}),
+        "TokenizerInvalid",
+        "tokenizer.json",
+    ),
+    "graphs for pictures of another size": (
+        lambda root: informed(root, {"preprocess": {"size": 64}}),
+        "FilesInvalid",
+        "[N, 3, 64, 64]",
+    ),
+    "graphs for texts of another length": (
+        lambda root: informed(root, {"context_length": 77}),
+        "FilesInvalid",
+        "24 tokens",
+    ),
+    "graphs of another dimension": (
+        lambda root: informed(root, {}, embedding_dim=33),
+        "FilesInvalid",
+        "[N, 33]",
+    ),
+    "a preprocessor config that contradicts the model info": (
+        lambda root: recorded(root, "preprocessor_config.json", {"size": 32, "resample": 2}),
+        "ModelInfoInvalid",
+        "says interpolation bicubic, preprocessor_config.json says bilinear",
+    ),
+    **{
+        f"{says} by {name}": (
+            functools.partial(recorded, path=name, content=settings),
+            "TokenizerInvalid",
+            says,
+        )
+        for name in ("tokenizer_config.json", "special_tokens_map.json")
+        for says, settings in (
+            ("texts are lowered here", {"do_lower_case": False}),
+            ("model_max_length 16; texts have 24 tokens here", {"model_max_length": 16}),
+            ("'cat</w>', which is", {"pad_token": "cat</w>", "eos_token": "<|endoftext|>"}),
+            ("are filled up with 0", {"pad_token": {"content": "<|startoftext|>"}}),
+        )
+    },
+    **{
+        f"a matrix: {name}": (
+            functools.partial(recorded, path=MATRIX, content=matrix),
+            "LabelSetInvalid",
+            MATRIX[7:],
+        )
+        for name, matrix in {
+            "rows": np.ones((5, 32), np.float32),
+            "zero": np.zeros((6, 32), np.float32),
+            "nan": np.full((6, 32), np.nan, np.float32),
+            "dtype": np.ones((6, 32), np.float64),
+            "vector": np.ones(6, np.float32),
+            "pickle": np.array([{}] * 6, dtype=object),
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize(("damage", "reason", "says"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_wrong_with_a_folder_is_refused_by_its_reason_and_in_words(
+    root, damage, reason, says
+):
+    damage(root)
+
+    error = refused(root, "tiny-classes")
+
+    assert error.reason == reason
+    assert says in f"{error} {error.file}"
+
+
 def test_files_stay_where_they_are_and_only_the_lock_goes_to_the_cache(root):
     model = verify(root, "tiny-classes")
 
@@ -91,39 +193,10 @@ def test_a_server_refuses_a_file_that_changed_after_it_was_verified(root):
     assert caught.value.reason == "ChecksumMismatch"
 
 
-def test_a_missing_file_is_named(root):
-    (root / TEXT).unlink()
-
-    error = refused(root)
-
-    assert error.reason == "FileMissing"
-    assert error.file == TEXT
-
-
 def test_a_folder_that_is_not_there_is_named(root):
     error = refused(root / "elsewhere")
 
     assert error.reason == "RepositoryNotFound"
-
-
-def test_a_folder_without_model_info_or_with_a_wrong_one_is_refused(root):
-    content = (root / "model_info.json").read_bytes()
-    for wrong in (b"{", b"{}", content.replace(b"1.0.0", b"one")):
-        (root / "model_info.json").write_bytes(wrong)
-        assert refused(root).reason == "ModelInfoInvalid"
-    (root / "model_info.json").unlink()
-    assert refused(root).reason == "ModelInfoInvalid"
-
-
-def test_a_link_that_leads_out_of_the_folder_is_refused(root):
-    outside = root.parent / "outside.onnx"
-    (root / VISION).rename(outside)
-    (root / VISION).symlink_to(outside)
-
-    error = refused(root)
-
-    assert error.reason == "ModelInfoInvalid"
-    assert "leads out" in error.message
 
 
 def test_a_link_inside_the_folder_is_fine(root):
@@ -134,8 +207,7 @@ def test_a_link_inside_the_folder_is_fine(root):
 
 
 def test_a_folder_that_proves_nothing_is_refused_until_its_digests_are_recorded(root):
-    with edited_info(root) as info:
-        info["extra_metadata"]["lumen"]["files"] = {}
+    informed(root, {"files": {}})
     error = refused(root, "tiny-classes")
     assert error.reason == "ModelInfoInvalid"
     assert "verify --write" in error.remedy
@@ -176,14 +248,6 @@ def test_older_layouts_work_once_their_digests_are_recorded(root, vision, text):
     assert verify(root).files.vision == root / vision
 
 
-def test_a_precision_without_files_is_refused_with_those_there(root):
-    model = {"name": "tiny-clip", "runtime": "onnx", "precision": "int8"}
-    error = refused(root, model={**model, "source": {"uri": f"file://{root}"}})
-
-    assert error.reason == "FileMissing"
-    assert VISION in error.message
-
-
 def test_a_label_set_that_is_not_there_is_an_error_and_none_is_fine(root):
     assert verify(root).label_sets == ()
 
@@ -193,46 +257,12 @@ def test_a_label_set_that_is_not_there_is_an_error_and_none_is_fine(root):
     assert "tiny-classes" in error.message
 
 
-def test_a_tokenizer_that_does_not_load_is_named(root):
-    (root / "tokenizer.json").write_text('{"model": {}}')
-    record(root)
-
-    assert refused(root).reason == "TokenizerInvalid"
-
-
-@pytest.mark.parametrize(
-    ("changes", "lumen", "says"),
-    [
-        ({}, {"preprocess": {"size": 64}}, "[N, 3, 64, 64]"),
-        ({}, {"context_length": 77}, "24 tokens"),
-        ({"embedding_dim": 33}, {}, "[N, 33]"),
-    ],
-)
-def test_graphs_that_disagree_with_the_model_info_are_refused(root, changes, lumen, says):
-    with edited_info(root) as info:
-        info.update(changes)
-        info["extra_metadata"]["lumen"].update(lumen)
-
-    error = refused(root)
-
-    assert error.reason == "FilesInvalid"
-    assert says in error.message
-
-
-MATRIX = "labels/tiny-classes.npy"
-
-
-def matrix_replaced(root: Path, matrix: object) -> None:
-    np.save(root / MATRIX, matrix)
-    record(root)
-
-
 @pytest.mark.parametrize("put_wrong", [lambda m: m * 7, lambda m: np.ascontiguousarray(m.T)])
 def test_a_matrix_that_is_turned_or_not_of_unit_rows_is_put_right_once_in_the_cache(
     root, put_wrong
 ):
     unit = np.load(root / MATRIX)
-    matrix_replaced(root, put_wrong(unit))
+    recorded(root, MATRIX, put_wrong(unit))
 
     model = verify(root, "tiny-classes")
 
@@ -255,31 +285,13 @@ def test_vectors_that_are_not_shipped_are_computed_and_nothing_to_be_warned_of(r
 
 
 def test_a_matrix_of_another_model_is_not_used_and_said_so(root):
-    matrix_replaced(root, np.ones((6, 512), np.float32))
+    recorded(root, MATRIX, np.ones((6, 512), np.float32))
 
     model = verify(root, "tiny-classes")
 
     assert model.label_sets[0].embeddings is None
     assert "512" in model.label_sets[0].note
     assert any("512" in warning for warning in model.warnings)
-
-
-@pytest.mark.parametrize(
-    "matrix",
-    [
-        np.ones((5, 32), np.float32),
-        np.zeros((6, 32), np.float32),
-        np.full((6, 32), np.nan, np.float32),
-        np.ones((6, 32), np.float64),
-        np.ones(6, np.float32),
-        np.array([{}] * 6, dtype=object),
-    ],
-    ids=["rows", "zero", "nan", "dtype", "vector", "pickle"],
-)
-def test_a_matrix_that_cannot_be_right_is_refused(root, matrix):
-    matrix_replaced(root, matrix)
-
-    assert refused(root, "tiny-classes").reason == "LabelSetInvalid"
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf, 2.0])
@@ -289,7 +301,7 @@ def test_one_wrong_row_among_many_is_refused_by_row_and_label(tmp_path, row, val
     root = write_model(tmp_path / "source", TinyModel(label_sets={"tiny-classes": names}))
     matrix = np.load(root / MATRIX)
     matrix[row] = value
-    matrix_replaced(root, matrix)
+    recorded(root, MATRIX, matrix)
 
     error = refused(root, "tiny-classes")
 
@@ -342,11 +354,9 @@ def test_weights_of_a_constant_that_are_not_verified_are_refused(root, location)
 
 def test_a_preprocessor_config_decides_how_pictures_are_prepared(root):
     before = verify(root)
-    with edited_info(root) as info:
-        info["extra_metadata"]["lumen"]["preprocess"] = None
+    informed(root, {"preprocess": None})
     document = {"size": {"height": 32, "width": 32}, "do_center_crop": False, "resample": 2}
-    (root / "preprocessor_config.json").write_text(json.dumps(document))
-    record(root)
+    recorded(root, "preprocessor_config.json", document)
 
     model = verify(root)
 
@@ -356,38 +366,6 @@ def test_a_preprocessor_config_decides_how_pictures_are_prepared(root):
     assert refused(root).reason == "FileMissing"
 
 
-def test_a_preprocessor_config_that_contradicts_the_model_info_is_refused(root):
-    (root / "preprocessor_config.json").write_text('{"size": 32, "resample": 2}')
-    record(root)
-
-    error = refused(root)
-
-    assert error.reason == "ModelInfoInvalid"
-    assert "says interpolation bicubic, preprocessor_config.json says bilinear" in error.message
-
-
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"do_lower_case": False}, "texts are lowered here"),
-        ({"model_max_length": 16}, "model_max_length 16; texts have 24 tokens here"),
-        ({"pad_token": "cat</w>", "eos_token": "<|endoftext|>"}, "filled up with 0"),
-        ({"pad_token": {"content": "<|startoftext|>"}}, "filled up with 0"),
-    ],
-)
-@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
-def test_settings_of_the_tokenizer_that_are_not_what_is_done_are_refused(
-    root, name, settings, says
-):
-    (root / name).write_text(json.dumps(settings))
-    record(root)
-
-    error = refused(root)
-
-    assert error.reason == "TokenizerInvalid"
-    assert says in error.message
-
-
 def test_settings_of_the_tokenizer_as_clip_models_have_them_are_fine(root):
     settings = {
         "do_lower_case": True,
@@ -395,8 +373,7 @@ def test_settings_of_the_tokenizer_as_clip_models_have_them_are_fine(root):
         "model_max_length": 1000000000000000019884624838656,
         "pad_token": "<|endoftext|>",
     }
-    (root / "tokenizer_config.json").write_text(json.dumps(settings))
-    record(root)
+    recorded(root, "tokenizer_config.json", settings)
 
     verify(root)
 

@@ -7,12 +7,12 @@ import zipfile
 
 import numpy as np
 import pytest
+from model_sources import a_label_set
 
 from lumen_resources.arrays import UnreadableArrayError, map_npy, read_npz
 from lumen_resources.errors import LabelSetError, ResourceError
 from lumen_resources.labels.checks import matrix_shape
 from lumen_resources.labels.label_sets import load_labels, parse_labels
-from lumen_resources.model.layouts import LabelSetFiles
 
 LIES = {
     "more rows than any file has": "{'descr':'<f4','fortran_order':False,'shape':(2**62,2)}",
@@ -43,7 +43,7 @@ def an_npz(**arrays: object) -> bytes:
 def labels_of(tmp_path, content: bytes):
     path = tmp_path / "labels.npz"
     path.write_bytes(content)
-    return load_labels(LabelSetFiles("set", path, None, "", "a {}", "common"))
+    return load_labels(a_label_set(path))
 
 
 @pytest.mark.parametrize("header", LIES.values(), ids=LIES.keys())
@@ -139,7 +139,7 @@ def test_an_id2label_that_holds_no_names_is_refused(tmp_path, content):
     path.write_text(f'{{"id2label": {content}}}')
 
     with pytest.raises(LabelSetError):
-        load_labels(LabelSetFiles("set", path, None, "", "a {}", "common"))
+        load_labels(a_label_set(path))
 
 
 @pytest.mark.parametrize("form", ['["{}"]', '{{"0": "{}"}}', '[[["{}"], ""]]', '[[[], "{}"]]'])
@@ -149,4 +149,4 @@ def test_a_label_that_would_fill_every_answer_is_refused(tmp_path, form):
 
     assert len(parse_labels(form.format("x" * 2000).encode())) == 1
     with pytest.raises(LabelSetError, match="2,001 characters"):
-        load_labels(LabelSetFiles("set", path, None, "", "a {}", "common"))
+        load_labels(a_label_set(path))

@@ -11,29 +11,17 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from model_sources import a_label_set
 
 from lumen_resources.errors import LabelSetError
 from lumen_resources.labels import label_sets, prepared_labels
 from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, parse_labels
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
-from lumen_resources.model.layouts import LabelSetFiles
 
 ROBIN = (("Animalia", "Chordata", "Aves", "Passeriformes", "Muscicapidae", "Erithacus", "rubecula"),
          "European Robin")  # fmt: skip
 MORPHO = (("Animalia", "Arthropoda", "Insecta", "Lepidoptera", "Nymphalidae", "Morpho", "menelaus"),
           "")  # fmt: skip
-
-
-def a_set(labels: Path, **changes: object) -> LabelSetFiles:
-    values: dict[str, object] = {
-        "name": "set",
-        "labels": labels,
-        "embeddings": None,
-        "digest": "",
-        "template": "a photo of a {}",
-        "label_format": "common",
-    }
-    return LabelSetFiles(**{**values, **changes})
 
 
 def a_taxonomy() -> Labels:
@@ -117,7 +105,7 @@ def test_a_file_of_another_shape_is_refused_with_the_shapes_expected(tmp_path, c
     (tmp_path / "labels.json").write_bytes(content)
 
     with pytest.raises(LabelSetError) as caught:
-        load_labels(a_set(tmp_path / "labels.json"))
+        load_labels(a_label_set(tmp_path / "labels.json"))
 
     assert "from index to name" in caught.value.remedy
 
@@ -157,7 +145,7 @@ def test_an_npz_holds_labels_and_vectors(tmp_path):
     path = tmp_path / "set.npz"
     np.savez(path, labels=np.array(["a", "b"]), embeddings=np.eye(2, 4, dtype=np.float32))
 
-    assert load_labels(a_set(path)).names == ["a", "b"]
+    assert load_labels(a_label_set(path)).names == ["a", "b"]
     assert load_matrix(path, 4, 2).shape == (2, 4)
 
 
@@ -166,7 +154,7 @@ def test_pickled_labels_are_never_loaded(tmp_path):
     np.savez(path, labels=np.array([Path("x")], dtype=object))
 
     with pytest.raises(LabelSetError, match="cannot be read"):
-        load_labels(a_set(path))
+        load_labels(a_label_set(path))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -274,7 +262,7 @@ def a_model(cache: Path, **changes: object) -> SimpleNamespace:
 @pytest.fixture
 def files(tmp_path):
     (tmp_path / "labels.json").write_text(json.dumps([f"label {i}" for i in range(5)]))
-    return a_set(tmp_path / "labels.json")
+    return a_label_set(tmp_path / "labels.json")
 
 
 def rows(start: int, stop: int) -> np.ndarray:
@@ -314,7 +302,7 @@ def changed(model, files, what):
         files.labels.write_text(json.dumps(["other"] * 5))
     model = a_model(model.cache, **({"embedding_space": "x"} if what == "space" else {}))
     template = "{}!" if what == "template" else files.template
-    return model, a_set(files.labels, template=template)
+    return model, a_label_set(files.labels, template=template)
 
 
 @pytest.mark.parametrize("what", ["labels", "space", "template"])

@@ -79,6 +79,7 @@ def test_what_is_missing_of_a_pair_is_named(there, precision, missing):
         chosen(*there, precision=precision)
 
     assert caught.value.file == missing
+    assert f"files there: {', '.join(sorted(there))}" in caught.value.message
 
 
 def test_safetensors_are_preferred_and_older_checkpoints_found():
