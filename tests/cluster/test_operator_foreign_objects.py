@@ -7,7 +7,7 @@ the service goes.
 import json
 
 import pytest
-from operator_lab import operator_lab
+from operator_lab import KINDS, operator_lab
 
 NAMES = {
     "networkpolicies": "-lumen",
@@ -21,40 +21,24 @@ NAMES = {
 POD = {"containers": [{"name": "web", "image": "web.example/web:1"}]}
 WEB = {"matchLabels": {"app": "web"}}
 BODIES = {
-    "controllerrevisions": ("apps/v1", "ControllerRevision", {"revision": 1, "data": {"web": 1}}),
-    "configmaps": ("v1", "ConfigMap", {"data": {"web": "1"}}),
-    "networkpolicies": (
-        "networking.k8s.io/v1",
-        "NetworkPolicy",
-        {"spec": {"podSelector": WEB, "policyTypes": ["Ingress"]}},
-    ),
-    "services": ("v1", "Service", {"spec": {"ports": [{"port": 80}], "selector": {"app": "web"}}}),
-    "deployments": (
-        "apps/v1",
-        "Deployment",
-        {
-            "spec": {
-                "replicas": 0,
-                "selector": WEB,
-                "template": {"metadata": {"labels": {"app": "web"}}, "spec": POD},
-            }
-        },
-    ),
-    "poddisruptionbudgets": (
-        "policy/v1",
-        "PodDisruptionBudget",
-        {"spec": {"maxUnavailable": 2, "selector": WEB}},
-    ),
-    "horizontalpodautoscalers": (
-        "autoscaling/v2",
-        "HorizontalPodAutoscaler",
-        {
-            "spec": {
-                "maxReplicas": 2,
-                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-            }
-        },
-    ),
+    "controllerrevisions": {"revision": 1, "data": {"web": 1}},
+    "configmaps": {"data": {"web": "1"}},
+    "networkpolicies": {"spec": {"podSelector": WEB, "policyTypes": ["Ingress"]}},
+    "services": {"spec": {"ports": [{"port": 80}], "selector": {"app": "web"}}},
+    "deployments": {
+        "spec": {
+            "replicas": 0,
+            "selector": WEB,
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": POD},
+        }
+    },
+    "poddisruptionbudgets": {"spec": {"maxUnavailable": 2, "selector": WEB}},
+    "horizontalpodautoscalers": {
+        "spec": {
+            "maxReplicas": 2,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        }
+    },
 }
 SCALED = {"autoscaling": {"minReplicas": 1, "maxReplicas": 2}}
 REPORTED = {"deployments", "poddisruptionbudgets", "horizontalpodautoscalers"}
@@ -76,18 +60,37 @@ def child_of(lab, kind, service):
     return lab.path(kind, f"{service}{NAMES[kind]}")
 
 
-def foreign(kind, path, **metadata):
-    api, word, rest = BODIES[kind]
-    name = {"name": path.rsplit("/", 1)[1], **metadata}
-    return {"apiVersion": api, "kind": word, "metadata": name, **rest}
-
-
 def make(lab, kind, path, **metadata):
-    """Have somebody make an object there."""
+    """Have somebody make an object there; return it as it is stored."""
+    known = KINDS[kind]
     answer = lab.plane.http.post(
-        lab.path(kind), json=foreign(kind, path, **metadata), params={"fieldManager": "web-team"}
+        lab.path(kind),
+        json={
+            "apiVersion": known.api_version,
+            "kind": known.kind,
+            "metadata": {"name": path.rsplit("/", 1)[1], **metadata},
+            **BODIES[kind],
+        },
+        params={"fieldManager": "web-team"},
     )
     assert answer.status_code == 201, answer.text
+    return essence(lab, path)
+
+
+def take_its_place(lab, kind, path, method):
+    """Have somebody make an object there when a call of ours is on its way to that path.
+
+    Return a list that holds the object, as it is stored, once that has happened.
+    """
+    made = []
+
+    def refuse(call):
+        if not made and call.method == method and call.path.split("?")[0] == path:
+            lab.plane.delete(path)
+            made.append(make(lab, kind, path))
+
+    lab.proxy.trouble.refuse = refuse
+    return made
 
 
 def essence(lab, path):
@@ -113,15 +116,23 @@ def wait_conflict(lab, name, *words):
     )
 
 
+def wait_conflict_over(lab, name, kind, path):
+    wait_conflict(lab, name, KINDS[kind].kind, path.rsplit("/", 1)[1], "web-team")
+
+
+def wait_ready_without(lab, name, path):
+    lab.plane.delete(path)
+    lab.wait_ready(name)
+
+
 @pytest.mark.parametrize("kind", NAMES)
 def test_it_stays_before_and_after_and_the_service_goes_on_without_it(lab, kind):
     name = f"first-{kind[:4]}"
     path = child_of(lab, kind, name)
-    make(lab, kind, path)
-    before = essence(lab, path)
+    before = make(lab, kind, path)
     lab.serve(name, **SCALED)
 
-    wait_conflict(lab, name, BODIES[kind][1], path.rsplit("/", 1)[1], "web-team")
+    wait_conflict_over(lab, name, kind, path)
     assert lab.condition("Ready", name) == ("False", "FieldConflict")
     assert lab.children(name).keys().isdisjoint({f"deployments/{name}-stable"})
     assert essence(lab, path) == before
@@ -132,8 +143,7 @@ def test_it_stays_before_and_after_and_the_service_goes_on_without_it(lab, kind)
 
     lab.serve(name, **SCALED)
     wait_conflict(lab, name, "web-team")
-    lab.plane.delete(path)
-    lab.wait_ready(name)
+    wait_ready_without(lab, name, path)
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -144,73 +154,36 @@ def test_what_takes_a_deleted_childs_place_is_not_written_to(lab, kind):
     lab.wait_ready(name)
     lab.proxy.trouble.refuse = lambda call: (503, {}) if call.writes and name in call.path else None
     lab.plane.delete(path)
-    make(lab, kind, path)
-    before = essence(lab, path)
+    before = make(lab, kind, path)
     lab.proxy.trouble.refuse = lambda _: None
 
-    wait_conflict(lab, name, BODIES[kind][1], "web-team")
+    wait_conflict_over(lab, name, kind, path)
     lab.serve(name, **SCALED, server={"maxBatchSize": 8})
     lab.wait_until(
         lambda: lab.service(name)["status"]["observedGeneration"] == 2, "the new spec was seen"
     )
     assert conflict(lab, name)
     assert essence(lab, path) == before
-
-    lab.plane.delete(path)
-    lab.wait_ready(name)
-
-
-def before_the_apply(lab, path, do):
-    """Do something once, when an apply to a path is on its way and before the API server has it."""
-    done = []
-
-    def refuse(call):
-        if not done and call.method == "PATCH" and call.path.split("?")[0] == path:
-            done.append(call)
-            do()
-
-    lab.proxy.trouble.refuse = refuse
+    wait_ready_without(lab, name, path)
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_what_is_made_while_the_first_apply_is_on_its_way_is_not_overwritten(lab, kind):
-    name = f"race-{kind[:4]}"
+@pytest.mark.parametrize("repair", [False, True], ids=["first", "repair"])
+def test_what_is_made_while_an_apply_is_on_its_way_is_not_overwritten(lab, kind, repair):
+    name = f"{'mend' if repair else 'race'}-{kind[:4]}"
     path = child_of(lab, kind, name)
-    before = []
+    if repair:
+        lab.serve(name, **SCALED)
+        lab.wait_ready(name)
+        made = take_its_place(lab, kind, path, "PATCH")
+        lab.plane.patch(path, {"metadata": {"labels": {"lumen.dev/family": "x"}}})
+    else:
+        made = take_its_place(lab, kind, path, "PATCH")
+        lab.serve(name, **SCALED)
 
-    def somebody_is_quicker():
-        make(lab, kind, path)
-        before.append(essence(lab, path))
-
-    before_the_apply(lab, path, somebody_is_quicker)
-    lab.serve(name, **SCALED)
-
-    wait_conflict(lab, name, BODIES[kind][1], "web-team")
-    assert [essence(lab, path)] == before
-    lab.plane.delete(path)
-    lab.wait_ready(name)
-
-
-@pytest.mark.parametrize("kind", NAMES)
-def test_what_is_made_anew_while_a_repair_is_on_its_way_is_not_overwritten(lab, kind):
-    name = f"mend-{kind[:4]}"
-    path = child_of(lab, kind, name)
-    lab.serve(name, **SCALED)
-    lab.wait_ready(name)
-    before = []
-
-    def somebody_takes_its_place():
-        lab.plane.delete(path)
-        make(lab, kind, path)
-        before.append(essence(lab, path))
-
-    before_the_apply(lab, path, somebody_takes_its_place)
-    lab.plane.patch(path, {"metadata": {"labels": {"lumen.dev/family": "x"}}})
-
-    wait_conflict(lab, name, BODIES[kind][1], "web-team")
-    assert [essence(lab, path)] == before
-    lab.plane.delete(path)
-    lab.wait_ready(name)
+    wait_conflict_over(lab, name, kind, path)
+    assert [essence(lab, path)] == made
+    wait_ready_without(lab, name, path)
 
 
 def test_a_deletion_that_is_on_its_way_spares_what_took_the_place(lab):
@@ -218,21 +191,12 @@ def test_a_deletion_that_is_on_its_way_spares_what_took_the_place(lab):
     path = lab.path("networkpolicies", f"{name}-lumen")
     lab.serve(name)
     lab.wait_ready(name)
-    before = []
-
-    def refuse(call):
-        if not before and call.method == "DELETE" and call.path.split("?")[0] == path:
-            lab.plane.delete(path)
-            make(lab, "networkpolicies", path)
-            before.append(essence(lab, path))
-
-    lab.proxy.trouble.refuse = refuse
-    service = lab.a_service(name, external="127.0.0.1:9")
-    del service["spec"]["pool"]
+    made = take_its_place(lab, "networkpolicies", path, "DELETE")
+    service = lab.a_service(name, external="127.0.0.1:9", pool=None)
     lab.plane.kubectl("replace", "-n", lab.namespace, "-f", "-", stdin=json.dumps(service))
-    lab.wait_until(lambda: bool(before) and not lab.children(name), "what ran here is deleted")
+    lab.wait_until(lambda: bool(made) and not lab.children(name), "what ran here is deleted")
 
-    assert [essence(lab, path)] == before
+    assert [essence(lab, path)] == made
 
 
 @pytest.mark.parametrize("kind", ["controllerrevisions", "configmaps"])
@@ -244,14 +208,12 @@ def test_one_with_a_name_by_its_content_stays_too(lab, kind):
     path = lab.path(*child.split("/"))
     lab.plane.delete(lab.path("lumenmodelservices", name))
     lab.wait_until(lambda: not lab.children(name), "the service is gone with its children")
-    make(lab, kind, path)
-    before = essence(lab, path)
+    before = make(lab, kind, path)
     lab.serve(name)
 
-    wait_conflict(lab, name, BODIES[kind][1], "web-team")
+    wait_conflict_over(lab, name, kind, path)
     assert essence(lab, path) == before
-    lab.plane.delete(path)
-    lab.wait_ready(name)
+    wait_ready_without(lab, name, path)
 
 
 def test_our_labels_make_nothing_ours(lab):
@@ -262,14 +224,12 @@ def test_our_labels_make_nothing_ours(lab):
         "lumen.dev/family": "clip",
         "app.kubernetes.io/managed-by": "lumen-operator",
     }
-    make(lab, "networkpolicies", path, labels=labels)
-    before = essence(lab, path)
+    before = make(lab, "networkpolicies", path, labels=labels)
     lab.serve(name)
 
-    wait_conflict(lab, name, "NetworkPolicy", "web-team")
+    wait_conflict_over(lab, name, "networkpolicies", path)
     assert essence(lab, path) == before
-    lab.plane.delete(path)
-    lab.wait_ready(name)
+    wait_ready_without(lab, name, path)
 
 
 def test_another_services_child_is_that_services(lab):
@@ -284,8 +244,7 @@ def test_another_services_child_is_that_services(lab):
         "controller": True,
     }
     path = lab.path("poddisruptionbudgets", "mine-lumen")
-    make(lab, "poddisruptionbudgets", path, ownerReferences=[owner])
-    before = essence(lab, path)
+    before = make(lab, "poddisruptionbudgets", path, ownerReferences=[owner])
     lab.serve("mine")
 
     wait_conflict(lab, "mine", "LumenModelService neighbour owns it")
