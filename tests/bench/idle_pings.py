@@ -12,33 +12,28 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "worlds"))
 
-from http2_pings import GoneAway, PingingClient
+from http2_raw import GoneAway, RawConnection
 from wire_servers import Script, a_script_server
 
 INTERVAL_S = 10.0
 
 
-def ping_for(port: int, seconds: float) -> int:
-    """Ping at the interval for so long; return the number of pings answered."""
-    answered, began = 0, time.monotonic()
-    with PingingClient(port) as client:
-        while time.monotonic() - began < seconds:
-            client.stay_idle(INTERVAL_S)
-            client.ping()
-            client.wait_for_pong()
-            answered += 1
-            print(f"{time.monotonic() - began:6.1f} s  ping {answered} answered", flush=True)
-    return answered
-
-
 async def main(seconds: float) -> int:
-    """Serve with the options every deployable uses, ping, and say how it went."""
+    """Serve with the options every deployable uses, ping at the interval, and say how it went."""
     async with a_script_server(Script()) as (_, _, port):
+        connection = await RawConnection.open(port)
+        answered, began = 0, time.monotonic()
         try:
-            answered = await asyncio.to_thread(ping_for, port, seconds)
+            while time.monotonic() - began < seconds:
+                await connection.stay_idle(INTERVAL_S)
+                await connection.ping()
+                answered += 1
+                print(f"{time.monotonic() - began:6.1f} s  ping {answered} answered", flush=True)
         except GoneAway as gone:
             print(f"GOAWAY: {gone}")
             return 1
+        finally:
+            await connection.close()
     print(f"{answered} pings in {seconds:.0f} s, no GOAWAY")
     return 0
 

@@ -1,12 +1,13 @@
 """An HTTP/2 client that does what no gRPC client does: half messages, silent and endless streams.
 
+gRPC's own clients throttle their pings; this one sends what it is told to, and sees a GOAWAY.
 It keeps to the server's windows, since a server ends the connection of whoever does not.
 """
 
 import asyncio
 import contextlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Self
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -16,6 +17,7 @@ END_HEADERS = 4
 _TABLE, _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME = 1, 3, 4, 5
 _DEFAULT_WINDOW = 65535
 _CANCEL = 8
+_PONG_WITHIN_S = 60.0
 
 
 def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
@@ -54,6 +56,10 @@ def _text(text: str) -> bytes:
     return bytes(out) + bytes((rest,)) + raw
 
 
+class GoneAway(Exception):
+    """The server ended the connection; the text is its reason."""
+
+
 class RawConnection:
     """One connection. `ended` is set when the server has closed it."""
 
@@ -74,6 +80,9 @@ class RawConnection:
         # What each stream was invited to send, in all.
         self.invited: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._pongs = 0
+        # Why the server wants this connection to end; its streams may go on until they are done.
+        self._away = ""
 
     @classmethod
     async def open(
@@ -151,6 +160,26 @@ class RawConnection:
             self._changed.clear()
             await self._changed.wait()
 
+    async def ping(self) -> None:
+        """Send one ping and return when it is acknowledged; raises GoneAway."""
+        wanted = self._pongs + 1
+        self.write(frame(PING, 0, 0, bytes(8)))
+        async with asyncio.timeout(_PONG_WITHIN_S):
+            await self._stay_until(lambda: self._pongs >= wanted)
+
+    async def stay_idle(self, seconds: float) -> None:
+        """Hold the connection for so long; raises GoneAway when the server ends it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stay_until(lambda: False)
+
+    async def _stay_until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            if self._away or self.ended.is_set():
+                raise GoneAway(self._away or "the connection was closed")
+            self._changed.clear()
+            await self._changed.wait()
+
     async def _listen(self) -> None:
         try:
             while True:
@@ -169,8 +198,12 @@ class RawConnection:
             self._settle(body)
             self.write(frame(SETTINGS, ACK, 0, b""))
             self.settled.set()
-        elif kind == PING and not flags & ACK:
+        elif kind == PING and flags & ACK:
+            self._pongs += 1
+        elif kind == PING:
             self.write(frame(PING, ACK, 0, body))
+        elif kind == GOAWAY:
+            self._away = body[8:].decode("ascii", "replace") or "no reason was given"
         elif kind == WINDOW_UPDATE:
             more = int.from_bytes(body, "big")
             self._windows[stream] = self._windows.get(stream, 0) + more

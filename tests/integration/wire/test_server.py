@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from http2_pings import GoneAway, PingingClient
+from http2_raw import GoneAway, RawConnection
 from ports import loopback_addresses
 from wire_servers import WAIT_S, Script, a_script_server, a_text, answers, status_of
 
@@ -203,13 +203,16 @@ async def test_every_call_is_counted_once_with_its_code():
     ]
 
 
-def ping_often(port: int, count: int, every_s: float) -> None:
-    with PingingClient(port) as client:
+async def ping_often(port: int, count: int, every_s: float) -> None:
+    """Ping so many times from an otherwise idle connection."""
+    connection = await RawConnection.open(port)
+    try:
         for _ in range(count):
-            client.stay_idle(every_s)
-            client.ping()
-            client.wait_for_pong()
-        client.stay_idle(every_s)
+            await connection.stay_idle(every_s)
+            await connection.ping()
+        await connection.stay_idle(every_s)
+    finally:
+        await connection.close()
 
 
 async def test_an_idle_client_may_ping_at_the_permitted_interval_without_a_goaway():
@@ -217,13 +220,13 @@ async def test_an_idle_client_may_ping_at_the_permitted_interval_without_a_goawa
     assert ServerOptions().min_ping_interval_s <= 5
     options = ServerOptions(min_ping_interval_s=0.1)
     async with a_script_server(Script(), options) as (_, _, port):
-        await asyncio.to_thread(ping_often, port, 12, 0.15)
+        await ping_often(port, 12, 0.15)
 
 
 async def test_a_client_that_pings_far_more_often_is_sent_away():
     async with a_script_server(Script()) as (_, _, port):
         with pytest.raises(GoneAway, match="too_many_pings"):
-            await asyncio.to_thread(ping_often, port, 12, 0.01)
+            await ping_often(port, 12, 0.01)
 
 
 async def test_an_aged_connection_is_told_to_go_and_its_streams_may_finish():
@@ -234,7 +237,7 @@ async def test_an_aged_connection_is_told_to_go_and_its_streams_may_finish():
         await call.write(a_text("hold"))
         await script.begun.acquire()
         with pytest.raises(GoneAway, match="max_age"):
-            await asyncio.to_thread(ping_often, port, 1, 20.0)
+            await ping_often(port, 1, 20.0)
         script.release.set()
 
         assert (await call.read()).result == b"5"
