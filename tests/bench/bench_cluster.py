@@ -1,7 +1,6 @@
 """A cluster for a bench: a control plane of its own, nodes enough, and who used the machine."""
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +9,9 @@ from pathlib import Path
 
 import psutil
 
-TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "cluster"), str(TESTS / "worlds")]
-
-from controlplane.plane import ControlPlane, running_control_plane  # noqa: E402
-from operator_lab import ACCOUNT, grant  # noqa: E402
+from processes import cpu_s  # isort: skip - it makes the following importable
+from controlplane.plane import ControlPlane, running_control_plane
+from operator_lab import ACCOUNT, grant
 
 PODS_PER_NODE = 250
 OPERATOR_NAMESPACE = "lumen"
@@ -98,12 +95,6 @@ class Usage:
             "others_cores": round(max(0.0, others_s) / wall_s, 2),
             "stolen_cores": round((self.stolen - before.stolen) / wall_s, 2),
         }
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds of a process so far."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def memory_mib(pid: int) -> dict[str, float]:

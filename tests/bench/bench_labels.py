@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from processes import processor
 
 from lumen_serving.label_index.index import LabelIndex
 
@@ -78,7 +79,7 @@ def measured(plan: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
     return {
         "machine": {
-            "cpu": cpu_name(),
+            "cpu": processor(),
             "threads": plan.threads,
             "python": platform.python_version(),
         },
@@ -169,11 +170,6 @@ def private_bytes() -> int:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "?")
 
 
 def table(report: dict[str, Any]) -> str:

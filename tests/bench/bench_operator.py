@@ -30,6 +30,7 @@ from typing import Any
 import psutil
 from bench_cluster import BenchCluster, bench_cluster
 from operator_legs import Plan, floor, operated, say
+from processes import processor
 
 Figures = dict[str, Any]
 Leg = Callable[[BenchCluster, Plan], Awaitable[Figures]]
@@ -202,10 +203,8 @@ def table(report: Figures) -> str:
 
 def machine() -> Figures:
     """Describe where this ran."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "?")
     return {
-        "cpu": cpu,
+        "cpu": processor(),
         "cores": len(psutil.Process().cpu_affinity() or ()),
         "python": platform.python_version(),
         "load": os.getloadavg(),

@@ -24,14 +24,14 @@ import grpc
 import grpc.aio
 import orjson
 import uvloop
+from processes import cpu_s, free_ports, rss_mib, served
+from router_processes import write_routes
+from router_world import a_service
 
 from lumen_wire import capabilities, results
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.tasks import TaskKind, names_for
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from ports import free_ports
 
 PAYLOAD = b"\xff\xd8\xff\xe0" + random.Random(1).randbytes(200_000) + b"\xff\xd9"
 OPTIONS = [
@@ -152,16 +152,6 @@ async def paced(call: Call, calls: int, rate: float) -> list[float]:
     return took
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_mib(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
-
-
 @dataclass
 class Way:
     """One way to the pod: what a call takes, and the process that it goes through."""
@@ -224,17 +214,6 @@ async def measure(direct: Way, relay: Way, router: Way, calls: int) -> None:
         await way.channel.close()
 
 
-def routes(pod_port: int) -> dict[str, object]:
-    service = {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenModelService",
-        "metadata": {"name": "clip"},
-        "spec": {"family": "clip", "model": {"name": "m", "runtime": "onnx"}, "pool": "cpu"},
-    }
-    endpoint = {"address": f"127.0.0.1:{pod_port}", "ready": True}
-    return {"services": [service], "endpoints": {"clip": [endpoint]}}
-
-
 def start(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, __file__, *map(str, arguments)])
 
@@ -253,35 +232,24 @@ def main() -> None:
         uvloop.run(serve_pod(args.pod))
         return
     os.sched_setaffinity(0, {int(core) for core in args.cores.split(",")})
-    pod_port, relay_port, router_port = free_ports(3)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "routes.json"
-        path.write_bytes(orjson.dumps(routes(pod_port)))
-        environment = os.environ | {
-            "LUMEN_ROUTES_FILE": str(path),
-            "LUMEN_BIND": "127.0.0.1",
-            "LUMEN_GRPC_PORT": str(router_port),
-            "LUMEN_HEALTH_PORT": "0",
-            "LUMEN_METRICS_PORT": "0",
-            "LUMEN_DRAIN_DELAY_S": "0",
-            "LUMEN_LOG_LEVEL": "warning",
-        }
-        pod = start("--pod", pod_port)
-        relay = start("--relay", relay_port, "--pod", pod_port)
-        router = subprocess.Popen([sys.executable, "-m", "lumen_router"], env=environment)
-        try:
-            uvloop.run(
-                measure(
+    pod_port, relay_port = free_ports(2)
+    pod = start("--pod", pod_port)
+    relay = start("--relay", relay_port, "--pod", pod_port)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            routes = write_routes(Path(folder), [a_service()], clip=[pod_port])
+            told = {"LUMEN_ROUTES_FILE": str(routes), "LUMEN_LOG_LEVEL": "warning"}
+            with served("lumen_router", told, Path(folder)) as router:
+                ways = (
                     Way("direct", pod_port, pod.pid),
                     Way("relay", relay_port, relay.pid),
-                    Way("router", router_port, router.pid),
-                    args.calls,
+                    Way("router", router.grpc_port, router.process.pid),
                 )
-            )
-        finally:
-            for process in (router, relay, pod):
-                process.terminate()
-                process.wait()
+                uvloop.run(measure(*ways, args.calls))
+    finally:
+        for process in (relay, pod):
+            process.terminate()
+            process.wait()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,9 @@ from typing import Any
 import psutil
 import uvloop
 import vit_model
-from processes import Served, served
+from processes import Served, processor, served
+from router_processes import write_routes
+from router_world import a_service
 
 from lumen_cli.bench import drawn_jpeg
 from lumen_cli.bench.load import Load, Run, run_load
@@ -102,13 +103,6 @@ def steal_s() -> float:
     return float(psutil.cpu_times().steal)
 
 
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
 @contextmanager
 def a_server(
     plan: Plan, source: Path, cache: Path, cores: set[int], more: dict[str, str]
@@ -146,22 +140,10 @@ def server_config(source: Path) -> dict[str, Any]:
 @contextmanager
 def a_router(plan: Plan, server: Served, name: str) -> Iterator[Served]:
     """A router in front of that server."""
-    routes = plan.folder / f"{name}.json"
-    service = {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenModelService",
-        "metadata": {"name": "clip"},
-        "spec": {
-            "family": "clip",
-            "model": {"name": vit_model.NAME, "runtime": "onnx"},
-            "pool": "cpu",
-        },
-        "status": {"routes": [{"variant": "main", "service": "clip", "weight": 100}]},
-    }
-    endpoint = {"address": server.target, "ready": True, "terminating": False}
-    routes.write_text(json.dumps({"services": [service], "endpoints": {"clip": [endpoint]}}))
-    env = {"LUMEN_ROUTES_FILE": str(routes)}
-    with served("lumen_router", env, plan.folder / name) as one:
+    folder = plan.folder / name
+    folder.mkdir(exist_ok=True)
+    routes = write_routes(folder, [a_service()], clip=[server.grpc_port])
+    with served("lumen_router", {"LUMEN_ROUTES_FILE": str(routes)}, folder) as one:
         yield one
 
 
@@ -229,7 +211,7 @@ def load(target: Served, in_flight: int, seconds: float, rate: float | None = No
         meta={"vector": "f32le"},
     ).SerializeToString()
     return Load(
-        target=target.target,
+        target=target.address,
         requests=(body,),
         concurrency=in_flight,
         rate=rate,

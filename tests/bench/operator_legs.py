@@ -15,13 +15,13 @@ from bench_cluster import (
     SERVICES_NAMESPACE,
     BenchCluster,
     Usage,
-    cpu_s,
     memory_mib,
 )
 from bench_objects import children_of, names, service_of
 from controlplane.programs import ProgramFailed, wait_until
 from operator_lab import Operator, an_operator, total
 from ports import reserved_ports
+from processes import cpu_s
 
 from lumen_cli.bench.report import percentile
 from lumen_cluster.kinds import PODS, collection_path

@@ -1,64 +1,57 @@
-"""Starts what benches measure, on the cores of the bench, and reads what it used."""
+"""Starts what benches measure, on the cores of the bench; reads what it and the machine used."""
 
-import json
 import os
-import signal
+import platform
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import grpc
 import psutil
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from ports import free_ports
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "cluster"), str(TESTS / "worlds")]
+
+from ports import free_ports  # noqa: E402 - the path comes first
+from serving_servers import RunningServer  # noqa: E402
 
 READY_WITHIN_S = 180
 
 
-@dataclass
-class Served:
-    """One started process and the ports that it listens on."""
-
-    process: subprocess.Popen[bytes]
-    grpc_port: int
-    metrics_port: int
-
-    @property
-    def target(self) -> str:
-        return f"127.0.0.1:{self.grpc_port}"
+class Served(RunningServer):
+    """One started process, the ports that it listens on, and what it used."""
 
     def cpu_s(self) -> float:
         """User and system CPU seconds so far."""
-        times = psutil.Process(self.process.pid).cpu_times()
-        return float(times.user + times.system)
+        return cpu_s(self.process.pid)
 
     def rss_mib(self) -> float:
         """Resident memory, MiB."""
-        return float(psutil.Process(self.process.pid).memory_info().rss) / 2**20
+        return rss_mib(self.process.pid)
 
     def metric(self, name: str) -> float:
         """Sum of a metric's samples of exactly that name."""
-        total = 0.0
-        for line in self._page("/metrics").splitlines():
-            if line.split("{")[0].split(" ")[0] == name:
-                total += float(line.rsplit(" ", 1)[1])
-        return total
+        return sum(value for key, value in self.metrics().items() if key.split("{")[0] == name)
 
-    def status(self) -> dict[str, Any]:
-        """The process's own `/status`."""
-        return json.loads(self._page("/status"))
 
-    def _page(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=10) as r:
-            return r.read().decode()
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process so far."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def rss_mib(pid: int) -> float:
+    """Return the resident memory of a process, MiB."""
+    return float(psutil.Process(pid).memory_info().rss) / 2**20
+
+
+def processor() -> str:
+    """Name the machine's processor."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 @contextmanager
@@ -70,14 +63,14 @@ def served(
     The log goes to `{folder}/{module}.log`, which is printed when the process does not get ready.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    grpc_port, health_port, metrics_port = free_ports(3)
+    ports, termination_log = free_ports(3), folder / f"{module}.termination"
     whole = os.environ | {
-        "LUMEN_GRPC_PORT": str(grpc_port),
-        "LUMEN_HEALTH_PORT": str(health_port),
-        "LUMEN_METRICS_PORT": str(metrics_port),
+        "LUMEN_GRPC_PORT": str(ports[0]),
+        "LUMEN_HEALTH_PORT": str(ports[1]),
+        "LUMEN_METRICS_PORT": str(ports[2]),
         "LUMEN_BIND": "127.0.0.1",
         "LUMEN_DRAIN_DELAY_S": "0",
-        "LUMEN_TERMINATION_LOG": str(folder / f"{module}.termination"),
+        "LUMEN_TERMINATION_LOG": str(termination_log),
         "LUMEN_LOG_FORMAT": "console",
         **env,
     }
@@ -86,34 +79,18 @@ def served(
         if first is not None:
             subprocess.run([sys.executable, "-m", first], env=whole, check=True, stderr=out)
         process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            env=whole,
-            stdout=out,
-            stderr=out,
+            [sys.executable, "-m", module], env=whole, stdout=out, stderr=out
         )
+    one = Served(process, *ports, log, termination_log)
     try:
-        one = Served(process, grpc_port, metrics_port)
-        _wait_until_serving(one, health_port, log)
+        one.wait_for_health(within_s=READY_WITHIN_S)
         yield one
     finally:
-        process.send_signal(signal.SIGTERM)
+        for channel in one.channels:
+            channel.close()
+        process.terminate()
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _wait_until_serving(one: Served, health_port: int, log: Path) -> None:
-    end_s = time.monotonic() + READY_WITHIN_S
-    with grpc.insecure_channel(f"127.0.0.1:{health_port}") as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        request = health_pb2.HealthCheckRequest(service="home_native.v1.Inference")
-        while time.monotonic() < end_s and one.process.poll() is None:
-            try:
-                if stub.Check(request, timeout=2).status == health_pb2.HealthCheckResponse.SERVING:
-                    return
-            except grpc.RpcError:
-                pass
-            time.sleep(0.1)
-    raise SystemExit(f"the process did not get ready:\n{log.read_text()[-4000:]}")

@@ -5,7 +5,6 @@ checkpoint in every timing; its vectors mean nothing.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import processes  # noqa: F401 - it makes the next one importable
+import tiny_models
 from onnx import TensorProto, helper, numpy_helper
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "worlds"))
-import tiny_models  # noqa: E402 - its folder has just been put on the path
 
 NAME = "vit-b-32-random"
 DIM = 512

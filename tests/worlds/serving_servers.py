@@ -67,11 +67,13 @@ class RunningServer:
         self.channels.append(channel)
         return channel
 
-    def wait_for_health(self, wanted: int = SERVING, service: str = INFERENCE) -> None:
-        """Return when health is as wanted; fails when the process ends or a minute passes."""
+    def wait_for_health(
+        self, wanted: int = SERVING, service: str = INFERENCE, within_s: float = WAIT_S
+    ) -> None:
+        """Return when health is as wanted; fails when the process ends, or in time."""
         stub = health_pb2_grpc.HealthStub(self.channel(self.health_port))
         watch = stub.Watch(
-            health_pb2.HealthCheckRequest(service=service), timeout=WAIT_S, wait_for_ready=True
+            health_pb2.HealthCheckRequest(service=service), timeout=within_s, wait_for_ready=True
         )
         ended = threading.Thread(target=lambda: (self.process.wait(), watch.cancel()), daemon=True)
         ended.start()
