@@ -1,16 +1,9 @@
-import copy
-
 import beside
+from cluster_objects import a_service
 
 
 def test_a_corrupt_weight_file_is_never_ready_and_kubectl_get_says_why(kube, demo):
-    damaged = copy.deepcopy(kube.get("lms", "clip"))
-    damaged = {
-        "apiVersion": damaged["apiVersion"],
-        "kind": damaged["kind"],
-        "metadata": {"name": "damaged"},
-        "spec": {"family": "clip", "model": {**damaged["spec"]["model"]}, "pool": "cpu"},
-    }
+    damaged = a_service("damaged", model=kube.get("lms", "clip")["spec"]["model"])
     kube.apply(beside.on_cluster(damaged, f"{beside.WEB}/demo-clip-damaged"))
 
     kube.until(

@@ -31,22 +31,26 @@ def _settle(kube, service="clip", ready="1/1"):
     kube.until(lambda: _is_settled(kube, service, ready), f"{service} is {ready}")
 
 
-def test_no_call_fails_while_the_operator_restarts(kube, traffic):
-    before = _uids(kube, OPERATOR)
+RESTARTS = {
+    "operator restart": (OPERATOR, ("rollout", "restart", "deployment/lumen-operator")),
+    "operator kill": (OPERATOR, ("delete", "pods", "-l", OPERATOR, "--grace-period=0", "--force")),
+    "router rollout": (ROUTER, ("rollout", "restart", "deployment/lumen-router")),
+    "pod deletion": (CLIP, ("delete", "pods", "-l", CLIP, "--wait=false")),
+}
 
-    with traffic.undisturbed("operator restart"):
-        kube.kubectl("rollout", "restart", "deployment/lumen-operator")
-        kube.rolled_out("lumen-operator")
-        kube.until(lambda: before.isdisjoint(_uids(kube, OPERATOR)), "the old operator is gone")
 
+@pytest.mark.parametrize("what", RESTARTS)
+def test_no_call_fails_while_pods_are_replaced(kube, traffic, what):
+    selector, command = RESTARTS[what]
+    before = _uids(kube, selector)
 
-def test_no_call_fails_while_the_operator_is_killed(kube, traffic):
-    before = _uids(kube, OPERATOR)
-
-    with traffic.undisturbed("operator kill"):
-        kube.kubectl("delete", "pods", "-l", OPERATOR, "--grace-period=0", "--force")
-        kube.until(lambda: before.isdisjoint(_uids(kube, OPERATOR)), "the operator's pod is new")
-        kube.rolled_out("lumen-operator")
+    with traffic.undisturbed(what):
+        kube.kubectl(*command)
+        kube.until(lambda: before.isdisjoint(_uids(kube, selector)), "all pods are new ones")
+        if selector == CLIP:
+            _settle(kube)
+        else:
+            kube.rolled_out("lumen-operator" if selector == OPERATOR else "lumen-router")
 
 
 def test_no_call_fails_while_the_release_is_upgraded(kube, traffic, release):
@@ -60,15 +64,6 @@ def test_no_call_fails_while_the_release_is_upgraded(kube, traffic, release):
             lambda: before.isdisjoint(_uids(kube, ROUTER) | _uids(kube, OPERATOR)),
             "all pods of the release are new ones",
         )
-
-
-def test_no_call_fails_while_the_router_is_rolled_out(kube, traffic):
-    before = _uids(kube, ROUTER)
-
-    with traffic.undisturbed("router rollout"):
-        kube.kubectl("rollout", "restart", "deployment/lumen-router")
-        kube.rolled_out("lumen-router")
-        kube.until(lambda: before.isdisjoint(_uids(kube, ROUTER)), "the old routers are gone")
 
 
 def test_no_call_fails_while_a_model_is_updated(kube, traffic):
@@ -87,15 +82,6 @@ def test_no_call_fails_while_a_model_is_scaled_up_and_down(kube, traffic):
         _settle(kube, ready="3/3")
         kube.kubectl("scale", "lms", "clip", "--replicas=1")
         _settle(kube, ready="1/1")
-
-
-def test_no_call_fails_while_the_only_pod_of_a_model_is_deleted(kube, traffic):
-    before = _uids(kube, CLIP)
-
-    with traffic.undisturbed("pod deletion"):
-        kube.kubectl("delete", "pods", "-l", CLIP, "--wait=false")
-        kube.until(lambda: before.isdisjoint(_uids(kube, CLIP)), "clip's pod is a new one")
-        _settle(kube)
 
 
 @pytest.mark.parametrize("of", ["operator", "router", "clip", "bioclip"])
