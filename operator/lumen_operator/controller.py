@@ -68,9 +68,11 @@ class Controller:
         self._reports = PodReports(
             self._queue.add, outside.reach, networks=settings.context.external_networks
         )
-        self._feed = EventHandler(self._cache, self._queue.add, outside.metrics)
+        self._feed = EventHandler(self._cache, self._queue.add, outside.metrics.heard)
         lister = MetadataLister(outside.client, settings.watch_namespace)
-        self._audit = Audit(lister, self._cache, self._feed.gone, outside.metrics, settings.audit_s)
+        self._audit = Audit(
+            lister, self._cache, self._feed.gone, outside.metrics.mismatched, settings.audit_s
+        )
         self._reconciler = Reconciler(
             settings, self._cache, self._cluster, self._reports, outside.metrics
         )

@@ -28,7 +28,8 @@ from lumen_operator.observe.views import PodAddress
 from lumen_operator.rollout.model import Rollout, variants_of
 from lumen_operator.rollout.plan import plan_rollout
 from lumen_operator.rollout.progress import progressed_at
-from lumen_operator.status.conditions import EventNote, conditions_of, events_of
+from lumen_operator.status.conditions import conditions_of, events_of
+from lumen_operator.status.events import EventNote
 from lumen_operator.status.external import elsewhere, external_status, pages_to_ask
 from lumen_operator.status.pool import pool_counts, pool_statements
 from lumen_operator.status.service import attestation_from, blocked_status, service_status

@@ -33,7 +33,7 @@ from lumen_operator.observe.kinds import POOLS, SERVICES, Key
 from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports
 from lumen_operator.settings import OperatorSettings
-from lumen_operator.status.events import Note, Refusal, event_about, namespace_of_events
+from lumen_operator.status.events import CHILD_REFUSED, EventNote, event_about, namespace_of_events
 
 Raw = Mapping[str, Any]
 
@@ -135,7 +135,8 @@ class Reconciler:
         except ApiError as error:
             failed = error
         if isinstance(failed, Refused):
-            await self._post(kind, raw, [Refusal(f"{failed}. {REFUSED_REMEDY}")])
+            refusal = EventNote("Warning", CHILD_REFUSED, f"{failed}. {REFUSED_REMEDY}")
+            await self._post(kind, raw, [refusal])
         await self._report(kind, raw, decision)
         if failed is not None:
             raise failed
@@ -165,7 +166,7 @@ class Reconciler:
         await self.cluster.create(kind, manifest)
         self.metrics.wrote(kind, "create", monotonic() - start)
 
-    async def _post(self, kind: ObjectKind, raw: Raw, notes: Sequence[Note]) -> None:
+    async def _post(self, kind: ObjectKind, raw: Raw, notes: Sequence[EventNote]) -> None:
         """Post events, best effort: a missing one must not keep the status from being written.
 
         Those about pools belong to a namespace in which an operator of another one has no rights.

@@ -8,7 +8,6 @@ when it lasts, liveness fails: a new process begins with new watches.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -17,6 +16,7 @@ from lumen_cluster.errors import ApiError, HistoryGone
 from lumen_cluster.kinds import ObjectKind
 from lumen_cluster.store import Name, Version, name_of, version_of
 from lumen_operator.observe.kinds import WATCHED_KINDS, watched
+from lumen_operator.observe.store import ObjectCache
 
 CHUNK = 500
 """Fewer where somebody's metadata is large: annotations alone may be 256 KiB."""
@@ -28,27 +28,6 @@ LOOK_AGAIN_S = 20.0
 log = structlog.get_logger(__name__)
 
 Versions = Mapping[Name, Version]
-
-
-class AuditedStore(Protocol):
-    """What the watches said: the cache."""
-
-    def versions(self, kind: ObjectKind) -> Versions:
-        """Return the version that is kept of every object of a kind."""
-
-
-class Lister(Protocol):
-    """Who lists."""
-
-    async def list_metadata(self, kind: ObjectKind) -> Versions:
-        """Return every object of a kind that the watch should know, newest state."""
-
-
-class Mismatches(Protocol):
-    """Who counts what is found: metrics."""
-
-    def mismatched(self, kind: ObjectKind, objects: int) -> None:
-        """Count objects of which the watches told nothing, or something older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +62,20 @@ class MetadataLister:
 
 
 class Audit:
-    """Listings every few minutes."""
+    """Listings every few minutes; `mismatched` counts objects that the watches owe."""
 
     def __init__(
         self,
-        cluster: Lister,
-        cache: AuditedStore,
+        cluster: MetadataLister,
+        cache: ObjectCache,
         purge: Callable[[ObjectKind, Name, str], None],
-        metrics: Mismatches,
+        mismatched: Callable[[ObjectKind, int], None],
         every_s: float,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._purge = purge
-        self._metrics = metrics
+        self._mismatched = mismatched
         self._every_s = every_s
         self._due: dict[ObjectKind, float] = {}
         self._suspects: dict[ObjectKind, dict[Name, _Suspect]] = {}
@@ -136,7 +115,7 @@ class Audit:
         listed = await self._cluster.list_metadata(kind)
         for name, uid in gone(before, listed):
             log.info("a watch did not tell of a deletion", kind=kind.kind, name="/".join(name))
-            self._metrics.mismatched(kind, 1)
+            self._mismatched(kind, 1)
             self._purge(kind, name, uid)
         self._suspects[kind] = self._suspected(kind, listed)
         if self._suspects[kind]:
@@ -158,7 +137,7 @@ class Audit:
     def _judged(self, kind: ObjectKind, suspect: _Suspect) -> _Suspect:
         if suspect.counted or _now() - suspect.since < LASTING_S:
             return suspect
-        self._metrics.mismatched(kind, 1)
+        self._mismatched(kind, 1)
         log.error("a watch tells nothing of a change", kind=kind.kind)
         return _Suspect(suspect.version, suspect.since, counted=True)
 

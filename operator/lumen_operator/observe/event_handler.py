@@ -7,7 +7,6 @@ anybody's objects, no annotation and no finalizer, and leave out alone what cann
 import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -21,24 +20,22 @@ from lumen_operator.observe.store import ObjectCache
 log = structlog.get_logger(__name__)
 
 
-class Counting(Protocol):
-    """Who counts the events of the watches: metrics."""
-
-    def heard(self, kind: ObjectKind) -> None:
-        """Count one event."""
-
-
 class EventHandler:
-    """Where every event ends: the cache and the queue, and a sign that something came."""
+    """Where every event ends: the cache and the queue; `heard` counts that something came."""
 
-    def __init__(self, cache: ObjectCache, add: Callable[[Key], None], counting: Counting) -> None:
+    def __init__(
+        self,
+        cache: ObjectCache,
+        add: Callable[[Key], None],
+        heard: Callable[[ObjectKind], None],
+    ) -> None:
         self._cache = cache
         self._add = add
         self._unlisted = set(WATCHED_KINDS)
         self.followed = asyncio.Event()
         """Set once every kind was listed."""
         for kind, store in cache.stores.items():
-            store.on_event = partial(counting.heard, kind)
+            store.on_event = partial(heard, kind)
             store.on_change = partial(self._changed, kind)
 
     def gone(self, kind: ObjectKind, name: Name, uid: str) -> None:

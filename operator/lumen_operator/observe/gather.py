@@ -1,14 +1,14 @@
 """What is known about one service or one pool at this moment: gathered, never asked for.
 
-`gather_service` and `gather_pool` read what the watches delivered (`Snapshot`, which `store`
-implements) and what pods said of themselves. Everything after them is pure.
+`gather_service` and `gather_pool` read what the watches delivered, which `store` keeps, and what
+pods said of themselves. Everything after them is pure.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from lumen_cluster.kinds import (
     CLAIMS,
@@ -27,6 +27,7 @@ from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
 from lumen_manifest.spec.service_status import ModelServiceStatus
 from lumen_operator.observe import decode, parse
 from lumen_operator.observe.kinds import CHILD_KINDS, OBSERVED_KINDS, POOLS, SERVICES, Key
+from lumen_operator.observe.store import ObjectCache
 from lumen_operator.observe.views import (
     AutoscalerView,
     ClaimView,
@@ -41,19 +42,6 @@ from lumen_operator.observe.views import (
 Raw = Mapping[str, Any]
 Child = tuple[str, str]
 """Plural and name of an object that a service's manifests are compared with."""
-
-
-class Snapshot(Protocol):
-    """What the watches delivered, answered from memory."""
-
-    def get(self, kind: ObjectKind, namespace: str, name: str) -> Raw | None:
-        """Return one object; the namespace of a cluster-scoped one is empty."""
-
-    def of_service(self, kind: ObjectKind, namespace: str, service: str) -> tuple[Raw, ...]:
-        """Return the objects whose label lumen.dev/service names the service."""
-
-    def all(self, kind: ObjectKind, namespace: str | None = None) -> tuple[Raw, ...]:
-        """Return every object of a kind, of one namespace or of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,24 +162,24 @@ class ObservedPool:
 
 
 def gather_service(
-    snapshot: Snapshot, reports: Mapping[str, PodReport], key: Key, now: datetime
+    cache: ObjectCache, reports: Mapping[str, PodReport], key: Key, now: datetime
 ) -> Observed | None:
     """Gather what is known of a service; None when it is gone, or about to be."""
-    raw = snapshot.get(SERVICES, key.namespace, key.name)
+    raw = cache.get(SERVICES, key.namespace, key.name)
     if raw is None or decode.mapping(raw, "metadata").get("deletionTimestamp"):
         return None
     service, problem = parse.service(raw)
     status = parse.service_status(raw)
-    mine = _Children.of(snapshot, key)
+    mine = _Children.of(cache, key)
     variants = _variants(mine, key, now)
     if service is None:
         return Observed(key, raw, now, problem=problem, status=status, variants=variants)
     revisions = tuple(decode.read_revision(each) for each in mine.of_kind(REVISIONS))
-    pools = _pools(snapshot, service, status, revisions)
+    pools = _pools(cache, service, status, revisions)
     pods = [pod for each in variants.values() for pod in each.pods]
     deployments = [each.deployment for each in variants.values() if each.deployment is not None]
     stuck = any(p.unschedulable for p in pods) or not all(each.surges for each in deployments)
-    nodes = _nodes(snapshot, pools.values()) if stuck else ()
+    nodes = _nodes(cache, pools.values()) if stuck else ()
     return Observed(
         key=key,
         raw=raw,
@@ -203,27 +191,27 @@ def gather_service(
         variants=variants,
         reports={uid: reports[uid] for uid in _uids(key, service, pods) if uid in reports},
         nodes=nodes,
-        holders=_holders(snapshot, pools.values(), nodes) if stuck else (),
-        claims=_claims(snapshot, key.namespace, pods),
+        holders=_holders(cache, pools.values(), nodes) if stuck else (),
+        claims=_claims(cache, key.namespace, pods),
         revisions=revisions,
         pins=_pins(mine),
         autoscaler=_autoscaler(mine, key),
-        older_default=_older_default(snapshot, raw, service),
+        older_default=_older_default(cache, raw, service),
     )
 
 
-def gather_pool(snapshot: Snapshot, key: Key) -> ObservedPool | None:
+def gather_pool(cache: ObjectCache, key: Key) -> ObservedPool | None:
     """Gather what is known of a pool; None when it is gone, or about to be."""
-    raw = snapshot.get(POOLS, "", key.name)
+    raw = cache.get(POOLS, "", key.name)
     if raw is None or decode.mapping(raw, "metadata").get("deletionTimestamp"):
         return None
     pool, problem = parse.pool(raw)
     status = parse.pool_status(raw)
     if pool is None:
         return ObservedPool(key, raw, problem=problem, status=status)
-    nodes = _nodes(snapshot, (pool,))
+    nodes = _nodes(cache, (pool,))
     return ObservedPool(
-        key, raw, pool, status=status, nodes=nodes, holders=_holders(snapshot, (pool,), nodes)
+        key, raw, pool, status=status, nodes=nodes, holders=_holders(cache, (pool,), nodes)
     )
 
 
@@ -242,9 +230,9 @@ class _Children:
     found: Mapping[ObjectKind, tuple[Raw, ...]]
 
     @classmethod
-    def of(cls, snapshot: Snapshot, key: Key) -> "_Children":
+    def of(cls, cache: ObjectCache, key: Key) -> "_Children":
         return cls(
-            {kind: snapshot.of_service(kind, key.namespace, key.name) for kind in OBSERVED_KINDS}
+            {kind: cache.of_service(kind, key.namespace, key.name) for kind in OBSERVED_KINDS}
         )
 
     def of_kind(self, kind: ObjectKind) -> tuple[Raw, ...]:
@@ -297,7 +285,7 @@ def _autoscaler(mine: _Children, key: Key) -> AutoscalerView | None:
 
 
 def _pools(
-    snapshot: Snapshot,
+    cache: ObjectCache,
     service: LumenModelService,
     status: ModelServiceStatus,
     revisions: Iterable[RevisionView],
@@ -308,31 +296,31 @@ def _pools(
     }
     found: dict[str, LumenNodePool] = {}
     for name in sorted(names - {""}):
-        raw = snapshot.get(POOLS, "", name)
+        raw = cache.get(POOLS, "", name)
         pool = parse.pool(raw)[0] if raw is not None else None
         if pool is not None:
             found[name] = pool
     return found
 
 
-def _nodes(snapshot: Snapshot, pools: Iterable[LumenNodePool]) -> tuple[NodeView, ...]:
+def _nodes(cache: ObjectCache, pools: Iterable[LumenNodePool]) -> tuple[NodeView, ...]:
     """Read the nodes of any of the pools."""
     selectors = [pool.spec.node_selector.items() for pool in pools]
     return tuple(
         decode.read_node(raw)
-        for raw in snapshot.all(NODES)
+        for raw in cache.all(NODES)
         if any(selector <= _labels(raw).items() for selector in selectors)
     )
 
 
 def _holders(
-    snapshot: Snapshot, pools: Iterable[LumenNodePool], nodes: Iterable[NodeView]
+    cache: ObjectCache, pools: Iterable[LumenNodePool], nodes: Iterable[NodeView]
 ) -> tuple[Holder, ...]:
     """Count the devices of each pool's nodes that pods of services hold, most first."""
     labels = {node.name: node.labels for node in nodes}
     wanted = [(pool, pool.spec.device.resource) for pool in pools if pool.spec.device is not None]
     held: Counter[tuple[str, str, str]] = Counter()
-    for raw in snapshot.all(PODS) if wanted else ():
+    for raw in cache.all(PODS) if wanted else ():
         node = labels.get(decode.text(decode.mapping(raw, "spec"), "nodeName"))
         if node is None:
             continue
@@ -347,9 +335,9 @@ def _holders(
     )
 
 
-def _claims(snapshot: Snapshot, namespace: str, pods: Iterable[PodView]) -> dict[str, ClaimView]:
+def _claims(cache: ObjectCache, namespace: str, pods: Iterable[PodView]) -> dict[str, ClaimView]:
     names = {claim for pod in pods if not pod.serves for claim in pod.claims}
-    found = {name: snapshot.get(CLAIMS, namespace, name) for name in sorted(names)}
+    found = {name: cache.get(CLAIMS, namespace, name) for name in sorted(names)}
     return {name: decode.read_claim(raw) for name, raw in found.items() if raw is not None}
 
 
@@ -369,14 +357,14 @@ def _pins(mine: _Children) -> dict[str, PinView]:
     return found
 
 
-def _older_default(snapshot: Snapshot, mine: Raw, service: LumenModelService) -> str:
+def _older_default(cache: ObjectCache, mine: Raw, service: LumenModelService) -> str:
     """Return the older service that is the family's default too; of equal age, by name."""
     if not service.spec.default:
         return ""
     age = _age(mine)
     older = [
         _age(raw)
-        for raw in snapshot.all(SERVICES, service.metadata.namespace)
+        for raw in cache.all(SERVICES, service.metadata.namespace)
         if decode.mapping(raw, "spec").get("default") is True
         and decode.text(decode.mapping(raw, "spec"), "family") == service.spec.family
         and not decode.mapping(raw, "metadata").get("deletionTimestamp")

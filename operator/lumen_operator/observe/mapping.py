@@ -10,15 +10,14 @@ from typing import Any
 from lumen_cluster.kinds import CLAIMS, DEPLOYMENTS, HPAS, NODES, PODS, REPLICA_SETS, ObjectKind
 from lumen_cluster.store import name_of
 from lumen_operator.observe import decode
-from lumen_operator.observe.gather import Snapshot
 from lumen_operator.observe.kinds import CHILD_KINDS, POOLS, SERVICES, Key
-from lumen_operator.observe.store import service_of
+from lumen_operator.observe.store import ObjectCache, service_of
 
 Raw = Mapping[str, Any]
 
 
 def map_to_keys(
-    snapshot: Snapshot, kind: ObjectKind, before: Raw | None, after: Raw | None
+    cache: ObjectCache, kind: ObjectKind, before: Raw | None, after: Raw | None
 ) -> set[Key]:
     """Return the keys whose decision may change; None stands for an object that is not there."""
     found: set[Key] = set()
@@ -26,14 +25,14 @@ def map_to_keys(
         return found
     for raw in (before, after):
         if raw is not None:
-            found.update(_of_object(snapshot, kind, raw))
+            found.update(_of_object(cache, kind, raw))
     if kind == SERVICES and _claim(before) != _claim(after):
         for raw in (before, after):
-            found.update(_rivals(snapshot, raw))
+            found.update(_rivals(cache, raw))
     if kind == NODES:
-        found.update(_of_node(snapshot, before, after))
+        found.update(_of_node(cache, before, after))
     if kind == PODS and _pod_facts(before) != _pod_facts(after):
-        found.update(tuple(_pools_of(snapshot, found)))
+        found.update(tuple(_pools_of(cache, found)))
     return found
 
 
@@ -60,15 +59,15 @@ def _reads_alike(kind: ObjectKind, before: Raw, after: Raw) -> bool:
     return read is not None and service_of(before) == service_of(after)
 
 
-def _of_object(snapshot: Snapshot, kind: ObjectKind, raw: Raw) -> Iterator[Key]:
+def _of_object(cache: ObjectCache, kind: ObjectKind, raw: Raw) -> Iterator[Key]:
     namespace, name = name_of(raw)
     if kind == SERVICES:
         yield Key("service", namespace, name)
     elif kind == POOLS:
         yield Key("pool", "", name)
-        yield from _of_pool(snapshot, name)
+        yield from _of_pool(cache, name)
     elif kind == CLAIMS:
-        yield from _unready(snapshot, namespace)
+        yield from _unready(cache, namespace)
     elif service := service_of(raw):
         yield Key("service", namespace, service)
 
@@ -82,48 +81,48 @@ def _claim(raw: Raw | None) -> object:
     return (decode.text(spec, "family"), *words)
 
 
-def _rivals(snapshot: Snapshot, raw: Raw | None) -> Iterator[Key]:
+def _rivals(cache: ObjectCache, raw: Raw | None) -> Iterator[Key]:
     """Name the other services that want to be the same family's default."""
     spec = decode.mapping(raw, "spec")
     if raw is None or spec.get("default") is not True:
         return
-    for other in snapshot.all(SERVICES, name_of(raw)[0]):
+    for other in cache.all(SERVICES, name_of(raw)[0]):
         theirs = decode.mapping(other, "spec")
         if theirs.get("default") is True and theirs.get("family") == spec.get("family"):
             yield Key("service", *name_of(other))
 
 
-def _of_pool(snapshot: Snapshot, pool: str) -> Iterator[Key]:
-    for raw in snapshot.all(SERVICES):
+def _of_pool(cache: ObjectCache, pool: str) -> Iterator[Key]:
+    for raw in cache.all(SERVICES):
         if _pool_of(raw) == pool:
             yield Key("service", *name_of(raw))
 
 
-def _unready(snapshot: Snapshot, namespace: str | None, pools: set[str] | None = None) -> set[Key]:
+def _unready(cache: ObjectCache, namespace: str | None, pools: set[str] | None = None) -> set[Key]:
     """Name the services that wait for something, of a namespace or of pools."""
     return {
         Key("service", *name_of(raw))
-        for raw in snapshot.all(SERVICES, namespace)
+        for raw in cache.all(SERVICES, namespace)
         if decode.text(decode.mapping(raw, "status"), "reason")
         and (pools is None or _pool_of(raw) in pools)
     }
 
 
-def _of_node(snapshot: Snapshot, before: Raw | None, after: Raw | None) -> Iterator[Key]:
+def _of_node(cache: ObjectCache, before: Raw | None, after: Raw | None) -> Iterator[Key]:
     """Name the pools that select the node, or did, and their services that wait."""
     labels = [_labels(raw).items() for raw in (before, after) if raw is not None]
     pools = set()
-    for raw in snapshot.all(POOLS):
+    for raw in cache.all(POOLS):
         selector = decode.mapping(decode.mapping(raw, "spec"), "nodeSelector").items()
         if any(selector <= each for each in labels):
             pools.add(name_of(raw)[1])
             yield Key("pool", "", name_of(raw)[1])
-    yield from _unready(snapshot, None, pools)
+    yield from _unready(cache, None, pools)
 
 
-def _pools_of(snapshot: Snapshot, keys: set[Key]) -> Iterator[Key]:
+def _pools_of(cache: ObjectCache, keys: set[Key]) -> Iterator[Key]:
     for key in keys:
-        raw = snapshot.get(SERVICES, key.namespace, key.name)
+        raw = cache.get(SERVICES, key.namespace, key.name)
         if raw is not None and (pool := _pool_of(raw)):
             yield Key("pool", "", pool)
 

@@ -16,7 +16,7 @@ from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
 from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.spec.service_status import ModelServiceStatus
 from lumen_operator.observe import decode
-from lumen_operator.observe.packing import packed
+from lumen_operator.observe.store import packed
 
 Raw = Mapping[str, Any]
 Resource = LumenModelService | LumenNodePool

@@ -1,17 +1,22 @@
-"""What the watches said, kept in plain dictionaries: the Snapshot that decisions are made from.
+"""What the watches said, kept in plain dictionaries: all that decisions are made from.
 
 `event_handler` has it followed and `audit` purges what a cut watch failed to report as deleted.
-Objects are kept as the API server sent them, less what nobody reads, the large ones packed.
+Objects are kept as the API server sent them, less what nobody reads. A spec of 64 KiB is a megabyte
+of Python objects, and a tenth as text: the large ones are packed, and a head is kept of them, what
+is read of every object at once.
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+import orjson
+
 from lumen_cluster.kinds import NODES, PODS, REPLICA_SETS, Event, ObjectKind
 from lumen_cluster.store import Change, Name, Store, Version, identity
 from lumen_manifest.names import SERVICE_LABEL
-from lumen_operator.observe import decode, packing
+from lumen_operator.observe import decode
 from lumen_operator.observe.decode import POD_LABELS, ROLLOUT_ANNOTATION
 from lumen_operator.observe.kinds import CHILD_KINDS, OWN_KINDS, SERVICES, WATCHED_KINDS
 from lumen_operator.observe.managed_fields import kept_owners
@@ -20,6 +25,10 @@ Raw = Mapping[str, Any]
 _PACKED = frozenset({SERVICES, REPLICA_SETS, *CHILD_KINDS})
 """Of the other kinds, every object is read at once for what stands deep in it."""
 _VOLUMES = frozenset({"configMap", "persistentVolumeClaim"})
+PACK_BYTES = 8 * 1024
+"""As JSON; a service with its usual fields has two to three KiB, its Deployment six."""
+_LEVEL = 1
+_SHORT = 256
 
 
 class KindStore(Store):
@@ -38,8 +47,8 @@ class KindStore(Store):
 
     def get(self, name: Name) -> Raw | None:
         """Return one object, whole."""
-        packed = self.packed.get(name)
-        return packing.unpacked(packed) if packed else self.objects.get(name)
+        text = self.packed.get(name)
+        return unpacked(text) if text else self.objects.get(name)
 
     def of_service(self, service: Name) -> tuple[Raw, ...]:
         """Return the objects whose label names the service."""
@@ -57,10 +66,10 @@ class KindStore(Store):
     def _write(self, name: Name, kept: Raw) -> None:
         if name in self.objects:
             self._erase(name)
-        packed = packing.packed(kept) if self._packs else None
-        if packed is not None:
-            self.packed[name] = packed
-        head = self.objects[name] = kept if packed is None else packing.head_of(kept)
+        text = packed(kept) if self._packs else None
+        if text is not None:
+            self.packed[name] = text
+        head = self.objects[name] = kept if text is None else head_of(kept)
         if service := service_of(head):
             self.by_service.setdefault((name[0], service), {})[name[1]] = head
 
@@ -74,7 +83,7 @@ class KindStore(Store):
 
 
 class ObjectCache:
-    """Every watched object, by kind and name; implements `gather.Snapshot`."""
+    """Every watched object, by kind and name."""
 
     def __init__(self) -> None:
         self.stores = {kind: KindStore(kind) for kind in WATCHED_KINDS}
@@ -186,3 +195,39 @@ def _pod_spec(spec: Raw) -> Raw:
 def _container(raw: Raw) -> Raw:
     env = [each for each in decode.items(raw, "env") if "valueFrom" in each]
     return {"name": raw.get("name"), "resources": raw.get("resources"), "env": env}
+
+
+def packed(raw: Raw) -> bytes | None:
+    """Return an object as compressed text; None when it is not worth it, or is not JSON."""
+    try:
+        text = orjson.dumps(raw)
+    except TypeError:
+        return None
+    return zlib.compress(text, _LEVEL) if len(text) > PACK_BYTES else None
+
+
+def unpacked(text: bytes) -> Raw:
+    """Return the object that was packed."""
+    found: Raw = orjson.loads(zlib.decompress(text))
+    return found
+
+
+def head_of(raw: Raw) -> Raw:
+    """Return of an object what is read of many at once: whose it is, short fields, conditions."""
+    metadata = decode.mapping(raw, "metadata")
+    status = decode.mapping(raw, "status")
+    conditions = [_short(each) for each in decode.items(status, "conditions")]
+    return {
+        **_short(raw),
+        "metadata": {k: v for k, v in metadata.items() if k != "managedFields"},
+        "spec": _short(decode.mapping(raw, "spec")),
+        "status": {**_short(status), "conditions": conditions},
+    }
+
+
+def _short(raw: Raw) -> Raw:
+    return {
+        key: value
+        for key, value in raw.items()
+        if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _SHORT)
+    }

@@ -17,6 +17,7 @@ from lumen_operator.observe.gather import Observed
 from lumen_operator.rollout.model import Rollout, forbidden_pods, staying
 from lumen_operator.rollout.pins import verified_by
 from lumen_operator.rollout.progress import timestamp
+from lumen_operator.status.events import EventNote
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 NORMAL = WAITING | {Reason.ROLLOUT_COMPLETE}
@@ -194,15 +195,6 @@ def _autoscaling(observed: Observed) -> ConditionState:
     return fails(find(ConditionType.AUTOSCALING, Reason.METRICS_UNAVAILABLE, said))
 
 
-@dataclass(frozen=True, slots=True)
-class EventNote:
-    """One event to post about the service or pool; `reason` names a condition's reason."""
-
-    type: Literal["Normal", "Warning"]
-    reason: Reason
-    message: str
-
-
 def conditions_of(
     found: Statements, before: Iterable[Condition], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
@@ -239,7 +231,7 @@ def events_of(now: Iterable[Condition], before: Iterable[Condition]) -> tuple[Ev
         for each in now
         if known.get(each.type) != (each.status, each.reason) and _is_news(each)
     ]
-    covering = {note.reason for note in notes} & {Reason.READY}
+    covering: set[str] = {note.reason for note in notes} & {Reason.READY}
     if not known:
         covering.add(Reason.ACCEPTED)
     return tuple(

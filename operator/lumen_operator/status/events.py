@@ -7,7 +7,7 @@ it had written the status does not say it twice.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Literal
 
 from lumen_cluster.kinds import EVENTS, ObjectKind
 from lumen_manifest.names import FIELD_MANAGER, digest_of
@@ -18,33 +18,21 @@ CLUSTER_SCOPED_IN = "default"
 """Where events about objects without a namespace must be."""
 
 
-class Note(Protocol):
-    """What is said: a transition, or a refusal."""
-
-    @property
-    def type(self) -> str:
-        """Normal or Warning."""
-
-    @property
-    def reason(self) -> str:
-        """One word for machines."""
-
-    @property
-    def message(self) -> str:
-        """A sentence for people."""
+CHILD_REFUSED = "ChildRefused"
+"""The cluster does not take a child as rendered: a policy or a quota is against it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """The cluster does not take a child as rendered: a policy or a quota is against it."""
+class EventNote:
+    """One event to post about a service or pool; `reason` is a condition's, or `CHILD_REFUSED`."""
 
+    type: Literal["Normal", "Warning"]
+    reason: str
     message: str
-    type: str = "Warning"
-    reason: str = "ChildRefused"
 
 
 def event_about(
-    kind: ObjectKind, raw: Mapping[str, Any], note: Note, instance: str, now: datetime
+    kind: ObjectKind, raw: Mapping[str, Any], note: EventNote, instance: str, now: datetime
 ) -> dict[str, Any]:
     """Write the Event object for a note about an object; `instance` is the operator's name."""
     metadata = raw["metadata"]

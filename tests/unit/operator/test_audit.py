@@ -32,7 +32,7 @@ class World:
         self.mismatches = 0
         self.listings = []
         self.away = 0
-        self.audit = Audit(self, self.cache, self.purge, self, every_s=300)
+        self.audit = Audit(self, self.cache, self.purge, self.mismatched, every_s=300)
 
     def has(self, kind, *objects):
         self.there[kind] = {("team", raw["metadata"]["name"]): version_of(raw) for raw in objects}

@@ -2,8 +2,7 @@ from datetime import UTC, datetime
 
 from lumen_manifest.conditions import Reason
 from lumen_operator.observe.kinds import POOLS, SERVICES
-from lumen_operator.status.conditions import EventNote
-from lumen_operator.status.events import event_about
+from lumen_operator.status.events import EventNote, event_about
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 

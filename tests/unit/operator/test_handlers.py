@@ -19,7 +19,7 @@ class World:
     def __init__(self):
         self.cache = ObjectCache()
         self.keys = []
-        self.feed = EventHandler(self.cache, self.keys.append, OperatorMetrics())
+        self.feed = EventHandler(self.cache, self.keys.append, OperatorMetrics().heard)
 
     def hears(self, type_, raw, kind=DEPLOYMENTS):
         self.cache.stores[kind].apply(Event(EventType(type_), raw))

@@ -3,10 +3,10 @@
 import pytest
 
 from lumen_cluster.kinds import DEPLOYMENTS
-from lumen_operator.observe import packing, parse
+from lumen_operator.observe import parse
 from lumen_operator.observe.kinds import SERVICES, Key
 from lumen_operator.observe.mapping import map_to_keys
-from lumen_operator.observe.store import ObjectCache
+from lumen_operator.observe.store import PACK_BYTES, ObjectCache, packed
 
 
 def a_service(name="clip", values=2_000, **spec):
@@ -51,7 +51,7 @@ def test_a_large_object_is_packed_and_returned_whole(cache):
 
     assert cache.is_large("team", "clip")
     assert (kept["spec"], kept["status"]) == (LARGE["spec"], LARGE["status"])
-    assert len(packing.packed(kept)) < packing.PACK_BYTES
+    assert len(packed(kept)) < PACK_BYTES
 
 
 def test_of_all_objects_at_once_a_large_one_shows_what_is_read_of_every_object(cache):
