@@ -5,12 +5,11 @@ its name is taken, and nothing can come in between. Only then it is asked what i
 that they show is applied to by its uid, so that a successor of its name is noticed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from time import monotonic
-from typing import Any
 
 from lumen_cluster.errors import BeingDeleted, Refused
-from lumen_cluster.kinds import Ref, by_plural
+from lumen_cluster.kinds import Raw, Ref, by_plural
 from lumen_cluster.store import name_of, uid_of, version_of
 from lumen_cluster.writer import ClusterWriter
 from lumen_operator.children.ownership import taken_by_other
@@ -19,8 +18,6 @@ from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe import decode
 from lumen_operator.observe.kinds import WRITTEN_KINDS, kind_of
 from lumen_operator.observe.store import ObjectCache
-
-Raw = Mapping[str, Any]
 
 NAME_TAKEN, NOT_THE_ONE = 409, 422
 """How the API server says that an object is not the one that an apply meant."""

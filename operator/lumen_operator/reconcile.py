@@ -6,16 +6,15 @@ once, so that the next decision already knows of it.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any
 
 import structlog
 
 from lumen_cluster.errors import ApiError, Refused
-from lumen_cluster.kinds import EVENTS, ObjectKind
+from lumen_cluster.kinds import EVENTS, ObjectKind, Raw
 from lumen_cluster.writer import ClusterWriter
 from lumen_operator.child_writer import ChildWrites, ForeignChild
 from lumen_operator.children.desired import Memory
@@ -34,8 +33,6 @@ from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports
 from lumen_operator.settings import OperatorSettings
 from lumen_operator.status.events import CHILD_REFUSED, EventNote, event_about, namespace_of_events
-
-Raw = Mapping[str, Any]
 
 REFUSED_REMEDY = (
     "Change the policy or quota that refuses it, or the spec; it is tried again until then."

@@ -7,9 +7,9 @@ made from is the same: with or without it, the answer is the same.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from lumen_cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, Ref
+from lumen_cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, Raw, Ref
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import PINS_INFIX
@@ -26,8 +26,6 @@ from lumen_operator.observe.managed_fields import has_leftovers, rival_of
 from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.rollout.model import Rollout
 from lumen_operator.rollout.pins import number_of, outdated, pinned_for, restored
-
-Raw = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

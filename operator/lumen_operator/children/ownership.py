@@ -6,17 +6,13 @@ it. Labels mark nothing, anybody writes them. All of it may be forged by whoever
 object itself; since it is compared with a manifest of the same namespace, that reaches no further.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
+from lumen_cluster.kinds import Raw
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe import decode
 from lumen_operator.observe.kinds import kind_of
 from lumen_operator.observe.managed_fields import applied_by_us
-
-Raw = Mapping[str, Any]
 
 WORD_MAX = 100
 MAKERS_MAX = 3

@@ -4,12 +4,13 @@ A strange object never raises and a strange field counts as absent. Besides `sub
 door to the API server, nothing else of this package looks into plain dictionaries.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from lumen_cluster.kinds import Raw
 from lumen_manifest.names import (
     PIN_ENV,
     REVISION_LABEL,
@@ -29,8 +30,6 @@ from lumen_operator.observe.views import (
     RevisionView,
     Terminated,
 )
-
-Raw = Mapping[str, Any]
 
 HASH_LABEL = "pod-template-hash"
 POD_LABELS = (SERVICE_LABEL, HASH_LABEL, REVISION_LABEL, VARIANT_LABEL)

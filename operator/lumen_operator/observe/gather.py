@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from lumen_cluster.kinds import (
     CLAIMS,
@@ -20,6 +19,7 @@ from lumen_cluster.kinds import (
     REPLICA_SETS,
     REVISIONS,
     ObjectKind,
+    Raw,
 )
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import PINS_INFIX, attached_name
@@ -39,7 +39,6 @@ from lumen_operator.observe.views import (
     VariantView,
 )
 
-Raw = Mapping[str, Any]
 Child = tuple[str, str]
 """Plural and name of an object that a service's manifests are compared with."""
 

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from lumen_cluster.kinds import Raw
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.observe import decode
-
-Raw = Mapping[str, Any]
 
 _DEPTH_MAX = 32
 _ABSENT = object()

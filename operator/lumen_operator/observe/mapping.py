@@ -5,15 +5,21 @@ controllers count and kubelets report all day long, and no decision reads, conce
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
-from lumen_cluster.kinds import CLAIMS, DEPLOYMENTS, HPAS, NODES, PODS, REPLICA_SETS, ObjectKind
+from lumen_cluster.kinds import (
+    CLAIMS,
+    DEPLOYMENTS,
+    HPAS,
+    NODES,
+    PODS,
+    REPLICA_SETS,
+    ObjectKind,
+    Raw,
+)
 from lumen_cluster.store import name_of
 from lumen_operator.observe import decode
 from lumen_operator.observe.kinds import CHILD_KINDS, POOLS, SERVICES, Key
 from lumen_operator.observe.store import ObjectCache, service_of
-
-Raw = Mapping[str, Any]
 
 
 def map_to_keys(

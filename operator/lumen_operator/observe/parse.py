@@ -5,11 +5,12 @@ cannot state), so parsing may fail; status is our own, and an unreadable one cou
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from lumen_cluster.kinds import Raw
 from lumen_cluster.store import why_left_out
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
@@ -18,7 +19,6 @@ from lumen_manifest.spec.service_status import ModelServiceStatus
 from lumen_operator.observe import decode
 from lumen_operator.observe.store import packed
 
-Raw = Mapping[str, Any]
 Resource = LumenModelService | LumenNodePool
 Parsed = tuple[Resource | None, str]
 

@@ -7,13 +7,12 @@ is read of every object at once.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
 import orjson
 
-from lumen_cluster.kinds import NODES, PODS, REPLICA_SETS, Event, ObjectKind
+from lumen_cluster.kinds import NODES, PODS, REPLICA_SETS, Event, ObjectKind, Raw
 from lumen_cluster.store import Change, Name, Store, Version, identity
 from lumen_manifest.names import SERVICE_LABEL
 from lumen_operator.observe import decode
@@ -21,7 +20,6 @@ from lumen_operator.observe.decode import POD_LABELS, ROLLOUT_ANNOTATION
 from lumen_operator.observe.kinds import CHILD_KINDS, OWN_KINDS, SERVICES, WATCHED_KINDS
 from lumen_operator.observe.managed_fields import kept_owners
 
-Raw = Mapping[str, Any]
 _PACKED = frozenset({SERVICES, REPLICA_SETS, *CHILD_KINDS})
 """Of the other kinds, every object is read at once for what stands deep in it."""
 _VOLUMES = frozenset({"configMap", "persistentVolumeClaim"})

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
+from lumen_cluster.kinds import Raw
 from lumen_manifest.names import METRICS_PORT, STABLE_VARIANT
-
-Raw = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
