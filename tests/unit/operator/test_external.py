@@ -29,6 +29,24 @@ def a_board(world, address=BOARD):
     return world.service("board", pool=None, external=address)
 
 
+def answers(world, key, *addresses, space=SPACE):
+    report_outside(world, key, BOARD, space, addresses or AT_HOME)
+    world.settle(key)
+
+
+def is_silent(world, key, *addresses):
+    silence_outside(world, key, BOARD, addresses)
+    world.settle(key)
+
+
+@pytest.fixture
+def board(world):
+    """A board that answers at home."""
+    key = a_board(world)
+    answers(world, key)
+    return key
+
+
 def test_an_external_server_is_routed_to_and_attested_and_nothing_is_deployed(world):
     key = a_board(world)
     decision = world.reconcile(key)
@@ -39,8 +57,7 @@ def test_an_external_server_is_routed_to_and_attested_and_nothing_is_deployed(wo
     status = world.status(key)
     assert (status["endpoint"], status["reason"]) == (BOARD, "NoReplicaReady")
 
-    report_outside(world, key, BOARD, addresses=AT_HOME)
-    world.settle(key)
+    answers(world, key)
     status = world.status(key)
     assert (status["reason"], status["ready"]) == ("", "1/1")
     assert status["runtime"]["device"] == "rk3588"
@@ -53,8 +70,7 @@ def test_the_router_is_given_the_addresses_that_were_judged_and_no_name(world):
     world.settle(key)
     assert routed(world, key) == []
 
-    report_outside(world, key, BOARD, addresses=("192.168.7.20", "fd00:7::9"))
-    world.settle(key)
+    answers(world, key, "192.168.7.20", "fd00:7::9")
     assert routed(world, key) == ["192.168.7.20:50051", "[fd00:7::9]:50051"]
 
 
@@ -92,44 +108,34 @@ def test_an_address_in_no_named_network_is_neither_asked_nor_routed_to(world, ad
     assert todo in ready["message"]
 
 
-def test_a_name_with_one_address_in_no_named_network_is_not_routed_to_and_asked_again(world):
-    key = a_board(world)
-    report_outside(world, key, BOARD, addresses=AT_HOME)
-    world.settle(key)
-    silence_outside(world, key, BOARD, ("10.1.2.3",))
-    world.settle(key)
+def test_a_name_with_one_address_in_no_named_network_is_not_routed_to_and_asked_again(world, board):
+    is_silent(world, board, "10.1.2.3")
 
-    assert routed(world, key) == []
-    accepted = world.condition(key, C.ACCEPTED)
+    assert routed(world, board) == []
+    accepted = world.condition(board, C.ACCEPTED)
     assert (accepted["status"], accepted["reason"]) == ("False", "InvalidSpec")
     assert accepted["message"] == (
         "spec.external board.lan:50051 resolves to 10.1.2.3, which is in no network of "
         "external.allowedNetworks. Ask the administrator to add 10.1.2.0/24, or less of it, to "
         "external.allowedNetworks in the chart's values, or name a server that is in one of them."
     )
-    assert [each.ip for each in world.reconcile(key).poll] == ["board.lan"]
+    assert [each.ip for each in world.reconcile(board).poll] == ["board.lan"]
 
-    report_outside(world, key, BOARD, addresses=AT_HOME)
-    world.settle(key)
-    assert world.status(key)["reason"] == ""
+    answers(world, board)
+    assert world.status(board)["reason"] == ""
 
 
-def test_an_external_server_that_no_longer_answers_is_not_ready(world):
-    key = a_board(world)
-    report_outside(world, key, BOARD, addresses=AT_HOME)
-    world.settle(key)
-    silence_outside(world, key, BOARD)
-    world.settle(key)
+def test_an_external_server_that_no_longer_answers_is_not_ready(world, board):
+    is_silent(world, board)
 
-    assert world.status(key)["reason"] == "NoReplicaReady"
-    assert world.status(key)["tasks"] == ["clip_image_embed"]
-    assert routed(world, key) == ["192.168.7.20:50051"]
+    assert world.status(board)["reason"] == "NoReplicaReady"
+    assert world.status(board)["tasks"] == ["clip_image_embed"]
+    assert routed(world, board) == ["192.168.7.20:50051"]
 
 
 def test_a_name_that_nobody_knows_says_so(world):
     key = a_board(world)
-    silence_outside(world, key, BOARD)
-    world.settle(key)
+    is_silent(world, key)
 
     assert (
         "The name board.lan of spec.external is not known"
@@ -137,39 +143,30 @@ def test_a_name_that_nobody_knows_says_so(world):
     )
 
 
-def test_a_server_whose_turn_has_not_come_stays_as_it_was_however_long_that_takes(world):
-    key = a_board(world)
-    report_outside(world, key, BOARD, addresses=AT_HOME)
-    world.settle(key)
+def test_a_server_whose_turn_has_not_come_stays_as_it_was_however_long_that_takes(world, board):
     world.reports.clear()
     world.later(3600)
-    assert world.reconcile(key).status is None
+    assert world.reconcile(board).status is None
 
-    assert (world.status(key)["reason"], world.status(key)["ready"]) == ("", "1/1")
-    assert routed(world, key) == ["192.168.7.20:50051"]
+    assert (world.status(board)["reason"], world.status(board)["ready"]) == ("", "1/1")
+    assert routed(world, board) == ["192.168.7.20:50051"]
 
 
-def test_a_network_that_is_no_longer_named_ends_the_routes_before_anybody_is_asked(world):
-    key = a_board(world)
-    report_outside(world, key, BOARD, addresses=AT_HOME)
-    world.settle(key)
+def test_a_network_that_is_no_longer_named_ends_the_routes_before_anybody_is_asked(world, board):
     world.reports.clear()
     world.context = replace(world.context, external_networks=ExternalNetworks())
-    world.settle(key)
+    world.settle(board)
 
-    assert world.status(key)["ready"] == "0/1"
-    assert routed(world, key) == []
+    assert world.status(board)["ready"] == "0/1"
+    assert routed(world, board) == []
 
 
-def test_what_was_said_at_another_address_is_no_word_of_this_one(world):
-    key = a_board(world)
-    report_outside(world, key, BOARD, addresses=AT_HOME)
-    world.settle(key)
+def test_what_was_said_at_another_address_is_no_word_of_this_one(world, board):
     a_board(world, "192.168.7.21:50051")
-    world.settle(key)
+    world.settle(board)
 
-    assert world.status(key)["reason"] == "NoReplicaReady"
-    assert routed(world, key) == ["192.168.7.21:50051"]
+    assert world.status(board)["reason"] == "NoReplicaReady"
+    assert routed(world, board) == ["192.168.7.21:50051"]
 
 
 def test_an_external_server_may_not_change_its_space_unasked(world):
