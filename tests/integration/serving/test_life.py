@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import signal
 import socket
@@ -14,9 +13,11 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving_servers import INFERENCE, NOT_SERVING, SERVING, a_config, a_server
-from tiny_models import a_jpeg, write_model
+from tiny_models import TinyModel, a_jpeg, write_model, write_model_info
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
+from lumen_resources.fetch.fetch import fetch_and_verify
+from lumen_resources.progress import Progress
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 
@@ -61,9 +62,17 @@ async def answer_or_code(stub, number, patience_s=30):
 
 
 @contextlib.asynccontextmanager
-async def a_client(server):
-    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(60):
-        yield pb_grpc.InferenceStub(channel)
+async def a_client_of(config, folder, env):
+    """A server that serves, and a stub of it."""
+    with a_server(config, folder, env) as server:
+        await asyncio.to_thread(server.wait_for_health)
+        async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(60):
+            yield server, pb_grpc.InferenceStub(channel)
+
+
+def with_server(config, **changes):
+    changed = config.server.model_copy(update=changes)
+    return config.model_copy(update={"server": changed})
 
 
 async def until(condition, what):
@@ -122,52 +131,61 @@ def test_sigterm_while_loading_ends_with_0(config, tmp_path):
     assert code == 0
 
 
-def test_a_file_that_changed_since_it_was_verified_is_named_and_ends_with_1(tmp_path):
-    root = write_model(tmp_path / "source")
-    with a_server(a_config(root), tmp_path / "first", FAKE) as server:
-        server.wait_for_health()
+def of_a_changed_file(folder):
+    """A file that changed since it was verified."""
+    root = write_model(folder / "source")
+    config = a_config(root)
+    fetch_and_verify(config, folder / "cache", folder, Progress())
     weights = root / "onnx" / "vision.fp32.onnx"
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
-    with a_server(a_config(root), tmp_path / "first", FAKE, verify=False) as server:
-        code = server.process.wait(60)
-        message = json.loads(server.termination_log.read_text())
-
-    assert code == 1
-    assert message["reason"] == "ChecksumMismatch"
-    assert message["file"].endswith("vision.fp32.onnx")
-    assert message["remedy"]
+    return config, FAKE, False
 
 
-def test_asked_for_a_gpu_on_a_machine_without_one_it_refuses(tiny_cache, tmp_path):
-    config = a_config(tiny_cache / "models" / "tiny-clip", accelerator="cuda")
-    with a_server(config, tmp_path) as server:
-        code = server.process.wait(60)
-        message = json.loads(server.termination_log.read_text())
-
-    assert code == 1
-    assert message["reason"] in {"DeviceMismatch", "RuntimeUnavailable"}
-    assert message["remedy"]
+def of_a_missing_device(folder):
+    config = a_config(write_model(folder / "source"), accelerator="cuda")
+    return config, {}, True
 
 
-def test_vectors_that_differ_from_the_reference_are_not_served(tmp_path):
-    root = write_model(tmp_path / "source")
-    vectors = np.load(root / "parity" / "vectors.npy")
-    np.save(root / "parity" / "vectors.npy", np.roll(vectors, 1, axis=0))
+def of_wrong_vectors(folder):
+    """Vectors that differ from the reference."""
+    root = write_model(folder / "source")
+    vectors = root / "parity" / "vectors.npy"
+    np.save(vectors, np.roll(np.load(vectors), 1, axis=0))
     info = json.loads((root / "model_info.json").read_text())
-    data = (root / "parity" / "vectors.npy").read_bytes()
-    info["extra_metadata"]["lumen"]["files"]["parity/vectors.npy"] = {
-        "size": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    (root / "model_info.json").write_text(json.dumps(info))
-    with a_server(a_config(root), tmp_path / "server") as server:
+    parity = info["extra_metadata"]["lumen"]["parity"]
+    write_model_info(root, TinyModel(), info["datasets"], parity)
+    return a_config(root), {}, True
+
+
+def of_no_configuration(folder):
+    config = a_config(write_model(folder / "source"))
+    return config, {**FAKE, "LUMEN_CONFIG": str(folder / "nowhere.json")}, True
+
+
+@pytest.mark.parametrize(
+    ("start", "reasons", "words"),
+    [
+        (of_a_changed_file, {"ChecksumMismatch"}, "vision.fp32.onnx"),
+        (of_a_missing_device, {"DeviceMismatch", "RuntimeUnavailable"}, "CUDA"),
+        (of_wrong_vectors, {"ParityFailed"}, "vectors.npy"),
+        (of_no_configuration, {"InvalidSpec"}, "nowhere.json"),
+    ],
+)
+def test_a_start_that_fails_ends_with_1_and_says_why_and_what_to_do(
+    tmp_path, start, reasons, words
+):
+    config, env, verify = start(tmp_path)
+    with a_server(config, tmp_path, env, verify=verify) as server:
         code = server.process.wait(60)
-        message = json.loads(server.termination_log.read_text())
+        said = json.loads(server.termination_log.read_text())
 
     assert code == 1
-    assert message["reason"] == "ParityFailed"
+    assert said["reason"] in reasons
+    assert words in said["message"] + said["file"]
+    # Of a configuration, the message itself says what to look at.
+    assert said["remedy"] or start is of_no_configuration
 
 
 def test_a_port_that_is_taken_ends_with_1_and_is_named(config, tmp_path):
@@ -183,24 +201,11 @@ def test_a_port_that_is_taken_ends_with_1_and_is_named(config, tmp_path):
     assert port in message["message"]
 
 
-def test_a_configuration_that_is_not_there_ends_with_1_and_says_so(config, tmp_path):
-    env = {**FAKE, "LUMEN_CONFIG": str(tmp_path / "nowhere.json")}
-    with a_server(config, tmp_path, env) as server:
-        code = server.process.wait(60)
-        message = json.loads(server.termination_log.read_text())
-
-    assert code == 1
-    assert message["reason"] == "InvalidSpec"
-    assert "nowhere.json" in message["message"]
-
-
 async def test_overload_is_refused_at_once_with_the_time_to_come_back(config, tmp_path):
-    config = config.model_copy(update={"server": config.server.model_copy(update={"max_queue": 6})})
-    with a_server(config, tmp_path, slow(200)) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with a_client(server) as stub:
-            outcomes = await asyncio.gather(*(answer_or_code(stub, n) for n in range(40)))
-            after = await answer_or_code(stub, 1)
+    config = with_server(config, max_queue=6)
+    async with a_client_of(config, tmp_path, slow(200)) as (_, stub):
+        outcomes = await asyncio.gather(*(answer_or_code(stub, n) for n in range(40)))
+        after = await answer_or_code(stub, 1)
 
     codes = [code for code, _ in outcomes]
     pushbacks = [meta["grpc-retry-pushback-ms"] for code, meta in outcomes if meta]
@@ -211,16 +216,12 @@ async def test_overload_is_refused_at_once_with_the_time_to_come_back(config, tm
 
 
 async def test_a_deadline_that_cannot_be_met_is_refused_and_never_computed(config, tmp_path):
-    config = config.model_copy(
-        update={"server": config.server.model_copy(update={"max_batch_size": 1})}
-    )
-    with a_server(config, tmp_path, slow(1000)) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with a_client(server) as stub:
-            patient = [asyncio.create_task(answer_or_code(stub, n)) for n in range(10)]
-            await until(lambda: came_in(server) == 10, "ten have come in")
-            hasty, meta = await answer_or_code(stub, 11, patience_s=4)
-            outcomes = await asyncio.gather(*patient)
+    config = with_server(config, max_batch_size=1)
+    async with a_client_of(config, tmp_path, slow(1000)) as (server, stub):
+        patient = [asyncio.create_task(answer_or_code(stub, n)) for n in range(10)]
+        await until(lambda: came_in(server) == 10, "ten have come in")
+        hasty, meta = await answer_or_code(stub, 11, patience_s=4)
+        outcomes = await asyncio.gather(*patient)
         refused = sample(server, 'lumen_refused_total{bound="wait"}')
 
     assert hasty is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -230,19 +231,15 @@ async def test_a_deadline_that_cannot_be_met_is_refused_and_never_computed(confi
 
 
 async def test_a_caller_that_leaves_is_dropped_from_the_line_and_counted(config, tmp_path):
-    config = config.model_copy(
-        update={"server": config.server.model_copy(update={"max_batch_size": 1})}
-    )
-    with a_server(config, tmp_path, slow(500)) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with a_client(server) as stub:
-            staying = asyncio.create_task(answer_or_code(stub, 0))
-            leaving = [stub.Infer(iter([a_request(n)])) for n in range(1, 21)]
-            await until(lambda: came_in(server) == 21, "all have come in")
-            for call in leaving:
-                call.cancel()
-            code, _ = await staying
-            await until(lambda: sample(server, "lumen_inflight") == 0, "none is in flight")
+    config = with_server(config, max_batch_size=1)
+    async with a_client_of(config, tmp_path, slow(500)) as (server, stub):
+        staying = asyncio.create_task(answer_or_code(stub, 0))
+        leaving = [stub.Infer(iter([a_request(n)])) for n in range(1, 21)]
+        await until(lambda: came_in(server) == 21, "all have come in")
+        for call in leaving:
+            call.cancel()
+        code, _ = await staying
+        await until(lambda: sample(server, "lumen_inflight") == 0, "none is in flight")
         samples = server.metrics()
         dropped = samples["lumen_dropped_dead_total"]
         computed = summed(samples, "lumen_batch_size_sum")
@@ -253,22 +250,18 @@ async def test_a_caller_that_leaves_is_dropped_from_the_line_and_counted(config,
 
 
 async def test_the_deadline_ends_a_call_whose_batch_takes_too_long(config, tmp_path):
-    with a_server(config, tmp_path, slow(1500)) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with a_client(server) as stub:
-            code, _ = await answer_or_code(stub, 1, patience_s=0.5)
+    async with a_client_of(config, tmp_path, slow(1500)) as (_, stub):
+        code, _ = await answer_or_code(stub, 1, patience_s=0.5)
 
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_sigterm_answers_what_is_in_flight_and_ends_with_0(config, tmp_path):
-    with a_server(config, tmp_path, slow(500)) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with a_client(server) as stub:
-            calls = [asyncio.create_task(answer_or_code(stub, n)) for n in range(20)]
-            await until(lambda: came_in(server) == 20, "all have come in")
-            server.process.send_signal(signal.SIGTERM)
-            outcomes = await asyncio.gather(*calls)
+    async with a_client_of(config, tmp_path, slow(500)) as (server, stub):
+        calls = [asyncio.create_task(answer_or_code(stub, n)) for n in range(20)]
+        await until(lambda: came_in(server) == 20, "all have come in")
+        server.process.send_signal(signal.SIGTERM)
+        outcomes = await asyncio.gather(*calls)
         code = await asyncio.to_thread(server.process.wait, 30)
 
     assert {code for code, _ in outcomes} == {grpc.StatusCode.OK}
@@ -276,12 +269,13 @@ async def test_sigterm_answers_what_is_in_flight_and_ends_with_0(config, tmp_pat
 
 
 async def test_health_says_not_serving_while_calls_are_still_answered(config, tmp_path):
-    with a_server(config, tmp_path, {**FAKE, "LUMEN_DRAIN_DELAY_S": "30"}) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with a_client(server) as stub:
-            server.process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(server.wait_for_health, NOT_SERVING)
-            code, _ = await answer_or_code(stub, 1)
+    async with a_client_of(config, tmp_path, {**FAKE, "LUMEN_DRAIN_DELAY_S": "30"}) as (
+        server,
+        stub,
+    ):
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(server.wait_for_health, NOT_SERVING)
+        code, _ = await answer_or_code(stub, 1)
         alive = await asyncio.to_thread(health_of, server, "liveness")
         phase = server.status()["phase"]
 
@@ -291,15 +285,13 @@ async def test_health_says_not_serving_while_calls_are_still_answered(config, tm
 
 
 async def test_an_open_stream_without_requests_does_not_hold_up_the_end(config, tmp_path):
-    with a_server(config, tmp_path, {**FAKE, "LUMEN_GRACE_S": "300"}) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with a_client(server) as stub:
-            call = stub.Infer()
-            await call.write(a_request(1))
-            first = await call.read()
-            server.process.send_signal(signal.SIGTERM)
-            rest = await call.read()
-            stream_code = await call.code()
+    async with a_client_of(config, tmp_path, {**FAKE, "LUMEN_GRACE_S": "300"}) as (server, stub):
+        call = stub.Infer()
+        await call.write(a_request(1))
+        first = await call.read()
+        server.process.send_signal(signal.SIGTERM)
+        rest = await call.read()
+        stream_code = await call.code()
         code = await asyncio.to_thread(server.process.wait, 30)
 
     assert first.correlation_id == "1"
@@ -319,14 +311,12 @@ async def test_a_second_signal_ends_at_once(config, tmp_path):
 
 
 async def test_a_killed_server_leaves_its_callers_with_unavailable(config, tmp_path):
-    with a_server(config, tmp_path, slow(1000)) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with a_client(server) as stub:
-            calls = [asyncio.create_task(answer_or_code(stub, n)) for n in range(4)]
-            await until(lambda: sample(server, "lumen_inflight") == 4, "four are in flight")
-            server.process.kill()
-            outcomes = await asyncio.gather(*calls)
-            later, _ = await answer_or_code(stub, 5)
+    async with a_client_of(config, tmp_path, slow(1000)) as (server, stub):
+        calls = [asyncio.create_task(answer_or_code(stub, n)) for n in range(4)]
+        await until(lambda: sample(server, "lumen_inflight") == 4, "four are in flight")
+        server.process.kill()
+        outcomes = await asyncio.gather(*calls)
+        later, _ = await answer_or_code(stub, 5)
 
     assert {code for code, _ in outcomes} == {grpc.StatusCode.UNAVAILABLE}
     assert later is grpc.StatusCode.UNAVAILABLE
