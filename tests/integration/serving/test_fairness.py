@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import grpc
+import pytest
 from router_world import a_service, a_world
 from serving_servers import a_config, a_server
 from tiny_models import a_jpeg
@@ -65,37 +66,30 @@ async def overtaken(server, flood, good):
     return left
 
 
-async def test_a_good_call_overtakes_what_sixteen_connections_have_waiting(tiny_cache, tmp_path):
+@pytest.mark.parametrize(
+    ("flooders", "each", "forged", "task", "least"),
+    [
+        # In order of arrival at most the quarter that came later would be left.
+        (FLOODERS, EACH, False, "image_embed", FLOODERS * EACH * 3 // 8),
+        (1, 100, False, "embed", 40),
+        (1, 100, True, "image_embed", 40),
+    ],
+    ids=["sixteen connections", "a text beside pictures", "names that one connection tells"],
+)
+async def test_a_good_call_overtakes_what_others_have_waiting(
+    tiny_cache, tmp_path, flooders, each, forged, task, least
+):
     with a_server(one_by_one(tiny_cache), tmp_path, ONE_BY_ONE) as server:
         await asyncio.to_thread(server.wait_for_health)
-        async with connections(server.address, FLOODERS + 1) as (good, *bad):
-            flood = [answered(stub, n) for n in range(EACH) for stub in bad]
-            left = await overtaken(server, flood, lambda: answered(good, 1))
-
-    # In order of arrival at most the quarter that came later would be left.
-    assert left > FLOODERS * EACH * 3 // 8
-
-
-async def test_a_text_overtakes_a_flood_of_pictures(tiny_cache, tmp_path):
-    with a_server(one_by_one(tiny_cache), tmp_path, ONE_BY_ONE) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with connections(server.address, 2) as (good, bad):
-            flood = [answered(bad, n) for n in range(100)]
-            left = await overtaken(server, flood, lambda: answered(good, 1, "embed"))
-
-    assert left > 40
-
-
-async def test_names_that_a_caller_tells_divide_its_own_turns(tiny_cache, tmp_path):
-    with a_server(one_by_one(tiny_cache), tmp_path, ONE_BY_ONE) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        async with connections(server.address, 2) as (good, bad):
+        async with connections(server.address, flooders + 1) as (good, *bad):
             flood = [
-                answered(bad, n, metadata=(("lumen-caller", f"forged{n}.{n}"),)) for n in range(100)
+                answered(stub, n, metadata=(("lumen-caller", f"f{n}.{n}"),) if forged else None)
+                for n in range(each)
+                for stub in bad
             ]
-            left = await overtaken(server, flood, lambda: answered(good, 1))
+            left = await overtaken(server, flood, lambda: answered(good, 1, task))
 
-    assert left > 40
+    assert left > least
 
 
 async def test_behind_a_router_a_good_call_overtakes_what_others_have_waiting(tiny_cache, tmp_path):

@@ -44,19 +44,6 @@ def test_requests_beyond_the_count_are_refused():
     assert admission.in_flight == len(places)
 
 
-def test_a_deadline_that_the_line_cannot_meet_is_refused_with_the_time_to_come_back():
-    admission = an_admission()
-    places = [admit(admission) for _ in range(19)]
-    # Twenty items are two full batches of 910 ms each.
-    with pytest.raises(Overloaded) as refused:
-        admit(admission, patience_s=1.0)
-    places.append(admit(admission, patience_s=2.0))
-
-    assert 810 <= refused.value.retry_after_ms <= 900
-    assert admission.predicted_wait_s(Modality.IMAGE) == pytest.approx(1.92)
-    assert admission.in_flight == len(places)
-
-
 def test_slots_share_the_work_but_no_batch_is_quicker_than_alone():
     admission = an_admission(slots=3)
     alone_s = admission.predicted_wait_s(Modality.IMAGE)

@@ -55,6 +55,10 @@ def test_small_work_goes_on_at_once_and_large_work_waits_apart():
     assert begun(line, a_job())
     assert not begun(line, a_job(seconds=2.0))
     assert not begun(line, a_job(peak_mib=300))
+    # What finds no room among the small waits with the large.
+    narrow = lines(memory=400 * MIB)
+    assert begun(narrow, a_job(peak_mib=90))
+    assert not begun(narrow, a_job(peak_mib=90))
 
 
 def test_large_work_leaves_a_thread_to_the_small():
@@ -89,13 +93,6 @@ def test_large_and_small_take_turns_on_the_one_thread_there_is():
             line.end(job)
 
     assert order == [large[0], small[0], large[1], small[1]]
-
-
-def test_what_finds_no_room_among_the_small_waits_with_the_large():
-    line = lines(memory=400 * MIB)
-
-    assert begun(line, a_job(peak_mib=90))
-    assert not begun(line, a_job(peak_mib=90))
 
 
 def test_large_work_that_would_begin_too_late_is_refused_with_the_time_to_come_back():

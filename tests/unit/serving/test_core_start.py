@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from lumen_manifest.server_config import ServerConfig
-from lumen_manifest.spec.enums import Accelerator
+from lumen_manifest.model_service import Accelerator
+from lumen_manifest.server_config import MdnsSpec, ServerConfig
 from lumen_serving import errors
 from lumen_serving.backends.base import BACKENDS, BackendReport, BackendSettings, load_backend
 from lumen_serving.backends.fake import FakeBackend
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, SettingsInvalid, StartError
+from lumen_serving.main import announcement
 from lumen_serving.servicer import ServerPhase, ServerStatus
 from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.load import parse_cpu_max, usable_cores
@@ -73,10 +74,8 @@ def test_the_defaults_are_those_of_a_pod():
     ("name", "value"),
     [
         ("LUMEN_GRPC_PORT", "70000"),
-        ("LUMEN_GRPC_PORT", "50051.5"),
         ("LUMEN_HEALTH_PORT", "http"),
         ("LUMEN_GRACE_S", "-1"),
-        ("LUMEN_GRACE_S", "nan"),
         ("LUMEN_DRAIN_DELAY_S", "inf"),
     ],
 )
@@ -96,11 +95,8 @@ def test_the_quota_is_read_as_the_kernel_writes_it(text, cores):
 
 
 @pytest.mark.parametrize(("declared", "cores"), [(4.0, 4), (1.5, 1), (0.25, 1)])
-def test_a_declared_limit_counts_in_whole_cores_and_at_least_one(declared, cores):
+def test_cores_are_whole_ones_and_at_least_one_whatever_is_declared(declared, cores):
     assert usable_cores(declared) == cores
-
-
-def test_without_a_declared_limit_there_is_at_least_one_core():
     assert usable_cores(None) >= 1
 
 
@@ -144,14 +140,53 @@ def test_the_fake_gives_unit_vectors_that_depend_on_the_item_alone():
     assert together.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
     assert len({row.tobytes() for row in together}) == 5
+    # Nor is a text of the same bytes a picture.
+    same_bytes = pictures[:1].reshape(1, -1).view(np.int64)
+    assert backend.embed_texts(same_bytes).tobytes() != alone[:1].tobytes()
 
 
-def test_the_fake_tells_pictures_from_texts_of_the_same_bytes():
-    backend = a_fake()
-    tokens = np.zeros((1, 6), np.int64)
-    picture = np.zeros((1, 4, 4, 3), np.uint8)
+def config_of(**mdns):
+    return A_CONFIG.model_copy(update={"mdns": MdnsSpec(**mdns) if mdns else None})
 
-    assert backend.embed_texts(tokens).tobytes() != backend.embed_images(picture).tobytes()
+
+def settings_of(**env):
+    return ServerSettings.from_environment({"LUMEN_BIND": "127.0.0.1", **env})
+
+
+def test_nothing_is_announced_unless_the_configuration_says_so():
+    assert announcement(config_of(), settings_of(), 1) is None
+    assert announcement(config_of(enabled=False), settings_of(), 1) is None
+
+
+def test_both_generations_of_types_and_records_come_from_the_configuration():
+    told = announcement(
+        config_of(
+            type="_homenative-node._tcp.local.,_lumen-clip._tcp.local",
+            name="attic",
+            uuid="11112222-3333",
+            status="ok",
+            version="9.1",
+        ),
+        settings_of(ADVERTISE_IP="10.1.2.3"),
+        50052,
+    )
+
+    assert told.types == ("_homenative-node._tcp.local.", "_lumen-clip._tcp.local")
+    assert (told.instance, told.address, told.port) == ("attic-11112222", "10.1.2.3", 50052)
+    assert told.properties == {
+        "uuid": "11112222-3333",
+        "status": "ok",
+        "version": "9.1",
+        "v": "9.1",
+        "runtime": "onnx",
+    }
+
+
+def test_two_servers_of_one_name_are_two_instances():
+    one, two = (announcement(config_of(name="clip"), settings_of(), 1) for _ in range(2))
+
+    assert one.instance != two.instance
+    assert one.types == ("_lumen._tcp.local.",)
 
 
 def test_status_is_json_with_the_phase_and_the_facts():

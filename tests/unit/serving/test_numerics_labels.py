@@ -26,6 +26,7 @@ from lumen_serving.label_index.query import (
 from lumen_serving.label_index.scorers import Approximation, FloatScorer, IntegerScorer
 
 SCALE = 100.0
+by_either_scorer = pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -69,7 +70,7 @@ def a_matrix(kind: str, rows: int, dim: int, seed: int) -> np.ndarray:
 KINDS = ["random", "clustered", "near-duplicates", "duplicates", "spiky", "not unit"]
 
 
-@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+@by_either_scorer
 @settings(max_examples=60)
 @given(
     kind=st.sampled_from(KINDS),
@@ -153,11 +154,9 @@ def test_refining_narrows_the_bound():
 
 def test_the_errors_bound_what_the_float_product_loses():
     matrix = a_matrix("random", 2000, 768, 2)
-    scorer = FloatScorer(matrix)
 
-    for query, quick in zip(matrix[:5], scorer.approximate(matrix[:5]), strict=True):
-        wrong = np.abs(quick.scores - exact_cosines(matrix, query.astype(np.float64)))
-        assert wrong.max() <= quick.by_length
+    for query, quick in zip(matrix[:5], FloatScorer(matrix).approximate(matrix[:5]), strict=True):
+        assert np.abs(quick.scores - exact_cosines(matrix, query)).max() <= quick.by_length
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,7 +191,7 @@ def test_float16_matrices_and_transposed_views_are_searched_as_they_are():
             assert rows_of(hits) == brute_force(np.ascontiguousarray(view), query, 5)
 
 
-@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+@by_either_scorer
 def test_a_query_gets_the_same_answer_alone_and_in_any_batch(small_rows):
     matrix = a_matrix("clustered", 5000, 64, 4)
     queries = unit(np.random.default_rng(5).standard_normal((40, 64)))
@@ -201,18 +200,6 @@ def test_a_query_gets_the_same_answer_alone_and_in_any_batch(small_rows):
     together = index.top_k(queries, 5, SCALE)
 
     assert [index.top_k(query[None], 5, SCALE)[0] for query in queries] == together
-
-
-@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
-def test_all_shares_add_up_to_one(small_rows):
-    matrix = a_matrix("random", 5000, 64, 7)
-    query = unit(np.random.default_rng(8).standard_normal(64))
-
-    (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_k(query[None], 10**6, SCALE)
-
-    assert len(hits) == 5000
-    assert sum(hit.share for hit in hits) == pytest.approx(1.0, abs=1e-9)
-    assert all(0 <= hit.share <= 1 for hit in hits)
 
 
 @pytest.mark.parametrize("scale", [1, 20, SCALE, 1000])
@@ -228,24 +215,25 @@ def test_shares_of_a_few_are_those_of_the_whole_set(kind, sign, scale):
     assert [hit.share for hit in hits] == pytest.approx(whole[rows_of(hits)].tolist(), rel=5e-3)
 
 
-@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
-def test_a_restricted_set_is_ranked_and_shared_among_its_own(small_rows):
+@pytest.mark.parametrize("share", [0.01, 1])
+@by_either_scorer
+def test_a_set_restricted_or_whole_is_ranked_and_shared_among_its_own(small_rows, share):
     matrix = a_matrix("random", 3000, 48, 11)
     query = unit(np.random.default_rng(12).standard_normal(48))
-    include = np.random.default_rng(13).random(3000) < 0.01
-
+    include = np.random.default_rng(13).random(3000) < share
     index = LabelIndex.build(matrix, small_rows=small_rows)
-    (hits,) = index.top_k(query[None], 10**6, SCALE, include)
+    (hits,) = index.top_k(query[None], 10**6, SCALE, None if include.all() else include)
 
     allowed = np.flatnonzero(include)
     wanted = allowed[brute_force(matrix[allowed], query, len(allowed))]
     assert rows_of(hits) == wanted.tolist()
     assert sum(hit.share for hit in hits) == pytest.approx(1.0, abs=1e-9)
+    assert all(0 <= hit.share <= 1 for hit in hits)
     (few,) = index.top_k(query[None], 3, SCALE, include)
     assert rows_of(few) == wanted[:3].tolist()
 
 
-@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+@by_either_scorer
 def test_a_set_restricted_to_the_rows_of_one_block_is_ranked(small_rows):
     matrix = a_matrix("random", 3200, 48, 22)
     query = unit(np.random.default_rng(23).standard_normal(48))
@@ -263,7 +251,7 @@ def test_an_empty_restriction_has_no_hits():
     assert index.top_k(unit(np.ones((1, 8))), 3, SCALE, np.zeros(50, bool)) == [[]]
 
 
-@pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
+@by_either_scorer
 def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows):
     matrix = a_matrix("clustered", 5000, 64, 14)
     codes = np.random.default_rng(15).integers(0, 40, 5000).astype(np.int32)
@@ -281,18 +269,6 @@ def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows):
     assert [hit.share for hit in hits] == pytest.approx(sums[wanted].tolist(), rel=5e-3)
     best = [np.flatnonzero(codes == g)[np.argmax(cosines[codes == g])] for g in wanted]
     assert [hit.row for hit in hits] == best
-
-
-def test_groups_of_a_restricted_set_hold_its_rows_only():
-    matrix = a_matrix("random", 300, 16, 17)
-    codes = (np.arange(300) % 3).astype(np.int32)
-    groups = Groups(codes, ("a", "b", "c"), (("a",), ("b",), ("c",)))
-
-    (hits,) = LabelIndex.build(matrix).top_groups(matrix[:1], 9, SCALE, groups, codes == 1)
-
-    assert [hit.group for hit in hits] == [1]
-    assert hits[0].share == pytest.approx(1.0)
-    assert codes[hits[0].row] == 1
 
 
 def test_codes_are_kept_in_the_cache_and_made_anew_for_another_key(tmp_path):

@@ -1,4 +1,4 @@
-"""What a server announces on the local network, and that it never does so too early or too long."""
+"""An announcement on the local network is found while it is entered, and stops nobody."""
 
 import asyncio
 import sys
@@ -7,19 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
-from lumen_manifest.server_config import ServerConfig
-from lumen_process.mdns import Announcement, Announcer, choose_address, full_type, unique_instance
-from lumen_serving.main import announcement
-from lumen_serving.settings import ServerSettings
-
-
-def a_config(**mdns):
-    document = {"service": "clip", "family": "clip", "model": {"name": "m", "runtime": "onnx"}}
-    return ServerConfig.model_validate({**document, "mdns": mdns} if mdns else document)
-
-
-def settings(**env):
-    return ServerSettings.from_environment({"LUMEN_BIND": "127.0.0.1", **env})
+from lumen_process.mdns import Announcement, Announcer, choose_address, unique_instance
 
 
 def an_announcement(**changes):
@@ -42,45 +30,6 @@ async def found(service_type, instance, wait_ms=10_000):
         return info if answered else None
     finally:
         await zeroconf.async_close()
-
-
-def test_nothing_is_announced_unless_the_configuration_says_so():
-    assert announcement(a_config(), settings(), 1) is None
-    assert announcement(a_config(enabled=False), settings(), 1) is None
-
-
-def test_both_generations_of_types_and_records_come_from_the_configuration():
-    told = announcement(
-        a_config(
-            type="_homenative-node._tcp.local.,_lumen-clip._tcp.local",
-            name="attic",
-            uuid="11112222-3333",
-            status="ok",
-            version="9.1",
-        ),
-        settings(ADVERTISE_IP="10.1.2.3"),
-        50052,
-    )
-
-    assert [full_type(name) for name in told.types] == [
-        "_homenative-node._tcp.local.",
-        "_lumen-clip._tcp.local.",
-    ]
-    assert (told.instance, told.address, told.port) == ("attic-11112222", "10.1.2.3", 50052)
-    assert told.properties == {
-        "uuid": "11112222-3333",
-        "status": "ok",
-        "version": "9.1",
-        "v": "9.1",
-        "runtime": "onnx",
-    }
-
-
-def test_two_servers_of_one_name_are_two_instances():
-    one, two = (announcement(a_config(name="clip"), settings(), 1) for _ in range(2))
-
-    assert one.instance != two.instance
-    assert one.types == ("_lumen._tcp.local.",)
 
 
 def test_a_long_name_still_fits_one_label():
