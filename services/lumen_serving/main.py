@@ -152,9 +152,7 @@ class _Running:
             device=warm.report.device,
             precision=warm.report.precision,
             parity_cosine=warm.parity_cosine,
-            max_batch_sizes={
-                modality: measured.max_batch_size for modality, measured in warm.measured.items()
-            },
+            max_batch_sizes=warm.max_batch_sizes,
         )
         return Announcer(announcement(warm.config, self._settings, self._grpc_port))
 

@@ -29,18 +29,8 @@ _PROVIDERS: Mapping[Accelerator, tuple[tuple[str, ...], str]] = {
 # A session writes the names that a graph gives its nodes to stderr as they are, escape sequences
 # and lines among them. What fails is raised as well; what providers say of the machine stays.
 _SILENT = 4
-_ERRORS: tuple[type[Exception], ...] = (
-    state.EPFail,
-    state.EngineError,
-    state.Fail,
-    state.InvalidArgument,
-    state.InvalidGraph,
-    state.InvalidProtobuf,
-    state.ModelLoaded,
-    state.NoModel,
-    state.NoSuchFile,
-    state.NotImplemented,
-    state.RuntimeException,
+_ERRORS: tuple[type[Exception], ...] = tuple(
+    one for one in vars(state).values() if isinstance(one, type) and issubclass(one, Exception)
 )
 _DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(float)": np.float32,

@@ -26,7 +26,7 @@ from lumen_serving.classify.protocol import Result
 from lumen_serving.errors import BadQuery, LabelsUnusable, UnknownLabelSet
 from lumen_serving.label_index.codes import CodeCache
 from lumen_serving.label_index.index import LabelIndex
-from lumen_serving.label_index.query import GroupHit, Groups, Hit, group_by_rank
+from lumen_serving.label_index.query import GroupHit, Groups, Hit, Mask, group_by_rank
 from lumen_terms.taxonomy import LabelFormat, Rank
 from lumen_wire.meta import Include, RequestMeta, Score, clamp, quoted
 
@@ -37,7 +37,6 @@ MAX_TOP_K = 4096
 _MASKS = 32
 _RANKS = tuple(Rank)
 
-Mask = NDArray[np.bool_]
 # What a filter means, whatever the order and the case of its terms: (rank, name) pairs.
 Branches = frozenset[tuple[str, str]]
 

@@ -52,8 +52,7 @@ class Admission:
         metrics: ServerMetrics,
     ) -> None:
         self._limits = limits
-        self._costs = {modality: m.curve for modality, m in measured.items()}
-        self._max_batch_sizes = {modality: m.max_batch_size for modality, m in measured.items()}
+        self._measured = dict(measured)
         self._metrics = metrics
         self._pending = dict.fromkeys(measured, 0)
         self._places = places(limits.requests)
@@ -94,7 +93,7 @@ class Admission:
 
     def batch_done(self, modality: Modality, size: int, seconds: float) -> None:
         """Learn from a batch how the present compares with the warm-up."""
-        predicted_ms = self._costs[modality].predict_ms(size)
+        predicted_ms = self._measured[modality].curve.predict_ms(size)
         if predicted_ms <= 0:
             return
         low, high = _PACE_BOUNDS
@@ -130,14 +129,14 @@ class Admission:
 
     def _share_ahead(self, turns: int) -> float:
         """Return the part of what is in flight that goes first; what runs now runs to its end."""
-        running = self._limits.slots * max(self._max_batch_sizes.values())
+        running = self._limits.slots * max(one.max_batch_size for one in self._measured.values())
         return min(1.0, (turns + running) / max(1, self.in_flight))
 
     def _work_ms(self, modality: Modality, count: int) -> float:
-        full, rest = divmod(count, self._max_batch_sizes[modality])
-        cost = self._costs[modality]
-        whole_ms = full * cost.predict_ms(self._max_batch_sizes[modality])
-        return self._pace * (whole_ms + (cost.predict_ms(rest) if rest else 0.0))
+        most, curve = self._measured[modality].max_batch_size, self._measured[modality].curve
+        full, rest = divmod(count, most)
+        whole_ms = full * curve.predict_ms(most)
+        return self._pace * (whole_ms + (curve.predict_ms(rest) if rest else 0.0))
 
     def _take_one(self, place: Account) -> None:
         if not place.try_take(1):
@@ -167,7 +166,7 @@ class Admission:
     def _one_batch_ms(self) -> int:
         """Return when the batch that runs now should be done, and with it some places free."""
         batches_ms = [
-            self._work_ms(modality, min(pending, self._max_batch_sizes[modality]))
+            self._work_ms(modality, min(pending, self._measured[modality].max_batch_size))
             for modality, pending in self._pending.items()
         ]
         return max(1, math.ceil(max(batches_ms)))

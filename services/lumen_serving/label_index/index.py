@@ -94,10 +94,7 @@ class LabelIndex:
 
         `include` bool [N] restricts the label set; k is clamped to what is left.
         """
-        return [
-            self._query(query, first, k, logit_scale, include).hits(k)
-            for query, first in self._approximated(queries)
-        ]
+        return [one.hits(k) for one in self._queries(queries, k, logit_scale, include)]
 
     def top_groups(
         self,
@@ -112,29 +109,20 @@ class LabelIndex:
         Members of the groups in question are scored exactly (up to 20,000 rows), the others enter
         by their quick scores: within the set, sums are true to some parts in a thousand.
         """
-        return [
-            self._query(query, first, 1, logit_scale, include).groups(k, groups)
-            for query, first in self._approximated(queries)
-        ]
+        some = self._queries(queries, 1, logit_scale, include)
+        return [one.groups(k, groups) for one in some]
 
-    def _approximated(
-        self, queries: NDArray[np.float32]
-    ) -> Iterator[tuple[NDArray[np.float32], Approximation]]:
-        return zip(queries, self._scorer.approximate(queries), strict=True)
-
-    def _query(
-        self,
-        query: NDArray[np.float32],
-        first: Approximation,
-        k: int,
-        logit_scale: float,
-        include: Mask | None,
-    ) -> QueryResult:
-        quick, rows = first, self._reaching(first, k, include)
-        if quick.coarse and len(rows) > max(_MANY, 2 * k):
-            quick = self._scorer.refined(query, first)
-            rows = self._reaching(quick, k, include)
-        return QueryResult(self._matrix, query, quick, logit_scale, include).with_exact(rows, k)
+    def _queries(
+        self, queries: Floats, k: int, logit_scale: float, include: Mask | None
+    ) -> Iterator[QueryResult]:
+        """Yield what is known of each unit query, exactly of all rows that may be among k."""
+        for query, first in zip(queries, self._scorer.approximate(queries), strict=True):
+            quick, rows = first, self._reaching(first, k, include)
+            if quick.coarse and len(rows) > max(_MANY, 2 * k):
+                quick = self._scorer.refined(query, first)
+                rows = self._reaching(quick, k, include)
+            result = QueryResult(self._matrix, query, quick, logit_scale, include)
+            yield result.with_exact(rows, k)
 
     def _reaching(self, quick: Approximation, k: int, include: Mask | None) -> NDArray[np.intp]:
         """Return every row that may be among the k best, in row order.

@@ -1,14 +1,15 @@
 """Quick scores of a whole label set, each with a bound of its error.
 
-`FloatScorer` for small sets, `IntegerScorer` for large ones. Both give, for a query, an
-`Approximation`; `labels` turns it into a proven answer. All arithmetic of a query is its own, so
-that an answer does not depend on the other queries of a batch.
+`FloatScorer` for small sets, `IntegerScorer` for large ones. Both give, for each unit row of
+queries [Q, D], an `Approximation`, whose scores may be written to and are good until the next one
+is asked for; `index` turns it into a proven answer. Their `lengths` and `rests`, float32 [N],
+bound the errors. All arithmetic of a query is its own, so that an answer does not depend on the
+other queries of a batch.
 """
 
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,29 +40,6 @@ class Approximation:
     by_length: float
     by_rest: float
     coarse: bool = False
-
-
-class Scorer(Protocol):
-    """Scores all rows of a label set; `lengths` and `rests` float32 [N] bound the errors."""
-
-    lengths: Floats
-    rests: Floats
-
-    def approximate(self, queries: Floats) -> Iterator[Approximation]:
-        """Yield one approximation for each unit row of [Q, D].
-
-        Its scores may be written to, and are good until the next one is asked for.
-        """
-        ...
-
-    def refined(self, query: Floats, first: Approximation) -> Approximation:
-        """Return a narrower approximation for a query [D] whose first one was coarse."""
-        ...
-
-    @property
-    def resident_bytes(self) -> int:
-        """Bytes of this scorer's own arrays."""
-        ...
 
 
 class FloatScorer:
@@ -176,6 +154,9 @@ class IntegerScorer:
 def _lengths(rows: Doubles) -> Doubles:
     lengths: Doubles = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     return lengths
+
+
+Scorer = FloatScorer | IntegerScorer
 
 
 def _query_levels() -> tuple[int, int]:

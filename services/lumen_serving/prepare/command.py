@@ -35,14 +35,6 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A label set whose vectors are not there yet."""
-
-    files: LabelSetFiles
-    labels: Labels
-
-
-@dataclass(frozen=True, slots=True)
 class PrepareWork:
     """What the computation needs beside the model: settings, and who watches and stops it."""
 
@@ -110,10 +102,10 @@ def _lacks_codes(model: VerifiedModel, files: LabelSetFiles) -> bool:
     return len(load_labels(files)) >= CODED_ROWS
 
 
-def find_missing(model: VerifiedModel) -> Iterator[Missing]:
+def find_missing(model: VerifiedModel) -> Iterator[tuple[LabelSetFiles, Labels]]:
     """Yield the label sets that have neither shipped nor computed vectors."""
     for files in model.label_sets:
         if files.embeddings is None:
             labels = load_labels(files)
             if prepared_labels.prepared(model, files, labels) is None:
-                yield Missing(files, labels)
+                yield files, labels

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lumen_resources.fetch.verify import ensure_unchanged
 from lumen_resources.labels import prepared_labels
-from lumen_resources.labels.label_sets import load_labels, load_matrix
+from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import FetchPhase
 from lumen_serving.backends.base import Backend
@@ -28,18 +28,20 @@ from lumen_serving.startup.parity import check_parity
 from lumen_terms.modality import Modality
 
 if TYPE_CHECKING:
-    from lumen_serving.prepare.command import Missing, PrepareWork
+    from lumen_serving.prepare.command import PrepareWork
 
 # Each append waits for the disk: rows are collected for about as long as may be lost.
 APPEND_EVERY_S = 2.0
 
 log = structlog.get_logger(__name__)
 
+# A label set whose vectors are not there yet.
+Missing = tuple[LabelSetFiles, Labels]
 # From prompts to their unit rows [N, dim].
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
-def compute(model: VerifiedModel, missing: Sequence["Missing"], work: "PrepareWork") -> None:
+def compute(model: VerifiedModel, missing: Sequence[Missing], work: "PrepareWork") -> None:
     """Compute and keep the vectors of these label sets.
 
     Raises:
@@ -50,8 +52,8 @@ def compute(model: VerifiedModel, missing: Sequence["Missing"], work: "PrepareWo
     """
     if Modality.TEXT not in model.modalities:
         raise LabelsUnusable(
-            f"The vectors of {missing[0].files.name} must be computed, and the model "
-            f"{model.name} has no text tower to do it. {missing[0].files.note}".strip(),
+            f"The vectors of {missing[0][0].name} must be computed, and the model "
+            f"{model.name} has no text tower to do it. {missing[0][0].note}".strip(),
             remedy="Add its text graph, or ship the vectors with the label set.",
         )
     tokenizer = Tokenizer.load(model)
@@ -67,11 +69,9 @@ def _vectors(backend: Backend, tokenizer: Tokenizer, texts: Sequence[str]) -> ND
     return backend.embed_texts(tokens)
 
 
-def compute_one(
-    model: VerifiedModel, missing: "Missing", embed: Embed, work: "PrepareWork"
-) -> None:
+def compute_one(model: VerifiedModel, missing: Missing, embed: Embed, work: "PrepareWork") -> None:
     """Compute one label set, from the row where an earlier run was stopped."""
-    files, labels = missing.files, missing.labels
+    files, labels = missing
     prompts = labels.prompts(files.template, files.label_format)
     row_bytes = model.embedding_dim * 4
     with prepared_labels.begin(model, files, labels) as preparation:

@@ -33,12 +33,9 @@ async def assembled(warm: WarmModel, metrics: ServerMetrics) -> AsyncIterator[Mo
         warm.cores, warm.config.server.decode_memory_mib * _MIB, max(1, limits.requests // 2)
     )
     metrics.decode_bytes_with(lambda: lines.held_bytes)
-    max_batch_sizes = {
-        modality: measured.max_batch_size for modality, measured in warm.measured.items()
-    }
     try:
         async with (
-            Engine(warm.backend, max_batch_sizes, metrics, admission.batch_done) as engine,
+            Engine(warm.backend, warm.max_batch_sizes, metrics, admission.batch_done) as engine,
             PreprocessPool(warm.cores, lines, engine, metrics, admission) as decoders,
         ):
             yield ModelService(
@@ -66,7 +63,7 @@ def capability(warm: WarmModel, kinds: Collection[TaskKind]) -> pb.Capability:
             "embedding_dim": str(warm.model.embedding_dim),
             "device": warm.report.device,
             "precision": warm.report.precision,
-            "batch_size": str(max(measured.max_batch_size for measured in warm.measured.values())),
+            "batch_size": str(max(warm.max_batch_sizes.values())),
             "logit_scale": f"{warm.model.logit_scale:g}",
             **{key: text for one in warm.classifiers.values() for key, text in one.facts.items()},
         },
@@ -108,6 +105,6 @@ def facts(warm: WarmModel, record: pb.Capability) -> dict[str, Any]:
             }
             for modality, measured in warm.measured.items()
         },
-        "labelBytes": warm.label_bytes,
+        "labelBytes": sum(one.resident_bytes for one in warm.classifiers.values()),
         "warnings": list(warm.warnings),
     }

@@ -62,9 +62,9 @@ class WarmModel:
     warnings: tuple[str, ...] = ()
 
     @property
-    def label_bytes(self) -> int:
-        """The memory that the label indexes hold."""
-        return sum(one.resident_bytes for one in self.classifiers.values())
+    def max_batch_sizes(self) -> dict[Modality, int]:
+        """The largest batch of each modality."""
+        return {modality: measured.max_batch_size for modality, measured in self.measured.items()}
 
 
 def load_config(path: Path) -> ServerConfig:
