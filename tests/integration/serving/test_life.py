@@ -249,13 +249,6 @@ async def test_a_caller_that_leaves_is_dropped_from_the_line_and_counted(config,
     assert computed + dropped == 21
 
 
-async def test_the_deadline_ends_a_call_whose_batch_takes_too_long(config, tmp_path):
-    async with a_client_of(config, tmp_path, slow(1500)) as (_, stub):
-        code, _ = await answer_or_code(stub, 1, patience_s=0.5)
-
-    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-
-
 async def test_sigterm_answers_what_is_in_flight_and_ends_with_0(config, tmp_path):
     async with a_client_of(config, tmp_path, slow(500)) as (server, stub):
         calls = [asyncio.create_task(answer_or_code(stub, n)) for n in range(20)]
@@ -298,28 +291,6 @@ async def test_an_open_stream_without_requests_does_not_hold_up_the_end(config, 
     assert rest is grpc.aio.EOF
     assert stream_code is grpc.StatusCode.OK
     assert code == 0
-
-
-async def test_a_second_signal_ends_at_once(config, tmp_path):
-    with a_server(config, tmp_path, {**FAKE, "LUMEN_DRAIN_DELAY_S": "300"}) as server:
-        await asyncio.to_thread(server.wait_for_health)
-        server.process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(server.wait_for_health, NOT_SERVING)
-        code = await asyncio.to_thread(server.stop)
-
-    assert code == 128 + signal.SIGTERM
-
-
-async def test_a_killed_server_leaves_its_callers_with_unavailable(config, tmp_path):
-    async with a_client_of(config, tmp_path, slow(1000)) as (server, stub):
-        calls = [asyncio.create_task(answer_or_code(stub, n)) for n in range(4)]
-        await until(lambda: sample(server, "lumen_inflight") == 4, "four are in flight")
-        server.process.kill()
-        outcomes = await asyncio.gather(*calls)
-        later, _ = await answer_or_code(stub, 5)
-
-    assert {code for code, _ in outcomes} == {grpc.StatusCode.UNAVAILABLE}
-    assert later is grpc.StatusCode.UNAVAILABLE
 
 
 def test_status_says_what_computes_and_what_was_measured(config, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 import serving_servers
 import tiny_models
@@ -20,11 +21,9 @@ from lumen_serving import ort
 from lumen_serving.backends.base import BackendSettings
 from lumen_serving.backends.onnx import BatchMode, OnnxBackend, OnnxOptions, unit_rows
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, ParityFailed
-from lumen_serving.inference.costs import measure
 from lumen_serving.media.images import decode_rgb
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.startup.parity import check_parity
-from lumen_terms.modality import Modality
 
 SPEC = tiny_models.TinyModel()
 SIZES = (1, 2, 3, 5, 8, 13)
@@ -107,68 +106,53 @@ def test_an_item_has_the_same_bytes_alone_and_in_any_batch(model, threads):
     assert backend.report().details["batching.images"] == "together"
 
 
+LAYER = """
+  n{i} = LayerNormalization (x{i}, scale, bias)
+  q{i}a = MatMul (n{i}, wq)   q{i}b = Reshape (q{i}a, split)   q{i} = Transpose <perm=[0,2,1,3]> (q{i}b)
+  k{i}a = MatMul (n{i}, wk)   k{i}b = Reshape (k{i}a, split)   k{i} = Transpose <perm=[0,2,3,1]> (k{i}b)
+  v{i}a = MatMul (n{i}, wv)   v{i}b = Reshape (v{i}a, split)   v{i} = Transpose <perm=[0,2,1,3]> (v{i}b)
+  s{i} = MatMul (q{i}, k{i})  a{i} = Softmax <axis=-1> (s{i})  m{i}a = MatMul (a{i}, v{i})
+  m{i}b = Transpose <perm=[0,2,1,3]> (m{i}a)                   m{i} = Reshape (m{i}b, flat)
+  g{i}a = Gemm <transB=1> (m{i}, wo, bias)                     g{i} = Reshape (g{i}a, unflat)
+  y{i} = Add (x{i}, g{i})                                      z{i} = LayerNormalization (y{i}, scale, bias)
+  f{i}a = MatMul (z{i}, w1)   f{i}b = Tanh (f{i}a)             f{i} = MatMul (f{i}b, w2)
+  x{next} = Add (y{i}, f{i})
+"""  # noqa: E501
+
+
 def an_attention_graph(width=96, heads=4, patch=8) -> onnx.ModelProto:
     """A small ViT's kinds of product: patches, packed attention, MLP, pooling, projection."""
-    rng = np.random.default_rng(2)
-    weights: dict[str, np.ndarray] = {}
-    nodes: list[onnx.NodeProto] = []
-
-    def w(*shape: int) -> str:
-        name = f"w{len(weights)}"
-        weights[name] = (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
-        return name
-
-    def shape(*edges: int) -> str:
-        name = f"w{len(weights)}"
-        weights[name] = np.array(edges, np.int64)
-        return name
-
-    def n(op: str, *inputs: str, out: str = "", **attributes: object) -> str:
-        name = out or f"v{len(nodes)}"
-        nodes.append(helper.make_node(op, inputs, [name], **attributes))
-        return name
-
-    def norm(x: str) -> str:
-        return n("LayerNormalization", x, w(width), w(width))
-
-    count = (SPEC.image_size // patch) ** 2
-    x = n("Conv", "pixel_values", w(width, 3, patch, patch), strides=[patch, patch])
-    x = n("Transpose", n("Reshape", x, shape(0, width, count)), perm=[0, 2, 1])
-    for _ in range(2):
-        split = shape(0, count, heads, width // heads)
-        q, k, v = (n("Reshape", n("MatMul", norm(x), w(width, width)), split) for _ in range(3))
-        scores = n(
-            "MatMul", n("Transpose", q, perm=[0, 2, 1, 3]), n("Transpose", k, perm=[0, 2, 3, 1])
-        )
-        mixed = n("MatMul", n("Softmax", scores, axis=-1), n("Transpose", v, perm=[0, 2, 1, 3]))
-        flat = n("Reshape", n("Transpose", mixed, perm=[0, 2, 1, 3]), shape(-1, width))
-        back = n(
-            "Reshape", n("Gemm", flat, w(width, width), w(width), transB=1), shape(-1, count, width)
-        )
-        x = n("Add", x, back)
-        x = n(
-            "Add",
-            x,
-            n("MatMul", n("Tanh", n("MatMul", norm(x), w(width, 4 * width))), w(4 * width, width)),
-        )
-    weights["first"] = np.array(0, np.int64)
-    n("MatMul", norm(n("Gather", x, "first", axis=1)), w(width, SPEC.dim), out="image_embeds")
-    side = SPEC.image_size
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "attention",
-            [
-                helper.make_tensor_value_info(
-                    "pixel_values", TensorProto.FLOAT, ["n", 3, side, side]
-                )
-            ],
-            [helper.make_tensor_value_info("image_embeds", TensorProto.FLOAT, ["n", SPEC.dim])],
-            [numpy_helper.from_array(array, name) for name, array in weights.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
+    rng, side, count = np.random.default_rng(2), SPEC.image_size, (SPEC.image_size // patch) ** 2
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        attention (float[n,3,{side},{side}] pixel_values) => (float[n,{SPEC.dim}] image_embeds) {{
+          p = Conv <strides=[{patch},{patch}]> (pixel_values, patches)
+          r = Reshape (p, rows)
+          x0 = Transpose <perm=[0,2,1]> (r)
+          {LAYER.format(i=0, next=1)}{LAYER.format(i=1, next=2)}
+          pooled = Gather <axis=1> (x2, first)
+          normed = LayerNormalization (pooled, scale, bias)
+          image_embeds = MatMul (normed, head)
+        }}"""
     )
+    shapes = {
+        "patches": (width, 3, patch, patch),
+        "w1": (width, 4 * width),
+        "w2": (4 * width, width),
+    }
+    shapes |= dict.fromkeys(("wq", "wk", "wv", "wo"), (width, width))
+    shapes |= {"scale": (width,), "bias": (width,), "head": (width, SPEC.dim)}
+    arrays = {
+        name: (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    places = {"rows": (0, width, count), "split": (0, count, heads, width // heads)}
+    places |= {"flat": (-1, width), "unflat": (-1, count, width)}
+    arrays |= {name: np.array(place) for name, place in places.items()} | {"first": np.array(0)}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in arrays.items()
+    )
+    return model
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -396,15 +380,6 @@ def test_a_parity_set_of_another_shape_is_refused(model, tmp_path):
 
     with pytest.raises(ParityFailed, match="parity set cannot be used"):
         check_parity(loaded(model), dataclasses.replace(model, parity=parity), None)
-
-
-def test_both_towers_are_measured(model):
-    measured = measure(loaded(model), model, 16, budget_s=0.05)
-
-    assert set(measured) == set(Modality)
-    assert all(
-        1 <= one.max_batch_size <= 16 and one.curve.predict_ms(1) > 0 for one in measured.values()
-    )
 
 
 def test_what_a_graph_calls_its_nodes_reaches_no_terminal(tmp_path, capfd):
