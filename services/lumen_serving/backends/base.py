@@ -93,13 +93,11 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS: dict[str, str] = {
-    "fake": "lumen_serving.backends.fake:FakeBackend",
-    "onnx": "lumen_serving.backends.onnx:OnnxBackend",
+# Where a runtime's backend is, and what brings the packages that it needs.
+BACKENDS: dict[str, tuple[str, str]] = {
+    "fake": ("lumen_serving.backends.fake:FakeBackend", "lumen-serve"),
+    "onnx": ("lumen_serving.backends.onnx:OnnxBackend", "lumen-serve[onnx]"),
 }
-
-# What brings a runtime's packages, for the sentence that a missing one ends with.
-_INSTALL = {"onnx": "lumen-serve[onnx]"}
 
 
 def load_backend(name: str, config: ServerConfig, settings: ServerSettings) -> Backend:
@@ -109,12 +107,12 @@ def load_backend(name: str, config: ServerConfig, settings: ServerSettings) -> B
         BackendUnavailable: this version has no such runtime, or its package is not installed.
 
     """
-    path = BACKENDS.get(name)
-    if path is None:
+    if name not in BACKENDS:
         known = ", ".join(sorted(BACKENDS))
         raise BackendUnavailable(
             f"This server has no runtime '{name}'.", remedy=f"Set spec.model.runtime to: {known}."
         )
+    path, package = BACKENDS[name]
     module_name, _, class_name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -122,7 +120,7 @@ def load_backend(name: str, config: ServerConfig, settings: ServerSettings) -> B
         raise BackendUnavailable(
             f"The runtime '{name}' needs the Python package '{error.name}', "
             "which is not installed here.",
-            remedy=f"Install it: pip install '{_INSTALL.get(name, 'lumen-serve')}'.",
+            remedy=f"Install it: pip install '{package}'.",
         ) from error
     backend: type[Backend] = getattr(module, class_name)
     return backend.configured(config, settings)

@@ -47,11 +47,10 @@ class PrepareWork:
 def main() -> None:
     """Compute what is missing, say how it went, and end the process."""
     lifetime.die_with_parent()
-    sys.exit(run(Path(os.environ.get("LUMEN_TERMINATION_LOG", "/dev/termination-log"))))
+    sys.exit(_run(Path(os.environ.get("LUMEN_TERMINATION_LOG", "/dev/termination-log"))))
 
 
-def run(termination_log: Path) -> int:
-    """Do the work that the environment describes and return the exit code."""
+def _run(termination_log: Path) -> int:
     try:
         with StopRequest() as stop:
             model = _prepare(ServerSettings.from_environment(), stop)

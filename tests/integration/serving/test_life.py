@@ -98,7 +98,7 @@ def summed(samples, name):
     return sum(value for sample, value in samples.items() if sample.startswith(name))
 
 
-def test_while_it_loads_the_port_is_open_and_says_so(config, tmp_path):
+def test_while_it_loads_the_port_is_open_and_says_so_until_sigterm_ends_it(config, tmp_path):
     with a_server(config, tmp_path, NEVER_WARM) as server:
         channel = server.channel()
         grpc.channel_ready_future(channel).result(timeout=20)
@@ -116,18 +116,12 @@ def test_while_it_loads_the_port_is_open_and_says_so(config, tmp_path):
         server.wait_for_health(NOT_SERVING)
         alive = [health_of(server, service) for service in ("", "liveness")]
         phase = server.status()["phase"]
+        code = server.stop()
 
     assert {code for code, _ in errors} == {grpc.StatusCode.UNAVAILABLE}
     assert all("loading" in sentence for _, sentence in errors)
     assert alive == [SERVING, SERVING]
     assert phase == "loading"
-
-
-def test_sigterm_while_loading_ends_with_0(config, tmp_path):
-    with a_server(config, tmp_path, NEVER_WARM) as server:
-        server.wait_for_health(NOT_SERVING)
-        code = server.stop()
-
     assert code == 0
 
 

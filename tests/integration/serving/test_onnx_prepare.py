@@ -54,6 +54,13 @@ def finished(process) -> tuple[int, str]:
     return process.returncode, output.decode()
 
 
+def done(folder, **env) -> str:
+    """The output of a run that ended well."""
+    code, output = finished(start(folder, **env))
+    assert code == 0, output
+    return output
+
+
 def last_words(folder) -> dict:
     return json.loads((folder / "termination.log").read_text())
 
@@ -61,18 +68,16 @@ def last_words(folder) -> dict:
 def test_missing_vectors_are_computed_with_the_template_and_only_once(tmp_path):
     model = a_pod(tmp_path)
 
-    code, output = finished(start(tmp_path))
+    done(tmp_path)
 
-    assert code == 0, output
     assert last_words(tmp_path)["reason"] == "Verified"
     path = prepared_labels.prepared(model, model.label_sets[0])
     prompts = [f"a photo of a {name}" for name in tiny_models.CLASSES]
     assert np.allclose(np.load(path), tiny_models.text_vectors(model.root, prompts), atol=1e-6)
 
     made_at = path.stat().st_mtime_ns
-    code, output = finished(start(tmp_path, PYTHONPROFILEIMPORTTIME="1"))
+    output = done(tmp_path, PYTHONPROFILEIMPORTTIME="1")
 
-    assert code == 0
     assert "onnxruntime" not in output
     assert path.stat().st_mtime_ns == made_at
 
@@ -80,9 +85,8 @@ def test_missing_vectors_are_computed_with_the_template_and_only_once(tmp_path):
 def test_with_nothing_to_do_no_runtime_is_loaded(tmp_path):
     a_pod(tmp_path, ship_vectors=True)
 
-    code, output = finished(start(tmp_path, PYTHONPROFILEIMPORTTIME="1"))
+    output = done(tmp_path, PYTHONPROFILEIMPORTTIME="1")
 
-    assert code == 0, output
     assert "lumen_serving.prepare.command" in output
     assert "onnxruntime" not in output
     assert last_words(tmp_path)["reason"] == "Verified"
@@ -97,9 +101,8 @@ def test_a_run_goes_on_where_an_earlier_one_was_stopped(tmp_path):
     with prepared_labels.begin(model, files) as preparation:
         preparation.append(kept)
 
-    code, output = finished(start(tmp_path))
+    output = done(tmp_path)
 
-    assert code == 0, output
     assert '"kept_rows": 100' in output or '"kept_rows":100' in output
     matrix = np.load(prepared_labels.prepared(model, files))
     assert matrix[:100].tobytes() == kept.tobytes()
@@ -146,9 +149,8 @@ def test_a_large_set_gets_its_search_codes_where_the_cache_may_still_be_written(
     names = [f"thing number {n}" for n in range(4200)]
     model = a_pod(tmp_path, label_sets={"things": names}, ship_vectors=True)
 
-    code, output = finished(start(tmp_path))
+    done(tmp_path)
 
-    assert code == 0, output
     codes = np.load(next(model.cache.glob("codes/*/codes.npy")))
     assert codes.shape == (model.embedding_dim, len(load_labels(model.label_sets[0])))
 

@@ -50,12 +50,6 @@ def a_request() -> Request:
     return Request(TaskKind.CLASSIFY, b"", "", RequestMeta(), 0.0)
 
 
-async def test_labels_that_were_found_are_the_answer():
-    answer = await a_service([("cat", 0.5)]).answer(a_request())
-
-    assert answer.meta["labels_count"] == "1"
-
-
 @pytest.mark.parametrize("labels", [[], [("cat", float("nan"))], [("cat", 1.0), ("dog", np.inf)]])
 async def test_a_ranking_without_an_answer_is_a_failure_and_not_an_empty_success(labels):
     with pytest.raises(BackendFailed):

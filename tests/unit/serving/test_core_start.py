@@ -1,6 +1,5 @@
 """What decides a start: the environment, the cores, the runtime, the device."""
 
-import json
 import re
 import subprocess
 import sys
@@ -10,12 +9,12 @@ import pytest
 
 from lumen_manifest.model_service import Accelerator
 from lumen_manifest.server_config import MdnsSpec, ServerConfig
+from lumen_process.mdns import full_type
 from lumen_serving import errors
 from lumen_serving.backends.base import BACKENDS, BackendReport, BackendSettings, load_backend
 from lumen_serving.backends.fake import FakeBackend
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, SettingsInvalid, StartError
 from lumen_serving.main import announcement
-from lumen_serving.servicer import ServerPhase, ServerStatus
 from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.load import parse_cpu_max, usable_cores
 from lumen_serving.startup.parity import check_report
@@ -106,7 +105,8 @@ def test_an_unknown_runtime_names_the_known_ones():
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(BACKENDS, "onnx", "lumen_no_such_package.backend:Backend")
+    missing = ("lumen_no_such_package.backend:Backend", "lumen-serve[onnx]")
+    monkeypatch.setitem(BACKENDS, "onnx", missing)
     with pytest.raises(BackendUnavailable, match=r"pip install 'lumen-serve\[onnx\]'"):
         a_backend("onnx")
 
@@ -171,7 +171,10 @@ def test_both_generations_of_types_and_records_come_from_the_configuration():
         50052,
     )
 
-    assert told.types == ("_homenative-node._tcp.local.", "_lumen-clip._tcp.local")
+    assert [full_type(name) for name in told.types] == [
+        "_homenative-node._tcp.local.",
+        "_lumen-clip._tcp.local.",
+    ]
     assert (told.instance, told.address, told.port) == ("attic-11112222", "10.1.2.3", 50052)
     assert told.properties == {
         "uuid": "11112222-3333",
@@ -187,17 +190,6 @@ def test_two_servers_of_one_name_are_two_instances():
 
     assert one.instance != two.instance
     assert one.types == ("_lumen._tcp.local.",)
-
-
-def test_status_is_json_with_the_phase_and_the_facts():
-    status = ServerStatus(phase=ServerPhase.SERVING, facts={"modelId": "m"})
-    content_type, body = status.page()
-    document = json.loads(body)
-
-    assert content_type == "application/json"
-    assert document["phase"] == "serving"
-    assert document["modelId"] == "m"
-    assert document["rssBytes"] > 0
 
 
 def test_every_error_of_a_call_has_a_status_and_every_error_of_a_start_a_reason():

@@ -58,61 +58,28 @@ class Slow:
         self.asked.append(size)
         self.now += self.ms_of(size) / 1000
 
-    def measured(self, max_batch, budget_s, possible=()):
-        sizes = sizes_up_to(max_batch, possible)
-        return measure_batches(self.run, sizes, budget_s, clock=lambda: self.now)
+
+@pytest.mark.parametrize(
+    ("ms_of", "sizes", "budget_s", "tried", "caps"),
+    [
+        pytest.param(lambda _: 4, sizes_up_to(16), 5, [1, 2, 4, 8, 16], {16}, id="fixed cost"),
+        pytest.param(lambda _: 3, sizes_up_to(6), 5, [1, 2, 4, 6], {6}, id="no power of two"),
+        pytest.param(lambda n: n, sizes_up_to(64), 5, [1, 2, 4], {1}, id="nothing gained"),
+        pytest.param(lambda n: 20 * n, sizes_up_to(64), 0.001, [1, 2], {1, 2}, id="slow model"),
+        # As long as it pays, a slow machine must not end up with small batches.
+        pytest.param(lambda _: 20, sizes_up_to(16), 0.001, [1, 2, 4, 8, 16], {16}, id="slow one"),
+        pytest.param(lambda _: 3, sizes_up_to(16, (4, 8, 32)), 5, [4, 8], {8}, id="static shapes"),
+    ],
+)
+def test_sizes_are_tried_for_as_long_as_larger_ones_pay(ms_of, sizes, budget_s, tried, caps):
+    model = Slow(ms_of)
+
+    measured = measure_batches(model.run, sizes, budget_s, clock=lambda: model.now)
+
+    assert list(dict.fromkeys(model.asked)) == tried
+    assert measured.max_batch_size in caps
 
 
-def test_a_fixed_cost_makes_the_largest_batch_the_best():
-    model = Slow(lambda size: 4)
-
-    measured = model.measured(16, budget_s=5)
-
-    assert measured.max_batch_size == 16
-    assert max(model.asked) == 16
-
-
-def test_sizes_are_not_tried_once_larger_ones_bring_nothing():
-    model = Slow(lambda size: 1.0 * size)
-
-    measured = model.measured(64, budget_s=5)
-
-    assert measured.max_batch_size <= 4
-    assert max(model.asked) <= 16
-
-
-def test_a_slow_model_is_measured_at_the_smallest_sizes_alone():
-    model = Slow(lambda size: 20 * size)
-
-    measured = model.measured(64, budget_s=0.001)
-
-    assert model.asked == [1, 1, 2]
-    assert measured.max_batch_size in {1, 2}
-
-
-def test_a_slow_machine_still_finds_that_larger_batches_pay():
-    model = Slow(lambda _size: 20)
-
-    measured = model.measured(16, budget_s=0.001)
-
-    assert model.asked == [1, 1, 2, 4, 8, 16]
-    assert measured.max_batch_size == 16
-
-
-def test_the_largest_allowed_batch_is_tried_though_no_power_of_two():
-    model = Slow(lambda size: 3)
-
-    model.measured(6, budget_s=5)
-
-    assert max(model.asked) == 6
-
-
-def test_a_runtime_of_static_shapes_is_tried_at_its_own_sizes_and_charged_for_filling_up():
-    model = Slow(lambda size: 3)
-
-    measured = model.measured(16, budget_s=5, possible=(4, 8, 32))
-
-    assert set(model.asked) == {4, 8}
-    assert measured.max_batch_size == 8
+def test_a_batch_of_static_shapes_costs_what_it_is_filled_up_to():
     assert sizes_up_to(2, (4, 8)) == [4]
     assert [LatencyModel(1, 0, (4, 8)).predict_ms(size) for size in (1, 4, 5)] == [4, 4, 8]

@@ -41,6 +41,17 @@ def brute_force(matrix: np.ndarray, query: np.ndarray, k: int) -> list[int]:
     ].tolist()
 
 
+def a_query(seed: int, dim: int, toward: np.ndarray | float = 0.0) -> np.ndarray:
+    return unit(np.random.default_rng(seed).standard_normal(dim) + toward)
+
+
+def found(matrix: np.ndarray, query: np.ndarray, k: int, small_rows: int, include=None) -> list:
+    """The hits of one query in a new index."""
+    index = LabelIndex.build(matrix, small_rows=small_rows)
+    (hits,) = index.top_k(query[None], k, SCALE, include)
+    return hits
+
+
 def rows_of(hits) -> list[int]:
     return [hit.row for hit in hits]
 
@@ -87,9 +98,7 @@ def test_no_row_is_ever_missed(small_rows, kind, rows, dim, k, seed, near):
         query = 0.01 * query + matrix[seed % rows]
     query = unit(query)
 
-    (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_k(query[None], k, SCALE)
-
-    assert rows_of(hits) == brute_force(matrix, query, k)
+    assert rows_of(found(matrix, query, k, small_rows)) == brute_force(matrix, query, k)
 
 
 class WorstScorer:
@@ -163,32 +172,30 @@ def test_the_errors_bound_what_the_float_product_loses():
 @pytest.mark.parametrize("dim", [2, 31, 768])
 def test_close_cosines_are_as_close_as_their_rounding(kind, dim):
     matrix = a_matrix(kind, 2000, dim, 19)
-    query = unit(np.random.default_rng(20).standard_normal(dim) + 2 * matrix[0])
+    query = a_query(20, dim, 2 * matrix[0])
 
     for rows in (matrix, matrix.astype(np.float16)):
         wrong = np.abs(close_cosines(rows, query) - exact_cosines(rows, query))
         assert wrong.max() <= 2 * rounding(dim)
 
 
-def test_rows_closer_than_float32_tells_are_ranked_exactly():
+@by_either_scorer
+def test_rows_closer_than_float32_tells_are_ranked_exactly(small_rows):
     matrix = np.tile(unit(np.ones(768)), (1000, 1))
     matrix[:, 0] *= 1 + 1e-7 * np.random.default_rng(21).permutation(1000).astype(np.float32)
     query = unit(np.arange(768, 0, -1))
 
-    for small_rows in (0, 10**9):
-        (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_k(query[None], 7, SCALE)
-        assert rows_of(hits) == brute_force(matrix, query, 7)
+    assert rows_of(found(matrix, query, 7, small_rows)) == brute_force(matrix, query, 7)
 
 
-def test_float16_matrices_and_transposed_views_are_searched_as_they_are():
+@by_either_scorer
+def test_float16_matrices_and_transposed_views_are_searched_as_they_are(small_rows):
     matrix = a_matrix("random", 600, 32, 3)
     query = unit(np.ones(32))
 
     for view in (matrix.astype(np.float16), np.asfortranarray(matrix)):
-        for small_rows in (0, 10**9):
-            index = LabelIndex.build(view, small_rows=small_rows)
-            (hits,) = index.top_k(query[None], 5, SCALE)
-            assert rows_of(hits) == brute_force(np.ascontiguousarray(view), query, 5)
+        wanted = brute_force(np.ascontiguousarray(view), query, 5)
+        assert rows_of(found(view, query, 5, small_rows)) == wanted
 
 
 @by_either_scorer
@@ -207,7 +214,7 @@ def test_a_query_gets_the_same_answer_alone_and_in_any_batch(small_rows):
 @pytest.mark.parametrize("kind", ["random", "clustered"])
 def test_shares_of_a_few_are_those_of_the_whole_set(kind, sign, scale):
     matrix = a_matrix(kind, 20_000, 256, 9)
-    query = unit(np.random.default_rng(10).standard_normal(256) + sign * 20 * matrix[77])
+    query = a_query(10, 256, sign * 20 * matrix[77])
 
     (hits,) = LabelIndex.build(matrix).top_k(query[None], 5, scale)
 
@@ -219,7 +226,7 @@ def test_shares_of_a_few_are_those_of_the_whole_set(kind, sign, scale):
 @by_either_scorer
 def test_a_set_restricted_or_whole_is_ranked_and_shared_among_its_own(small_rows, share):
     matrix = a_matrix("random", 3000, 48, 11)
-    query = unit(np.random.default_rng(12).standard_normal(48))
+    query = a_query(12, 48)
     include = np.random.default_rng(13).random(3000) < share
     index = LabelIndex.build(matrix, small_rows=small_rows)
     (hits,) = index.top_k(query[None], 10**6, SCALE, None if include.all() else include)
@@ -236,11 +243,11 @@ def test_a_set_restricted_or_whole_is_ranked_and_shared_among_its_own(small_rows
 @by_either_scorer
 def test_a_set_restricted_to_the_rows_of_one_block_is_ranked(small_rows):
     matrix = a_matrix("random", 3200, 48, 22)
-    query = unit(np.random.default_rng(23).standard_normal(48))
+    query = a_query(23, 48)
     allowed = rows_of_blocks(np.array([7]), len(matrix))
     include = np.isin(np.arange(len(matrix)), allowed)
 
-    (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_k(query[None], 3, SCALE, include)
+    hits = found(matrix, query, 3, small_rows, include)
 
     assert rows_of(hits) == allowed[brute_force(matrix[allowed], query, 3)].tolist()
 
@@ -256,7 +263,7 @@ def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows):
     matrix = a_matrix("clustered", 5000, 64, 14)
     codes = np.random.default_rng(15).integers(0, 40, 5000).astype(np.int32)
     groups = Groups(codes, tuple(f"g{i}" for i in range(40)), tuple((f"g{i}",) for i in range(40)))
-    query = unit(np.random.default_rng(16).standard_normal(64) + 30 * matrix[5])
+    query = a_query(16, 64, 30 * matrix[5])
 
     (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_groups(
         query[None], 4, SCALE, groups

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as Core
+from tokenizers.models import BPE
 
 from lumen_resources.errors import TokenizerError, is_failure
 from lumen_serving.errors import BadText
@@ -118,28 +119,6 @@ def test_the_files_own_padding_and_truncation_are_ignored(tmp_path):
     assert rows.tolist() == a_tokenizer().encode(["the cat of the dog"])[0].tolist()
 
 
-def test_a_model_without_a_tokenizer_says_what_is_missing():
-    with pytest.raises(TokenizerError, match=r"has no tokenizer\.json"):
-        Tokenizer.load(a_model(None))
-
-
-@pytest.mark.parametrize("content", ["", "{}", '{"model": 3}'])
-def test_a_damaged_tokenizer_is_refused(tmp_path, content):
-    (tmp_path / "tokenizer.json").write_text(content)
-
-    with pytest.raises(TokenizerError, match="cannot be loaded"):
-        Tokenizer.load(a_model(tmp_path / "tokenizer.json"))
-
-
-def test_a_tokenizer_without_known_frame_tokens_is_refused(tmp_path):
-    from tokenizers.models import BPE  # noqa: PLC0415
-
-    Core(BPE(vocab={"a": 0}, merges=[])).save(str(tmp_path / "tokenizer.json"))
-
-    with pytest.raises(TokenizerError, match="start and end tokens"):
-        Tokenizer.load(a_model(tmp_path / "tokenizer.json"))
-
-
 def a_panicking_core():
     """Patterns that backtrack beyond their limit make the library panic."""
     core = tiny_models.a_tokenizer()
@@ -157,11 +136,25 @@ def test_a_text_on_which_the_tokenizer_panics_is_refused_with_a_sentence():
     assert tokenizer.encode(["cat"])[0].shape == (1, CONTEXT)
 
 
-def test_a_tokenizer_that_panics_on_ordinary_texts_is_refused_at_the_start(tmp_path):
-    a_panicking_core().save(str(tmp_path / "tokenizer.json"))
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, r"has no tokenizer\.json"),
+        ("", "cannot be loaded"),
+        ("{}", "cannot be loaded"),
+        ('{"model": 3}', "cannot be loaded"),
+        (Core(BPE(vocab={"a": 0}, merges=[])).to_str(), "start and end tokens"),
+        (a_panicking_core().to_str(), "fails on ordinary texts"),
+    ],
+    ids=["none", "empty", "no model", "another model", "no frame", "one that panics"],
+)
+def test_a_tokenizer_that_cannot_be_used_is_refused_at_the_start(tmp_path, content, words):
+    path = tmp_path / "tokenizer.json"
+    if content is not None:
+        path.write_text(content)
 
-    with pytest.raises(TokenizerError, match="fails on ordinary texts") as refused:
-        Tokenizer.load(a_model(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match=words) as refused:
+        Tokenizer.load(a_model(None if content is None else path))
 
     assert refused.value.reason == "TokenizerInvalid"
 

@@ -50,17 +50,12 @@ def sniff_mime(payload: bytes) -> str | None:
         return "image/png"
     if payload[:4] == b"RIFF" and payload[8:12] == b"WEBP":
         return "image/webp"
-    if payload[4:8] == b"ftyp" and payload[8:12] in {b"avif", b"avis"}:
-        return "image/avif"
-    return "image/avif" if _avif_compatible(payload) else None
-
-
-def _avif_compatible(payload: bytes) -> bool:
-    """Whether the brands after a `mif1` or other major brand include AVIF's."""
-    if payload[4:8] != b"ftyp":
-        return False
-    end = min(int.from_bytes(payload[:4], "big"), 128)
-    return any(payload[at : at + 4] == b"avif" for at in range(16, end, 4))
+    if payload[4:8] == b"ftyp":
+        # The major brand, or one of the brands after a `mif1` or other major one.
+        brands_end = min(int.from_bytes(payload[:4], "big"), 128)
+        brands = (payload[at : at + 4] for at in range(16, brands_end, 4))
+        return "image/avif" if payload[8:12] in {b"avif", b"avis"} or b"avif" in brands else None
+    return None
 
 
 def checked_format(payload: bytes, mime: str) -> str:
