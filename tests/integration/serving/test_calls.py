@@ -30,7 +30,6 @@ CLIP_IMAGE = (
 )
 CLASSIFY = ("clip_classify", "classify", "smartclip_classify")
 SCENES = ("clip_scene_classify", "classify_scene", "smartclip_scene_classify")
-TOP_K = ("topk", "top_k", "TopK", "topK", "top-k", "lumen.top_k")
 SHOWN_SCENES = (
     "person", "animal", "vehicle", "food", "building", "nature", "object", "landscape",
 )  # fmt: skip
@@ -119,18 +118,6 @@ def test_every_name_is_advertised_with_the_enforced_limit_and_nothing_else(serve
     assert list(pb_grpc.InferenceStub(server.channel()).StreamCapabilities(Empty())) == [record]
 
 
-def test_without_label_sets_classify_is_neither_advertised_nor_answered(tiny_cache, tmp_path):
-    with ready(tiny_cache / "models" / "tiny-bioclip", tmp_path) as bare:
-        names = {task.name for task in capability(bare).tasks}
-        error = refused(bare, "bioclip_classify")
-
-    assert names == {
-        "bioclip_text_embed", "bioclip_embed", "embed", "bioclip_image_embed", "image_embed",
-    }  # fmt: skip
-    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert error.details() == "Unknown task: bioclip_classify"
-
-
 @pytest.mark.parametrize("names", [CLIP_TEXT, CLIP_IMAGE], ids=["text", "image"])
 def test_all_aliases_give_the_same_unit_vector_and_model(server, names):
     payload = b"a photo of a cat" if names is CLIP_TEXT else a_jpeg(3)
@@ -181,22 +168,18 @@ def test_labels_are_sorted_and_their_shares_sum_to_one(server, names):
     assert {label for label, _ in labels} == set(CLASSES if names is CLASSIFY else SHOWN_SCENES)
 
 
-def test_without_top_k_each_family_gives_its_default_number(server, species):
+def test_as_many_labels_are_given_as_were_asked_for_or_are_usual_and_there(server, species):
     counts = {
         "classify": len(labels_of(infer_one(server, "classify"))),
         "classify_scene": len(labels_of(infer_one(server, "classify_scene"))),
         "bioclip_classify": len(labels_of(infer_one(species, "bioclip_classify"))),
+        "two": len(labels_of(infer_one(server, "classify", topk="2"))),
+        "all": len(labels_of(infer_one(server, "classify", topk="99"))),
     }
 
-    assert counts == {"classify": 5, "classify_scene": 1, "bioclip_classify": 3}
-
-
-@pytest.mark.parametrize("spelling", TOP_K)
-def test_top_k_has_six_spellings_and_clamps(server, spelling):
-    two = labels_of(infer_one(server, "classify", **{spelling: "2"}))
-    many = labels_of(infer_one(server, "classify", **{spelling: "99"}))
-
-    assert (len(two), len(many)) == (2, 6)
+    assert counts == {
+        "classify": 5, "classify_scene": 1, "bioclip_classify": 3, "two": 2, "all": 6,
+    }  # fmt: skip
 
 
 def test_cosines_are_given_on_request_in_the_order_of_the_shares(server):
@@ -251,11 +234,7 @@ NOTHING = ("", " \n", "\0", "\ufeff", "&nbsp;", "&#x20;\x1b[31m")
         ("classify", None, "", {"rank": "class"}, "INVALID_ARGUMENT", "rank"),
         ("classify", None, "", {"include": "class=Aves"}, "INVALID_ARGUMENT", "include"),
         ("classify", None, "", {"label_format": "latin"}, "INVALID_ARGUMENT", "latin"),
-        *(
-            ("classify", None, "", {spelling: wrong}, "INVALID_ARGUMENT", "")
-            for spelling in TOP_K
-            for wrong in ("0", "-1", "many")
-        ),
+        ("classify", None, "", {"topk": "0"}, "INVALID_ARGUMENT", "whole number"),
         ("embed", b"\xff\xfe\xfa", "text/plain", {}, "INVALID_ARGUMENT", "UTF-8"),
         ("embed", b"cat", "image/jpeg", {}, "INVALID_ARGUMENT", "text/plain"),
         *(

@@ -9,9 +9,10 @@ import serving_servers
 import tiny_models
 from google.protobuf.empty_pb2 import Empty
 
-from lumen_manifest.spec.enums import Runtime
+from lumen_manifest.spec.enums import Family, Runtime
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
+from lumen_wire.tasks import TaskKind, names_for
 
 # No layout of today leaves a tower out, so the model is narrowed once its files are verified.
 NARROWED = """
@@ -32,14 +33,13 @@ def narrowed(*told):
 load.open_verified = narrowed
 main.main()
 """
-TASKS = {
-    "image": {"clip_image_embed", "image_embed", "semantic_image_embed", "smartclip_image_embed"},
-    "labels": {"clip_classify", "classify", "smartclip_classify"},
-    "scenes": {"clip_scene_classify", "classify_scene", "smartclip_scene_classify"},
-    "text": {
-        "clip_text_embed", "clip_embed", "embed", "semantic_text_embed", "smartclip_text_embed",
-    },
-}  # fmt: skip
+KINDS = {
+    "image": TaskKind.IMAGE_EMBED,
+    "text": TaskKind.TEXT_EMBED,
+    "labels": TaskKind.CLASSIFY,
+    "scenes": TaskKind.SCENE_CLASSIFY,
+}
+TASKS = {name: set(names_for(Family.CLIP, [kind])) for name, kind in KINDS.items()}
 
 
 def in_one_file(folder):
@@ -59,13 +59,20 @@ def in_one_file(folder):
 
 
 @pytest.mark.parametrize(
-    ("only", "offered"),
-    [("image", {"image", "labels"}), ("text", {"text"}), (None, set(TASKS))],
-    ids=["images only", "texts only", "both in one file"],
+    ("only", "label_sets", "offered"),
+    [
+        ("image", ["tiny-classes"], {"image", "labels"}),
+        ("text", ["tiny-classes"], {"text"}),
+        (None, ["tiny-classes"], set(TASKS)),
+        (None, [], {"image", "text", "scenes"}),
+    ],
+    ids=["images only", "texts only", "both in one file", "no label sets"],
 )
-def test_a_server_answers_what_its_model_embeds_and_refuses_the_rest(tmp_path, only, offered):
+def test_a_server_answers_what_its_model_embeds_and_refuses_the_rest(
+    tmp_path, only, label_sets, offered
+):
     root = in_one_file(tmp_path)
-    config = serving_servers.a_config(root, label_sets=[{"name": "tiny-classes"}])
+    config = serving_servers.a_config(root, label_sets=[{"name": name} for name in label_sets])
     if only is None:
         torch = config.model.model_copy(update={"runtime": Runtime.TORCH})
         config = config.model_copy(update={"model": torch})
