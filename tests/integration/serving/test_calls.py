@@ -118,6 +118,17 @@ def test_every_name_is_advertised_with_the_enforced_limit_and_nothing_else(serve
     assert list(pb_grpc.InferenceStub(server.channel()).StreamCapabilities(Empty())) == [record]
 
 
+def test_status_says_what_computes_and_what_was_measured(server):
+    status = server.status()
+
+    assert status["phase"] == "serving"
+    assert status["runtime"]["device"] == "fake"
+    assert status["embeddingSpace"]
+    assert status["batches"]["image"]["cap"] >= 1
+    assert status["rssBytes"] > 0
+    assert status["warnings"] == []
+
+
 @pytest.mark.parametrize("names", [CLIP_TEXT, CLIP_IMAGE], ids=["text", "image"])
 def test_all_aliases_give_the_same_unit_vector_and_model(server, names):
     payload = b"a photo of a cat" if names is CLIP_TEXT else a_jpeg(3)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving_servers import INFERENCE, NOT_SERVING, SERVING, a_config, a_server
+from serving_servers import NOT_SERVING, SERVING, a_config, a_server
 from tiny_models import TinyModel, a_jpeg, write_model, write_model_info
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
@@ -285,21 +285,6 @@ async def test_an_open_stream_without_requests_does_not_hold_up_the_end(config, 
     assert rest is grpc.aio.EOF
     assert stream_code is grpc.StatusCode.OK
     assert code == 0
-
-
-def test_status_says_what_computes_and_what_was_measured(config, tmp_path):
-    with a_server(config, tmp_path, FAKE) as server:
-        server.wait_for_health()
-        health = health_of(server, INFERENCE)
-        status = server.status()
-
-    assert health == SERVING
-    assert status["phase"] == "serving"
-    assert status["runtime"]["device"] == "fake"
-    assert status["embeddingSpace"]
-    assert status["batches"]["image"]["cap"] >= 1
-    assert status["rssBytes"] > 0
-    assert status["warnings"] == []
 
 
 async def announced(service_type, wait_ms):
