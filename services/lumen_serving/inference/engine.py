@@ -1,4 +1,4 @@
-"""The model's threads: they take batches from the line, run them and answer each item.
+"""Threads that work on what waits; the model's own take batches, run them and answer each item.
 
 Decode threads put items into the line, the engine's threads answer them on the event loop: a
 request crosses from one thread to another three times in all, with no task in between.
@@ -27,10 +27,7 @@ log = structlog.get_logger(__name__)
 # Of the squared length: twice that of the length itself.
 _UNIT_TOLERANCE = 2e-3
 
-
 Answer = tuple[Item, ItemOutcome | WireError]
-
-
 TaskT = TypeVar("TaskT")
 
 
