@@ -14,7 +14,8 @@ from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.tasks import TaskKind, names_for
 
-# No layout of today leaves a tower out, so the model is narrowed once its files are verified.
+# No layout of today leaves a tower out, so the model is narrowed once its files are verified; no
+# path is left that would say what it embeds.
 NARROWED = """
 import sys
 from dataclasses import replace
@@ -27,7 +28,7 @@ only = Modality(sys.argv[1])
 
 def narrowed(*told):
     model = opened(*told)
-    files = replace(model.files, **{"text" if only is Modality.IMAGE else "vision": None})
+    files = replace(model.files, vision=None, text=None)
     return replace(model, files=files, modalities=frozenset({only}))
 
 load.open_verified = narrowed

@@ -258,18 +258,21 @@ def test_an_empty_restriction_has_no_hits():
     assert index.top_k(unit(np.ones((1, 8))), 3, SCALE, np.zeros(50, bool)) == [[]]
 
 
+@pytest.mark.parametrize("share", [0.5, 1])
 @by_either_scorer
-def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows):
+def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows, share):
     matrix = a_matrix("clustered", 5000, 64, 14)
     codes = np.random.default_rng(15).integers(0, 40, 5000).astype(np.int32)
     groups = Groups(codes, tuple(f"g{i}" for i in range(40)), tuple((f"g{i}",) for i in range(40)))
     query = a_query(16, 64, 30 * matrix[5])
 
+    include = np.random.default_rng(17).random(5000) < share
+
     (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_groups(
-        query[None], 4, SCALE, groups
+        query[None], 4, SCALE, groups, include if share < 1 else None
     )
 
-    cosines = exact_cosines(matrix, query.astype(np.float64))
+    cosines = np.where(include, exact_cosines(matrix, query.astype(np.float64)), -np.inf)
     sums = np.bincount(codes, weights=shares(cosines, SCALE), minlength=40)
     wanted = np.argsort(-sums)[:4]
     assert [hit.group for hit in hits] == wanted.tolist()
