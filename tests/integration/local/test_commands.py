@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +10,9 @@ import sys
 import numpy as np
 import pytest
 import tiny_models
+from local_runs import ENVIRONMENT, Lumen, tiny_service
 
 from lumen_client import AsyncClient, Client, ContentError, ItemError, ServerError
-
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("LUMEN_", "XDG_"))}
 
 
 def command(*arguments, **more):
@@ -32,48 +30,14 @@ def command(*arguments, **more):
 def door(tmp_path_factory, tiny_cache):
     """The address of a router in front of both tiny models, and a folder with pictures."""
     folder = tmp_path_factory.mktemp("door")
-    services = [
-        {
-            "apiVersion": "lumen.dev/v1alpha1",
-            "kind": "LumenModelService",
-            "metadata": {"name": family},
-            "spec": {
-                "family": family,
-                "model": {
-                    "name": f"tiny-{family}",
-                    "runtime": "onnx",
-                    "source": {"uri": f"file://{tiny_cache}/models/tiny-{family}"},
-                },
-                "labelSets": [{"name": labels}],
-                "pool": "cpu",
-            },
-        }
-        for family, labels in (("clip", "tiny-classes"), ("bioclip", "tiny-species"))
-    ]
     manifest = folder / "lumen.yaml"
-    manifest.write_text("---\n".join(json.dumps(service) + "\n" for service in services))
+    manifest.write_text("---".join(tiny_service(each, tiny_cache) for each in ("clip", "bioclip")))
     (folder / "pictures").mkdir()
     for n in range(3):
         (folder / "pictures" / f"{n}.jpg").write_bytes(tiny_models.a_jpeg(n))
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "lumen_cli", "up", "-f", str(manifest), "--port", "0"),
-            *("--state-dir", str(folder / "state"), "--output", "json"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    try:
-        for line in process.stdout:
-            event = json.loads(line)
-            if event["event"] == "ready" and "service" not in event:
-                break
-        yield event["address"], folder / "pictures"
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    up = ("up", "-f", str(manifest), "--port", "0", "--state-dir", str(folder / "state"))
+    with Lumen(*up, cwd=folder) as run:
+        yield run.until_up(), folder / "pictures"
 
 
 def test_vectors_come_in_input_order_whatever_the_kind(door):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from local_runs import alive, until
 
 from lumen_local.pod.machine import FreePorts
 
@@ -32,26 +33,24 @@ def grandchild(tmp_path) -> int:
     return int(line.split()[-1])
 
 
-async def test_kill_9_of_the_parent_leaves_no_process(victim, tmp_path, is_alive, wait_until):
-    await wait_until(lambda: bool(pids(tmp_path)))
+async def test_kill_9_of_the_parent_leaves_no_process(victim, tmp_path):
+    await until(lambda: bool(pids(tmp_path)))
     family = [*pids(tmp_path), grandchild(tmp_path)]
-    lived = [is_alive(pid) for pid in family]
+    lived = [alive(pid) for pid in family]
     victim.send_signal(signal.SIGKILL)
-    await wait_until(lambda: not any(is_alive(pid) for pid in family), lambda: str(family))
+    await until(lambda: not any(alive(pid) for pid in family), lambda: str(family))
 
     assert lived == [True, True, True]
 
 
-async def test_a_killed_reaper_is_replaced_and_its_successor_does_the_same(
-    victim, tmp_path, is_alive, wait_until
-):
-    await wait_until(lambda: bool(pids(tmp_path)))
+async def test_a_killed_reaper_is_replaced_and_its_successor_does_the_same(victim, tmp_path):
+    await until(lambda: bool(pids(tmp_path)))
     server, first = pids(tmp_path)
     psutil.Process(first).kill()
-    await wait_until(lambda: pids(tmp_path)[1] != first)
-    survived = is_alive(server)
+    await until(lambda: pids(tmp_path)[1] != first)
+    survived = alive(server)
     family = [*pids(tmp_path), grandchild(tmp_path)]
     victim.send_signal(signal.SIGKILL)
-    await wait_until(lambda: not any(is_alive(pid) for pid in family), lambda: str(family))
+    await until(lambda: not any(alive(pid) for pid in family), lambda: str(family))
 
     assert survived

@@ -5,6 +5,7 @@ import os
 import signal
 
 import psutil
+from local_runs import a_deployment, a_program, a_server, alive, until
 
 from lumen_local.show import events
 from lumen_local.supervise.supervisor import RunOutcome
@@ -23,10 +24,10 @@ def says(**message) -> str:
 
 
 async def test_a_service_is_ready_when_its_health_service_says_so_and_not_before(
-    supervise, pods, tmp_path
+    supervise, tmp_path
 ):
     (tmp_path / "clip.switch").write_text("loading")
-    async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
+    async with supervise("clip") as run:
         await run.until(events.LogLine, text="clip listens")
         before = run.told()
         run.switch("clip", "ready")
@@ -36,10 +37,8 @@ async def test_a_service_is_ready_when_its_health_service_says_so_and_not_before
         assert run.told() == ["not ready", "ready"]
 
 
-async def test_a_server_that_says_not_serving_is_taken_out_and_comes_back(
-    supervise, pods, tmp_path
-):
-    async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
+async def test_a_server_that_says_not_serving_is_taken_out_and_comes_back(supervise, tmp_path):
+    async with supervise("clip") as run:
         await run.until(events.Ready)
         run.switch("clip", "loading")
         await run.until(events.NotReady)
@@ -49,8 +48,8 @@ async def test_a_server_that_says_not_serving_is_taken_out_and_comes_back(
         assert run.told() == ["not ready", "ready", "not ready", "ready"]
 
 
-async def test_a_killed_server_is_started_again_and_serves_again(supervise, pods, tmp_path):
-    async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
+async def test_a_killed_server_is_started_again_and_serves_again(supervise, tmp_path):
+    async with supervise("clip") as run:
         first = await run.until(events.Ready)
         os.kill(server_pid(run), signal.SIGKILL)
         failed = await run.until(events.Failed)
@@ -62,10 +61,10 @@ async def test_a_killed_server_is_started_again_and_serves_again(supervise, pods
         assert run.seen(events.Restarted, restarts=1)
 
 
-async def test_a_program_that_keeps_crashing_waits_longer_each_time(supervise, pods):
-    crashing = pods.program("server", "import sys; print('no such device'); sys.exit(3)")
+async def test_a_program_that_keeps_crashing_waits_longer_each_time(supervise):
+    crashing = a_program("server", "import sys; print('no such device'); sys.exit(3)")
     backoff = Backoff(0.02, 0.1, chance=0)
-    async with supervise(clip=pods.deployment(crashing), backoff=backoff) as run:
+    async with supervise(clip=a_deployment(crashing), backoff=backoff) as run:
         await run.until(events.Failed, count=5)
 
         failures = run.seen(events.Failed)[:5]
@@ -75,9 +74,9 @@ async def test_a_program_that_keeps_crashing_waits_longer_each_time(supervise, p
 
 
 async def test_a_server_that_fails_its_liveness_probe_is_drained_and_started_again(
-    supervise, pods, tmp_path
+    supervise, tmp_path
 ):
-    async with supervise(clip=pods.deployment(pods.server("clip", tmp_path))) as run:
+    async with supervise("clip") as run:
         await run.until(events.Ready)
         run.switch("clip", "dead")
         failed = await run.until(events.Failed)
@@ -93,39 +92,36 @@ async def test_a_server_that_fails_its_liveness_probe_is_drained_and_started_aga
 
 
 async def test_init_steps_run_once_and_in_order_however_many_replicas_there_are(
-    supervise, pods, tmp_path
+    supervise, tmp_path
 ):
     note = "open({!r}, 'a').write('{}\\n')"
     steps = [
-        pods.program(name, note.format(str(tmp_path / "order"), name))
+        a_program(name, note.format(str(tmp_path / "order"), name))
         for name in ("resources", "prepare")
     ]
-    async with supervise(
-        clip=pods.deployment(*steps, pods.server("clip", tmp_path)), replicas=2
-    ) as run:
+    async with supervise(clip=a_deployment(*steps, a_server("clip", tmp_path)), replicas=2) as run:
         await run.until(events.AllReady)
 
         assert (tmp_path / "order").read_text().split() == ["resources", "prepare"]
         assert {event.replica for event in run.seen(events.Ready)} == {0, 1}
 
 
-async def test_what_the_files_step_verified_is_told(supervise, pods, tmp_path):
+async def test_what_the_files_step_verified_is_told(supervise, tmp_path):
     message = {"reason": "Verified", "digest": "d", "embeddingSpace": "s", "bytes": 9, "files": 4}
-    step = pods.program("resources", says(**message))
-    async with supervise(clip=pods.deployment(step, pods.server("clip", tmp_path))) as run:
+    step = a_program("resources", says(**message))
+    async with supervise(clip=a_deployment(step, a_server("clip", tmp_path))) as run:
         told = await run.until(events.FilesVerified)
 
         assert (told.verified.files, told.verified.file_bytes) == (4, 9)
         assert told.verified.embedding_space == "s"
 
 
-async def test_a_bad_checksum_ends_its_service_and_no_other(supervise, pods, tmp_path):
+async def test_a_bad_checksum_ends_its_service_and_no_other(supervise, tmp_path):
     bad = says(
         reason="ChecksumMismatch", message="vision.onnx is damaged.", remedy="Fetch.", file="v"
     )
     async with supervise(
-        clip=pods.deployment(pods.server("clip", tmp_path)),
-        birds=pods.deployment(pods.program("resources", bad), pods.server("birds", tmp_path)),
+        "clip", birds=a_deployment(a_program("resources", bad), a_server("birds", tmp_path))
     ) as run:
         everything = await run.until(events.AllReady)
         (failed,) = run.seen(events.Failed)
@@ -138,16 +134,16 @@ async def test_a_bad_checksum_ends_its_service_and_no_other(supervise, pods, tmp
 
 
 async def test_a_failure_that_is_named_is_told_once_and_another_with_all_its_lines(
-    supervise, pods, tmp_path
+    supervise, tmp_path
 ):
     noise = "print('the log says it too', flush=True)\n"
     named = noise + says(reason="ModelInfoInvalid", message="No name.")
     unnamed = noise + "raise SystemExit(1)"
     async with supervise(
-        clip=pods.deployment(
-            pods.program("resources", named, log_level="info"), pods.server("clip", tmp_path)
+        clip=a_deployment(
+            a_program("resources", named, log_level="info"), a_server("clip", tmp_path)
         ),
-        birds=pods.deployment(pods.program("server", unnamed, log_level="info")),
+        birds=a_deployment(a_program("server", unnamed, log_level="info")),
     ) as run:
         await run.until(events.Failed, service="clip")
         await run.until(events.Failed, service="birds")
@@ -156,19 +152,16 @@ async def test_a_failure_that_is_named_is_told_once_and_another_with_all_its_lin
         assert not run.seen(events.LogLine, service="clip")
 
 
-async def test_a_run_in_which_nothing_can_ever_serve_ends_by_itself(supervise, pods, tmp_path):
-    bad = pods.program("resources", says(reason="ModelInfoInvalid", message="No name."))
-    async with supervise(
-        clip=pods.deployment(bad, pods.server("clip", tmp_path)),
-        router=pods.deployment(pods.server("router", tmp_path)),
-    ) as run:
+async def test_a_run_in_which_nothing_can_ever_serve_ends_by_itself(supervise, tmp_path):
+    bad = a_program("resources", says(reason="ModelInfoInvalid", message="No name."))
+    async with supervise("router", clip=a_deployment(bad, a_server("clip", tmp_path))) as run:
         outcome = await run.task
 
         assert outcome is RunOutcome.NOTHING_LEFT
         assert not run.seen(events.AllReady)
 
 
-async def test_a_source_that_is_away_is_asked_again(supervise, pods, tmp_path):
+async def test_a_source_that_is_away_is_asked_again(supervise, tmp_path):
     away = {"reason": "SourceUnreachable", "message": "The hub does not answer."}
     code = (
         f"import os, pathlib; mark = pathlib.Path({str(tmp_path / 'tried')!r})\n"
@@ -177,8 +170,8 @@ async def test_a_source_that_is_away_is_asked_again(supervise, pods, tmp_path):
         f"    open(os.environ['LUMEN_TERMINATION_LOG'], 'w').write({json.dumps(away)!r})\n"
         "    raise SystemExit(1)"
     )
-    step = pods.program("resources", code)
-    async with supervise(clip=pods.deployment(step, pods.server("clip", tmp_path))) as run:
+    step = a_program("resources", code)
+    async with supervise(clip=a_deployment(step, a_server("clip", tmp_path))) as run:
         await run.until(events.AllReady)
         (failed,) = run.seen(events.Failed)
 
@@ -186,12 +179,8 @@ async def test_a_source_that_is_away_is_asked_again(supervise, pods, tmp_path):
         assert failed.retry_s is not None
 
 
-async def test_the_router_drains_before_the_servers_do(supervise, pods, tmp_path):
-    async with supervise(
-        clip=pods.deployment(pods.server("clip", tmp_path)),
-        birds=pods.deployment(pods.server("birds", tmp_path)),
-        router=pods.deployment(pods.server("router", tmp_path)),
-    ) as run:
+async def test_the_router_drains_before_the_servers_do(supervise, tmp_path):
+    async with supervise("clip", "birds", "router") as run:
         await run.until(events.AllReady)
         run.stop.set()
         outcome = await run.task
@@ -206,11 +195,9 @@ async def test_the_router_drains_before_the_servers_do(supervise, pods, tmp_path
             assert run.told(name)[-2:] == ["terminating", "gone"]
 
 
-async def test_a_stubborn_server_is_killed_after_its_grace_period(
-    supervise, pods, tmp_path, is_alive
-):
-    stubborn = pods.server("clip", tmp_path, habits="stubborn")
-    async with supervise(clip=pods.deployment(stubborn, grace_s=1)) as run:
+async def test_a_stubborn_server_is_killed_after_its_grace_period(supervise, tmp_path):
+    stubborn = a_server("clip", tmp_path, habits="stubborn")
+    async with supervise(clip=a_deployment(stubborn, grace_s=1)) as run:
         await run.until(events.AllReady)
         pid = server_pid(run)
         run.stop.set()
@@ -218,12 +205,12 @@ async def test_a_stubborn_server_is_killed_after_its_grace_period(
 
         assert run.diary() == ["clip SIGTERM"]
         assert run.seen(events.Stopped)[0].killed == ("clip",)
-        assert not is_alive(pid)
+        assert not alive(pid)
 
 
-async def test_a_stop_during_an_init_step_ends_that_step(supervise, pods, tmp_path):
-    step = pods.program("resources", "print('fetching', flush=True); import signal; signal.pause()")
-    async with supervise(clip=pods.deployment(step, pods.server("clip", tmp_path))) as run:
+async def test_a_stop_during_an_init_step_ends_that_step(supervise, tmp_path):
+    step = a_program("resources", "print('fetching', flush=True); import signal; signal.pause()")
+    async with supervise(clip=a_deployment(step, a_server("clip", tmp_path))) as run:
         await run.until(events.LogLine, text="fetching")
         run.stop.set()
 
@@ -231,37 +218,35 @@ async def test_a_stop_during_an_init_step_ends_that_step(supervise, pods, tmp_pa
         assert not run.seen(events.Failed)
 
 
-async def test_cancelling_the_run_kills_stubborn_servers_at_once(
-    supervise, pods, tmp_path, is_alive
-):
-    stubborn = pods.server("clip", tmp_path, habits="stubborn")
-    async with supervise(clip=pods.deployment(stubborn, grace_s=3600)) as run:
+async def test_cancelling_the_run_kills_stubborn_servers_at_once(supervise, tmp_path):
+    stubborn = a_server("clip", tmp_path, habits="stubborn")
+    async with supervise(clip=a_deployment(stubborn, grace_s=3600)) as run:
         await run.until(events.AllReady)
         pid = server_pid(run)
         run.stop.set()
         await run.until(events.RunStopping)
     # Leaving the block cancels the run, as a second Ctrl-C does.
 
-    assert not is_alive(pid)
+    assert not alive(pid)
 
 
-async def test_a_servers_own_processes_end_with_it(supervise, pods, tmp_path, is_alive, wait_until):
-    parent = pods.server("clip", tmp_path, habits="parent")
-    async with supervise(clip=pods.deployment(parent)) as run:
+async def test_a_servers_own_processes_end_with_it(supervise, tmp_path):
+    parent = a_server("clip", tmp_path, habits="parent")
+    async with supervise(clip=a_deployment(parent)) as run:
         await run.until(events.AllReady)
         grandchild = int(run.diary()[0].split()[-1])
         run.stop.set()
         await run.task
-        ran = is_alive(grandchild)
+        ran = alive(grandchild)
     # It lives in a session of its own: the reaper's last look finds it by the run's id.
 
     assert ran
-    await wait_until(lambda: not is_alive(grandchild))
+    await until(lambda: not alive(grandchild))
 
 
-async def test_a_program_that_does_not_exist_is_named(supervise, pods):
+async def test_a_program_that_does_not_exist_is_named(supervise):
     missing = {"name": "server", "command": ["/nonexistent/lumen-server"]}
-    async with supervise(clip=pods.deployment(missing)) as run:
+    async with supervise(clip=a_deployment(missing)) as run:
         failed = await run.until(events.Failed)
 
         assert "/nonexistent/lumen-server cannot be started" in failed.failure.message
