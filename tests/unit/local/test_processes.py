@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lumen_local.errors import PodNotRunnable
-from lumen_local.pod.processes import FileToWrite, PodPaths, PodPorts, pod_processes
+from lumen_local.pod.processes import FileToWrite, PodPaths, PodPorts, Probe, Probes, pod_processes
 
 PORTS = PodPorts(grpc=40001, health=40002, metrics=40003)
 CONFIG = {"metadata": {"name": "clip-abc"}, "data": {"server.json": "{}"}}
@@ -69,32 +69,36 @@ def server_of(deployment: dict, **changes):
     return pod_processes(deployment, [CONFIG], PORTS, places(**changes)).server
 
 
-def test_python3_becomes_the_interpreter_that_runs_lumen():
+def test_python3_becomes_the_interpreter_that_runs_lumen_and_other_programs_stay():
+    other = server_of(a_pod(a_server(command=["/bin/server"], args=["-v"])))
+
     assert server_of(a_pod()).argv == ("/venv/bin/python", "-m", "lumen_serving")
+    assert other.argv == ("/bin/server", "-v")
 
 
-def test_another_program_stays_what_it_is():
-    assert server_of(a_pod(a_server(command=["/bin/server"], args=["-v"]))).argv == (
-        *("/bin/server", "-v"),
-    )
-
-
-def test_ports_are_replaced_by_the_ones_allotted():
-    found = server_of(a_pod()).env
-
-    assert found["LUMEN_GRPC_PORT"] == "40001"
-    assert found["LUMEN_HEALTH_PORT"] == "40002"
-    assert found["LUMEN_METRICS_PORT"] == "40003"
-
-
-def test_mount_paths_are_replaced_by_folders_and_settings_become_files():
+def test_what_a_node_would_give_is_replaced_by_what_this_machine_gives():
     pod = pod_processes(a_pod(), [CONFIG], PORTS, places())
     config = Path("/state/pods/clip-0/volumes/config/server.json")
 
-    assert pod.server.env["LUMEN_CONFIG"] == str(config)
     assert pod.files == (FileToWrite(config, "{}"),)
-    assert pod.server.env["LUMEN_CACHE_DIR"] == "/cache"
-    assert pod.server.env["LUMEN_SOURCE_DIR"] == "/manifests"
+    assert pod.server.env == {
+        "PATH": "/bin",
+        "LUMEN_SOURCE_TOKEN": "hush",
+        "LUMEN_CONFIG": str(config),
+        "LUMEN_CACHE_DIR": "/cache",
+        "LUMEN_SOURCE_DIR": "/manifests",
+        "LUMEN_GRPC_PORT": "40001",
+        "LUMEN_HEALTH_PORT": "40002",
+        "LUMEN_METRICS_PORT": "40003",
+        "LUMEN_BIND": "127.0.0.1",
+        "LUMEN_DRAIN_DELAY_S": "0",
+        "LUMEN_PARENT_PID": "77",
+        "LUMEN_RUN_ID": "run-1",
+        "LUMEN_LOG_FORMAT": "console",
+        "LUMEN_LOG_LEVEL": "warning",
+        "LUMEN_TERMINATION_LOG": "/state/pods/clip-0/server.termination",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def test_the_deepest_mount_decides_where_a_path_lies():
@@ -110,21 +114,11 @@ def test_the_deepest_mount_decides_where_a_path_lies():
     assert found["C"] == "/etcetera"
 
 
-def test_a_server_drains_at_once_and_dies_with_its_parent():
-    found = server_of(a_pod()).env
-
-    assert found["LUMEN_DRAIN_DELAY_S"] == "0"
-    assert found["LUMEN_PARENT_PID"] == "77"
-    assert found["LUMEN_RUN_ID"] == "run-1"
-    assert found["LUMEN_BIND"] == "127.0.0.1"
-
-
 def test_the_shells_variables_are_kept_but_for_our_contracts():
-    server = a_server(env=[])
-    found = server_of(a_pod(server), inherited={"PATH": "/bin", "LUMEN_ROUTES_FILE": "/x"}).env
+    found = server_of(a_pod(a_server(env=[])), inherited={"PATH": "/", "LUMEN_ROUTES_FILE": "/x"})
 
-    assert found["PATH"] == "/bin"
-    assert "LUMEN_ROUTES_FILE" not in found
+    assert found.env["PATH"] == "/"
+    assert "LUMEN_ROUTES_FILE" not in found.env
 
 
 def test_a_secrets_variable_comes_from_the_shell_and_is_named_when_it_is_not_there():
@@ -174,23 +168,13 @@ def test_init_containers_come_in_order_and_share_the_settings():
 
 
 def test_probes_ask_the_local_health_port_and_keep_their_figures():
-    probe = {
-        "grpc": {"port": 50052, "service": "liveness"},
-        "periodSeconds": 7,
-        "timeoutSeconds": 5,
-        "failureThreshold": 4,
-    }
-    probes = server_of(a_pod(a_server(livenessProbe=probe))).probes
+    grpc = {"port": 50052, "service": "liveness"}
+    probe = {"grpc": grpc, "periodSeconds": 7, "timeoutSeconds": 5, "failureThreshold": 4}
+    server = server_of(a_pod(a_server(livenessProbe=probe), terminationGracePeriodSeconds=45))
 
-    assert probes.startup is None
-    assert probes.liveness is not None
-    assert (probes.liveness.port, probes.liveness.service) == (40002, "liveness")
-    assert (probes.liveness.period_s, probes.liveness.timeout_s) == (7, 5)
-    assert probes.liveness.failure_threshold == 4
-
-
-def test_the_grace_period_is_the_pods():
-    assert server_of(a_pod(terminationGracePeriodSeconds=45)).grace_s == 45
+    alive = Probe(40002, "liveness", period_s=7, timeout_s=5, failure_threshold=4)
+    assert server.probes == Probes(liveness=alive)
+    assert server.grace_s == 45
 
 
 @pytest.mark.parametrize(
@@ -204,12 +188,7 @@ def test_the_grace_period_is_the_pods():
             "exists only in a cluster",
         ),
         (
-            a_pod(
-                volumes=[
-                    {"name": "config", "configMap": {"name": "other"}},
-                    {"name": "cache", "emptyDir": {}},
-                ]
-            ),
+            a_pod(a_server(volumeMounts=[]), volumes=[{"name": "x", "configMap": {"name": "y"}}]),
             "names no rendered",
         ),
     ],
