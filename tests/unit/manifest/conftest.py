@@ -7,6 +7,7 @@ import pytest
 
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.render import Children, RenderContext, render
 
 Build = Callable[..., Any]
 
@@ -65,5 +66,17 @@ def a_pool() -> Build:
         return LumenNodePool.model_validate(
             {"metadata": {"name": name}, "spec": merged({"accelerator": "cpu"}, spec)}
         )
+
+    return build
+
+
+@pytest.fixture
+def rendered(a_service: Build, a_pool: Build) -> Build:
+    """Render a service; `pool` and `context` are given, other keyword arguments change its spec."""
+
+    def build(
+        pool: LumenNodePool | None = None, context: RenderContext | None = None, **spec: Any
+    ) -> Children:
+        return render(a_service(**spec), pool or a_pool(), context=context)
 
     return build
