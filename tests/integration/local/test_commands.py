@@ -1,6 +1,5 @@
 """The commands and the client against a running door."""
 
-import asyncio
 import csv
 import json
 import shutil
@@ -12,7 +11,7 @@ import pytest
 import tiny_models
 from local_runs import ENVIRONMENT, Lumen, tiny_service
 
-from lumen_client import AsyncClient, Client, ContentError, ItemError, ServerError
+from lumen_client import Client, ContentError, ItemError, ServerError
 
 
 def command(*arguments, **more):
@@ -69,22 +68,6 @@ def test_a_failed_item_says_which_one_it_was(door):
 
     assert failure.value.index == 1
     assert failure.value.__cause__.code == "INVALID_ARGUMENT"
-
-
-def test_the_asynchronous_client_answers_the_same(door):
-    address, pictures = door
-
-    async def ask():
-        async with AsyncClient(f"grpc://{address}") as client:
-            await client.health()
-            return await client.classify(pictures / "0.jpg", top_k=2, service="bioclip")
-
-    with Client(f"grpc://{address}") as client:
-        expected = client.classify(pictures / "0.jpg", top_k=2, service="bioclip")
-
-    answer = asyncio.run(ask())
-    assert answer.labels == expected.labels
-    assert len(answer.labels[0].lineage) == 7
 
 
 def test_an_unknown_service_is_refused_by_name(door):

@@ -218,18 +218,6 @@ async def test_a_stop_during_an_init_step_ends_that_step(supervise, tmp_path):
         assert not run.seen(events.Failed)
 
 
-async def test_cancelling_the_run_kills_stubborn_servers_at_once(supervise, tmp_path):
-    stubborn = a_server("clip", tmp_path, habits="stubborn")
-    async with supervise(clip=a_deployment(stubborn, grace_s=3600)) as run:
-        await run.until(events.AllReady)
-        pid = server_pid(run)
-        run.stop.set()
-        await run.until(events.RunStopping)
-    # Leaving the block cancels the run, as a second Ctrl-C does.
-
-    assert not alive(pid)
-
-
 async def test_a_servers_own_processes_end_with_it(supervise, tmp_path):
     parent = a_server("clip", tmp_path, habits="parent")
     async with supervise(clip=a_deployment(parent)) as run:

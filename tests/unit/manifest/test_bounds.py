@@ -92,66 +92,61 @@ def test_keys_are_bounded_by_their_rule():
     assert longest_key(template["properties"]["annotations"], "annotations") == 317
 
 
-def test_an_affinity_as_core_v1_has_it_is_understood_and_handed_on_as_written():
-    affinity = {
-        "nodeAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": {
-                "nodeSelectorTerms": [
-                    {
-                        "matchExpressions": [
-                            {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
-                            {"key": "example.com/gpus", "operator": "Gt", "values": ["1"]},
-                        ],
-                        "matchFields": [
-                            {"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]}
-                        ],
-                    }
-                ]
-            },
-            "preferredDuringSchedulingIgnoredDuringExecution": [
+AFFINITY = {
+    "nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [
                 {
-                    "weight": 50,
-                    "preference": {"matchExpressions": [{"key": "ssd", "operator": "Exists"}]},
-                }
-            ],
-        },
-        "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []},
-        "podAntiAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": [
-                {
-                    "labelSelector": {"matchLabels": {"app": "db"}},
-                    "topologyKey": "topology.kubernetes.io/zone",
-                    "namespaces": ["databases"],
-                    "namespaceSelector": {},
-                    "matchLabelKeys": ["pod-template-hash"],
+                    "matchExpressions": [
+                        {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
+                        {"key": "example.com/gpus", "operator": "Gt", "values": ["1"]},
+                    ],
+                    "matchFields": [
+                        {"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]}
+                    ],
                 }
             ]
         },
-    }
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {
+                "weight": 50,
+                "preference": {"matchExpressions": [{"key": "ssd", "operator": "Exists"}]},
+            }
+        ],
+    },
+    "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []},
+    "podAntiAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [
+            {
+                "labelSelector": {"matchLabels": {"app": "db"}},
+                "topologyKey": "topology.kubernetes.io/zone",
+                "namespaces": ["databases"],
+                "namespaceSelector": {},
+                "matchLabelKeys": ["pod-template-hash"],
+            }
+        ]
+    },
+}
+CONSTRAINT = {
+    "maxSkew": 1,
+    "topologyKey": "topology.kubernetes.io/zone",
+    "whenUnsatisfiable": "DoNotSchedule",
+    "labelSelector": {
+        "matchExpressions": [{"key": "lumen.dev/service", "operator": "In", "values": ["clip"]}]
+    },
+    "minDomains": 2,
+    "nodeAffinityPolicy": "Honor",
+    "nodeTaintsPolicy": "Ignore",
+}
 
-    service = parse_object(a_service(podTemplate={"affinity": affinity}))
 
-    read = service.spec.pod_template.affinity
-    assert read.model_dump(mode="json", by_alias=True, exclude_none=True) == affinity
+@pytest.mark.parametrize(
+    "template", [{"affinity": AFFINITY}, {"topologySpreadConstraints": [CONSTRAINT]}]
+)
+def test_placement_as_core_v1_has_it_is_understood_and_handed_on_as_written(template):
+    read = parse_object(a_service(podTemplate=template)).spec.pod_template
 
-
-def test_a_spread_constraint_as_core_v1_has_it_is_understood_and_handed_on_as_written():
-    constraint = {
-        "maxSkew": 1,
-        "topologyKey": "topology.kubernetes.io/zone",
-        "whenUnsatisfiable": "DoNotSchedule",
-        "labelSelector": {
-            "matchExpressions": [{"key": "lumen.dev/service", "operator": "In", "values": ["clip"]}]
-        },
-        "minDomains": 2,
-        "nodeAffinityPolicy": "Honor",
-        "nodeTaintsPolicy": "Ignore",
-    }
-
-    service = parse_object(a_service(podTemplate={"topologySpreadConstraints": [constraint]}))
-
-    (read,) = service.spec.pod_template.topology_spread_constraints
-    assert read.model_dump(mode="json", by_alias=True, exclude_none=True) == constraint
+    assert read.model_dump(mode="json", by_alias=True, exclude_defaults=True) == template
 
 
 def test_a_misspelt_field_of_an_affinity_is_named_with_its_place():

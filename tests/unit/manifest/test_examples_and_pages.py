@@ -9,7 +9,6 @@ from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import default_pools
 from lumen_manifest.reading.parse import parse_files, parse_text
 from lumen_manifest.render import render
-from lumen_manifest.spec.enums import Accelerator
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -19,10 +18,6 @@ POOLS = {pool.name: pool for pool in default_pools()}
 
 def yaml_blocks(page: Path) -> list[str]:
     return re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)
-
-
-def test_there_are_examples_to_start_from():
-    assert {"clip-service.yaml", "bioclip-service.yaml"} <= {path.name for path in EXAMPLES}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -38,10 +33,6 @@ def test_the_two_services_work_side_by_side():
     files = [ROOT / "examples" / f"{family}-service.yaml" for family in ("clip", "bioclip")]
 
     assert [service.name for service in parse_files(files)] == ["clip", "bioclip"]
-
-
-def test_there_is_a_default_pool_of_every_accelerators_name():
-    assert set(POOLS) == set(Accelerator)
 
 
 @pytest.mark.parametrize("block", yaml_blocks(PAGE), ids=lambda block: block.splitlines()[0])

@@ -127,7 +127,7 @@ def test_no_container_has_a_privilege(rendered):
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    assert not (pod["hostNetwork"] or pod["hostPID"] or pod["hostIPC"])
+    assert (pod["hostNetwork"], pod["hostPID"], pod["hostIPC"]) == (False, False, False)
     assert pod["automountServiceAccountToken"] is False
 
 

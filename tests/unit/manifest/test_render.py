@@ -98,15 +98,6 @@ def test_the_config_map_holds_the_servers_settings_and_is_named_by_them(a_servic
     )
 
 
-def test_another_setting_gives_another_config_map(a_service, a_pool):
-    names = {
-        render(a_service(server={"maxQueue": size}), a_pool()).config_map["metadata"]["name"]
-        for size in (1, 2)
-    }
-
-    assert len(names) == 2
-
-
 def test_the_npu_pool_names_its_target(a_service):
     service = a_service(model={"runtime": "rknn", "precision": "fp16"}, pool="rk3588")
     children = render(service, default_pool(Accelerator.RK3588))
