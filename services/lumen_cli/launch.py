@@ -91,8 +91,8 @@ def up(
     from lumen_local.errors import LocalError
     from lumen_local.run import LaunchSettings
     from lumen_local.show.display import Output, choose_display
+    from lumen_local.start import up
     from lumen_local.state_dir import default_cache_dir, default_state_dir
-    from lumen_local.up import up
     from lumen_manifest.reading.parse import ManifestError
 
     # With a state directory of its own a run keeps its cache there, unless told otherwise.
@@ -159,8 +159,8 @@ def serve(
     """
     from lumen_local.errors import LocalError
     from lumen_local.run import LaunchSettings
-    from lumen_local.serve import serve
     from lumen_local.show.display import Output, choose_display
+    from lumen_local.start import serve
     from lumen_local.state_dir import default_cache_dir, default_state_dir
     from lumen_manifest.legacy.single_server import read_older
     from lumen_manifest.reading.parse import ManifestError

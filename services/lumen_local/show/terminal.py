@@ -8,8 +8,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from lumen_local.show.display import OutputClosed, PlainDisplay, Row, progress
 from lumen_local.show.events import ROUTER, Working
-from lumen_local.show.lines import OutputClosed, PlainDisplay, Row, progress
 from lumen_process.printable import printable
 
 # Readable on dark and on light grounds.

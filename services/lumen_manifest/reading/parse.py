@@ -120,16 +120,7 @@ def read_mapping(text: str, filename: str) -> dict[str, Any]:
         ManifestError: it is no YAML, or no mapping.
 
     """
-    if len(text) > BYTES_MAX:
-        raise ManifestError((_too_large(filename),))
-    reader = TreeReader(filename)
-    roots: list[Node] = []
-    problems: list[Problem] = []
-    try:
-        roots = list(reader.documents(text.removeprefix("\ufeff")))
-    except UnreadableError as error:
-        problems.append(Problem(filename, error.line, error.column, "", str(error)))
-    problems += reader.problems
+    roots, problems = _roots_of(text, filename)
     if not problems and (len(roots) != 1 or not isinstance(roots[0], MappingNode)):
         problems.append(
             Problem(filename, 0, 0, "", "holds no configuration: one mapping is needed")
@@ -183,29 +174,43 @@ def _too_large(file: str) -> Problem:
 
 def _read(text: str, file: str) -> list[tuple[Problem, Resource]]:
     """Read one file; each resource comes with the place of its name, for later complaints."""
-    if len(text) > BYTES_MAX:
-        raise ManifestError((_too_large(file),))
-    reader = TreeReader(file)
+    roots, refused = _roots_of(text, file)
     problems: list[Problem] = []
     found: list[tuple[Problem, Resource]] = []
-    documents = 0
-    try:
-        for root in reader.documents(text.removeprefix("\ufeff")):
-            documents += 1
-            resource, wrong = _document(root, file)
-            problems += wrong
-            if resource is not None:
-                line, column = _place(root, ("metadata", "name"), "value")
-                found.append((Problem(file, line, column, "metadata.name", ""), resource))
-    except UnreadableError as error:
-        problems.append(Problem(file, error.line, error.column, "", str(error)))
-    refused = {(problem.line, problem.column) for problem in reader.problems}
-    problems = [p for p in problems if (p.line, p.column) not in refused] + reader.problems
-    if not documents and not problems:
+    for root in roots:
+        resource, wrong = _document(root, file)
+        problems += wrong
+        if resource is not None:
+            line, column = _place(root, ("metadata", "name"), "value")
+            found.append((Problem(file, line, column, "metadata.name", ""), resource))
+    # What could not be read is no wrong value besides.
+    places = {(problem.line, problem.column) for problem in refused}
+    problems = [p for p in problems if (p.line, p.column) not in places] + refused
+    if not roots and not problems:
         problems.append(Problem(file, 0, 0, "", "holds no manifest: it is empty"))
     if problems:
         raise ManifestError(tuple(sorted(problems, key=lambda p: (p.line, p.column))))
     return found
+
+
+def _roots_of(text: str, file: str) -> tuple[list[Node], list[Problem]]:
+    """Read the documents up to the first that is unreadable, and what is wrong with them as YAML.
+
+    Raises:
+        ManifestError: the text is too large.
+
+    """
+    if len(text) > BYTES_MAX:
+        raise ManifestError((_too_large(file),))
+    reader = TreeReader(file)
+    roots: list[Node] = []
+    try:
+        roots.extend(reader.documents(text.removeprefix("\ufeff")))
+    except UnreadableError as error:
+        problem = Problem(file, error.line, error.column, "", str(error))
+        at = {(each.line, each.column) for each in reader.problems}
+        return roots, [*([] if (error.line, error.column) in at else [problem]), *reader.problems]
+    return roots, reader.problems
 
 
 def _document(root: Node, file: str) -> tuple[Resource | None, list[Problem]]:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lumen_local.show import events
-from lumen_local.show.lines import JsonDisplay, OutputClosed, PlainDisplay
+from lumen_local.show.display import JsonDisplay, OutputClosed, PlainDisplay
 from lumen_local.show.terminal import TerminalDisplay
 from lumen_manifest.conditions import Reason
 from lumen_manifest.pod_reports import Attestation, Failure, ProgressReport, Verified

@@ -164,7 +164,7 @@ def test_every_column_shows_a_field_that_exists():
         schema = structural_schema(resource.model)
         for column in resource.columns:
             place: Any = schema
-            for part in column.path.split("[")[0].strip(".").split("."):
+            for part in column["jsonPath"].split("[")[0].strip(".").split("."):
                 place = place["properties"][part]
 
 
