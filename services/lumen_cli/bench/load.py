@@ -94,7 +94,7 @@ async def probe(load: Load) -> Sample:
     async with _channel(load) as channel:
         run = Run(started_s=time.perf_counter())
         method: Method = channel.stream_stream(METHOD)
-        send = _Sender(load, method, run, None)
+        send = _Sender(load, method, run)
         await send.once(load.requests[0], time.perf_counter())
         return run.samples[0]
 
@@ -116,7 +116,7 @@ async def _warm_up(load: Load, method: "Method") -> None:
     run = Run(started_s=time.perf_counter())
     # A closed loop even where the load is an open one.
     warm = replace(load, duration_s=load.warmup_s, max_calls=None)
-    await _closed_loop(warm, _Sender(warm, method, run, None), run)
+    await _closed_loop(warm, _Sender(warm, method, run), run)
 
 
 async def _closed_loop(load: Load, send: "_Sender", run: Run) -> None:
@@ -161,34 +161,28 @@ async def _open_loop(load: Load, send: "_Sender", run: Run) -> None:
             task.add_done_callback(under_way.discard)
 
 
+@dataclass(slots=True)
 class _Sender:
     """Sends serialised requests and records their samples."""
 
-    def __init__(
-        self,
-        load: Load,
-        method: "Method",
-        run: Run,
-        on_sample: Callable[[Sample], None] | None,
-    ) -> None:
-        self._load = load
-        self._method = method
-        self._run = run
-        self._on_sample = on_sample
-        self._kept: dict[asyncio.Task[None] | None, Call] = {}
+    load: Load
+    method: "Method"
+    run: Run
+    on_sample: Callable[[Sample], None] | None = None
+    kept: "dict[asyncio.Task[None] | None, Call]" = field(default_factory=dict)
 
     def record(self, due_s: float, code: str) -> None:
         """Record a call that was due at `due_s` and ends now."""
         now_s = time.perf_counter()
-        sample = Sample(due_s - self._run.started_s, (now_s - due_s) * 1000, code)
-        self._run.samples.append(sample)
-        if self._on_sample is not None:
-            self._on_sample(sample)
+        sample = Sample(due_s - self.run.started_s, (now_s - due_s) * 1000, code)
+        self.run.samples.append(sample)
+        if self.on_sample is not None:
+            self.on_sample(sample)
 
     async def once(self, body: bytes, due_s: float) -> None:
         """Send one request on a stream of its own."""
-        call = self._method(
-            iter((body,)), timeout=self._load.timeout_s, metadata=self._load.metadata or None
+        call = self.method(
+            iter((body,)), timeout=self.load.timeout_s, metadata=self.load.metadata or None
         )
         try:
             code = await self._read_answer(call)
@@ -201,12 +195,12 @@ class _Sender:
     async def on_kept_stream(self, body: bytes) -> None:
         """Send one request on this worker's stream, a fresh one after a failure."""
         worker = asyncio.current_task()
-        call = self._kept.get(worker)
+        call = self.kept.get(worker)
         if call is None:
-            call = self._kept[worker] = self._method(metadata=self._load.metadata or None)
+            call = self.kept[worker] = self.method(metadata=self.load.metadata or None)
         due_s = time.perf_counter()
         try:
-            async with asyncio.timeout(self._load.timeout_s):
+            async with asyncio.timeout(self.load.timeout_s):
                 await call.write(body)
                 code = await self._read_answer(call)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
@@ -219,7 +213,7 @@ class _Sender:
 
     def close_kept_stream(self) -> None:
         """End this worker's stream."""
-        call = self._kept.pop(asyncio.current_task(), None)
+        call = self.kept.pop(asyncio.current_task(), None)
         if call is not None:
             call.cancel()
 

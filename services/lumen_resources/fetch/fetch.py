@@ -190,9 +190,10 @@ class _Fetch:
         available = remote_files(info, snapshot.digests)
         wanted = plan_files(info, self._cached.config, available)
         digests = proven(wanted, info, snapshot.digests, self._source.uri)
-        itself = bytes_digest(snapshot.model_info)
-        return self._cached.subject(
-            info, wanted, {FILE_NAME: itself, **digests}, snapshot.revision, warnings
+        digests = {FILE_NAME: bytes_digest(snapshot.model_info), **digests}
+        config, place = self._cached.config, self._place
+        return UnverifiedModel(
+            config, place, place, info, wanted, digests, snapshot.revision, warnings
         )
 
     def _missing(self, promised: Mapping[str, FileDigest]) -> dict[str, FileDigest]:

@@ -71,21 +71,10 @@ class Cached:
         seen = {} if thorough else lock.seen()
         identities = verify_files(self._at, used, progress, promise=FROM_LOCK, seen=seen)
         progress.begin(FetchPhase.CHECKING)
-        subject = self.subject(info, wanted, used, lock.revision, warnings)
-        return proven_by(describe(subject, self._at, thorough=thorough), subject, identities)
-
-    def subject(
-        self,
-        info: ModelInfo,
-        wanted: WantedFile,
-        digests: Mapping[str, FileDigest],
-        revision: str,
-        warnings: tuple[str, ...],
-    ) -> UnverifiedModel:
-        """Return what is to be described, with its files in this folder."""
-        return UnverifiedModel(
-            self.config, self.place, self.place, info, wanted, digests, revision, warnings
+        subject = UnverifiedModel(
+            self.config, self.place, self.place, info, wanted, used, lock.revision, warnings
         )
+        return proven_by(describe(subject, self._at, thorough=thorough), subject, identities)
 
     def keep_lock(self, subject: UnverifiedModel, source: str, seen: Mapping[str, str]) -> None:
         """Write the lock; files of the same revision that others verified stay in it."""

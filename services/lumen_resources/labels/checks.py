@@ -1,7 +1,7 @@
 """Whether a label set's shipped matrix may be used as it is, once copied, or not at all."""
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def label_set_files(spec: LabelSetSpec, labels: Path, digest: FileDigest) -> Lab
     )
 
 
+@dataclass(frozen=True, slots=True)
 class MatrixCheck:
     """One shipped matrix [N, dim] against its labels and the model's dimension.
 
@@ -48,11 +49,10 @@ class MatrixCheck:
     is put right there once.
     """
 
-    def __init__(self, matrix: Path, digest: FileDigest, dim: int, copies: Path) -> None:
-        self._path = matrix
-        self._digest = digest
-        self._dim = dim
-        self._copies = copies
+    matrix: Path
+    digest: FileDigest
+    dim: int
+    copies: Path
 
     def check(self, files: LabelSetFiles) -> LabelSetFiles:
         """Check labels and matrix thoroughly, make the copy when one is needed.
@@ -61,41 +61,41 @@ class MatrixCheck:
         """
         labels = load_labels(files)
         files = checked(files, labels)
-        shape = matrix_shape(self._path)
+        shape = matrix_shape(self.matrix)
         if len(labels) not in shape:
             raise LabelSetError(
-                f"{self._path} has {shape[0]} x {shape[1]} values, {files.labels.name} has "
+                f"{self.matrix} has {shape[0]} x {shape[1]} values, {files.labels.name} has "
                 f"{len(labels)} labels.",
                 remedy="They are from different releases: take both from the same one, or remove "
                 "`embeddings` from the model info to compute them.",
-                file=self._path.name,
+                file=self.matrix.name,
             )
-        if self._dim not in shape:
+        if self.dim not in shape:
             return self._of_another_dimension(files, shape)
-        matrix = load_matrix(self._path, self._dim, len(labels))
+        matrix = load_matrix(self.matrix, self.dim, len(labels))
         try:
             if _is_unit(matrix) and matrix.flags.c_contiguous:
-                return replace(files, embeddings=self._path, note="")
+                return replace(files, embeddings=self.matrix, note="")
             copy = self._copy(files.name, matrix)
         except WrongRowError as error:
-            raise wrong_row(error, self._path, files, labels) from error
+            raise wrong_row(error, self.matrix, files, labels) from error
         return replace(files, embeddings=copy, note="normalised once, in the cache")
 
     def recall(self, files: LabelSetFiles) -> LabelSetFiles:
         """Return what `check` found for the same verified files, without reading labels."""
-        shape = matrix_shape(self._path)
-        if self._dim not in shape:
+        shape = matrix_shape(self.matrix)
+        if self.dim not in shape:
             return self._of_another_dimension(files, shape)
         copy = self._place(files.name)
         if (copy / COPY).is_file() and self._copy_meta() == read_meta(copy / COPY_META):
             return replace(files, embeddings=copy / COPY, note="normalised once, in the cache")
-        return replace(files, embeddings=self._path, note="")
+        return replace(files, embeddings=self.matrix, note="")
 
     def _of_another_dimension(self, files: LabelSetFiles, shape: tuple[int, int]) -> LabelSetFiles:
         return replace(
             files,
-            note=f"{self._path.name} is {shape[0]} x {shape[1]}, the model's vectors have "
-            f"{self._dim} numbers: it is from another model and is not used. The vectors are "
+            note=f"{self.matrix.name} is {shape[0]} x {shape[1]}, the model's vectors have "
+            f"{self.dim} numbers: it is from another model and is not used. The vectors are "
             "computed from the labels.",
         )
 
@@ -123,10 +123,10 @@ class MatrixCheck:
         return place / COPY
 
     def _place(self, name: str) -> Path:
-        return self._copies / "prepared" / folder_name(name)
+        return self.copies / "prepared" / folder_name(name)
 
     def _copy_meta(self) -> dict[str, Any]:
-        return {"source_sha256": self._digest.sha256, "dim": self._dim}
+        return {"source_sha256": self.digest.sha256, "dim": self.dim}
 
 
 def checked(files: LabelSetFiles, labels: Labels) -> LabelSetFiles:
