@@ -60,7 +60,8 @@ def _unpacked(packed: Iterator[bytes], url: str, encoding: str) -> Iterator[byte
                 bare = encoding == "deflate" and block[0] & 0x0F != 8
                 unpacker = zlib.decompressobj(_NO_HEADER if bare else _EITHER_HEADER)
             left, silent = block, silent + len(block)
-            while left := _next_member(left) if unpacker.eof else left:
+            # Several gzip files are one, by its standard; zeros may pad their ends.
+            while left := left.lstrip(b"\0") if unpacker.eof else left:
                 if unpacker.eof:
                     unpacker = zlib.decompressobj(_EITHER_HEADER)
                 content = unpacker.decompress(left, _UNPACKED_BYTES)
@@ -78,14 +79,6 @@ def _not_packed_so(url: str, encoding: str, found: str) -> SourceUnavailableErro
         f"{url} is sent with Content-Encoding {encoding}, and is not: {found}.",
         remedy="Switch compression off for this folder on the web server or proxy.",
     )
-
-
-def _next_member(left: bytes) -> bytes:
-    """Return where the next of several gzip files begins: together they are one, by its standard.
-
-    Zeros may pad the end.
-    """
-    return left.lstrip(b"\0")
 
 
 def _refuse_page(response: httpx.Response, block: bytes, url: str) -> None:

@@ -10,6 +10,7 @@ limit: 5 MiB of 256.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -69,16 +70,14 @@ def places(each: int) -> Budget:
     return Budget(2 * each, each)
 
 
+@dataclass(slots=True, eq=False)
 class _Share:
     """What the accounts of all, of an address, or of a name within another's, hold together."""
 
-    __slots__ = ("accounts", "held", "inside", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.accounts = 0
-        self.held = 0
-        self.inside: dict[str, _Share] = {}
+    name: str
+    accounts: int = 0
+    held: int = 0
+    inside: "dict[str, _Share]" = field(default_factory=dict)
 
 
 class Account:

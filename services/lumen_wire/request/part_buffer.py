@@ -6,7 +6,7 @@ no room they are forgotten, and late parts are refused as a request that lacks i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lumen_wire.errors import InvalidArgument
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -36,42 +36,28 @@ def meta_bytes(meta: Mapping[str, str]) -> int:
     return size
 
 
+@dataclass(slots=True, eq=False)
 class PartBuffer:
     """The parts of one request: kept by seq, merged meta, counted bytes."""
 
-    __slots__ = (
-        "_first_ending",
-        "_head",
-        "_meta",
-        "_parts",
-        "_tail",
-        "began_at",
-        "charged_bytes",
-        "correlation_id",
-        "last_at",
-        "mime",
-        "payload_bytes",
-        "repeat_of",
-        "task",
-        "total",
-    )
+    correlation_id: str
+    total: int
+    began_at: float
+    last_at: float = field(init=False)
+    task: str = ""
+    mime: str = ""
+    payload_bytes: int = 0
+    charged_bytes: int = 0
+    # The parts of an answered request of the same id, which this may merely repeat.
+    repeat_of: frozenset[PartPrint] | None = None
+    _parts: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    _meta: dict[str, tuple[int, str]] = field(default_factory=dict)
+    _head: bytes = b""
+    _tail: bytes = b""
+    _first_ending: Ending | None = None
 
-    def __init__(self, correlation_id: str, total: int, now: float) -> None:
-        self.correlation_id = correlation_id
-        self.total = total
-        self.began_at = now
-        self.last_at = now
-        self.task = ""
-        self.mime = ""
-        self.payload_bytes = 0
-        self.charged_bytes = 0
-        # The parts of an answered request of the same id, which this may merely repeat.
-        self.repeat_of: frozenset[PartPrint] | None = None
-        self._parts: dict[int, tuple[int, bytes]] = {}
-        self._meta: dict[str, tuple[int, str]] = {}
-        self._head = b""
-        self._tail = b""
-        self._first_ending: Ending | None = None
+    def __post_init__(self) -> None:
+        self.last_at = self.began_at
 
     def __len__(self) -> int:
         return len(self._parts)

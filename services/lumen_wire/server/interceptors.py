@@ -119,7 +119,8 @@ def intercept(method: str, call: Call, metrics: CallMetrics | None = None) -> Ca
             except Exception as error:  # noqa: BLE001  (likewise)
                 wire_error = to_wire_error(error, event)
                 code = wire_error.status
-                await _abort(context, wire_error)
+                trailing = to_trailing_metadata(wire_error)
+                await context.abort(wire_error.status, wire_error.message, trailing)
             code = grpc.StatusCode.OK
             return response
         finally:
@@ -137,7 +138,3 @@ def stream_writer(generator: Callable[[Any, Any], AsyncIterator[Any]]) -> Call:
             await context.write(message)
 
     return call
-
-
-async def _abort(context: Any, error: WireError) -> None:
-    await context.abort(error.status, error.message, to_trailing_metadata(error))
