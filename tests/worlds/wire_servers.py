@@ -112,13 +112,19 @@ async def a_script_server(
     script: Script, options: ServerOptions | None = None, metrics: Any = None
 ) -> AsyncIterator[tuple[grpc.aio.Channel, Any, int]]:
     """Serve the script; yields a channel, an Inference stub and the port."""
-    server = build_server(script, script.board, options, metrics)
-    port = bind(server, "127.0.0.1", 0)
-    await server.start()
-    await script.board.set_serving()
-    try:
+    async with listening(build_server(script, script.board, options, metrics)) as port:
+        await script.board.set_serving()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel, pb_grpc.InferenceStub(channel), port
+
+
+@contextlib.asynccontextmanager
+async def listening(server: grpc.aio.Server, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Start a server on a free port, which is yielded; it is stopped in the end."""
+    port = bind(server, host, 0)
+    await server.start()
+    try:
+        yield port
     finally:
         await server.stop(0)
 

@@ -107,10 +107,7 @@ class HealthBoard:
     def require_healthy(self) -> None:
         """Raise Unavailable unless new requests are wanted here: what unary Health answers."""
         if self._phase is not HealthPhase.SERVING:
-            raise self._unavailable()
-
-    def _unavailable(self) -> Unavailable:
-        return Unavailable(self._reason or _SENTENCES[self._phase])
+            raise Unavailable(self._reason or _SENTENCES[self._phase])
 
     def _set(self, phase: HealthPhase, reason: str) -> None:
         self._phase, self._reason = phase, reason

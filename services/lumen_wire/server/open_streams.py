@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -162,30 +163,24 @@ def own_memory() -> Callable[[], int] | None:
     return read
 
 
+@dataclass(slots=True, eq=False)
 class MemoryGuard:
     """Watches one process while it is entered; without a limit or a measure it does nothing."""
 
-    def __init__(
-        self,
-        streams: OpenStreams,
-        limit_bytes: int | None,
-        measure: Callable[[], int] | None,
-        release: Callable[[], None] = trim_heap,
-    ) -> None:
-        self._streams = streams
-        self._limit_bytes = limit_bytes
-        self._measure = measure
-        self._release = release
-        self._threshold_bytes = 0
-        self._rest_bytes = 0
-        self._quiet_until = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+    streams: OpenStreams
+    limit_bytes: int | None
+    measure: Callable[[], int] | None
+    release: Callable[[], None] = trim_heap
+    _threshold_bytes: int = 0
+    _rest_bytes: int = 0
+    _quiet_until: float = 0.0
+    _timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         """Take what the process has now for what it needs at rest, and watch from here on."""
-        if self._measure is not None and self._limit_bytes is not None:
-            rest_bytes = self._rest_bytes = self._measure()
-            self._threshold_bytes = rest_bytes + int(_SHARE * (self._limit_bytes - rest_bytes))
+        if self.measure is not None and self.limit_bytes is not None:
+            rest_bytes = self._rest_bytes = self.measure()
+            self._threshold_bytes = rest_bytes + int(_SHARE * (self.limit_bytes - rest_bytes))
             if rest_bytes < self._threshold_bytes:
                 self._look()
         return self
@@ -196,14 +191,14 @@ class MemoryGuard:
             self._timer.cancel()
 
     def _look(self) -> None:
-        assert self._measure is not None, "entered without a measure"
+        assert self.measure is not None, "entered without a measure"
         self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._look)
-        if self._measure() > self._threshold_bytes:
-            self._relieve(self._measure)
+        if self.measure() > self._threshold_bytes:
+            self._relieve(self.measure)
 
     def _relieve(self, measure: Callable[[], int]) -> None:
         """Give freed pages back; where that is not enough, end streams."""
-        self._release()
+        self.release()
         held_bytes = measure()
         excess_bytes = held_bytes - self._threshold_bytes
         if excess_bytes <= 0:
@@ -211,10 +206,10 @@ class MemoryGuard:
         # As many as hold the excess, taking each for an average one: what comes meanwhile on all
         # others is more than a few would give back. Ending one costs a millisecond, and a hostile
         # client opens the next at once: good calls need their share of this loop.
-        each_bytes = (held_bytes - self._rest_bytes) // max(len(self._streams), 1)
+        each_bytes = (held_bytes - self._rest_bytes) // max(len(self.streams), 1)
         each_bytes = min(max(each_bytes, 1), WHOLE_MESSAGE_BYTES)
-        count = max(-(-excess_bytes // each_bytes), len(self._streams) // 64)
-        self._tell(held_bytes, self._streams.end_waiting(count))
+        count = max(-(-excess_bytes // each_bytes), len(self.streams) // 64)
+        self._tell(held_bytes, self.streams.end_waiting(count))
 
     def _tell(self, held_bytes: int, ended: int) -> None:
         """Say so, but not at every look for as long as it goes on."""
@@ -225,7 +220,7 @@ class MemoryGuard:
         log.warning(
             "memory nears its limit: streams that waited longest for their clients are ended",
             held_mib=held_bytes >> 20,
-            limit_mib=(self._limit_bytes or 0) >> 20,
-            streams=len(self._streams),
+            limit_mib=(self.limit_bytes or 0) >> 20,
+            streams=len(self.streams),
             ended=ended,
         )

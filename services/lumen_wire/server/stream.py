@@ -322,7 +322,8 @@ class _Stream:
 
     async def _ends_stream(self, mode: ErrorMode) -> bool:
         """Say whether a failure is the stream's: never while anything else is in flight on it."""
-        if mode is ErrorMode.INBAND or not self._alone():
+        alone = self._in_flight == 1 and not self._assembler.open_count and self._failure is None
+        if mode is ErrorMode.INBAND or not alone:
             return False
         if mode is ErrorMode.STATUS:
             return True
@@ -333,9 +334,6 @@ class _Stream:
                     self._changed.clear()
                     await self._changed.wait()
         return self._half_closed and self._requests == 1
-
-    def _alone(self) -> bool:
-        return self._in_flight == 1 and not self._assembler.open_count and self._failure is None
 
 
 def _rejected(message: Unreadable) -> Rejected:

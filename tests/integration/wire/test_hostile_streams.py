@@ -10,10 +10,20 @@ import pytest
 from google.protobuf import empty_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from http2_raw import RawConnection, grpc_message
-from wire_servers import MIB, WAIT_S, Script, a_script_server, a_text, answers, status_of, until
+from wire_servers import (
+    MIB,
+    WAIT_S,
+    Script,
+    a_script_server,
+    a_text,
+    answers,
+    listening,
+    status_of,
+    until,
+)
 
 from lumen_wire.request.chunks import ChunkLimits
-from lumen_wire.server.grpc_server import ServerOptions, bind, build_health_server
+from lumen_wire.server.grpc_server import ServerOptions, build_health_server
 from lumen_wire.server.health import HealthBoard
 from lumen_wire.server.open_streams import OpenStreams
 from lumen_wire.server.stream import StreamOptions
@@ -143,11 +153,9 @@ async def test_watches_of_one_address_never_end_those_of_another():
 
 
 async def test_the_health_port_takes_no_message_that_is_no_probe():
-    server = build_health_server(board := HealthBoard())
-    port = bind(server, "127.0.0.1", 0)
-    await server.start()
-    await board.set_serving()
+    await (board := HealthBoard()).set_serving()
     async with (
+        listening(build_health_server(board)) as port,
         a_raw_connection(port) as connection,
         sending(connection, HEALTH + "Watch", 16, 10 * MIB) as streams,
         asyncio.timeout(WAIT_S),
@@ -157,7 +165,6 @@ async def test_the_health_port_takes_no_message_that_is_no_probe():
             stub = health_pb2_grpc.HealthStub(channel)
             assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
         assert sum(connection.invited[stream] for stream in streams) < 2 * MIB
-    await server.stop(0)
 
 
 async def test_ten_mib_may_be_sent_whole_and_seventeen_only_in_parts():
@@ -212,6 +219,8 @@ async def test_an_idle_stream_that_gives_way_ends_well():
         call = stub.Infer()
         await call.write(a_text())
         assert (await call.read()).result == b"5"
+        # The answer is here a moment before the stream is done with it.
+        await until(lambda: not any(stream.busy for stream in streams._open))
         await until(lambda: streams.end_waiting(1))
 
         assert await call.read() is grpc.aio.EOF

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from http2_raw import GoneAway, RawConnection
 from ports import loopback_addresses
-from wire_servers import WAIT_S, Script, a_script_server, a_text, answers, status_of
+from wire_servers import WAIT_S, Script, a_script_server, a_text, answers, listening, status_of
 
 from lumen_process.addresses import host_port
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -145,28 +145,23 @@ async def test_while_stopping_health_says_no_and_requests_on_their_way_are_answe
 
 async def test_the_health_server_shows_the_same_board_and_nothing_else():
     board = HealthBoard()
-    server = build_health_server(board)
-    port = bind(server, "127.0.0.1", 0)
-    await server.start()
     await board.set_serving()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with (
+        listening(build_health_server(board)) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
         assert (await health_of(channel))[INFERENCE] == SERVING
-        infer = channel.unary_unary(f"/{INFERENCE}/GetCapabilities")
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await infer(b"")
+            await channel.unary_unary(f"/{INFERENCE}/GetCapabilities")(b"")
         assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    await server.stop(0)
 
 
-async def test_every_address_is_every_address_of_both_families():
+async def test_nothing_serves_on_any_address_of_both_families_before_the_process_says_so():
     script = Script()
-    server = build_server(script, script.board)
-    port = bind(server, "0.0.0.0", 0)
-    await server.start()
-    for address in loopback_addresses():
-        async with grpc.aio.insecure_channel(host_port(address, port)) as channel:
-            assert set((await health_of(channel)).values()) == {NOT_SERVING}
-    await server.stop(0)
+    async with listening(build_server(script, script.board), "0.0.0.0") as port:
+        for address in loopback_addresses():
+            async with grpc.aio.insecure_channel(host_port(address, port)) as channel:
+                assert set((await health_of(channel)).values()) == {NOT_SERVING}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

@@ -43,12 +43,6 @@ def test_a_cell_of_a_table_is_shown_as_text(capsys, text):
         assert text in line
 
 
-def test_a_control_sequence_in_a_cell_is_shown_as_an_escape(capsys):
-    write_rows([{"label": "\x1b[31mrobin\x9b"}], ("label",), "table")
-
-    assert r"\x1b[31mrobin\x9b" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("text", HOSTILE)
 def test_json_says_exactly_what_was_there_and_holds_nothing_that_a_terminal_obeys(capsys, text):
     write_json([{"label": text}])

@@ -97,19 +97,15 @@ def test_a_process_dies_with_its_parent():
         assert process.stdout.read() == ""
 
 
-@pytest.mark.parametrize("pid", ["1", "not a pid"])
-def test_a_process_whose_parent_is_another_does_not_start(pid):
-    code = "from lumen_process.lifetime import die_with_parent as live; live(); print('started')"
-    with started(code, LUMEN_PARENT_PID=pid) as process:
+@pytest.mark.parametrize(
+    ("pid", "code", "said"), [("1", 1, ""), ("not a pid", 1, ""), ("", 0, "started\n")]
+)
+def test_a_process_whose_parent_is_another_does_not_start_and_without_one_it_does(pid, code, said):
+    live = "from lumen_process.lifetime import die_with_parent as live; live(); print('started')"
+    with started(live, LUMEN_PARENT_PID=pid) as process:
         out, _ = process.communicate(timeout=WAIT_S)
 
-    assert (process.returncode, out) == (1, "")
-
-
-def test_without_the_variable_a_process_starts_as_always():
-    code = "from lumen_process.lifetime import die_with_parent as live; live(); print('started')"
-    with started(code, LUMEN_PARENT_PID="") as process:
-        assert process.communicate(timeout=WAIT_S)[0] == "started\n"
+    assert (process.returncode, out) == (code, said)
 
 
 def test_these_modules_do_not_import_grpc():

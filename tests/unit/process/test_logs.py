@@ -27,9 +27,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_json_line_has_a_constant_event_and_its_fields():
+def configured(log_format: str) -> io.StringIO:
     stream = io.StringIO()
-    logs.configure("json", "info", stream)
+    logs.configure(log_format, "info", stream)
+    return stream
+
+
+def test_a_json_line_has_a_constant_event_and_its_fields():
+    stream = configured("json")
 
     with structlog.contextvars.bound_contextvars(request_id="7"):
         structlog.get_logger("lumen.test").info("batch done", size=8)
@@ -46,8 +51,7 @@ def test_a_json_line_has_a_constant_event_and_its_fields():
 
 
 def test_the_standard_librarys_logs_take_the_same_way():
-    stream = io.StringIO()
-    logs.configure("json", "info", stream)
+    stream = configured("json")
 
     logging.getLogger("some.library").warning("odd %s", "thing")
     logging.getLogger("some.library").debug("not asked for")
@@ -63,8 +67,7 @@ def decoded(payload: str) -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_logged_failure_holds_no_local_variables(log_format):
-    stream = io.StringIO()
-    logs.configure(log_format, "info", stream)
+    stream = configured(log_format)
     payload = "a caller's picture"
 
     try:
@@ -121,8 +124,7 @@ def test_what_others_wrote_is_text_in_a_log(format):  # noqa: A002
 
 
 def test_a_line_inside_of_an_event_cannot_pass_for_a_line_of_its_own():
-    stream = io.StringIO()
-    logs.configure("console", "info", stream)
+    stream = configured("console")
 
     logging.getLogger("a.library").warning("first\n12:00:00 [info] second\n")
 
@@ -132,8 +134,7 @@ def test_a_line_inside_of_an_event_cannot_pass_for_a_line_of_its_own():
 
 
 def test_a_file_name_that_is_not_utf_8_does_not_lose_its_line():
-    stream = io.StringIO()
-    logs.configure("json", "info", stream)
+    stream = configured("json")
 
     structlog.get_logger("lumen.test").info("skipped", file="caf\udce9.png")
 

@@ -92,6 +92,15 @@ def test_a_failure_line_fits_and_is_json_whatever_it_says(message, remedy, file)
     assert json.loads(line)["reason"] == "Unknown"
 
 
+@pytest.mark.parametrize("text", ["caf\udce9", "\x1b[2J" * 5000, "\u202e" * 5000])
+def test_last_words_are_one_bounded_line_that_a_terminal_only_shows(text):
+    line = termination.failure_line(ResourceValidationError(text, remedy="", file=text))
+
+    assert len(line) <= termination.MAX_BYTES
+    assert line.decode().removesuffix("\n").isprintable()
+    assert json.loads(line)["reason"] == "FilesInvalid"
+
+
 def test_a_termination_log_that_cannot_be_written_is_no_failure(tmp_path):
     termination.write(tmp_path / "absent" / "log", b"{}")
 
@@ -364,12 +373,3 @@ def test_settings_come_from_the_environment_and_a_wrong_port_is_named():
     assert settings.config == Path("/etc/lumen/server.json")
     with pytest.raises(SettingsError, match="LUMEN_METRICS_PORT"):
         ResourcesSettings.from_environment({"LUMEN_METRICS_PORT": "70000"})
-
-
-@pytest.mark.parametrize("text", ["caf\udce9", "\x1b[2J" * 5000, "\u202e" * 5000])
-def test_last_words_are_one_bounded_line_that_a_terminal_only_shows(text):
-    line = termination.failure_line(ResourceValidationError(text, remedy="", file=text))
-
-    assert len(line) <= termination.MAX_BYTES
-    assert line.decode().removesuffix("\n").isprintable()
-    assert json.loads(line)["reason"] == "FilesInvalid"

@@ -14,9 +14,9 @@ LIMIT = 256 * MIB
 STEP = 64 * 1024
 
 
-def filled(account: Account) -> int:
+def filled(account: Account, step: int = STEP) -> int:
     """Take until nothing more is given; return what is held then."""
-    while account.try_take(STEP):
+    while account.try_take(step):
         pass
     return account.held
 
@@ -123,11 +123,7 @@ def test_a_caller_is_an_address_and_a_connection_of_it(peer, caller):
 @pytest.mark.parametrize("each", [1, 2, 3, 6, 512])
 @pytest.mark.parametrize("names", [2, 4])
 def test_one_caller_alone_gets_every_place_that_is_meant_for_one(each, names):
-    account = places(each).account(*"abcd"[:names])
-    while account.try_take(1):
-        pass
-
-    assert account.held == each
+    assert filled(places(each).account(*"abcd"[:names]), 1) == each
 
 
 @pytest.mark.parametrize(
