@@ -21,7 +21,7 @@ from lumen_cli.resources.selection import (
 from lumen_cli.resources.work import explain, refuse, run_each, shown
 from lumen_local.state_dir import default_cache_dir
 from lumen_process.wording import size
-from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceError, StoppedError
+from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified, verify_here
 from lumen_resources.fetch.listing import list_cache
 from lumen_resources.fetch.recording import record
@@ -150,8 +150,6 @@ def _print_digests(
 ) -> None:
     try:
         digests = shown(folder.name, work)
-    except StoppedError as error:
-        raise SystemExit(error.exit_code) from None
     except ResourceError as error:
         refuse(str(folder), error)
     rows = [{"file": p, "size": d.size, "sha256": d.sha256} for p, d in sorted(digests.items())]

@@ -35,8 +35,6 @@ def run_each(
         name = model.config.model.name
         try:
             verified = shown(name, functools.partial(work, model))
-        except StoppedError as error:
-            raise SystemExit(error.exit_code) from None
         except ResourceError as error:
             failures.append((name, error))
             rows.append(_failed_row(name, model, error))
@@ -101,10 +99,10 @@ def shown(name: str, work: Callable[[Progress], Result]) -> Result:
     try:
         with stops_on_signals(), _line(name, progress):
             return work(progress)
-    except StoppedError:
+    except StoppedError as error:
         kept = size(progress.snapshot().bytes_done)
         say(f"  Stopped. {kept} are kept; the next run goes on from there.")
-        raise
+        raise SystemExit(error.exit_code) from None
 
 
 @contextlib.contextmanager

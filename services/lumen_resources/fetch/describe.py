@@ -30,7 +30,8 @@ from lumen_resources.model.layouts import (
 )
 from lumen_resources.model.lock_file import locked_files, overall
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo
-from lumen_resources.model.traits import context_length_of, embedding_space, preprocess_of
+from lumen_resources.model.preprocessing import preprocess_of
+from lumen_resources.model.traits import context_length_of, embedding_space
 
 
 @dataclass(frozen=True, slots=True)

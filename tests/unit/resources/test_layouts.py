@@ -22,13 +22,8 @@ from lumen_resources.model.layouts import (
     model_folder,
 )
 from lumen_resources.model.model_info import FileDigest, ModelInfo
-from lumen_resources.model.traits import (
-    CLIP_MEAN,
-    CLIP_STD,
-    context_length_of,
-    embedding_space,
-    preprocess_of,
-)
+from lumen_resources.model.preprocessing import CLIP_MEAN, CLIP_STD, preprocess_of
+from lumen_resources.model.traits import context_length_of, embedding_space
 
 FP32, FP16, BF16 = Precision.FP32, Precision.FP16, Precision.BF16
 

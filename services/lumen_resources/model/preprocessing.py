@@ -1,19 +1,26 @@
-"""transformers' `preprocessor_config.json`: how a picture is prepared, in our words.
+"""How a picture is prepared: what three files of a model say of it, in our words.
 
-Pure. What it asks for and nobody here computes is refused, never ignored: a vector from another
-preprocessing looks as good and is another one.
+The model info, open_clip's configuration and transformers' `preprocessor_config.json`. Pure. What
+they ask for and nobody here computes is refused, never ignored: a vector from another preprocessing
+looks as good and is another one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lumen_manifest.reading.problems import first_problem
 from lumen_resources.errors import ModelInfoError
-from lumen_resources.model.layouts import PREPROCESSOR
-from lumen_resources.model.model_info import PreprocessInfo
+from lumen_resources.model.layouts import PREPROCESSOR, Preprocess
+from lumen_resources.model.model_info import FILE_NAME, ModelInfo, PreprocessInfo
 
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+DEFAULT_SIZE = 224
+# Files round means to four digits and more; in a vector that is below the sixth.
+ROUNDED = 1e-4
+_DECIDING = ("size", "resize_mode", "interpolation", "mean", "std")
 # PIL's numbers, as transformers writes them; the two that CLIP models use.
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 _FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
@@ -57,7 +64,107 @@ class _Document(BaseModel):
     do_convert_rgb: bool | None = None
 
 
-def preprocess_info(document: Mapping[str, Any] | None) -> PreprocessInfo:
+def preprocess_of(
+    info: ModelInfo,
+    config: Mapping[str, Any] | None,
+    preprocessor: Mapping[str, Any] | None = None,
+) -> Preprocess:
+    """Return how pictures are prepared.
+
+    The model info, open_clip's `preprocess_cfg` and transformers' `preprocessor_config.json` may
+    each say a part of it, and must agree where two of them speak of the same. What none says is
+    the vision tower's image size, and else CLIP's value. Raises ModelInfoError where they do not,
+    or for what nobody here computes.
+    """
+    declared = _agreed(
+        {
+            "extra_metadata.lumen.preprocess in model_info.json": info.lumen.preprocess
+            or PreprocessInfo(),
+            "preprocess_cfg in open_clip_config.json": _published(config),
+            PREPROCESSOR: _preprocess_info(preprocessor),
+        }
+    )
+    size = _first(declared.size, _image_size(config), DEFAULT_SIZE)
+    if isinstance(size, tuple):
+        if size[0] != size[1]:
+            raise _unsupported(f"a picture of {size[0]} x {size[1]} pixels; it must be square")
+        size = size[0]
+    if not 1 <= size <= 4096:
+        raise _unsupported(f"a size of {size} pixels; 1 to 4096 work")
+    std = _first(declared.std, CLIP_STD)
+    if min(std) <= 0:
+        raise _unsupported(f"a std of {std}; each must be above 0")
+    return Preprocess(
+        size=size,
+        resize_mode=_first(declared.resize_mode, "shortest"),
+        interpolation=_first(declared.interpolation, "bicubic"),
+        mean=_first(declared.mean, CLIP_MEAN),
+        std=std,
+    )
+
+
+def _agreed(statements: Mapping[str, PreprocessInfo]) -> PreprocessInfo:
+    """Return what all of them say together; ModelInfoError names two that contradict."""
+    together: dict[str, tuple[str, Any]] = {}
+    for where, said in statements.items():
+        for name in _DECIDING:
+            value = getattr(said, name)
+            if value is None:
+                continue
+            before, other = together.setdefault(name, (where, value))
+            if not _same(value, other):
+                raise ModelInfoError(
+                    f"Two files prepare pictures differently: {before} says {name} {other}, "
+                    f"{where} says {value}.",
+                    remedy="Keep what the checkpoint was trained with, and correct or remove the "
+                    "other.",
+                    file=FILE_NAME,
+                )
+    return PreprocessInfo(**{name: value for name, (_, value) in together.items()})
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values prepare alike: a square may be written as one number or two."""
+    if isinstance(one, str):
+        return bool(one == other)
+    pair = [value if isinstance(value, tuple) else (value, value) for value in (one, other)]
+    return all(abs(a - b) <= ROUNDED for a, b in zip(*pair, strict=True))
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)
+
+
+def section(config: Mapping[str, Any] | None, *path: str) -> Mapping[str, Any]:
+    """Return a part of a configuration, empty where there is none."""
+    found: Any = config or {}
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _image_size(config: Mapping[str, Any] | None) -> int | tuple[int, int] | None:
+    for path in (("model_cfg", "vision_cfg"), ("vision_cfg",), ("vision_config",)):
+        size = section(config, *path).get("image_size")
+        if isinstance(size, int) and not isinstance(size, bool):
+            return size
+        if isinstance(size, list) and len(size) == 2 and all(isinstance(s, int) for s in size):
+            return size[0], size[1]
+    return None
+
+
+def _published(config: Mapping[str, Any] | None) -> PreprocessInfo:
+    """Read open_clip's preprocess_cfg; other libraries' files have none."""
+    published = section(config, "preprocess_cfg")
+    known = {k: v for k, v in published.items() if k in PreprocessInfo.model_fields}
+    for key in ("mean", "std"):
+        # open_clip accepts one number for all three channels.
+        if isinstance(known.get(key), int | float):
+            known[key] = [known[key]] * 3
+    return _validated(PreprocessInfo, known, lambda found: _unsupported(f"preprocess_cfg.{found}"))
+
+
+def _preprocess_info(document: Mapping[str, Any] | None) -> PreprocessInfo:
     """Return what the file says, as far as it does; nothing for a model without one.
 
     Raises ModelInfoError for what is malformed or not computed here.
@@ -151,13 +258,6 @@ def _normalisation(said: _Document) -> tuple[Any, Any]:
     return mean and tuple(mean), std and tuple(std)
 
 
-def _validated(kind: type[Model], values: dict[str, Any]) -> Model:
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise _not_computed(first_problem(error)) from error
-
-
 def _not_computed(found: str) -> ModelInfoError:
     return ModelInfoError(
         f"{PREPROCESSOR} asks for a preprocessing that is not computed here: {found}.",
@@ -165,3 +265,22 @@ def _not_computed(found: str) -> ModelInfoError:
         "of it is read.",
         file=PREPROCESSOR,
     )
+
+
+def _unsupported(found: str) -> ModelInfoError:
+    return ModelInfoError(
+        f"The model's preprocessing asks for {found}.",
+        remedy="Correct preprocess_cfg in open_clip_config.json, or "
+        "extra_metadata.lumen.preprocess in model_info.json.",
+    )
+
+
+def _validated(
+    kind: type[Model],
+    values: dict[str, Any],
+    refused: Callable[[str], ModelInfoError] = _not_computed,
+) -> Model:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise refused(first_problem(error)) from error
