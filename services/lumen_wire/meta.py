@@ -121,11 +121,6 @@ def normalise_mime(mime: str) -> str:
     return "image/jpeg" if bare == "image/jpg" else bare
 
 
-def clamp(top_k: int, available: int) -> int:
-    """Return how many labels to answer when there are `available`."""
-    return min(top_k, available)
-
-
 def quoted(text: str) -> str:
     """Return a caller's own text for an error message: short, printable, in quotes."""
     shown = text if len(text) <= _QUOTE_CHARACTERS else text[:_QUOTE_CHARACTERS] + "..."

@@ -39,9 +39,9 @@ class HttpSource:
         self.uri = uri
         parts = urlsplit(uri)
         if not parts.hostname or parts.query or parts.fragment or parts.username:
+            shown = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
             raise InvalidConfig(
-                f"spec.model.source.uri: {_without_secrets(uri)!r} must be the plain address of a "
-                "folder.",
+                f"spec.model.source.uri: {shown!r} must be the plain address of a folder.",
                 remedy="Write https://host/path/of/the/model; a token belongs into the Secret of "
                 "spec.model.source.secretRef.",
             )
@@ -97,8 +97,10 @@ class HttpSource:
             with self._client.stream("GET", url, headers=headers) as response:
                 self._refuse_bad_status(response, path, ranged="Range" in headers)
                 yield response
+        except httpx.TimeoutException as error:
+            raise _unreachable(url, "no answer in time") from error
         except httpx.TransportError as error:
-            raise _unreachable(url, _cause(error)) from error
+            raise _unreachable(url, str(error) or type(error).__name__) from error
         except httpx.TooManyRedirects as error:
             raise _unreachable(url, f"more than {MAX_REDIRECTS} redirects") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
@@ -151,11 +153,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _without_secrets(uri: str) -> str:
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
-
-
 def _shown(url: httpx.URL) -> str:
     """Return an address without what a redirect may have put into it: signatures, a password."""
     return str(url.copy_with(query=None, username="", password=""))
@@ -196,12 +193,6 @@ def _retry_after(response: httpx.Response) -> float | None:
 def _is_number(text: str) -> bool:
     """Whether a header is a number; other alphabets have digits as well."""
     return text.isascii() and text.isdigit() and len(text) < 20
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, httpx.TimeoutException):
-        return "no answer in time"
-    return str(error) or type(error).__name__
 
 
 def _unreachable(url: str, cause: str) -> TransientError:

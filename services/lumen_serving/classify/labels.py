@@ -28,7 +28,7 @@ from lumen_serving.label_index.codes import CodeCache
 from lumen_serving.label_index.index import LabelIndex
 from lumen_serving.label_index.query import GroupHit, Groups, Hit, Mask, group_by_rank
 from lumen_terms.taxonomy import LabelFormat, Rank
-from lumen_wire.meta import Include, RequestMeta, Score, clamp, quoted
+from lumen_wire.meta import Include, RequestMeta, Score, quoted
 
 # The longest answer: every label of it is scored exactly and written as JSON.
 MAX_TOP_K = 4096
@@ -148,7 +148,7 @@ class LabelClassifier:
         label_format = meta.label_format or LabelFormat(chosen.label_format)
         return LabelQuery(
             label_set=chosen,
-            top_k=clamp(meta.top_k or self._default_k, MAX_TOP_K),
+            top_k=min(meta.top_k or self._default_k, MAX_TOP_K),
             branches=frozenset((one.rank.value, one.value.casefold()) for one in meta.include),
             rank=meta.rank,
             logit_scale=self._logit_scale,

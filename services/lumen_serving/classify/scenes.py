@@ -12,7 +12,7 @@ from lumen_manifest.spec.model_spec import ScenesSpec
 from lumen_serving.classify.protocol import Result
 from lumen_serving.errors import BadQuery
 from lumen_serving.label_index.query import shares
-from lumen_wire.meta import RequestMeta, Score, clamp
+from lumen_wire.meta import RequestMeta, Score
 
 DEFAULT_TOP_K = 1
 _PREFIX = "a photo of "
@@ -76,7 +76,7 @@ class SceneClassifier:
         """
         if meta.rank or meta.include or meta.labels:
             raise BadQuery("Scenes have no label sets, ranks or branches: send none of them.")
-        top_k = clamp(meta.top_k or DEFAULT_TOP_K, len(self.scenes.prompts))
+        top_k = min(meta.top_k or DEFAULT_TOP_K, len(self.scenes.prompts))
         return SceneQuery(self, top_k, meta.score)
 
 
