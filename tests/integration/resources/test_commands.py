@@ -38,32 +38,29 @@ def run(*arguments: object, code: int = 0):
     return result
 
 
-def a_manifest(folder: Path, *services: tuple[str, str, str]) -> Path:
-    documents = [
-        f"""apiVersion: lumen.dev/v1alpha1
-kind: LumenModelService
-metadata: {{name: {family}}}
-spec:
-  family: {family}
-  model: {{name: {name}, runtime: onnx, source: {{uri: "file://./models/{name}"}}}}
-  labelSets: [{{name: {labels}}}]
-  pool: cpu
-"""
-        for family, name, labels in services
-    ]
-    (folder / "service.yaml").write_text("---\n".join(documents))
-    return folder / "service.yaml"
+def rows_of(*arguments: object) -> list[dict[str, object]]:
+    return json.loads(run(*arguments, "-o", "json").stdout)
 
 
 @pytest.fixture
 def both(tmp_path):
     write_model(tmp_path / "source")
     write_model(tmp_path / "source", a_bioclip(ship_vectors=False))
-    return a_manifest(
-        tmp_path / "source",
-        ("clip", "tiny-clip", "tiny-classes"),
-        ("bioclip", "tiny-bioclip", "tiny-species"),
-    )
+    documents = [
+        f"""apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {{name: {family}}}
+spec:
+  family: {family}
+  model: {{name: tiny-{family}, runtime: onnx, source: {{uri: "file://./models/tiny-{family}"}}}}
+  labelSets: [{{name: {labels}}}]
+  pool: cpu
+"""
+        for family, labels in (("clip", "tiny-classes"), ("bioclip", "tiny-species"))
+    ]
+    file = tmp_path / "source" / "service.yaml"
+    file.write_text("---\n".join(documents))
+    return file
 
 
 def test_a_model_is_downloaded_by_name_and_then_checked_without_the_source(source, cache):
@@ -72,15 +69,9 @@ def test_a_model_is_downloaded_by_name_and_then_checked_without_the_source(sourc
     source.close()
 
     for command in ("download", "check", "verify"):
-        row = json.loads(run(command, "tiny-clip", *at, "-o", "json").stdout)[0]
+        row = rows_of(command, "tiny-clip", *at)[0]
         assert (row["model"], row["status"]) == ("tiny-clip", "verified")
         assert Path(row["root"]) == cache / "models" / "tiny-clip"
-
-
-def test_the_models_of_a_manifest_are_taken_together(both, cache):
-    rows = json.loads(run("download", "-f", both, "--cache-dir", cache, "-o", "json").stdout)
-
-    assert [row["model"] for row in rows] == ["tiny-clip", "tiny-bioclip"]
 
 
 def test_one_bad_model_does_not_hide_the_good_one(both, cache):
@@ -119,7 +110,7 @@ def test_check_and_verify_of_what_is_not_there_say_how_to_get_it(cache):
 
 
 def test_validate_tells_what_a_manifest_names_and_what_is_wrong_with_it(both, tmp_path):
-    rows = json.loads(run("validate", both, "-o", "json").stdout)
+    rows = rows_of("validate", both)
     assert [row["service"] for row in rows] == ["clip", "bioclip"]
 
     both.write_text(both.read_text().replace("runtime: onnx", "runtime: onxx"))
@@ -157,7 +148,7 @@ services:
 """
     )
 
-    row = json.loads(run("check", "-f", config, "-o", "json").stdout)[0]
+    row = rows_of("check", "-f", config)[0]
 
     assert Path(row["root"]) == tmp_path / "models" / "tiny-clip"
 
@@ -180,7 +171,7 @@ def test_digests_are_recorded_and_compared(tmp_path):
     (root / TEXT).write_bytes((root / TEXT).read_bytes() + b"x")
     assert "ChecksumMismatch" in run("verify", "--folder", root, code=1).stderr
 
-    rows = json.loads(run("verify", "--write", root, "-o", "json").stdout)
+    rows = rows_of("verify", "--write", root)
 
     assert TEXT in [row["file"] for row in rows]
     run("verify", "--folder", root)
@@ -206,7 +197,7 @@ def test_the_list_shows_what_the_cache_holds(source, both, cache, tmp_path):
     run("download", "tiny-clip", "--uri", source.url, "--cache-dir", cache)
     run("download", "-f", both, "--cache-dir", cache)
 
-    rows = json.loads(run("list", "--cache-dir", cache, "-o", "json").stdout)
+    rows = rows_of("list", "--cache-dir", cache)
 
     assert sorted((row["name"], row["source"]) for row in rows) == [
         ("tiny-bioclip", "file://./models/tiny-bioclip"),
@@ -218,15 +209,13 @@ def test_the_list_shows_what_the_cache_holds(source, both, cache, tmp_path):
 
 def test_labels_tell_where_vectors_are_and_prepare_computes_them(both, cache):
     run("download", "-f", both, "--cache-dir", cache)
-    rows = json.loads(run("labels", "-f", both, "--cache-dir", cache, "-o", "json").stdout)
+    rows = rows_of("labels", "-f", both, "--cache-dir", cache)
     assert [(row["labels"], row["vectors"]) for row in rows] == [
         (6, "shipped"),
         (5, "to be computed"),
     ]
 
-    rows = json.loads(
-        run("labels", "-f", both, "--cache-dir", cache, "--prepare", "-o", "json").stdout
-    )
+    rows = rows_of("labels", "-f", both, "--cache-dir", cache, "--prepare")
 
     assert [row["vectors"] for row in rows] == ["shipped", "computed"]
     (matrix,) = cache.rglob("vectors.npy")
