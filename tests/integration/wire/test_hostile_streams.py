@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -36,12 +37,25 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 @contextlib.asynccontextmanager
-async def a_raw_connection(port: int, window: int = WINDOW - 1) -> AsyncIterator[RawConnection]:
-    connection = await RawConnection.open(port, window)
+async def a_raw_connection(port: int) -> AsyncIterator[RawConnection]:
+    connection = await RawConnection.open(port, WINDOW - 1)
     try:
         yield connection
     finally:
         await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def attacked(
+    script: Script | None = None,
+) -> AsyncIterator[tuple[grpc.aio.Channel, Any, RawConnection]]:
+    """Serve a script; yield a good client's channel and stub, and another's raw connection."""
+    async with (
+        a_script_server(script or Script()) as (channel, stub, port),
+        a_raw_connection(port) as connection,
+        asyncio.timeout(WAIT_S),
+    ):
+        yield channel, stub, connection
 
 
 @contextlib.asynccontextmanager
@@ -66,10 +80,8 @@ def a_script(streams: OpenStreams, **options) -> Script:
 @pytest.mark.parametrize("call", ["GetCapabilities", "StreamCapabilities", "Health"])
 async def test_a_call_without_input_is_answered_and_invites_none(call):
     async with (
-        a_script_server(Script()) as (_, _, port),
-        a_raw_connection(port) as connection,
+        attacked() as (_, _, connection),
         sending(connection, INFERENCE + call, 1, 10 * MIB) as [stream],
-        asyncio.timeout(WAIT_S),
     ):
         await connection.wait_closed([stream])
 
@@ -80,10 +92,8 @@ async def test_a_call_without_input_is_answered_and_invites_none(call):
 @pytest.mark.parametrize("path", [HEALTH + "Check", HEALTH + "Watch", REFLECTION])
 async def test_of_many_small_requests_under_way_the_longest_give_way(path):
     async with (
-        a_script_server(Script()) as (channel, _, port),
-        a_raw_connection(port) as connection,
+        attacked() as (channel, _, connection),
         sending(connection, path, 40, 10 * MIB) as streams,
-        asyncio.timeout(WAIT_S),
     ):
         await until(lambda: len(connection.closed) >= 24)
         stub = health_pb2_grpc.HealthStub(channel)
@@ -177,18 +187,14 @@ async def test_ten_mib_may_be_sent_whole_and_seventeen_only_in_parts():
 
 
 async def test_a_connection_may_have_some_hundred_streams():
-    async with a_script_server(Script()) as (_, _, port), a_raw_connection(port) as connection:
+    async with attacked() as (_, _, connection):
         assert 100 <= connection.max_streams <= 512
 
 
 async def test_a_stream_that_is_not_read_invites_one_window():
     """As many requests as may be in flight are: what comes next is left with its sender."""
     script = Script(StreamOptions(limits=ChunkLimits(), max_in_flight=1))
-    async with (
-        a_script_server(script) as (_, _, port),
-        a_raw_connection(port) as connection,
-        asyncio.timeout(WAIT_S),
-    ):
+    async with attacked(script) as (_, _, connection):
         stream = connection.begin(INFERENCE + "Infer")
         await connection.send(stream, grpc_message(a_text("hold").SerializeToString()))
         await script.begun.acquire()
@@ -203,12 +209,11 @@ async def test_a_stream_that_is_not_read_invites_one_window():
 
 
 async def test_what_is_compressed_is_not_inflated():
-    async with a_script_server(Script()) as (_, _, port), a_raw_connection(port) as connection:
+    async with attacked() as (_, _, connection):
         stream = connection.begin(INFERENCE + "Infer", ("grpc-encoding", "gzip"))
         bomb = gzip.compress(a_text(payload=bytes(15 * MIB)).SerializeToString())
-        async with asyncio.timeout(WAIT_S):
-            await connection.send(stream, grpc_message(bomb, compressed=True), end=True)
-            await connection.wait_closed([stream])
+        await connection.send(stream, grpc_message(bomb, compressed=True), end=True)
+        await connection.wait_closed([stream])
 
         assert b"not an InferRequest" in connection.received[stream]
 
@@ -231,10 +236,8 @@ async def test_half_sent_messages_give_way_with_a_status_and_a_good_call_goes_on
     streams = OpenStreams()
     script = a_script(streams)
     async with (
-        a_script_server(script) as (_, stub, port),
-        a_raw_connection(port) as connection,
+        attacked(script) as (_, stub, connection),
         sending(connection, INFERENCE + "Infer", 32, 16 * MIB) as halves,
-        asyncio.timeout(WAIT_S),
     ):
         await until(lambda: len(streams) == 32)
         good = stub.Infer()
@@ -275,11 +278,7 @@ class Counted(OpenStreams):
 
 async def test_with_every_place_taken_a_new_stream_is_answered():
     streams = Counted(8)
-    async with (
-        a_script_server(a_script(streams)) as (_, stub, port),
-        a_raw_connection(port) as connection,
-        asyncio.timeout(WAIT_S),
-    ):
+    async with attacked(a_script(streams)) as (_, stub, connection):
         for _ in range(20):
             connection.begin(INFERENCE + "Infer")
         await until(lambda: streams.entered == 20)
