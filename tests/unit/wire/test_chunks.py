@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pytest
 from wire_messages import (
     KIB,
+    MIB,
     a_jpeg,
     a_png,
     a_request,
@@ -47,6 +48,7 @@ class Told(NamedTuple):
     messages: list[pb.InferRequest]
     at_once: list[bytes | str]
     at_half_close: list[bytes | str] = []  # noqa: RUF012  (never changed)
+    limits: dict[str, int] = {}  # noqa: RUF012  (never changed)
 
 
 TOLD = {
@@ -136,6 +138,42 @@ TOLD = {
         [PICTURE + b"trailer"],
         [OTHER + b"trailer"],
     ),
+    "one byte above the limit is refused, the limit itself is taken": Told(
+        [a_request(b"x" * 100), a_request(b"x" * 101)],
+        [b"x" * 100, "InvalidArgument: The payload exceeds 100 bytes"],
+        limits={"max_request_bytes": 100},
+    ),
+    "an offset beyond the limit is refused before the bytes arrive": Told(
+        [an_image_request(b"x", seq=9, total=10, offset=50 * MIB)],
+        ["InvalidArgument: The payload exceeds 52428800 bytes"],
+    ),
+    "what still comes of a refused request is ignored": Told(
+        parts_of(a_jpeg(2000), 300),
+        ["InvalidArgument: The payload exceeds 500 bytes"],
+        limits={"max_request_bytes": 500},
+    ),
+    "an excessive whole request does no harm to an open one of its empty id": Told(
+        [PARTS[0], a_request(b"x" * 1001), *PARTS[1:]],
+        ["InvalidArgument: The payload exceeds 1000 bytes", PICTURE],
+        limits={"max_request_bytes": 1000},
+    ),
+    "more parts than any client needs": Told(
+        parts_of(PICTURE, 200),
+        ["InvalidArgument: A request may have at most 3 parts"],
+        limits={"max_parts": 3},
+    ),
+    "too many open requests refuse the next": Told(
+        [parts_of(PICTURE, 300, correlation_id=name)[0] for name in "abc"],
+        ["ResourceExhausted: 2 requests in parts are open"],
+        ["InvalidArgument: Part 1 of 3 never came"] * 2,
+        limits={"max_open": 2},
+    ),
+    "undecided whole files make room for others": Told(
+        [an_image_request(PICTURE + name.encode(), correlation_id=name) for name in "abc"],
+        [PICTURE + b"a"],
+        [PICTURE + b"b", PICTURE + b"c"],
+        limits={"max_open": 2},
+    ),
 }
 
 
@@ -156,7 +194,7 @@ def told(outcomes: list[Outcome], expected: list[bytes | str]) -> list[bytes | s
 
 @pytest.mark.parametrize("case", TOLD.values(), ids=TOLD.keys())
 def test_messages_become_requests_or_refusals(case):
-    assembler = an_assembler()
+    assembler = an_assembler(**case.limits)
 
     at_once = push_all(assembler, case.messages)
     assert told(at_once, case.at_once) == case.at_once

@@ -39,64 +39,6 @@ def test_60_mib_are_refused_at_the_first_excess_byte_for_that_request_alone():
     assert payloads(assembler.push(a_request(b"a cat"))) == [b"a cat"]
 
 
-def test_one_byte_above_the_limit_is_refused_and_the_limit_itself_is_taken():
-    assembler = an_assembler(max_request_bytes=100)
-
-    assert payloads(assembler.push(a_request(b"x" * 100))) == [b"x" * 100]
-    assert errors(assembler.push(a_request(b"x" * 101))) == ["InvalidArgument"]
-
-
-def test_an_offset_beyond_the_limit_is_refused_before_the_bytes_arrive():
-    [rejected] = an_assembler().push(an_image_request(b"x", seq=9, total=10, offset=50 * MIB))
-
-    assert "exceeds 52428800 bytes" in rejected.error.message
-
-
-def test_what_still_comes_of_a_refused_request_is_ignored():
-    assembler = an_assembler(max_request_bytes=500)
-    outcomes = push_all(assembler, parts_of(a_jpeg(2000), 300))
-
-    assert errors([*outcomes, *assembler.half_close()]) == ["InvalidArgument"]
-
-
-def test_an_excessive_whole_request_does_not_harm_an_open_one_of_the_same_empty_id():
-    assembler = an_assembler(max_request_bytes=1000)
-    picture = a_jpeg(900)
-    parts = parts_of(picture, 300)
-
-    outcomes = push_all(assembler, [parts[0], a_request(b"x" * 1001), *parts[1:]])
-
-    assert errors(outcomes[:1]) == ["InvalidArgument"]
-    assert payloads(outcomes[1:]) == [picture]
-
-
-def test_a_stream_with_too_many_open_requests_refuses_the_next():
-    assembler = an_assembler(max_open=2)
-    outcomes = push_all(
-        assembler,
-        [parts_of(a_jpeg(900), 300, correlation_id=f"{i}")[0] for i in range(3)],
-    )
-
-    assert errors(outcomes) == ["ResourceExhausted"]
-    assert assembler.open_count == 2
-
-
-def test_undecided_whole_files_make_room_for_others():
-    assembler = an_assembler(max_open=2)
-    camera = [a_jpeg(900, i) + b"trailer" for i in range(3)]
-    outcomes = push_all(
-        assembler, [an_image_request(p, correlation_id=f"{i}") for i, p in enumerate(camera)]
-    )
-
-    assert payloads(outcomes) == camera[:1]
-
-
-def test_more_parts_than_any_client_needs_are_refused():
-    assembler = an_assembler(max_parts=3)
-
-    assert errors(push_all(assembler, parts_of(a_jpeg(900), 200))) == ["InvalidArgument"]
-
-
 def test_the_budget_is_shared_by_streams_and_refuses_what_exceeds_it():
     budget = a_budget(200_000)
     first, second = an_assembler(budget=budget), an_assembler(budget=budget)
