@@ -9,6 +9,7 @@ one method, so that a test may call them in any order and any number of times.
 import copy
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from operator_world import (
@@ -33,7 +34,17 @@ GPU = "nvidia.com/gpu"
 GOOD_BATCHES, CRASHING_BATCH = (8, 16, 32), 13
 SAME_SPACE, FOREIGN_SPACE, MISSING = "MobileCLIP2-S2", "MobileCLIP2-S4", "Misspelt"
 
+ACTORS = ("operator", "deployment_controller", "replica_set_controller", "scheduler", "kubelet")
+
 Raw = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that happens: `what` names the method, `how` is what it is called with."""
+
+    what: str
+    how: tuple[Any, ...] = ()
 
 
 class Cluster(World):
@@ -51,6 +62,9 @@ class Cluster(World):
         self.key = Key("service", NAMESPACE, "clip")
 
     # What people do.
+
+    def respecify(self, spec: Raw) -> None:
+        self.service(**spec)
 
     def set_devices(self, count: int) -> None:
         labels = {"gpu": "yes"}

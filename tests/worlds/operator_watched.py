@@ -7,11 +7,18 @@ that their appliers own; beside what `operator_cluster` does, others may write i
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
-from operator_cluster import CRASHING_BATCH, FOREIGN_SPACE, GOOD_BATCHES, SAME_SPACE, Cluster
+from operator_cluster import (
+    ACTORS,
+    CRASHING_BATCH,
+    FOREIGN_SPACE,
+    GOOD_BATCHES,
+    SAME_SPACE,
+    Cluster,
+    Step,
+)
 
 from lumen_cluster.kinds import DEPLOYMENTS, HPAS, NETWORK_POLICIES, PDBS, REPLICA_SETS, ObjectKind
 from lumen_cluster.store import uid_of
@@ -31,16 +38,7 @@ Change = tuple[ObjectKind, Raw | None, Raw | None]
 
 KINDS = {kind.plural: kind for kind in WATCHED_KINDS}
 CHILDREN = frozenset(kind.plural for kind in CHILD_KINDS)
-ACTORS = ("operator", "deployment_controller", "replica_set_controller", "scheduler", "kubelet")
 UNTOUCHED = {"name", "namespace", "resourceVersion", "managedFields", "apiVersion", "kind"}
-
-
-@dataclass(frozen=True)
-class Step:
-    """Something that happens: `what` names the method, `how` is what it is called with."""
-
-    what: str
-    how: tuple[Any, ...] = ()
 
 
 values = st.sampled_from([None, 0, 1, False, True, "", "x", "True"])
@@ -171,9 +169,6 @@ class WatchedCluster(Cluster):
             metadata["managedFields"] = [*others, _entry(FIELD_MANAGER, manifest)]
 
     # What others do.
-
-    def respecify(self, spec: Mapping[str, Any]) -> None:
-        self.service(**spec)
 
     def write(self, which: int, where: int, value: Any) -> None:
         """Let somebody write a value into an object of the service, or into a node."""

@@ -114,49 +114,48 @@ def test_what_rivals_read_of_a_default_service_concerns_them(cache, change):
     assert service_key("two") in map_to_keys(cache, SERVICES, before, before | change)
 
 
-def test_a_pool_concerns_the_services_on_it(cache):
-    found = map_to_keys(cache, POOLS, None, a_pool("cuda"))
-
-    assert found == {GPU, service_key("waits"), service_key("elsewhere", "other")}
-
-
-def test_a_new_node_concerns_its_pools_and_the_services_that_wait_for_one(cache):
-    found = map_to_keys(cache, NODES, None, a_node(gpu="yes"))
-
-    assert found == {CPU, GPU, service_key("waits")}
-
-
-def test_a_node_that_loses_its_label_concerns_the_pool_that_it_left(cache):
-    found = map_to_keys(cache, NODES, a_node(gpu="yes"), a_node())
-
-    assert GPU in found
-
-
-def test_a_nodes_heartbeat_concerns_nobody(cache):
-    assert map_to_keys(cache, NODES, a_node(heartbeat="1"), a_node(heartbeat="2")) == set()
-
-
-def test_a_node_that_is_not_ready_any_more_concerns_its_pools(cache):
-    assert CPU in map_to_keys(cache, NODES, a_node(), a_node(ready="False"))
-
-
-def test_a_pod_that_got_a_node_concerns_the_pool_whose_devices_it_takes(cache):
-    before, after = a_child(spec={}), a_child(spec={"nodeName": "n1"})
-
-    assert map_to_keys(cache, PODS, before, after) == {service_key("clip"), CPU}
-
-
-def test_a_pod_that_got_ready_changes_no_count_of_devices(cache):
-    before = a_child(spec={"nodeName": "n1"}, status={"phase": "Pending"})
-    after = a_child(spec={"nodeName": "n1"}, status={"phase": "Running"})
-
-    assert map_to_keys(cache, PODS, before, after) == {service_key("clip")}
+WAITS = service_key("waits")
+CASES = {
+    "a pool concerns the services on it": (
+        (POOLS, None, a_pool("cuda")),
+        {GPU, WAITS, service_key("elsewhere", "other")},
+    ),
+    "a new node concerns its pools and the services that wait for one": (
+        (NODES, None, a_node(gpu="yes")),
+        {CPU, GPU, WAITS},
+    ),
+    "a node that loses its label concerns the pool that it left": (
+        (NODES, a_node(gpu="yes"), a_node()),
+        {CPU, GPU, WAITS},
+    ),
+    "a node's heartbeat concerns nobody": (
+        (NODES, a_node(heartbeat="1"), a_node(heartbeat="2")),
+        set(),
+    ),
+    "a node that is not ready any more concerns its pools": (
+        (NODES, a_node(), a_node(ready="False")),
+        {CPU},
+    ),
+    "a pod that got a node concerns the pool whose devices it takes": (
+        (PODS, a_child(spec={}), a_child(spec={"nodeName": "n1"})),
+        {service_key("clip"), CPU},
+    ),
+    "a pod that got ready changes no count of devices": (
+        (PODS, a_child(status={"phase": "Pending"}), a_child(status={"phase": "Running"})),
+        {service_key("clip")},
+    ),
+    "a claim concerns the services of its namespace that wait": (
+        (CLAIMS, None, {"metadata": {"name": "models", "namespace": "team"}}),
+        {WAITS},
+    ),
+}
 
 
-def test_a_claim_concerns_the_services_of_its_namespace_that_wait(cache):
-    claim = {"metadata": {"name": "models", "namespace": "team"}}
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_not_a_child_concerns_those_who_read_it(cache, case):
+    change, keys = CASES[case]
 
-    assert map_to_keys(cache, CLAIMS, None, claim) == {service_key("waits")}
+    assert map_to_keys(cache, *change) == keys
 
 
 @pytest.mark.parametrize(

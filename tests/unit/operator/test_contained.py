@@ -128,33 +128,32 @@ def _paths(value, path=()):
             yield (*path, key)
 
 
-def test_zero_differs_from_absent():
-    assert not contained({"maxUnavailable": 0}, {})
+def egress(*rules):
+    return {"spec": {"egress": list(rules)}}
 
 
-def test_a_selector_with_a_further_label_is_a_difference():
-    mine = {"spec": {"podSelector": {"matchLabels": {"a": "b"}}}}
-    theirs = {"spec": {"podSelector": {"matchLabels": {"a": "b", "c": "d"}}}}
-
-    assert not contained(mine, theirs)
+def ports(*numbers):
+    return {"spec": {"ports": [{"port": each, "protocol": "TCP"} for each in numbers]}}
 
 
-def test_a_rule_that_somebody_adds_to_a_policy_is_a_difference():
-    mine = {"spec": {"egress": [{"ports": [{"port": 53}]}]}}
-
-    assert not contained(mine, {"spec": {"egress": [{"ports": [{"port": 53}]}, {}]}})
-    assert not contained(mine, {"spec": {"egress": [{"ports": [{"port": 53}, {"port": 80}]}]}})
-    assert not contained(
-        mine, {"spec": {"egress": [{"ports": [{"port": 53}], "to": [{"podSelector": {"x": "y"}}]}]}}
-    )
+DNS = {"ports": [{"port": 53}]}
+SELECTED = {"spec": {"podSelector": {"matchLabels": {"a": "b"}}}}
 
 
-def test_a_port_is_found_by_number_and_protocol():
-    mine = {"spec": {"ports": [{"port": 1, "protocol": "TCP", "name": "a"}]}}
-    other = {"port": 2, "protocol": "TCP", "name": "b"}
-
-    assert contained(mine, {"spec": {"ports": [other, *mine["spec"]["ports"]]}})
-    assert not contained(mine, {"spec": {"ports": [other]}})
+@pytest.mark.parametrize(
+    ("rendered", "stored", "same"),
+    [
+        ({"maxUnavailable": 0}, {}, False),  # zero says something
+        (SELECTED, {"spec": {"podSelector": {"matchLabels": {"a": "b", "c": "d"}}}}, False),
+        (egress(DNS), egress(DNS, {}), False),
+        (egress(DNS), egress({"ports": [{"port": 53}, {"port": 80}]}), False),
+        (egress(DNS), egress({**DNS, "to": [{"podSelector": {"x": "y"}}]}), False),
+        (ports(1), ports(2, 1), True),  # a port is found by number and protocol
+        (ports(1), ports(2), False),
+    ],
+)
+def test_what_somebody_adds_is_a_difference_where_it_changes_the_meaning(rendered, stored, same):
+    assert contained(rendered, stored) is same
 
 
 @pytest.mark.parametrize("strange", ["text", 3, [], {}, ["x"], {"spec": []}, {"spec": "x"}])
@@ -162,50 +161,49 @@ def test_strange_objects_are_just_different(strange):
     assert not contained(deployment(), strange)
 
 
-def test_a_field_that_we_applied_and_render_no_more_is_left_over():
-    fields = {"f:data": {"f:kept": {}, "f:gone": {}}}
-
-    assert has_leftovers({"data": {"kept": "1"}}, owned("lumen-operator", fields))
-    assert not has_leftovers({"data": {"kept": "1", "gone": "2"}}, owned("lumen-operator", fields))
+DATA = {"f:data": {"f:kept": {}, "f:gone": {}}}
+ENTRY = {"f:env": {'k:{"name":"A"}': {".": {}, "f:name": {}, "f:value": {}}}}
 
 
-def test_a_list_entry_that_we_applied_and_render_no_more_is_left_over():
-    fields = {"f:env": {'k:{"name":"A"}': {".": {}, "f:name": {}, "f:value": {}}}}
+@pytest.mark.parametrize(
+    ("rendered", "fields", "who", "left"),
+    [
+        ({"data": {"kept": "1"}}, DATA, ("lumen-operator",), True),
+        ({"data": {"kept": "1", "gone": "2"}}, DATA, ("lumen-operator",), False),
+        ({"env": [{"name": "B", "value": ""}]}, ENTRY, ("lumen-operator",), True),
+        ({"env": [{"name": "A", "value": ""}]}, ENTRY, ("lumen-operator",), False),
+        ({"data": {"kept": "1"}}, DATA, ("kubectl",), False),
+        ({"data": {"kept": "1"}}, DATA, ("lumen-operator", "Update"), False),
+    ],
+)
+def test_what_we_applied_and_render_no_more_is_left_over(rendered, fields, who, left):
+    manager, *operation = who
 
-    assert not has_leftovers({"env": [{"name": "A", "value": ""}]}, owned("lumen-operator", fields))
-    assert has_leftovers({"env": [{"name": "B", "value": ""}]}, owned("lumen-operator", fields))
-
-
-def test_fields_of_others_are_not_left_over():
-    fields = {"f:data": {"f:theirs": {}}}
-
-    assert not has_leftovers({"data": {}}, owned("kubectl", fields))
-    assert not has_leftovers({"data": {}}, owned("lumen-operator", fields, "Update"))
-
-
-def test_another_manager_that_applies_a_field_of_ours_is_named():
-    fields = {"f:spec": {"f:replicas": {}, "f:paused": {}}}
-
-    found = rival_of({"spec": {"replicas": 1}}, owned("argocd", fields))
-
-    assert found == Rival("argocd", "spec.replicas")
+    assert has_leftovers(rendered, owned(manager, fields, *operation)) is left
 
 
-def test_the_field_is_named_through_lists():
-    fields = {"f:spec": {"f:containers": {'k:{"name":"server"}': {"f:image": {}}}}}
-    rendered = {"spec": {"containers": [{"name": "server", "image": "x"}]}}
-
-    assert rival_of(rendered, owned("ci", fields)) == Rival("ci", "spec.containers[server].image")
+REPLICAS = {"spec": {"replicas": 1}}
+SCALES = {"f:spec": {"f:replicas": {}, "f:paused": {}}}
+IMAGE = {"f:spec": {"f:containers": {'k:{"name":"server"}': {"f:image": {}}}}}
 
 
-def test_updates_and_fields_of_their_own_are_no_rivalry():
-    fields = {"f:spec": {"f:replicas": {}}}
-    rendered = {"spec": {"replicas": 1}}
-
-    assert rival_of(rendered, owned("kubectl-edit", fields, "Update")) is None
-    assert rival_of({"spec": {}}, owned("argocd", fields)) is None
-    assert rival_of(rendered, owned("controller", fields, subresource="status")) is None
-    assert rival_of(rendered, owned("lumen-operator", fields)) is None
+@pytest.mark.parametrize(
+    ("rendered", "entry", "field"),
+    [
+        (REPLICAS, owned("argocd", SCALES), "spec.replicas"),
+        (
+            {"spec": {"containers": [{"name": "server", "image": "x"}]}},
+            owned("argocd", IMAGE),
+            "spec.containers[server].image",
+        ),
+        ({"spec": {}}, owned("argocd", SCALES), None),
+        (REPLICAS, owned("argocd", SCALES, "Update"), None),
+        (REPLICAS, owned("argocd", SCALES, subresource="status"), None),
+        (REPLICAS, owned("lumen-operator", SCALES), None),
+    ],
+)
+def test_another_manager_that_applies_a_field_of_ours_is_named(rendered, entry, field):
+    assert rival_of(rendered, entry) == (Rival("argocd", field) if field else None)
 
 
 @pytest.mark.parametrize("strange", [{"k:nonsense": {}}, {"v:[": {}}, {"x": 3}, {"": {"": {}}}])

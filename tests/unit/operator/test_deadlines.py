@@ -183,12 +183,6 @@ def test_the_next_look_is_when_the_deadline_passes(world):
     assert world.decide(key).requeue_after_s is None
 
 
-def test_a_service_at_rest_asks_for_no_further_look(world):
-    key = world.served()
-
-    assert world.decide(key).requeue_after_s is None
-
-
 def test_a_revision_applied_again_is_not_blamed_for_its_old_age(world):
     key = world.served()
     world.change(key, server={"maxBatchSize": 8})

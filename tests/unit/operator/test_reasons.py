@@ -5,7 +5,7 @@ from operator_scenes import SCENES, all_outcomes, with_init
 from operator_world import NAMESPACE, SPACE, ended_badly, ended_well, stamp, verified
 
 from lumen_cluster.kinds import DEPLOYMENTS, HPAS, PODS
-from lumen_manifest.conditions import OUTCOMES, Reason
+from lumen_manifest.conditions import OUTCOMES, READY_NEEDS, Reason
 from lumen_manifest.conditions import ConditionType as C
 
 
@@ -23,37 +23,11 @@ def test_every_reason_is_reached_said_with_a_remedy_and_comes_to_rest(world, typ
         assert found["status"] == ("Unknown" if reason is Reason.UNKNOWN else "False")
         assert "<" not in found["message"], "a fact that the remedy asks for is missing"
     assert found["message"].endswith((".", "?")) or "kubectl" in found["message"]
+    if type_ in READY_NEEDS and found["status"] == "False":
+        ready = world.condition(key, C.READY)
+        assert (ready["status"], ready["message"]) == ("False", found["message"])
+        assert world.status(key)["reason"] == ready["reason"] == reason
     world.settle(key)
-
-
-def test_ready_takes_the_reason_and_message_of_what_is_not_so(world):
-    key = SCENES[C.RESOURCES_READY, Reason.CHECKSUM_MISMATCH](world)
-    world.settle(key)
-
-    ready = world.condition(key, C.READY)
-    cause = world.condition(key, C.RESOURCES_READY)
-
-    assert (ready["status"], ready["reason"]) == ("False", "ChecksumMismatch")
-    assert ready["message"] == cause["message"]
-    assert world.status(key)["reason"] == "ChecksumMismatch"
-
-
-@pytest.mark.parametrize(
-    ("type_", "reason"),
-    [
-        (C.DEVICE_READY, Reason.WAITING_FOR_DEVICE),
-        (C.DEVICE_READY, Reason.NO_NODE_IN_POOL),
-        (C.AVAILABLE, Reason.IMAGE_PULL_FAILED),
-        (C.AVAILABLE, Reason.PODS_FORBIDDEN),
-        (C.AVAILABLE, Reason.SCALED_TO_ZERO),
-        (C.AVAILABLE, Reason.NO_REPLICA_READY),
-    ],
-)
-def test_ready_names_the_cause_and_not_what_is_merely_unknown(world, type_, reason):
-    key = SCENES[type_, reason](world)
-    world.settle(key)
-
-    assert world.status(key)["reason"] == reason
 
 
 def test_what_is_wrong_with_one_pod_does_not_unmake_a_service_that_answers(world):

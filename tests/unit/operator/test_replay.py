@@ -6,19 +6,20 @@ and decisions, once carried out, leave nothing to decide.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from operator_cluster import (
+    ACTORS,
     CRASHING_BATCH,
     FOREIGN_SPACE,
     GOOD_BATCHES,
     MISSING,
     SAME_SPACE,
     Cluster,
+    Step,
     ends,
     has_node,
     serves,
@@ -28,7 +29,6 @@ from operator_cluster import (
 from lumen_manifest.conditions import ConditionType as C
 from lumen_manifest.names import REVISION_LABEL
 
-ACTORS = ("operator", "deployment_controller", "replica_set_controller", "scheduler", "kubelet")
 MOST_ROUNDS = 60
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """Shrinking a failure takes minutes here; its seed tells enough."""
@@ -47,25 +47,18 @@ specs = st.one_of(
 turns = st.lists(st.sampled_from(ACTORS), max_size=12)
 
 
-@dataclass(frozen=True)
-class Change:
-    """Something that happens, and who acts before the next thing does."""
-
-    what: str
-    value: object
-    turns: tuple[str, ...]
-
-
-changes = st.lists(
-    st.one_of(
-        st.builds(Change, st.just("spec"), specs, turns.map(tuple)),
-        st.builds(Change, st.just("kill"), st.integers(0, 3), turns.map(tuple)),
-        st.builds(Change, st.just("set_devices"), st.integers(0, 4), turns.map(tuple)),
-        st.builds(Change, st.just("take_devices"), st.integers(0, 2), turns.map(tuple)),
-        st.builds(Change, st.just("later"), st.integers(1, 100), turns.map(tuple)),
-    ),
-    max_size=8,
+happenings = {
+    "respecify": specs,
+    "kill": st.integers(0, 3),
+    "set_devices": st.integers(0, 4),
+    "take_devices": st.integers(0, 2),
+    "later": st.integers(1, 100),
+}
+steps = st.one_of(
+    *(how.map(lambda value, what=what: Step(what, (value,))) for what, how in happenings.items())
 )
+changes = st.lists(st.tuples(steps, turns), max_size=8)
+"""Things that happen, and who acts before the next thing does."""
 
 
 def act(cluster: Cluster, actor: str) -> None:
@@ -128,22 +121,15 @@ def check_sizes(cluster: Cluster) -> None:
 
 def asked_before_last_look(cluster: Cluster) -> int:
     """The operator may not have looked since the spec was scaled down."""
-    generation = cluster.objects["lumenmodelservices", *_at(cluster)]["metadata"]["generation"]
+    where = "lumenmodelservices", cluster.key.namespace, cluster.key.name
+    generation = cluster.objects[where]["metadata"]["generation"]
     seen = cluster.status(cluster.key).get("observedGeneration", 0)
     return cluster.deployment(cluster.key)["spec"]["replicas"] if seen < generation else 0
 
 
-def _at(cluster: Cluster) -> tuple[str, str]:
-    return cluster.key.namespace, cluster.key.name
-
-
-def carry_on(cluster: Cluster, change: Change) -> None:
-    if change.what == "spec":
-        assert isinstance(change.value, dict)
-        cluster.service(**change.value)
-    else:
-        getattr(cluster, change.what)(change.value)
-    for actor in change.turns:
+def carry_on(cluster: Cluster, step: Step, turns: list[str]) -> None:
+    getattr(cluster, step.what)(*step.how)
+    for actor in turns:
         act(cluster, actor)
         if cluster.has_deployment():
             check_sizes(cluster)
@@ -215,8 +201,8 @@ def test_whatever_happens_the_goal_is_reached_and_a_reason_given_on_the_way(
 ):
     cluster = Cluster(devices=devices)
     cluster.service(replicas=replicas, pool=pool)
-    for change in happens:
-        carry_on(cluster, change)
+    for step, turns_after in happens:
+        carry_on(cluster, step, turns_after)
 
     come_to_rest(cluster)
     check_goal(cluster)

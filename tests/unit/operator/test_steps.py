@@ -7,13 +7,6 @@ from lumen_cluster.kinds import PODS
 from lumen_manifest.conditions import ConditionType as C
 
 
-def test_the_new_pod_comes_before_the_old_one_goes(world):
-    key = gpu_service(world, devices=2)
-    world.change(key, server={"maxBatchSize": 8})
-
-    assert steps(world, key) == (1, 0)
-
-
 def test_when_the_old_pod_holds_the_only_device_it_goes_first_until_done(world):
     key = gpu_service(world)
     world.change(key, server={"maxBatchSize": 8})
