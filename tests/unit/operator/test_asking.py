@@ -1,4 +1,4 @@
-"""How a server outside the cluster is asked: at an address that was judged, and no other."""
+"""How pods and servers are asked: those outside at an address that was judged, and no other."""
 
 import asyncio
 import gzip
@@ -7,13 +7,23 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from lumen_operator.observe.kinds import Key
 from lumen_operator.observe.networks import ExternalNetworks
 from lumen_operator.observe.views import PodAddress
 from lumen_operator.polling import asker as asking
-from lumen_operator.polling.asker import PageAnswer, PageClient, look_up, read_status, session_over
+from lumen_operator.polling.asker import (
+    ANSWER_MAX_BYTES,
+    PageAnswer,
+    PageClient,
+    look_up,
+    read_status,
+    session_over,
+)
+from lumen_operator.polling.status_poller import PodReports, by_their_addresses
 
 LOOPBACK = ExternalNetworks.parse(["127.0.0.0/8", "::1/128"])
 PAGE = {"phase": "serving"}
+KEY = Key("service", "team", "clip")
 
 
 class Board:
@@ -38,10 +48,15 @@ class Board:
     async def _answer(self, request):
         self.hosts.append(request.host)
         self.headers.append(request.headers)
-        return self.answer()
+        found = self.answer()
+        return await found if asyncio.iscoroutine(found) else found
 
     def at(self, host="board.lan"):
         return PodAddress("u", host, "server", self.port, external=True)
+
+
+def a_pod(board):
+    return PodAddress("u1", "127.0.0.1", "resources", board.port)
 
 
 class Names:
@@ -216,3 +231,97 @@ async def test_a_page_without_an_end_is_no_page(write):
     address = PodAddress("u", "127.0.0.1", "server", server.sockets[0].getsockname()[1])
     async with server, session_over(aiohttp.TCPConnector(force_close=True)) as session:
         assert await read_status(session, address, within_s=1.0) is None
+
+
+async def never():
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.Response(text="<html>"),
+        lambda: web.json_response([1, 2]),
+        lambda: web.Response(status=500, text="{}"),
+        lambda: web.Response(body=b'{"a":"' + b"x" * ANSWER_MAX_BYTES + b'"}'),
+        never,
+    ],
+    ids=["html", "list", "failure", "huge", "silence"],
+)
+async def test_only_a_json_object_of_moderate_size_that_comes_in_time_is_taken(board, answer):
+    board.answer = answer
+    async with aiohttp.ClientSession() as session:
+        assert await read_status(session, a_pod(board), within_s=0.3) is None
+
+
+async def test_a_pod_that_nobody_can_reach_has_no_report():
+    async with aiohttp.ClientSession() as session:
+        assert await read_status(session, PodAddress("u", "127.0.0.1", "server", 9)) is None
+        assert await read_status(session, PodAddress("u", "::1", "server", 9)) is None
+        assert await read_status(session, PodAddress("u", "no host", "server", 9)) is None
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def reports():
+    told = []
+    found = PodReports(told.append, by_their_addresses, every_s=0.05)
+    found.told = told
+    running = asyncio.create_task(found.run())
+    yield found
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_report_is_kept_and_its_key_told(board, reports):
+    reports.ask(KEY, [a_pod(board)])
+    await until(lambda: reports.told)
+    report = reports.newest["u1"]
+
+    assert reports.told == [KEY]
+    assert (report.container, report.document) == ("resources", PAGE)
+
+
+async def test_the_same_answer_again_is_told_once(board, reports):
+    reports.ask(KEY, [a_pod(board)])
+    await until(lambda: len(board.hosts) >= 2)
+    board.answer = lambda: web.json_response({"phase": "Verifying"})
+    await until(lambda: reports.newest["u1"].document == {"phase": "Verifying"})
+
+    assert reports.told == [KEY, KEY]
+
+
+async def test_a_pod_that_is_no_longer_named_is_not_asked_and_its_report_stays_while_it_lives(
+    board, reports
+):
+    reports.ask(KEY, [a_pod(board)])
+    await until(lambda: "u1" in reports.newest)
+    reports.ask(KEY, [], living=["u1"])
+    assert "u1" in reports.newest
+
+    reports.ask(KEY, [], living=[])
+    assert "u1" not in reports.newest
+
+
+async def test_an_answer_that_comes_too_late_for_a_pod_that_was_dropped_is_dropped(board, reports):
+    gate = asyncio.Event()
+
+    async def late():
+        await gate.wait()
+        return web.json_response({"phase": "Late"})
+
+    board.answer = late
+    reports.ask(KEY, [a_pod(board)])
+    await until(lambda: len(board.hosts) >= 1)
+    reports.ask(KEY, [])
+    gate.set()
+    board.answer = lambda: web.json_response({"phase": "Next"})
+    reports.ask(KEY, [a_pod(board)])
+    await until(lambda: "u1" in reports.newest)
+
+    assert reports.newest["u1"].document == {"phase": "Next"}
