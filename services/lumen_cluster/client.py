@@ -29,7 +29,7 @@ from lumen_cluster.errors import (
     classify,
 )
 from lumen_cluster.json_bodies import read_json
-from lumen_cluster.kinds import Event, EventType, Page, Raw, Resource
+from lumen_cluster.kinds import Event, EventType, Page, Resource
 
 AT_ONCE: Final = 64
 CONNECT_S: Final = 5.0
@@ -228,6 +228,8 @@ async def list_pages(
 
     Raises ApiUnavailable, Refused, and HistoryGone when they changed too much meanwhile.
     """
+    # One of a list does not say so itself.
+    named = {"apiVersion": resource.kind.api_version, "kind": resource.kind.kind}
     place: dict[str, str] = {}
     limit = most
     while True:
@@ -245,7 +247,6 @@ async def list_pages(
             continue
         limit = most
         try:
-            named = _kind_of_items(page)
             items = tuple({**named, **item} for item in page["items"] or ())
             metadata = page["metadata"]
             go_on, version = metadata.get("continue"), metadata["resourceVersion"]
@@ -286,7 +287,8 @@ def _remedy(code: int, resource: Resource) -> str:
         return "The token is not accepted: check the pod's ServiceAccount, or KUBECONFIG"
     if code == 403:
         where = f"in namespace {resource.namespace}" if resource.namespace else "everywhere"
-        return f"Let this ServiceAccount get, list and watch {resource} {where}, as the chart does"
+        what = f"{resource.kind} {where}"
+        return f"Let this ServiceAccount get, list and watch {what}, as the chart does"
     if code == 404:
         return "Install Lumen's CustomResourceDefinitions: kubectl apply -f crds/"
     return "Check that this is the API server of a Kubernetes cluster"
@@ -337,12 +339,6 @@ async def _read_event(line: bytes) -> Event | None:
         return Event(EventType(kind), {**reported}) if kind in EventType.__members__ else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HistoryGone("a report of the watch cannot be read") from error
-
-
-def _kind_of_items(page: Raw) -> Raw:
-    """Return what an object of a list does not say of itself: of what kind it is."""
-    said = {"apiVersion": page.get("apiVersion"), "kind": page.get("kind", "").removesuffix("List")}
-    return {key: value for key, value in said.items() if value}
 
 
 async def _bounded_body(answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:

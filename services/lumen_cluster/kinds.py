@@ -8,31 +8,6 @@ from typing import Any
 Raw = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """One kind of object, in one namespace or, where that is empty, everywhere.
-
-    `group` is empty for core/v1; `selector` is a label selector, empty for all objects.
-    """
-
-    group: str
-    version: str
-    plural: str
-    namespace: str = ""
-    selector: str = ""
-
-    @property
-    def path(self) -> str:
-        """Where the API server serves it."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        where = f"/namespaces/{self.namespace}" if self.namespace else ""
-        return f"{root}{where}/{self.plural}"
-
-    def __str__(self) -> str:
-        """Name the kind as RBAC and kubectl do."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-
 class EventType(StrEnum):
     """What a watch reports."""
 
@@ -73,6 +48,10 @@ class ObjectKind:
         """The value of `apiVersion`."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    def __str__(self) -> str:
+        """Name it as RBAC and kubectl do."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
     def describes(self, document: Mapping[str, Any]) -> bool:
         """Return whether an object is of this kind."""
         return bool(
@@ -97,6 +76,23 @@ EVENTS = ObjectKind("events.k8s.io", "v1", "Event", "events")
 LEASES = ObjectKind("coordination.k8s.io", "v1", "Lease", "leases")
 
 
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """The objects of a kind, of one namespace or, where that is empty, of all.
+
+    `selector` is a label selector, empty for all objects.
+    """
+
+    kind: ObjectKind
+    namespace: str = ""
+    selector: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where the API server serves them."""
+        return collection_path(self.kind, self.namespace)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Ref:
     """One object, by name; `uid` guards against deleting its successor."""
@@ -109,7 +105,8 @@ class Ref:
 
 def collection_path(kind: ObjectKind, namespace: str) -> str:
     """Return the path of a kind's objects, of one namespace or of all."""
-    return Resource(kind.group, kind.version, kind.plural, namespace).path
+    where = f"namespaces/{namespace}/" if namespace else ""
+    return f"/{'apis' if kind.group else 'api'}/{kind.api_version}/{where}{kind.plural}"
 
 
 def object_path(kind: ObjectKind, namespace: str, name: str) -> str:

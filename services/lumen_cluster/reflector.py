@@ -101,6 +101,7 @@ class Reflector:
     ) -> None:
         self._reader = reader
         self._resource = resource
+        self._plural = resource.kind.plural
         self._metrics = metrics
         self._store = store
         self._version = ""
@@ -113,7 +114,7 @@ class Reflector:
 
     async def run(self) -> None:
         """Follow until it is cancelled."""
-        self._metrics.up(self._resource.plural, up=False)
+        self._metrics.up(self._plural, up=False)
         failures = 0
         while True:
             started = time.monotonic()
@@ -122,7 +123,7 @@ class Reflector:
                 await self._round()
             except ApiError as error:
                 trouble = error
-            self._metrics.ended(self._resource.plural, self._decide(trouble))
+            self._metrics.ended(self._plural, self._decide(trouble))
             fruitful = self._reports > 0 or time.monotonic() - started >= FRUITFUL_S
             failures = 0 if fruitful else failures + 1
             if trouble is not None or failures:
@@ -137,7 +138,7 @@ class Reflector:
             await self._list()
         async with aclosing(self._reader.watch(self._resource, self._version)) as events:
             async for event in events:
-                self._metrics.heard(self._resource.plural)
+                self._metrics.heard(self._plural)
                 if event is None:
                     self._be_established()
                     continue
@@ -159,14 +160,14 @@ class Reflector:
         """Reduce an object to what is kept of it; one that cannot be kept is left out alone."""
         kept = self._store.keep(raw)
         if why_left_out(kept):
-            self._metrics.left_out(self._resource.plural)
+            self._metrics.left_out(self._plural)
         return kept
 
     def _be_established(self) -> None:
         self._established = True
-        self._metrics.up(self._resource.plural, up=True)
+        self._metrics.up(self._plural, up=True)
         if self._said:
-            log.info("cluster readable again", resource=self._resource.plural)
+            log.info("cluster readable again", resource=self._plural)
         self._trouble = None
         self._said.clear()
 
@@ -179,11 +180,11 @@ class Reflector:
             return WatchEnd.ORDERLY
         if isinstance(trouble, HistoryGone):
             self._version = ""
-            log.info("listing anew", resource=self._resource.plural, why=str(trouble))
+            log.info("listing anew", resource=self._plural, why=str(trouble))
             return WatchEnd.EXPIRED
         end = WatchEnd.AWAY if isinstance(trouble, Transient) else WatchEnd.REFUSED
         if not self._established:
-            self._metrics.up(self._resource.plural, up=False)
+            self._metrics.up(self._plural, up=False)
             self._say(end, str(trouble))
         return end
 
@@ -198,7 +199,7 @@ class Reflector:
         lasts = now - self._since >= REFUSED_S or end is WatchEnd.AWAY
         if lasts and end not in self._said:
             kept = "what was last known" if self._store.listed else "nothing yet"
-            log.warning("cluster not readable", resource=self._resource.plural, why=why, kept=kept)
+            log.warning("cluster not readable", resource=self._plural, why=why, kept=kept)
             self._said.add(end)
 
 

@@ -64,7 +64,7 @@ def watched(kind: ObjectKind, namespace: str) -> Resource:
     """
     where = namespace if kind.namespaced else ""
     selector = SERVICE_LABEL if kind in OBSERVED_KINDS else ""
-    return Resource(kind.group, kind.version, kind.plural, where, selector)
+    return Resource(kind, where, selector)
 
 
 @dataclass(frozen=True, slots=True, order=True)

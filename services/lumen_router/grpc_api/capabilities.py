@@ -1,7 +1,5 @@
 """What the router advertises: one record per service, one for smart_classify, or all in one."""
 
-from collections.abc import Iterable
-
 from lumen_manifest.spec.enums import Family
 from lumen_router.cascade.run import species_service
 from lumen_router.errors import NothingReady
@@ -83,11 +81,7 @@ def _smart_record(known: dict[str, BackendPool], routes: Routes) -> pb.Capabilit
 
 def _concurrency(pods: BackendPool) -> int:
     """Return how many calls all ready pods take together."""
-    return _sum_or_one(pod.learnt.record.max_concurrency for pod in pods.pods if pod.learnt)
-
-
-def _sum_or_one(figures: Iterable[int]) -> int:
-    return max(1, sum(figures))
+    return max(1, sum(pod.learnt.record.max_concurrency for pod in pods.pods if pod.learnt))
 
 
 def _learnt(pods: BackendPool) -> PodCapabilities:

@@ -15,7 +15,7 @@ import structlog
 
 from lumen_cluster.client import ClusterClient, find_server
 from lumen_cluster.errors import NoServer
-from lumen_cluster.kinds import Raw, Resource
+from lumen_cluster.kinds import ObjectKind, Raw, Resource
 from lumen_cluster.reflector import ClusterReader, Reflector
 from lumen_cluster.store import Change, Name, Store
 from lumen_manifest import names
@@ -31,6 +31,8 @@ from lumen_router.routes.cluster_objects import (
 )
 from lumen_router.routes.table import Routes
 
+SERVICES: Final = ObjectKind(names.GROUP, names.VERSION, "LumenModelService", "lumenmodelservices")
+SLICES: Final = ObjectKind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 USER_AGENT: Final = "lumen-router"
 GATHER_S: Final = 0.05
 REST_PER_WORK: Final = 4.0
@@ -44,8 +46,8 @@ log = structlog.get_logger(__name__)
 def watched_resources(namespace: str) -> tuple[Resource, Resource]:
     """Return what is watched of a namespace: its services, and the slices of their pods."""
     return (
-        Resource(names.GROUP, names.VERSION, "lumenmodelservices", namespace),
-        Resource("discovery.k8s.io", "v1", "endpointslices", namespace, names.SERVICE_LABEL),
+        Resource(SERVICES, namespace),
+        Resource(SLICES, namespace, names.SERVICE_LABEL),
     )
 
 

@@ -106,16 +106,15 @@ class Forwarder:
         if remaining_s <= 0:
             raise DeadlineNear("the deadline passed before a pod could be asked")
         space = pod.learnt.space if pod.learnt else ""
-        pod.call_begins()
         answered = False
-        sent = pod.infer(messages, remaining_s, metadata_of(call.caller))
-        try:
-            answer = await read_answer(sent)
-            answered = True
-        finally:
-            pod.call_ends()
-            if not answered:
-                sent.cancel()
+        with pod.calling():
+            sent = pod.infer(messages, remaining_s, metadata_of(call.caller))
+            try:
+                answer = await read_answer(sent)
+                answered = True
+            finally:
+                if not answered:
+                    sent.cancel()
         self._let_end(sent)
         if call.target.kind in EMBEDDINGS and answer.meta.get("embedding_space", space) != space:
             raise Unavailable(f"pod {pod.address} changed its embedding space: try again")

@@ -6,7 +6,8 @@ since another model may live at the same address.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -88,16 +89,17 @@ class Pod:
         """Send one request, in as many messages as it takes; the call is the caller's to read."""
         return self._lanes.choose().infer(messages, timeout_s, metadata)
 
-    def call_begins(self) -> None:
-        """Count a call that is being sent."""
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Count a call from when it is sent until it is over, however it ends."""
         self.outstanding += 1
         self._idle.clear()
-
-    def call_ends(self) -> None:
-        """Count a call that is over, however it ended."""
-        self.outstanding -= 1
-        if self.outstanding == 0:
-            self._idle.set()
+        try:
+            yield
+        finally:
+            self.outstanding -= 1
+            if self.outstanding == 0:
+                self._idle.set()
 
     def record_success(self) -> None:
         """Take note that it answered a call: its record of failures is forgotten."""
@@ -132,7 +134,9 @@ class Pod:
                     learnt = None
                 self.asked = True
                 if learnt is None:
-                    self._tell_first_failure(failures)
+                    if failures == 0:
+                        # It will not be ready soon: whoever waits for all need not wait for it.
+                        self._tell()
                     failures += 1
                     continue
                 failures = 0
@@ -187,11 +191,6 @@ class Pod:
             await self._channel.wait_for_state_change(state)
         if state is ready:
             await self._channel.wait_for_state_change(ready)
-
-    def _tell_first_failure(self, failures: int) -> None:
-        """Say that this pod will not be ready soon: whoever waits for all need not wait for it."""
-        if failures == 0:
-            self._tell()
 
     def _lose(self) -> None:
         if self.learnt is not None:

@@ -137,14 +137,11 @@ async def test_a_list_is_read_page_by_page_as_the_account_that_the_kubeconfig_na
 
 
 async def test_an_object_of_a_list_says_of_what_kind_it_is(tmp_path):
-    async def answer(_: web.Request) -> web.Response:
-        listed = {"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "7"}}
-        return web.json_response(listed | {"items": [{"metadata": {"name": "clip-0"}}]})
+    async with a_cluster(tmp_path, lists({"metadata": {"name": "one"}})) as (_, api):
+        (page,) = await listed(api, SLICES)
 
-    async with a_cluster(tmp_path, answer) as (_, api):
-        (page,) = await listed(api, SERVICES)
-
-    assert page.items == ({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "clip-0"}},)
+    assert page.items[0]["kind"] == "EndpointSlice"
+    assert page.items[0]["apiVersion"] == "discovery.k8s.io/v1"
 
 
 async def test_a_watch_asks_for_bookmarks_from_a_version_and_yields_what_happens(tmp_path):

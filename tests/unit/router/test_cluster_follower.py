@@ -89,7 +89,7 @@ class FakeCluster:
 
 
 def _kind(resource: Resource) -> str:
-    return "slices" if resource.plural == "endpointslices" else "services"
+    return "slices" if resource == SLICES else "services"
 
 
 async def until(holds: Callable[[], object]) -> None:
