@@ -328,6 +328,14 @@ async def a_world(folder: Path, *pods: ScriptedPod, **settings: Any) -> AsyncIte
         yield await stack.enter_async_context(World(folder, **settings))
 
 
+@asynccontextmanager
+async def one_service(folder: Path, *pods: ScriptedPod, **settings: Any) -> AsyncIterator[World]:
+    """Start the pods of a service `clip` and its router; every pod is ready."""
+    async with a_world(folder, *pods, **settings) as world:
+        await world.routed(a_service(), clip=list(pods))
+        yield world
+
+
 def canonical(family: str, kind: TaskKind) -> str:
     return pod_task(Family(family), kind)
 

@@ -6,7 +6,7 @@ import grpc
 import orjson
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from router_world import BOUND_S, JPEG, ScriptedPod, a_service, a_world, until
+from router_world import BOUND_S, JPEG, ScriptedPod, a_service, a_world, one_service, until
 
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.tasks import TaskKind
@@ -73,9 +73,7 @@ async def test_without_clip_there_is_no_cascade(tmp_path):
 
 async def test_a_task_without_its_resources_is_not_advertised(tmp_path):
     kinds = frozenset({TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED})
-    async with a_world(tmp_path, pod := ScriptedPod(kinds=kinds)) as world:
-        await world.routed(a_service(), clip=[pod])
-
+    async with one_service(tmp_path, ScriptedPod(kinds=kinds)) as world:
         (record,) = await world.records()
 
     assert not names(record) & {"classify", "clip_classify", "classify_scene"}
@@ -123,8 +121,7 @@ async def test_nothing_is_advertised_before_a_service_is_ready(tmp_path):
 
 
 async def test_the_restart_of_the_only_pod_is_not_seen_from_outside(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
-        await world.routed(a_service(), clip=[pod])
+    async with one_service(tmp_path, pod := ScriptedPod()) as world:
         await pod.kill()
         await until(lambda: world.ready() == {})
 
@@ -148,8 +145,7 @@ async def test_health_has_a_port_of_its_own_and_life_does_not_need_a_service(tmp
 
 
 async def test_the_older_service_name_is_answered_alike(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
-        await world.routed(a_service(), clip=[pod])
+    async with one_service(tmp_path, ScriptedPod()) as world:
         infer = world.channel.stream_stream(
             "/inference.Inference/Infer",
             request_serializer=pb.InferRequest.SerializeToString,
@@ -168,9 +164,8 @@ async def test_metrics_and_status_name_only_services_that_exist(tmp_path):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             return answer.read()
 
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
+    async with one_service(tmp_path, ScriptedPod()) as world:
         port = world.running.ports.metrics
-        await world.routed(a_service(), clip=[pod])
         await world.infer("embed", b"a robin")
         await world.refusal("no-such-task")
         status = orjson.loads(fetch("/status"))

@@ -4,7 +4,7 @@ import asyncio
 
 import grpc
 import pytest
-from router_world import JPEG, Refusal, ScriptedPod, a_service, a_world, embedding
+from router_world import JPEG, Refusal, ScriptedPod, a_service, a_world, embedding, one_service
 
 from lumen_router.grpc_api.ask_picture import main
 from lumen_wire.tasks import TaskKind
@@ -48,8 +48,7 @@ async def test_a_vector_that_cannot_be_right_fails_the_test_and_names_the_servic
         answer.result = answer.result.replace(b"1.0", b"2.0", 1)
         return answer
 
-    async with a_world(tmp_path, pod := ScriptedPod(script=doubled)) as world:
-        await world.routed(a_service(), clip=[pod])
+    async with one_service(tmp_path, ScriptedPod(script=doubled)) as world:
         code = await ask(world, picture)
 
     assert code == 1
@@ -60,8 +59,7 @@ async def test_a_service_that_refuses_fails_the_test_with_its_sentence(tmp_path,
     async def refused(request, context):
         raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "not a picture")
 
-    async with a_world(tmp_path, pod := ScriptedPod(script=refused)) as world:
-        await world.routed(a_service(), clip=[pod])
+    async with one_service(tmp_path, ScriptedPod(script=refused)) as world:
         code = await ask(world, picture)
 
     assert code == 1
@@ -80,8 +78,7 @@ async def test_without_a_ready_service_it_says_where_to_look(tmp_path, picture, 
 
 async def test_services_without_pictures_are_no_proof(tmp_path, picture, capsys):
     texts = ScriptedPod(kinds=frozenset({TaskKind.TEXT_EMBED}))
-    async with a_world(tmp_path, texts) as world:
-        await world.routed(a_service(), clip=[texts])
+    async with one_service(tmp_path, texts) as world:
         code = await ask(world, picture)
 
     assert code == 1

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 from router_scripts import EXHAUSTED, UNAVAILABLE, Gate, inband, refusing, silent
-from router_world import BOUND_S, JPEG, ScriptedPod, a_service, a_world, labels, until
+from router_world import BOUND_S, JPEG, ScriptedPod, labels, one_service, until
 
 from lumen_wire.errors import Unavailable
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -15,9 +15,7 @@ from lumen_wire.tasks import TaskKind
 
 
 async def test_a_request_goes_out_whole_and_its_answer_comes_back(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
-        await world.routed(a_service(), clip=[pod])
-
+    async with one_service(tmp_path, pod := ScriptedPod()) as world:
         answer = await world.infer("image_embed", service="clip", embedding_space="space-1")
 
     (asked,) = pod.requests
@@ -39,8 +37,7 @@ async def test_a_big_request_and_a_big_answer_go_through_in_parts(tmp_path):
     async def script(request, context):
         return labels(many)
 
-    async with a_world(tmp_path, pod := ScriptedPod(script=script)) as world:
-        await world.routed(a_service(), clip=[pod])
+    async with one_service(tmp_path, pod := ScriptedPod(script=script)) as world:
         call = world.stub.Infer(timeout=BOUND_S)
         whole = pb.InferRequest(task="classify", payload=payload, payload_mime="image/jpeg")
         for part in split_request(whole):
@@ -68,9 +65,7 @@ async def test_a_big_request_and_a_big_answer_go_through_in_parts(tmp_path):
 )
 async def test_a_refused_call_is_answered_by_another_pod(tmp_path, script):
     bad, good = ScriptedPod(script=script), ScriptedPod()
-    async with a_world(tmp_path, bad, good) as world:
-        await world.routed(a_service(), clip=[bad, good])
-
+    async with one_service(tmp_path, bad, good) as world:
         for _ in range(20):
             assert (await world.infer("clip_image_embed")).meta["dim"] == "4"
 
@@ -89,9 +84,7 @@ async def test_a_refused_call_is_answered_by_another_pod(tmp_path, script):
 )
 async def test_what_another_pod_would_not_cure_is_not_tried_again(tmp_path, code):
     pods = [ScriptedPod(script=refusing(code, "because")) for _ in range(2)]
-    async with a_world(tmp_path, *pods) as world:
-        await world.routed(a_service(), clip=pods)
-
+    async with one_service(tmp_path, *pods) as world:
         refusal = await world.refusal("clip_image_embed")
 
     assert (refusal.code(), refusal.details()) == (code, "because")
@@ -100,9 +93,7 @@ async def test_what_another_pod_would_not_cure_is_not_tried_again(tmp_path, code
 
 async def test_a_full_service_says_so_at_once_with_the_pods_pushback(tmp_path):
     pods = [ScriptedPod(script=refusing(EXHAUSTED, "full", 700)) for _ in range(2)]
-    async with a_world(tmp_path, *pods) as world:
-        await world.routed(a_service(), clip=pods)
-
+    async with one_service(tmp_path, *pods) as world:
         refusal = await world.refusal("clip_image_embed")
 
     assert (refusal.code(), refusal.details()) == (EXHAUSTED, "full")
@@ -112,9 +103,7 @@ async def test_a_full_service_says_so_at_once_with_the_pods_pushback(tmp_path):
 
 async def test_a_pod_that_asks_for_patience_is_left_alone(tmp_path):
     full, free = ScriptedPod(script=refusing(EXHAUSTED, "full", 60_000)), ScriptedPod()
-    async with a_world(tmp_path, full, free) as world:
-        await world.routed(a_service(), clip=[full, free])
-
+    async with one_service(tmp_path, full, free) as world:
         for _ in range(30):
             await world.infer("clip_image_embed")
 
@@ -124,9 +113,7 @@ async def test_a_pod_that_asks_for_patience_is_left_alone(tmp_path):
 
 async def test_retries_stop_at_the_budget(tmp_path):
     pods = [ScriptedPod(script=refusing(EXHAUSTED, "full", 0)) for _ in range(4)]
-    async with a_world(tmp_path, *pods) as world:
-        await world.routed(a_service(), clip=pods)
-
+    async with one_service(tmp_path, *pods) as world:
         calls = 400
         for start in range(0, calls, 40):
             batch = [world.refusal("clip_image_embed") for _ in range(start, start + 40)]
@@ -141,9 +128,8 @@ async def test_retries_stop_at_the_budget(tmp_path):
 
 
 async def test_a_cancelled_call_leaves_the_pod_too(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
+    async with one_service(tmp_path, pod := ScriptedPod()) as world:
         pod.script = Gate(pod)
-        await world.routed(a_service(), clip=[pod])
         call = asyncio.create_task(world.infer("clip_image_embed"))
         await until(lambda: pod.requests)
 
@@ -156,9 +142,7 @@ async def test_a_cancelled_call_leaves_the_pod_too(tmp_path):
 
 
 async def test_the_pod_gets_the_rest_of_the_callers_deadline(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
-        await world.routed(a_service(), clip=[pod])
-
+    async with one_service(tmp_path, pod := ScriptedPod()) as world:
         await world.infer("clip_image_embed", timeout_s=7.0)
         await world.infer("clip_image_embed", timeout_s=None)
 
@@ -169,10 +153,8 @@ async def test_the_pod_gets_the_rest_of_the_callers_deadline(tmp_path):
 
 
 async def test_a_pod_that_is_too_slow_is_a_deadline_exceeded(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
+    async with one_service(tmp_path, pod := ScriptedPod()) as world:
         pod.script = Gate(pod)
-        await world.routed(a_service(), clip=[pod])
-
         refusal = await world.refusal("clip_image_embed", timeout_s=0.5)
 
         assert refusal.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -181,9 +163,7 @@ async def test_a_pod_that_is_too_slow_is_a_deadline_exceeded(tmp_path):
 
 async def test_a_task_whose_resources_are_missing_is_unknown(tmp_path):
     kinds = frozenset({TaskKind.IMAGE_EMBED, TaskKind.TEXT_EMBED})
-    async with a_world(tmp_path, pod := ScriptedPod(kinds=kinds)) as world:
-        await world.routed(a_service(), clip=[pod])
-
+    async with one_service(tmp_path, pod := ScriptedPod(kinds=kinds)) as world:
         refusal = await world.refusal("clip_classify")
 
     assert refusal.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -194,8 +174,7 @@ async def test_a_task_whose_resources_are_missing_is_unknown(tmp_path):
 async def test_eight_requests_of_one_stream_are_answered_one_by_one_and_a_bad_one_fails_alone(
     tmp_path,
 ):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
-        await world.routed(a_service(), clip=[pod])
+    async with one_service(tmp_path, ScriptedPod()) as world:
         call = world.stub.Infer(timeout=BOUND_S)
         answers = {}
         for i in range(8):
@@ -223,8 +202,7 @@ async def test_a_pod_is_told_by_opaque_names_whom_each_call_is_for(tmp_path):
         told.append([v for k, v in context.invocation_metadata() if k == "lumen-caller"])
         return await pod.answer(request, context)
 
-    async with a_world(tmp_path, pod := ScriptedPod(script=remembering)) as world:
-        await world.routed(a_service(), clip=[pod])
+    async with one_service(tmp_path, pod := ScriptedPod(script=remembering)) as world:
         options = [("grpc.use_local_subchannel_pool", 1)]
         address = f"127.0.0.1:{world.running.ports.grpc}"
         async with grpc.aio.insecure_channel(address, options) as channel:

@@ -3,7 +3,7 @@
 import asyncio
 
 from router_scripts import UNAVAILABLE, Gate, refusing
-from router_world import ScriptedPod, a_service, a_world, until
+from router_world import ScriptedPod, a_service, a_world, one_service, until
 
 
 async def test_a_removed_pod_still_answers_what_it_has(tmp_path):
@@ -39,9 +39,8 @@ async def test_a_terminating_pod_gets_nothing_new(tmp_path):
 
 async def test_a_killed_pods_calls_move_to_another_and_it_comes_back(tmp_path):
     dying, other = ScriptedPod(), ScriptedPod()
-    async with a_world(tmp_path, dying, other) as world:
+    async with one_service(tmp_path, dying, other) as world:
         dying.script, other.script = Gate(dying), (gate := Gate(other))
-        await world.routed(a_service(), clip=[dying, other])
         calls = [asyncio.create_task(world.infer("clip_image_embed")) for _ in range(12)]
         await until(lambda: len(dying.requests) + len(other.requests) == 12)
 
@@ -58,9 +57,8 @@ async def test_a_killed_pods_calls_move_to_another_and_it_comes_back(tmp_path):
 
 
 async def test_the_calls_of_an_only_pod_are_held_over_its_restart(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
+    async with one_service(tmp_path, pod := ScriptedPod()) as world:
         pod.script = Gate(pod)
-        await world.routed(a_service(), clip=[pod])
         calls = [asyncio.create_task(world.infer("clip_image_embed")) for _ in range(8)]
         await until(lambda: len(pod.requests) == 8)
 
@@ -73,8 +71,7 @@ async def test_the_calls_of_an_only_pod_are_held_over_its_restart(tmp_path):
 
 
 async def test_an_unready_pod_is_probed_with_growing_patience_and_not_with_calls(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
-        await world.routed(a_service(), clip=[pod])
+    async with one_service(tmp_path, pod := ScriptedPod()) as world:
         pod.script = refusing(UNAVAILABLE, "stopping")
         pod.loading = True
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import orjson
 from router_scripts import UNAVAILABLE, Gate, refusing
-from router_world import JPEG, ScriptedPod, a_service, a_world, until
+from router_world import JPEG, ScriptedPod, a_service, a_world, one_service, until
 
 from lumen_router.inference import InferenceCore
 from lumen_router.upstream.call import InferenceRequest
@@ -111,9 +111,7 @@ async def test_a_call_is_held_until_a_pod_is_ready(tmp_path):
 
 async def test_another_pod_answers_when_one_refuses(tmp_path):
     pods = [ScriptedPod(script=refusing(UNAVAILABLE)), ScriptedPod()]
-    async with a_world(tmp_path, *pods) as world, lines(world) as ask:
-        await world.routed(a_service(), clip=pods)
-
+    async with one_service(tmp_path, *pods) as world, lines(world) as ask:
         answers = [await ask()]
         while not pods[0].requests:  # the first pod is chosen at random
             answers.append(await ask())
@@ -122,9 +120,10 @@ async def test_another_pod_answers_when_one_refuses(tmp_path):
 
 
 async def test_a_deadline_ends_the_call_and_is_counted(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod(delay_s=30.0)) as world, lines(world) as ask:
-        await world.routed(a_service(), clip=[pod])
-
+    async with (
+        one_service(tmp_path, pod := ScriptedPod(delay_s=30.0)) as world,
+        lines(world) as ask,
+    ):
         answer = await ask(timeout_s=0.5)
 
         assert answer["code"] == "DEADLINE_EXCEEDED"
@@ -133,8 +132,10 @@ async def test_a_deadline_ends_the_call_and_is_counted(tmp_path):
 
 
 async def test_a_closed_connection_cancels_the_pods_work(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod(delay_s=30.0)) as world, lines(world) as ask:
-        await world.routed(a_service(), clip=[pod])
+    async with (
+        one_service(tmp_path, pod := ScriptedPod(delay_s=30.0)) as world,
+        lines(world) as ask,
+    ):
         call = asyncio.create_task(ask())
         await until(lambda: pod.requests)
         call.cancel()
@@ -147,8 +148,7 @@ async def test_the_byte_budget_is_shared_with_grpc(tmp_path):
     payload = b"\xff\xd8\xff\xe0" + bytes(600_000) + b"\xff\xd9"
     pod = ScriptedPod()
     pod.script = gate = Gate(pod)
-    async with a_world(tmp_path, pod, LUMEN_HELD_BYTES=1_000_000) as world, lines(world) as ask:
-        await world.routed(a_service(), clip=[pod])
+    async with one_service(tmp_path, pod, LUMEN_HELD_BYTES=1_000_000) as world, lines(world) as ask:
         first = asyncio.create_task(world.infer("clip_image_embed", payload))
         await until(lambda: pod.requests)
 

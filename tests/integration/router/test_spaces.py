@@ -1,7 +1,7 @@
 """Vectors of one space are never mixed with those of another."""
 
 import grpc
-from router_world import ScriptedPod, a_service, a_world, embedding
+from router_world import ScriptedPod, a_service, a_world, embedding, one_service
 
 
 async def test_vectors_come_from_pods_of_the_services_space_only(tmp_path):
@@ -22,9 +22,7 @@ async def test_vectors_come_from_pods_of_the_services_space_only(tmp_path):
 
 async def test_pods_without_a_declared_space_never_mix(tmp_path):
     pods = [ScriptedPod(space="space-1"), ScriptedPod(space="space-2")]
-    async with a_world(tmp_path, *pods) as world:
-        await world.routed(a_service(), clip=pods)
-
+    async with one_service(tmp_path, *pods) as world:
         spaces = {
             (await world.infer("clip_image_embed")).meta["embedding_space"] for _ in range(12)
         }
@@ -33,9 +31,7 @@ async def test_pods_without_a_declared_space_never_mix(tmp_path):
 
 
 async def test_a_demanded_space_is_served_or_refused(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
-        await world.routed(a_service(), clip=[pod])
-
+    async with one_service(tmp_path, ScriptedPod()) as world:
         answer = await world.infer("clip_image_embed", embedding_space="space-1")
         refusal = await world.refusal("clip_image_embed", embedding_space="space-9")
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from router_scripts import EXHAUSTED, UNAVAILABLE, Gate
-from router_world import ScriptedPod, a_service, a_world, until
+from router_world import ScriptedPod, a_service, a_world, one_service, until
 
 
 async def test_a_call_waits_for_a_pod_and_goes_as_soon_as_one_is_ready(tmp_path):
@@ -77,9 +77,8 @@ async def test_only_so_many_calls_wait(tmp_path):
 
 async def test_only_so_many_bytes_are_held_for_all_callers_together(tmp_path):
     payload = b"\xff\xd8\xff\xe0" + bytes(600_000) + b"\xff\xd9"
-    async with a_world(tmp_path, pod := ScriptedPod(), LUMEN_HELD_BYTES=1_000_000) as world:
+    async with one_service(tmp_path, pod := ScriptedPod(), LUMEN_HELD_BYTES=1_000_000) as world:
         pod.script = gate = Gate(pod)
-        await world.routed(a_service(), clip=[pod])
         first = asyncio.create_task(world.infer("clip_image_embed", payload))
         await until(lambda: pod.requests)
 
