@@ -31,11 +31,6 @@ async def now(world, service):
         return (await health_pb2_grpc.HealthStub(channel).Check(request)).status
 
 
-async def test_a_router_without_routes_is_not_ready(tmp_path):
-    async with a_world(tmp_path) as world:
-        assert await now(world, "routing") == NOT_SERVING
-
-
 async def test_a_router_of_an_empty_namespace_is_ready_and_serves_nothing(tmp_path):
     async with a_world(tmp_path) as world:
         world.route()
@@ -44,20 +39,15 @@ async def test_a_router_of_an_empty_namespace_is_ready_and_serves_nothing(tmp_pa
         assert await now(world, INFERENCE) == NOT_SERVING
 
 
-async def test_it_is_ready_no_sooner_than_its_pods_have_said_what_they_are(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod()) as world:
+@pytest.mark.parametrize(("loading", "ready"), [(False, {"clip": 1}), (True, {})])
+async def test_it_is_ready_once_its_pods_have_said_what_they_are_or_do_not_answer(
+    tmp_path, loading, ready
+):
+    async with a_world(tmp_path, pod := ScriptedPod(loading=loading)) as world:
         world.route(a_service(), clip=[pod])
 
         assert (await statuses(world, "routing", SERVING))[-1] == SERVING
-        assert world.ready() == {"clip": 1}
-
-
-async def test_a_pod_that_does_not_answer_holds_nobody_up(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod(loading=True)) as world:
-        world.route(a_service(), clip=[pod])
-
-        assert (await statuses(world, "routing", SERVING))[-1] == SERVING
-        assert world.ready() == {}
+        assert world.ready() == ready
 
 
 async def test_a_new_service_does_not_take_it_back(tmp_path):

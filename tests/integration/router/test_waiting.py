@@ -2,8 +2,8 @@
 
 import asyncio
 
-from router_scripts import EXHAUSTED, UNAVAILABLE, Gate
-from router_world import ScriptedPod, a_service, a_world, one_service, until
+from router_scripts import EXHAUSTED, UNAVAILABLE
+from router_world import ScriptedPod, a_service, a_world, until
 
 
 async def test_a_call_waits_for_a_pod_and_goes_as_soon_as_one_is_ready(tmp_path):
@@ -73,20 +73,3 @@ async def test_only_so_many_calls_wait(tmp_path):
     assert refusal.code() is EXHAUSTED
     assert ("grpc-retry-pushback-ms", "500") in tuple(refusal.trailing_metadata())
     assert len(answers) == 3
-
-
-async def test_only_so_many_bytes_are_held_for_all_callers_together(tmp_path):
-    payload = b"\xff\xd8\xff\xe0" + bytes(600_000) + b"\xff\xd9"
-    async with one_service(tmp_path, pod := ScriptedPod(), LUMEN_HELD_BYTES=1_000_000) as world:
-        pod.script = gate = Gate(pod)
-        first = asyncio.create_task(world.infer("clip_image_embed", payload))
-        await until(lambda: pod.requests)
-
-        refusal = await world.refusal("clip_image_embed", payload)
-        gate.opened.set()
-        await first
-        await until(lambda: world.running._budget.held_bytes == 0)
-        answer = await world.infer("clip_image_embed", payload)
-
-    assert refusal.code() is EXHAUSTED
-    assert answer.meta["dim"] == "4"

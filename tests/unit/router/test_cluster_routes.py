@@ -187,20 +187,6 @@ def test_an_external_service_that_nobody_has_accepted_is_not_called(status):
     assert addresses(routes) == set()
 
 
-def test_aliases_and_defaults_are_as_the_specs_say_and_a_tie_goes_to_the_older():
-    services = [
-        a_model_service("young", created="2026-03-01T00:00:00Z", default=True, aliases=["quick"]),
-        a_model_service("old", created="2026-02-01T00:00:00Z", default=True),
-        a_model_service("oldest", created="2026-01-01T00:00:00Z"),
-    ]
-
-    routes = routes_of(services)
-
-    assert routes.default_of(Family.CLIP).name == "old"
-    assert routes.find("quick").name == "young"
-    assert [service.name for service in routes.services] == ["oldest", "old", "young"]
-
-
 def test_a_service_that_is_being_deleted_is_gone_and_the_next_one_answers_for_the_family():
     leaving = {"deletionTimestamp": "2026-04-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
     services = [

@@ -1,11 +1,14 @@
-"""Where the router is told to take its routes from."""
+"""What the router is told at its start, first of all where its routes come from."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from lumen_process.settings import SettingsError
 from lumen_router import settings
+from lumen_router.metrics import RouterMetrics
+from lumen_router.routes.from_cluster import open_routes
 from lumen_router.settings import ClusterRoutes, FileRoutes, RouterSettings
 
 
@@ -42,6 +45,8 @@ def test_in_a_pod_the_namespace_is_its_own_unless_named(tmp_path):
     ("env", "sentence"),
     [
         ({}, "LUMEN_ROUTES_FROM=cluster"),
+        ({"LUMEN_ROUTES_FILE": "r", "LUMEN_GRPC_PORT": "70000"}, "give a port"),
+        ({"LUMEN_ROUTES_FILE": "r", "LUMEN_HOLD_S": "-1"}, "LUMEN_HOLD_S is '-1'"),
         ({"LUMEN_ROUTES_FROM": "cluster"}, "LUMEN_NAMESPACE is not set"),
         ({"LUMEN_ROUTES_FROM": "Cluster"}, "choose file or cluster"),
         ({"LUMEN_ROUTES_FROM": "cluster", "LUMEN_NAMESPACE": "../lab"}, "name of a namespace"),
@@ -52,3 +57,9 @@ def test_in_a_pod_the_namespace_is_its_own_unless_named(tmp_path):
 def test_what_cannot_be_used_is_said_with_what_to_do(env, sentence):
     with pytest.raises(SettingsError, match=sentence):
         RouterSettings.from_environment(env)
+
+
+async def test_without_a_cluster_the_setting_that_asks_for_one_is_named(tmp_path):
+    async with AsyncExitStack() as stack:
+        with pytest.raises(SettingsError, match="LUMEN_ROUTES_FROM is cluster, but nothing says"):
+            await open_routes("lab", str(tmp_path / "missing"), RouterMetrics(), stack)

@@ -177,39 +177,7 @@ def test_every_advertised_name_resolves_to_its_service():
                 assert (target.service.name, target.kind) == (service.name, kind)
 
 
-def test_endpoints_are_those_of_the_routes_headless_service():
-    status = {
-        "embeddingSpace": "s" * 4,
-        "routes": [
-            {"variant": "stable", "service": "clip-stable", "weight": 90, "embeddingSpace": "ssss"},
-            {"variant": "canary", "service": "clip-canary", "weight": 10, "embeddingSpace": "cccc"},
-        ],
-    }
-    endpoints = {
-        "clip-stable": [{"address": "127.0.0.1:1", "ready": True}],
-        "clip-canary": [{"address": "127.0.0.1:2", "ready": True, "terminating": True}],
-    }
-
-    stable, canary = some_routes(a_service(status=status), endpoints=endpoints).services[0].routes
-
-    assert (stable.weight, stable.endpoints) == (90, (Endpoint("127.0.0.1:1"),))
-    assert canary.embedding_space == "cccc"
-    assert not canary.endpoints[0].takes_calls
-
-
 def test_an_external_server_is_its_own_endpoint():
     (service,) = some_routes(a_service(external="board.local:50051")).services
 
     assert service.routes[0].endpoints == (Endpoint("board.local:50051"),)
-
-
-def test_the_reason_of_an_unready_service_is_kept():
-    conditions = [
-        {"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""},
-        {"type": "Ready", "status": "False", "reason": "Fetching", "message": "12 % are here."},
-    ]
-    status = {"reason": "Fetching", "conditions": conditions}
-
-    (service,) = some_routes(a_service(status=status)).services
-
-    assert (service.reason, service.message) == ("Fetching", "12 % are here.")

@@ -3,24 +3,33 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 import pytest
 from aiohttp import web
-from cluster_objects import a_model_service, a_slice, an_endpoint
-from router_world import until
-from structlog.testing import capture_logs
+from cluster_objects import a_model_service, a_slice
 
 from lumen_cluster import client as cluster_client
-from lumen_cluster.client import ClusterClient, find_server
-from lumen_cluster.errors import ApiUnavailable, HistoryGone, NoServer, Refused, Transient
+from lumen_cluster.client import (
+    APPLY_PATCH,
+    OBJECT_MAX_BYTES,
+    ApiRequest,
+    ClusterClient,
+    find_server,
+)
+from lumen_cluster.errors import (
+    ApiUnavailable,
+    HistoryGone,
+    NoServer,
+    Refused,
+    Throttled,
+    TooLarge,
+)
 from lumen_cluster.kinds import Event, EventType, Page, Resource
-from lumen_process.settings import SettingsError
-from lumen_router.metrics import RouterMetrics
-from lumen_router.routes.from_cluster import RoutesFromCluster, open_routes, watched_resources
+from lumen_router.routes.from_cluster import watched_resources
 
 SERVICES, SLICES = watched_resources("lab")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -28,16 +37,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class ScriptedServer:
-    """Answers lists by `on_list` and watches by `on_watch`, and remembers what it was asked."""
+    """Answers watches by `on_watch`, the rest by `on_call`, and remembers what it was asked."""
 
-    on_list: Handler | None = None
+    on_call: Handler | None = None
     on_watch: Handler | None = None
     asked: list[web.Request] = field(default_factory=list)
     port: int = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request)
-        handler = self.on_watch if "watch" in request.query else self.on_list
+        await request.read()
+        handler = self.on_watch if "watch" in request.query else self.on_call
         return await handler(request)
 
 
@@ -58,12 +68,12 @@ def kubeconfig(folder: Path, port: int) -> str:
 
 @asynccontextmanager
 async def a_cluster(
-    folder: Path, on_list: Handler | None = None, on_watch: Handler | None = None, **options: float
+    folder: Path, on_call: Handler | None = None, on_watch: Handler | None = None, **options: float
 ) -> AsyncIterator[tuple[ScriptedServer, ClusterClient]]:
-    """A scripted API server, and the router's client of it."""
-    server = ScriptedServer(on_list, on_watch)
+    """A scripted API server, and a client of it."""
+    server = ScriptedServer(on_call, on_watch)
     app = web.Application()
-    app.router.add_get("/{path:.*}", server.answer)
+    app.router.add_route("*", "/{path:.*}", server.answer)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -106,6 +116,18 @@ def streams(*lines: bytes, hold: bool = False) -> Handler:
     return answer
 
 
+async def too_much(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(2):
+        await response.write(b" " * OBJECT_MAX_BYTES)
+    return response
+
+
+async def never(_: web.Request) -> web.Response:
+    await asyncio.Event().wait()
+
+
 def report(kind: str, raw: dict) -> bytes:
     return orjson.dumps({"type": kind, "object": raw})
 
@@ -116,6 +138,51 @@ async def listed(api: ClusterClient, resource: Resource) -> list[Page]:
 
 async def watched(api: ClusterClient, version: str = "7") -> list[Event | None]:
     return [event async for event in api.watch(SLICES, version)]
+
+
+async def test_a_call_carries_the_token_the_query_and_the_body(tmp_path):
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"sent": await request.text()})
+
+    request = ApiRequest("PATCH", "/apis/x", {"force": "true"}, {"a": [1]}, APPLY_PATCH)
+    async with a_cluster(tmp_path, answer) as (server, api):
+        assert await api.ask(request) == {"sent": '{"a": [1]}'}
+
+    (asked,) = server.asked
+    assert (asked.method, str(asked.rel_url)) == ("PATCH", "/apis/x?force=true")
+    assert asked.headers["Authorization"] == "Bearer opaque"
+    assert asked.headers["Content-Type"] == APPLY_PATCH
+    assert asked.headers["User-Agent"] == "lumen-test"
+
+
+async def test_a_refusal_is_the_error_that_says_what_it_means_and_when_to_come_back(tmp_path):
+    answer = refuses(429, "slow down", headers={"Retry-After": "3"})
+    async with a_cluster(tmp_path, answer) as (_, api):
+        with pytest.raises(Throttled, match="GET /busy: 429 slow down") as raised:
+            await api.call(ApiRequest("GET", "/busy"))
+
+    assert raised.value.retry_after_s == 3
+
+
+async def test_an_answer_that_never_comes_is_given_up_at_the_deadline(tmp_path):
+    async with a_cluster(tmp_path, never) as (_, api):
+        with pytest.raises(ApiUnavailable, match="no answer in"):
+            await api.call(ApiRequest("GET", "/frozen", deadline_s=0.2))
+
+
+async def test_a_server_that_is_not_there_is_away(tmp_path):
+    async with a_cluster(tmp_path) as (server, _):
+        pass
+    found = await find_server(kubeconfig(tmp_path, server.port), {})
+    async with ClusterClient(found, "lumen-test") as api:
+        with pytest.raises(ApiUnavailable, match="GET /x"):
+            await api.call(ApiRequest("GET", "/x"))
+
+
+async def test_an_answer_that_is_too_large_is_not_read_to_its_end(tmp_path):
+    async with a_cluster(tmp_path, too_much) as (_, api):
+        with pytest.raises(TooLarge, match="larger than 16 MiB"):
+            await api.call(ApiRequest("GET", "/large"))
 
 
 async def test_a_list_is_read_page_by_page_as_the_account_that_the_kubeconfig_names(tmp_path):
@@ -132,8 +199,6 @@ async def test_a_list_is_read_page_by_page_as_the_account_that_the_kubeconfig_na
     first = server.asked[0]
     assert first.path == "/apis/discovery.k8s.io/v1/namespaces/lab/endpointslices"
     assert first.query["labelSelector"] == "lumen.dev/service"
-    assert first.headers["Authorization"] == "Bearer opaque"
-    assert first.headers["User-Agent"] == "lumen-test"
 
 
 async def test_an_object_of_a_list_says_of_what_kind_it_is(tmp_path):
@@ -203,15 +268,6 @@ async def test_a_refusal_says_what_to_do(tmp_path, code, advice):
     assert advice in str(refused.value)
 
 
-@pytest.mark.parametrize("code", [429, 500, 503, 504])
-async def test_a_busy_or_failing_server_is_away_for_as_long_as_it_says(tmp_path, code):
-    async with a_cluster(tmp_path, refuses(code, headers={"Retry-After": "3"})) as (_, api):
-        with pytest.raises(Transient) as away:
-            await listed(api, SERVICES)
-
-    assert away.value.retry_after_s == 3.0
-
-
 async def _no_json(_: web.Request) -> web.Response:
     return web.Response(text="<html>a captive portal</html>")
 
@@ -228,15 +284,7 @@ async def _odd_metadata(_: web.Request) -> web.Response:
     return web.json_response({"metadata": 3, "items": []})
 
 
-async def _too_much(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse()
-    await response.prepare(request)
-    for _ in range(40):
-        await response.write(b" " * (1 << 20))
-    return response
-
-
-@pytest.mark.parametrize("answer", [_no_json, _a_list, _odd_items, _odd_metadata, _too_much])
+@pytest.mark.parametrize("answer", [_no_json, _a_list, _odd_items, _odd_metadata, too_much])
 async def test_a_list_that_makes_no_sense_is_as_if_the_server_were_away(tmp_path, answer):
     async with a_cluster(tmp_path, answer) as (_, api):
         with pytest.raises(ApiUnavailable):
@@ -291,9 +339,6 @@ async def test_a_report_of_the_largest_object_does_not_end_the_watch(tmp_path):
 async def test_a_server_that_never_answers_is_away(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster_client, "ANSWER_S", 0.05)
 
-    async def never(_: web.Request) -> web.Response:
-        await asyncio.Event().wait()
-
     async with a_cluster(tmp_path, never) as (_, api):
         with pytest.raises(ApiUnavailable, match="no answer in 0"):
             await listed(api, SERVICES)
@@ -304,15 +349,6 @@ async def test_a_watch_that_goes_silent_is_cut(tmp_path):
     async with a_cluster(tmp_path, on_watch=answer, silence_s=0.2) as (_, api):
         with pytest.raises(ApiUnavailable, match="broke off"):
             await watched(api)
-
-
-async def test_a_port_that_nobody_listens_on_is_a_server_that_is_away(tmp_path):
-    async with a_cluster(tmp_path) as (_, api):
-        pass
-    found = await find_server(kubeconfig(tmp_path, 1), {})
-    async with ClusterClient(found, "lumen-test") as api:
-        with pytest.raises(ApiUnavailable, match="lumenmodelservices"):
-            await listed(api, SERVICES)
 
 
 @pytest.mark.parametrize(
@@ -333,58 +369,6 @@ async def test_without_a_kubeconfig_or_a_pods_account_it_says_what_to_do(tmp_pat
         await find_server("", {})
     with pytest.raises(NoServer, match="mounted ServiceAccount token"):
         await find_server("", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
-
-
-async def test_a_router_without_a_cluster_names_the_setting_that_asks_for_one(tmp_path):
-    async with AsyncExitStack() as stack:
-        with pytest.raises(SettingsError, match="LUMEN_ROUTES_FROM is cluster, but nothing says"):
-            await open_routes("lab", str(tmp_path / "missing"), RouterMetrics(), stack)
-
-
-async def test_routes_follow_a_cluster_whose_server_goes_and_comes_back(tmp_path):
-    """The whole source over real HTTP: listed, watched, cut off, resumed."""
-    reports: asyncio.Queue[bytes | None] = asyncio.Queue()
-    versions: list[str] = []
-
-    async def slices_change(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        if "endpointslices" not in request.path:
-            await asyncio.Event().wait()
-        versions.append(request.query["resourceVersion"])
-        while (line := await reports.get()) is not None:
-            await response.write(line + b"\n")
-        request.transport.abort()
-        return response
-
-    async def listed(request: web.Request) -> web.Response:
-        own = "endpointslices" not in request.path
-        return await lists(*([a_model_service("clip")] if own else []))(request)
-
-    seen = []
-
-    async def collect(source: RoutesFromCluster) -> None:
-        async for routes in source.watch():
-            seen.append([e.address for e in routes.services[0].routes[0].endpoints])  # noqa: PERF401
-
-    with capture_logs() as logs:
-        async with (
-            a_cluster(tmp_path, listed, slices_change) as (_, api),
-            RoutesFromCluster(api, "lab", RouterMetrics()).following() as source,
-        ):
-            task = asyncio.create_task(collect(source))
-            await until(lambda: seen == [[]])
-            slice_one = a_slice("one", an_endpoint("198.18.0.1"), version=11)
-            reports.put_nowait(report("ADDED", slice_one))
-            await until(lambda: seen[-1] == ["198.18.0.1:50051"])
-            reports.put_nowait(None)
-            await until(lambda: versions == ["7", "11"])
-            reports.put_nowait(report("DELETED", slice_one))
-            await until(lambda: seen[-1] == [])
-            task.cancel()
-            await asyncio.wait([task])
-
-    assert logs == []
 
 
 async def test_leaving_a_watch_early_ends_its_connection(tmp_path):
