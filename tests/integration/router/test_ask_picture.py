@@ -4,7 +4,8 @@ import asyncio
 
 import grpc
 import pytest
-from router_world import JPEG, Refusal, ScriptedPod, a_service, a_world, embedding, one_service
+from router_scripts import refusing
+from router_world import JPEG, ScriptedPod, a_service, a_world, embedding, one_service
 
 from lumen_router.grpc_api.ask_picture import main
 from lumen_wire.tasks import TaskKind
@@ -40,30 +41,27 @@ async def test_every_service_that_makes_vectors_is_asked_for_the_pictures(
     assert [request.payload for pod in (clip, birds) for request in pod.requests] == [JPEG, JPEG]
 
 
-async def test_a_vector_that_cannot_be_right_fails_the_test_and_names_the_service(
-    tmp_path, picture, capsys
+async def doubled(request, context):
+    answer = embedding()
+    answer.result = answer.result.replace(b"1.0", b"2.0", 1)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (doubled, "length 2.000 instead of 1"),
+        (refusing(grpc.StatusCode.INVALID_ARGUMENT, "not a picture"), "not a picture"),
+    ],
+)
+async def test_a_vector_that_cannot_be_right_and_a_refusal_fail_the_test(
+    tmp_path, picture, capsys, script, said
 ):
-    async def doubled(request, context):
-        answer = embedding()
-        answer.result = answer.result.replace(b"1.0", b"2.0", 1)
-        return answer
-
-    async with one_service(tmp_path, ScriptedPod(script=doubled)) as world:
+    async with one_service(tmp_path, ScriptedPod(script=script)) as world:
         code = await ask(world, picture)
 
     assert code == 1
-    assert "length 2.000 instead of 1" in capsys.readouterr().out
-
-
-async def test_a_service_that_refuses_fails_the_test_with_its_sentence(tmp_path, picture, capsys):
-    async def refused(request, context):
-        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "not a picture")
-
-    async with one_service(tmp_path, ScriptedPod(script=refused)) as world:
-        code = await ask(world, picture)
-
-    assert code == 1
-    assert "not a picture" in capsys.readouterr().out
+    assert said in capsys.readouterr().out
 
 
 async def test_without_a_ready_service_it_says_where_to_look(tmp_path, picture, capsys):

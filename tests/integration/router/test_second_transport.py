@@ -1,9 +1,12 @@
-"""The router's inference as a transport meets it that knows no gRPC."""
+"""The router's inference as a transport meets it that knows no gRPC.
+
+How calls are held and tried again, `test_waiting` and `test_forward` say: that is the core's too.
+"""
 
 import asyncio
 
 import pytest
-from router_scripts import EXHAUSTED, UNAVAILABLE, Gate, refusing
+from router_scripts import EXHAUSTED, Gate
 from router_world import JPEG, ScriptedPod, a_service, a_world, one_service, until
 
 from lumen_router.upstream.call import InferenceRequest
@@ -41,24 +44,6 @@ async def test_smart_classify_names_the_species(tmp_path):
 
     assert answer.meta["source"] == "bioclip_classification"
     assert parse_labels(answer.result).labels[0].label == "robin"
-
-
-async def test_a_call_is_held_until_a_pod_is_ready(tmp_path):
-    async with a_world(tmp_path, pod := ScriptedPod(loading=True)) as world:
-        world.route(a_service(), clip=[pod])
-        await until(lambda: world.directory.routes)
-        waiting = asyncio.create_task(ask(world))
-        await until(lambda: world.running._room.waiting == 1)
-        pod.loading = False
-
-        assert (await waiting).meta["dim"] == "4"
-
-
-async def test_another_pod_answers_when_one_refuses(tmp_path):
-    pods = [ScriptedPod(script=refusing(UNAVAILABLE)), ScriptedPod()]
-    async with one_service(tmp_path, *pods) as world:
-        while not pods[0].requests:  # the first pod is chosen at random
-            assert (await ask(world)).meta["dim"] == "4"
 
 
 async def test_a_deadline_ends_the_call_and_is_counted(tmp_path):

@@ -56,10 +56,18 @@ def an_election(leases, identity="a"):
     return Election(leases, LeaseName(IN, "lumen-operator", identity), virtual_time.clock)
 
 
+@pytest.fixture
+def leases():
+    return Leases()
+
+
+@pytest.fixture
+def election(leases):
+    return an_election(leases)
+
+
 @virtual_time.story
-async def test_the_first_operator_makes_the_lease_and_leads():
-    leases = Leases()
-    election = an_election(leases)
+async def test_the_first_operator_makes_the_lease_and_leads(leases, election):
     assert not election.leads()
     await election.acquire()
 
@@ -68,8 +76,7 @@ async def test_the_first_operator_makes_the_lease_and_leads():
 
 
 @virtual_time.story
-async def test_a_second_operator_waits_as_long_as_the_first_renews():
-    leases = Leases()
+async def test_a_second_operator_waits_as_long_as_the_first_renews(leases):
     first, second = an_election(leases), an_election(leases, "b")
     await first.acquire()
     holding = asyncio.create_task(first.hold())
@@ -84,8 +91,7 @@ async def test_a_second_operator_waits_as_long_as_the_first_renews():
 
 
 @virtual_time.story
-async def test_a_leader_that_died_is_followed_within_15_seconds():
-    leases = Leases()
+async def test_a_leader_that_died_is_followed_within_15_seconds(leases):
     first, second = an_election(leases), an_election(leases, "b")
     await first.acquire()
     holding = asyncio.create_task(first.hold())
@@ -101,8 +107,7 @@ async def test_a_leader_that_died_is_followed_within_15_seconds():
 
 
 @virtual_time.story
-async def test_a_leader_that_stops_is_followed_at_its_next_look():
-    leases = Leases()
+async def test_a_leader_that_stops_is_followed_at_its_next_look(leases):
     first, second = an_election(leases), an_election(leases, "b")
     await first.acquire()
     waiting = asyncio.create_task(second.acquire())
@@ -116,8 +121,7 @@ async def test_a_leader_that_stops_is_followed_at_its_next_look():
 
 
 @virtual_time.story
-async def test_a_restarted_container_of_the_same_pod_leads_at_once():
-    leases = Leases()
+async def test_a_restarted_container_of_the_same_pod_leads_at_once(leases):
     await an_election(leases).acquire()
     before = virtual_time.clock()
     await an_election(leases).acquire()
@@ -127,9 +131,9 @@ async def test_a_restarted_container_of_the_same_pod_leads_at_once():
 
 @pytest.mark.parametrize("trouble", ["away", "frozen"])
 @virtual_time.story
-async def test_a_leader_that_cannot_renew_gives_up_before_another_may_take_over(trouble):
-    leases = Leases()
-    election = an_election(leases)
+async def test_a_leader_that_cannot_renew_gives_up_before_another_may_take_over(
+    leases, election, trouble
+):
     await election.acquire()
     setattr(leases, trouble, True)
     since = virtual_time.clock()
@@ -140,9 +144,7 @@ async def test_a_leader_that_cannot_renew_gives_up_before_another_may_take_over(
 
 
 @virtual_time.story
-async def test_a_short_absence_of_the_api_server_loses_nothing():
-    leases = Leases()
-    election = an_election(leases)
+async def test_a_short_absence_of_the_api_server_loses_nothing(leases, election):
     await election.acquire()
     holding = asyncio.create_task(election.hold())
     for _ in range(10):
@@ -157,9 +159,7 @@ async def test_a_short_absence_of_the_api_server_loses_nothing():
 
 
 @virtual_time.story
-async def test_a_leader_that_finds_another_holder_gives_up_at_once():
-    leases = Leases()
-    election = an_election(leases)
+async def test_a_leader_that_finds_another_holder_gives_up_at_once(leases, election):
     await election.acquire()
     leases.lease["spec"]["holderIdentity"] = "thief"
     before = virtual_time.clock()
@@ -170,8 +170,7 @@ async def test_a_leader_that_finds_another_holder_gives_up_at_once():
 
 
 @virtual_time.story
-async def test_two_operators_that_start_at_once_elect_one():
-    leases = Leases()
+async def test_two_operators_that_start_at_once_elect_one(leases):
     both = [an_election(leases, name) for name in "ab"]
     tasks = [asyncio.create_task(each.acquire()) for each in both]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -183,8 +182,7 @@ async def test_two_operators_that_start_at_once_elect_one():
 
 
 @virtual_time.story
-async def test_a_clock_that_is_wrong_on_another_node_changes_nothing():
-    leases = Leases()
+async def test_a_clock_that_is_wrong_on_another_node_changes_nothing(leases):
     await an_election(leases).acquire()
     leases.lease["spec"]["renewTime"] = "1999-01-01T00:00:00.000000Z"
     second = an_election(leases, "b")
@@ -195,9 +193,7 @@ async def test_a_clock_that_is_wrong_on_another_node_changes_nothing():
 
 
 @virtual_time.story
-async def test_nothing_is_released_that_another_holds():
-    leases = Leases()
-    election = an_election(leases)
+async def test_nothing_is_released_that_another_holds(leases, election):
     await election.acquire()
     leases.lease["spec"]["holderIdentity"] = "b"
     await election.release()
@@ -206,8 +202,7 @@ async def test_nothing_is_released_that_another_holds():
 
 
 @virtual_time.story
-async def test_a_lease_with_an_empty_spec_is_taken():
-    leases = Leases()
+async def test_a_lease_with_an_empty_spec_is_taken(leases):
     leases.lease = {"metadata": {"name": "lumen-operator", "resourceVersion": "0"}}
     await an_election(leases).acquire()
 
@@ -215,9 +210,7 @@ async def test_a_lease_with_an_empty_spec_is_taken():
 
 
 @virtual_time.story
-async def test_a_process_that_slept_through_its_lease_writes_nothing_more():
-    leases = Leases()
-    election = an_election(leases)
+async def test_a_process_that_slept_through_its_lease_writes_nothing_more(leases, election):
     fenced = Fenced(leases, election.leads)
     await election.acquire()
     await asyncio.sleep(10.5)

@@ -48,22 +48,23 @@ def taken(*endpoints, **changes):
     return addresses(routes_of([a_model_service()], [a_slice("one", *endpoints, **changes)]))
 
 
-def test_a_ready_pod_is_routed_to_on_its_grpc_port():
-    assert taken(an_endpoint("198.18.0.1")) == {"198.18.0.1:50051"}
-
-
 @pytest.mark.parametrize(
-    "conditions",
+    ("conditions", "gets_calls"),
     [
-        {"ready": False, "serving": False},
-        {"ready": False, "serving": True, "terminating": True},
-        {"ready": True, "terminating": True},
-        {"ready": True, "serving": False},
+        ({}, True),
+        # What nobody has stated means ready.
+        ({"ready": None, "serving": None, "terminating": None}, True),
+        ({"ready": False, "serving": False}, False),
+        ({"ready": False, "serving": True, "terminating": True}, False),
+        ({"ready": True, "terminating": True}, False),
+        ({"ready": True, "serving": False}, False),
     ],
-    ids=["not ready", "leaving", "leaving though published", "published though not ready"],
+    ids=["ready", "unstated", "not ready", "leaving", "leaving, published", "published, not ready"],
 )
-def test_a_pod_that_is_not_ready_or_leaving_gets_no_calls(conditions):
-    assert taken(an_endpoint("198.18.0.1", **conditions)) == set()
+def test_a_pod_gets_calls_on_its_grpc_port_while_it_is_ready_and_stays(conditions, gets_calls):
+    found = taken(an_endpoint("198.18.0.1", **conditions), {"addresses": ["198.18.0.2"]})
+
+    assert found == {"198.18.0.2:50051"} | ({"198.18.0.1:50051"} if gets_calls else set())
 
 
 def test_a_pod_that_leaves_is_a_last_resort_for_as_long_as_it_serves():
@@ -77,13 +78,6 @@ def test_a_pod_that_leaves_is_a_last_resort_for_as_long_as_it_serves():
     (service,) = routes_of([a_model_service()], [listed]).services
 
     assert [one.is_last_resort for one in service.routes[0].endpoints] == [True, False]
-
-
-def test_conditions_that_nobody_has_stated_mean_ready():
-    unstated = {"addresses": ["198.18.0.1"]}
-    nulls = an_endpoint("198.18.0.2", ready=None, serving=None, terminating=None)
-
-    assert taken(unstated, nulls) == {"198.18.0.1:50051", "198.18.0.2:50051"}
 
 
 @pytest.mark.parametrize(

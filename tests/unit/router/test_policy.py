@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lumen_manifest.spec.enums import Family
+from lumen_router.routes.table import Service
 from lumen_router.upstream.policy import (
     ALL_COMPARED,
     RetryBudget,
     choose_least_outstanding,
     choose_weighted,
 )
+from lumen_router.upstream.registry import BackendPool, CallRequirements
+from lumen_wire.tasks import TaskKind
 
 
 @dataclass
@@ -128,3 +132,15 @@ def test_the_budget_is_never_negative_nor_above_its_burst(steps):
         else:
             budget.spend()
         assert 0 <= budget.tokens <= budget.burst
+
+
+def test_spaces_that_nobody_offers_are_not_remembered():
+    pods = BackendPool(Service("clip", Family.CLIP), lambda: None)
+
+    found = [
+        pods.choose(CallRequirements(TaskKind.CLASSIFY, f"space-{n}"), frozenset())
+        for n in range(1000)
+    ]
+
+    assert set(found) == {None}
+    assert len(pods._candidates) == 0
