@@ -53,6 +53,7 @@ class Election:
     ) -> None:
         self._caller = caller
         self._lease = lease
+        self._path = object_path(LEASES, lease.namespace, lease.name)
         self._clock = clock
         self._seen = _SeenLease()
         self._held_since: float | None = None
@@ -139,8 +140,7 @@ class Election:
         return self._clock() - self._seen.since > DURATION_S
 
     async def _get(self) -> dict[str, Any]:
-        path = object_path(LEASES, self._lease.namespace, self._lease.name)
-        return await self._caller.ask(ApiRequest("GET", path, deadline_s=CALL_S))
+        return await self._caller.ask(ApiRequest("GET", self._path, deadline_s=CALL_S))
 
     async def _create(self) -> None:
         lease = {
@@ -154,8 +154,7 @@ class Election:
 
     async def _put(self, lease: Mapping[str, Any]) -> None:
         """Replace the Lease as read; its resourceVersion guards against a write in between."""
-        path = object_path(LEASES, self._lease.namespace, self._lease.name)
-        await self._caller.call(ApiRequest("PUT", path, body=lease, deadline_s=CALL_S))
+        await self._caller.call(ApiRequest("PUT", self._path, body=lease, deadline_s=CALL_S))
 
     def _spec(self, before: Mapping[str, Any]) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

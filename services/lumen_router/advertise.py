@@ -11,7 +11,7 @@ import os
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Final
@@ -116,7 +116,9 @@ class Advertiser:
                 if found != now:
                     await announced.aclose()
                     now = found if await self._say(found, announced) else None
-                await _wait(stop, self._every_s)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._every_s):
+                        await stop.wait()
 
     async def _say(
         self, found: AnnouncedEndpoint | NotAnnounced, announced: AsyncExitStack
@@ -143,14 +145,6 @@ class Advertiser:
                 "runtime": "router",
             },
         )
-
-
-async def _wait(stop: asyncio.Event, longest_s: float) -> None:
-    try:
-        async with asyncio.timeout(longest_s):
-            await stop.wait()
-    except TimeoutError:
-        return
 
 
 async def look(settings: AnnouncerSettings) -> AnnouncedEndpoint | NotAnnounced:

@@ -13,7 +13,6 @@ from typing import Final, Self
 from lumen_router.cascade.run import SmartClassify, scene_service
 from lumen_router.errors import NothingReady
 from lumen_router.metrics import RouterMetrics
-from lumen_router.routes.table import RouteTarget
 from lumen_router.upstream.call import Call, InferenceAnswer, InferenceRequest
 from lumen_router.upstream.forward import Forwarder
 from lumen_router.upstream.pending_calls import PendingCalls
@@ -63,27 +62,15 @@ class InferenceCore:
             else:
                 target = routes.resolve(request.task, asked.service)
                 counted.service, counted.kind = target.service.name, target.kind
-                call = self._call(request, target, asked.embedding_space or "")
+                meta = {key: value for key, value in request.meta.items() if key not in _OWN_KEYS}
+                call = Call.of(request, target, meta, self._hold_s, asked.embedding_space)
+                request.payload = b""  # the call has it now
                 answer = await self._forwarder.forward(call, deadline)
         return replace(answer, meta={**answer.meta, "router_ms": f"{counted.seconds * 1000:.2f}"})
 
     def reject(self, error: WireError) -> None:
         """Count a request that its transport refused before it was whole."""
         self._metrics.request_done("", None, error.status.name, 0.0)
-
-    def _call(self, request: InferenceRequest, target: RouteTarget, space: str) -> Call:
-        meta = {key: value for key, value in request.meta.items() if key not in _OWN_KEYS}
-        payload, request.payload = request.payload, b""  # the call has it now
-        return Call(
-            target,
-            payload,
-            request.mime,
-            meta,
-            request.correlation_id,
-            space,
-            self._hold_s,
-            request.caller,
-        )
 
 
 class _Counted:

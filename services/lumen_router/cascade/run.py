@@ -150,16 +150,9 @@ def _species_target(scenes: ScenesSpec, routes: Routes) -> RouteTarget:
 def _scene_call(
     request: InferenceRequest, asked: RequestMeta, clip: Service, hold_s: float
 ) -> Call:
-    return Call(
-        target_of(clip, TaskKind.SCENE_CLASSIFY),
-        request.payload,
-        request.mime,
-        _without_options(request.meta) | {"top_k": ALL_SCENES},
-        request.correlation_id,
-        asked.embedding_space or "",
-        hold_s,
-        request.caller,
-    )
+    target = target_of(clip, TaskKind.SCENE_CLASSIFY)
+    meta = _without_options(request.meta) | {"top_k": ALL_SCENES}
+    return Call.of(request, target, meta, hold_s, asked.embedding_space)
 
 
 def _species_call(
@@ -167,15 +160,8 @@ def _species_call(
 ) -> Call:
     top_k = asked.top_k or SMART_CLASSIFY.default_top_k
     passed = {key: value for key, value in request.meta.items() if key in _PASSED_ON}
-    return Call(
-        target,
-        request.payload,
-        request.mime,
-        _without_options(request.meta) | passed | {"top_k": str(top_k)},
-        request.correlation_id,
-        hold_s=hold_s,
-        caller=request.caller,
-    )
+    meta = _without_options(request.meta) | passed | {"top_k": str(top_k)}
+    return Call.of(request, target, meta, hold_s)
 
 
 def _without_options(meta: Mapping[str, str]) -> dict[str, str]:

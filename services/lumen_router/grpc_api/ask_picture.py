@@ -18,8 +18,9 @@ import grpc.aio
 from google.protobuf import empty_pb2
 
 from lumen_process.printable import printable
+from lumen_router.upstream.call import read_answer
 from lumen_wire import results
-from lumen_wire.errors import WireError, from_inband, from_rpc_error
+from lumen_wire.errors import WireError, from_rpc_error
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.request.splitting import split_request
@@ -82,27 +83,13 @@ async def _ask(
     request = pb.InferRequest(correlation_id="picture", task=task, payload=picture)
     started = time.monotonic()
     try:
-        embedding = await _vector(stub, request)
+        call = stub.Infer(iter(split_request(request)), timeout=ANSWER_S)
+        answer = await read_answer(call)
+        embedding = results.parse_embedding(answer.result, answer.mime)
     except WireError as error:
         return PictureAnswer(service, task, trouble=f"{error.status.name}: {error.message}")
     took_s = time.monotonic() - started
     return PictureAnswer(service, task, embedding.dim, took_s, trouble_with(embedding.vector))
-
-
-async def _vector(
-    stub: "pb_grpc.InferenceAsyncStub", request: pb.InferRequest
-) -> results.EmbeddingDocument:
-    parts: list[pb.InferResponse] = []
-    try:
-        async for response in stub.Infer(iter(split_request(request)), timeout=ANSWER_S):
-            if response.HasField("error"):
-                raise from_inband(response.error, response.meta)
-            parts.append(response)
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
-    parts.sort(key=lambda part: part.offset)
-    mime = parts[0].result_mime if parts else results.EMBEDDING_MIME
-    return results.parse_embedding(b"".join(part.result for part in parts), mime)
 
 
 def main(arguments: list[str]) -> int:

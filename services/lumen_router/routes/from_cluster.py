@@ -17,7 +17,7 @@ from lumen_cluster.client import ClusterClient, find_server
 from lumen_cluster.errors import NoServer
 from lumen_cluster.kinds import ObjectKind, Raw, Resource
 from lumen_cluster.reflector import ClusterReader, Reflector
-from lumen_cluster.store import Change, Name, Store
+from lumen_cluster.store import Name, Store
 from lumen_manifest import names
 from lumen_process.settings import SettingsError
 from lumen_router.errors import ObjectUnreadable
@@ -72,8 +72,8 @@ class RoutesFromCluster:
         self._news = asyncio.Event()
         self._metrics = metrics
         services, slices = watched_resources(namespace)
-        self._services = Store(keep_model_service, self._hear)
-        self._slices = Store(keep_slice, self._hear)
+        self._services = Store(keep_model_service, lambda _: self._news.set())
+        self._slices = Store(keep_slice, lambda _: self._news.set())
         self._followers = (
             Reflector(reader, services, metrics.watches, self._services),
             Reflector(reader, slices, metrics.watches, self._slices),
@@ -109,9 +109,6 @@ class RoutesFromCluster:
                     yield routes
             worked_s = time.monotonic() - started
             await asyncio.sleep(max(GATHER_S, REST_PER_WORK * worked_s))
-
-    def _hear(self, _: Change | None) -> None:
-        self._news.set()
 
     def _build(self) -> Routes:
         services = self._read_service.read(self._services.objects)

@@ -6,6 +6,7 @@ what of a request goes to the pods of one service.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import grpc
 import grpc.aio
@@ -69,6 +70,19 @@ class Call:
     space: str = ""
     hold_s: float = HOLD_S
     caller: Caller = STRANGER
+
+    @classmethod
+    def of(
+        cls,
+        request: InferenceRequest,
+        target: RouteTarget,
+        meta: Mapping[str, str],
+        hold_s: float,
+        space: str | None = None,
+    ) -> Self:
+        """Return what is to be asked about a request's payload on behalf of its caller."""
+        sent = request.payload, request.mime, meta, request.correlation_id
+        return cls(target, *sent, space or "", hold_s, request.caller)
 
 
 def messages_of(call: Call) -> list[bytes]:

@@ -6,7 +6,7 @@ further connection before one is full, and a flood meets the pod's own rules.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import grpc.aio
 
@@ -42,8 +42,8 @@ CHANNEL_OPTIONS: Final = (
 )
 
 InferCall = (
-    grpc.aio.UnaryStreamCall[bytes, pb.InferResponse]
-    | grpc.aio.StreamStreamCall[bytes, pb.InferResponse]
+    grpc.aio.UnaryStreamCall[Any, pb.InferResponse]
+    | grpc.aio.StreamStreamCall[Any, pb.InferResponse]
 )
 
 
