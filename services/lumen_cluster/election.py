@@ -9,7 +9,7 @@ lead at once.
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -37,14 +37,6 @@ class LeaseName:
     identity: str
 
 
-@dataclass(slots=True)
-class _SeenLease:
-    """Another holder's last sign of life, and when it was first seen here."""
-
-    sign: tuple[str, str] = ("", "")
-    since: float = field(default=0.0)
-
-
 class Election:
     """One process's part in the election."""
 
@@ -55,7 +47,9 @@ class Election:
         self._lease = lease
         self._path = object_path(LEASES, lease.namespace, lease.name)
         self._clock = clock
-        self._seen = _SeenLease()
+        self._seen = ("", "")
+        """Another holder's last sign of life, and when it was first seen here."""
+        self._seen_since = 0.0
         self._held_since: float | None = None
         self._asked = False
 
@@ -135,9 +129,9 @@ class Election:
         sign = (holder, spec.get("renewTime") or "")
         if self._held_since is not None:
             return False
-        if sign != self._seen.sign:
-            self._seen = _SeenLease(sign, self._clock())
-        return self._clock() - self._seen.since > DURATION_S
+        if sign != self._seen:
+            self._seen, self._seen_since = sign, self._clock()
+        return self._clock() - self._seen_since > DURATION_S
 
     async def _get(self) -> dict[str, Any]:
         return await self._caller.ask(ApiRequest("GET", self._path, deadline_s=CALL_S))

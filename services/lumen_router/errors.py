@@ -23,54 +23,46 @@ RoutesUnreadable             the routes file says nothing usable; the last good 
 ObjectUnreadable             an object of the cluster says nothing usable; it is left out
 """
 
-from lumen_wire.errors import (
-    DeadlineExceeded,
-    FailedPrecondition,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    ResourceExhausted,
-    Unavailable,
-)
+from lumen_wire import errors as wire
 
 
-class TaskNotRouted(InvalidArgument):
+class TaskNotRouted(wire.InvalidArgument):
     """No service here advertises the task."""
 
 
-class TaskOfAnotherFamily(InvalidArgument):
+class TaskOfAnotherFamily(wire.InvalidArgument):
     """The task's own name says one family, the service that the caller names is of another."""
 
 
-class ServiceNotRouted(NotFound):
+class ServiceNotRouted(wire.NotFound):
     """No alias, service or family of that name is served here."""
 
 
-class SpaceNotServed(FailedPrecondition):
+class SpaceNotServed(wire.FailedPrecondition):
     """The service's embedding space is not the one the caller demands."""
 
 
-class RouterFull(ResourceExhausted):
+class RouterFull(wire.ResourceExhausted):
     """Holding one more payload would exceed a bound."""
 
 
-class NoServiceOfFamily(Unavailable):
+class NoServiceOfFamily(wire.Unavailable):
     """No service of the family is routed, so the call has nowhere to go."""
 
 
-class NoReadyPod(Unavailable):
+class NoReadyPod(wire.Unavailable):
     """The service has no pod that can answer, and the call may wait no longer."""
 
 
-class NothingReady(Unavailable):
+class NothingReady(wire.Unavailable):
     """No service is ready yet."""
 
 
-class DeadlineNear(DeadlineExceeded):
+class DeadlineNear(wire.DeadlineExceeded):
     """The deadline passed before a pod answered."""
 
 
-class PodAnswerBroken(Internal):
+class PodAnswerBroken(wire.Internal):
     """A pod's answer breaks the protocol: no final part, or an unreadable result."""
 
 
