@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from lumen_manifest.model_service import Accelerator
 from lumen_manifest.server_config import MdnsSpec, ServerConfig
+from lumen_manifest.spec.enums import Accelerator
 from lumen_process.mdns import full_type
 from lumen_serving import errors
 from lumen_serving.backends.base import BACKENDS, BackendReport, BackendSettings, load_backend
