@@ -8,12 +8,11 @@ import socket
 import time
 
 import grpc
-import numpy as np
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving_servers import NOT_SERVING, SERVING, a_config, a_server
-from tiny_models import TinyModel, a_jpeg, write_model, write_model_info
+from tiny_models import a_jpeg, spoil_parity, write_model
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from lumen_resources.fetch.fetch import fetch_and_verify
@@ -143,13 +142,8 @@ def of_a_missing_device(folder):
 
 
 def of_wrong_vectors(folder):
-    """Vectors that differ from the reference."""
     root = write_model(folder / "source")
-    vectors = root / "parity" / "vectors.npy"
-    np.save(vectors, np.roll(np.load(vectors), 1, axis=0))
-    info = json.loads((root / "model_info.json").read_text())
-    parity = info["extra_metadata"]["lumen"]["parity"]
-    write_model_info(root, TinyModel(), info["datasets"], parity)
+    spoil_parity(root)
     return a_config(root), {}, True
 
 

@@ -4,30 +4,27 @@ One caller alone is served in order of arrival; several take turns.
 """
 
 from collections import Counter
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lumen_serving.inference.queue import RequestQueue
+from lumen_serving.inference.queue import Item, RequestQueue
 from lumen_terms.modality import Modality
+from lumen_wire.request.callers import STRANGER
 
 CAPS = {Modality.IMAGE: 3, Modality.TEXT: 2}
 
 
-@dataclass(eq=False)
-class AnItem:
-    number: int
-    modality: Modality
-    deadline_at: float
-    caller: tuple[str, ...] = ("", "")
-    abandoned: bool = False
+def an_item(number, modality, deadline_at, caller=STRANGER) -> Item:
+    return Item(modality, deadline_at, Future(), data=number, caller=caller)
 
 
 @dataclass
 class Fate:
-    waiting: list[AnItem] = field(default_factory=list)
+    waiting: list[Item] = field(default_factory=list)
     left: Counter = field(default_factory=Counter)
 
 
@@ -43,7 +40,7 @@ class TheLine(RuleBasedStateMachine):
 
     @rule(modality=st.sampled_from(Modality), patience=st.integers(0, 5))
     def an_item_arrives(self, modality, patience):
-        item = AnItem(self.arrived, modality, self.now + patience)
+        item = an_item(self.arrived, modality, self.now + patience)
         self.arrived += 1
         self.fate.waiting.append(item)
         self.line.put(item)
@@ -51,7 +48,7 @@ class TheLine(RuleBasedStateMachine):
     @precondition(lambda self: self.fate.waiting)
     @rule(data=st.data())
     def a_caller_leaves(self, data):
-        data.draw(st.sampled_from(self.fate.waiting)).abandoned = True
+        data.draw(st.sampled_from(self.fate.waiting)).answer.cancel()
 
     @rule(seconds=st.integers(1, 3))
     def time_passes(self, seconds):
@@ -63,7 +60,7 @@ class TheLine(RuleBasedStateMachine):
         taken = self.line.take(self.now)
         for item in [*taken.batch, *taken.dead]:
             self.fate.waiting.remove(item)
-            self.fate.left[item.number] += 1
+            self.fate.left[item.data] += 1
 
         assert not any(self.lives(item) for item in taken.dead)
         assert taken.batch == self.expected_batch(living)
@@ -74,7 +71,7 @@ class TheLine(RuleBasedStateMachine):
 
         assert left == self.fate.waiting
         for item in left:
-            self.fate.left[item.number] += 1
+            self.fate.left[item.data] += 1
         self.fate.waiting.clear()
 
     @invariant()
@@ -108,7 +105,7 @@ def a_line(waiting):
     """A line with an item of each (caller, modality, dies); and the items."""
     line = RequestQueue(CAPS)
     items = [
-        AnItem(number, modality, 0.0 if dies else 9.0, caller)
+        an_item(number, modality, 0.0 if dies else 9.0, caller)
         for number, (caller, modality, dies) in enumerate(waiting)
     ]
     for item in items:
@@ -139,7 +136,7 @@ def test_batches_are_full_of_one_modality_and_of_the_living_each_callers_in_its_
             assert len(taken.batch) == min(CAPS[modality], there)
         assert all(item.deadline_at <= 1.0 for item in taken.dead)
         left = [item for item in left if item not in taken.batch]
-        order += [(item.caller, item.modality, item.number) for item in taken.batch]
+        order += [(item.caller, item.modality, item.data) for item in taken.batch]
     assert not left
     # Stable: the numbers of a caller and a modality stay as they left.
     own = sorted(order, key=lambda one: (one[0], one[1]))

@@ -24,26 +24,11 @@ class APipeline:
         return ItemOutcome(vector, [], decode_ms=0, queue_ms=0, model_ms=0, score_ms=0)
 
 
-class AClassifier:
-    """Shows what it is told to."""
-
-    resident_bytes = 0
-    facts: dict[str, str] = {}  # noqa: RUF012  # nothing writes to it
-
-    def __init__(self, labels):
-        self.labels = labels
-
-    def query(self, meta):
-        return self
-
-    def result(self, scored):
-        return Result(self.labels, {})
-
-
 def a_service(labels) -> ModelService:
     model = SimpleNamespace(modalities={Modality.IMAGE}, embedding_space="s", model_id="m")
-    classifiers = {TaskKind.CLASSIFY: AClassifier(labels)}
-    return ModelService(Family.CLIP, model, None, classifiers, APipeline())
+    query = SimpleNamespace(result=lambda scored: Result(labels, {}))
+    classifier = SimpleNamespace(query=lambda meta: query)
+    return ModelService(Family.CLIP, model, None, {TaskKind.CLASSIFY: classifier}, APipeline())
 
 
 def a_request() -> Request:
