@@ -34,38 +34,37 @@ EVENTS = (
 )
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
-def a_display():
-    out, err, clock = io.StringIO(), io.StringIO(), Clock()
-    return PlainDisplay(out, err, clock), out, err, clock
+def shown(*happened: object, kind: type = PlainDisplay) -> tuple[str, str]:
+    """Return what is written to stdout and to stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    display = kind(out, err)
+    for event in happened:
+        display.show(event)
+    return out.getvalue(), err.getvalue()
 
 
 def test_a_start_reads_as_the_transcript_promises():
-    display, out, err, _ = a_display()
-    for event in EVENTS:
-        display.show(event)
+    out, err = shown(*EVENTS)
 
-    assert out.getvalue().splitlines() == [
+    assert out.splitlines() == [
         "Starting  clip (onnx, cpu)  bioclip (onnx, cpu, 2 replicas)  router",
         f"  clip     files verified (4 files, 5.1 MB)   ready in 0.9 s: {SAID_TEXT}",
         "  router   127.0.0.1:50051   up in 2.5 s   without bioclip",
         "Ctrl-C drains and stops.",
     ]
-    assert err.getvalue().splitlines() == [
+    assert err.splitlines() == [
         "  bioclip  ChecksumMismatch  vision.onnx is damaged.",
         "           Run again.",
     ]
 
 
 def test_what_goes_on_afterwards_is_told_too():
-    display, out, err, _ = a_display()
-    for event in (
+    out, err = shown(
         READY,
         events.NotReady("clip", 0),
         events.Failed("clip", "server", 0, Failure(Reason.SERVER_CRASHED, "It ended."), 0.5),
@@ -76,20 +75,20 @@ def test_what_goes_on_afterwards_is_told_too():
         events.RunStopping(3),
         events.Stopped(0.2),
         events.Stopped(9.0, ("clip",)),
-    ):
-        display.show(event)
+    )
 
-    assert "ready again in 0.9 s" in out.getvalue()
-    assert "Stopping  3 services" in out.getvalue()
-    assert "everything drained in 0.2 s" in out.getvalue()
-    assert "killed after their grace period: clip" in out.getvalue()
-    assert "| hello" in err.getvalue()
-    assert "Trying again in 0.5 s." in err.getvalue()
-    assert "not ready" in err.getvalue()
+    assert "ready again in 0.9 s" in out
+    assert "Stopping  3 services" in out
+    assert "everything drained in 0.2 s" in out
+    assert "killed after their grace period: clip" in out
+    assert "| hello" in err
+    assert "Trying again in 0.5 s." in err
+    assert "not ready" in err
 
 
 def test_a_silence_is_broken_after_two_seconds_and_only_while_something_is_under_way():
-    display, out, _, clock = a_display()
+    out, now = io.StringIO(), [0.0]
+    display = PlainDisplay(out, io.StringIO(), lambda: now[0])
     display.show(
         events.Working(
             "clip",
@@ -97,15 +96,15 @@ def test_a_silence_is_broken_after_two_seconds_and_only_while_something_is_under
             ProgressReport("Fetching", 812_000_000, 1_700_000_000, 92e6, 10),
         )
     )
-    clock.now = 1.9
+    now[0] = 1.9
     display.tick()
     early = out.getvalue()
-    clock.now = 2.1
+    now[0] = 2.1
     display.tick()
     display.tick()
     late = out.getvalue()
     display.show(READY)
-    clock.now = 60
+    now[0] = 60
     display.tick()
 
     assert early == ""
@@ -114,16 +113,9 @@ def test_a_silence_is_broken_after_two_seconds_and_only_while_something_is_under
 
 
 def test_a_program_reads_one_object_per_event():
-    out, err = io.StringIO(), io.StringIO()
-    display = JsonDisplay(out, err)
-    for event in (
-        *EVENTS,
-        events.LogLine("clip", "hello"),
-        events.RunStopping(1),
-        events.Stopped(0.1),
-    ):
-        display.show(event)
-    told = [json.loads(line) for line in out.getvalue().splitlines()]
+    end = (events.LogLine("clip", "hello"), events.RunStopping(1), events.Stopped(0.1))
+    out, err = shown(*EVENTS, *end, kind=JsonDisplay)
+    told = [json.loads(line) for line in out.splitlines()]
 
     assert [event["event"] for event in told] == [
         *("starting", "fetching", "verified", "loading", "ready", "ready", "failed", "ready"),
@@ -140,14 +132,10 @@ def test_a_program_reads_one_object_per_event():
     assert told[4]["parity"] == 1.0
     assert told[6]["reason"] == "ChecksumMismatch"
     assert told[6]["final"] is True
-    assert err.getvalue() == "clip: hello\n"
+    assert err == "clip: hello\n"
 
 
 def test_a_terminal_sees_the_same_words():
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     out = Terminal()
     display = TerminalDisplay(out, out)
     for event in EVENTS:
@@ -164,10 +152,6 @@ HOSTILE = "[/b]\x1b]0;t\x07 \x9b2J\nready"
 
 @pytest.mark.parametrize("kind", [PlainDisplay, TerminalDisplay, JsonDisplay])
 def test_what_others_wrote_is_shown_as_text(kind):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     out = Terminal()
     display = kind(out, out)
     at_work = ProgressReport("Fetching", total_bytes=9, file=HOSTILE)

@@ -3,11 +3,11 @@
 import pytest
 from rendered_pods import deployment_of
 
-from lumen_manifest.render import RenderContext, render
+from lumen_manifest.render import RenderContext
 
 
-def test_the_headless_service_selects_the_deployments_pods(a_service, a_pool):
-    children = render(a_service(), a_pool())
+def test_the_headless_service_selects_the_deployments_pods(rendered):
+    children = rendered()
     (service,) = children.services
     template = deployment_of(children)["spec"]["template"]
 
@@ -20,7 +20,7 @@ def test_the_headless_service_selects_the_deployments_pods(a_service, a_pool):
     }
 
 
-def test_the_autoscaler_targets_the_service_and_not_the_deployment(a_service, a_pool):
+def test_the_autoscaler_targets_the_service_and_not_the_deployment(rendered):
     scaling = {
         "minReplicas": 2,
         "maxReplicas": 8,
@@ -30,8 +30,9 @@ def test_the_autoscaler_targets_the_service_and_not_the_deployment(a_service, a_
             {"type": "cpu", "target": 80},
         ],
     }
-    service = a_service(autoscaling=scaling, resources={"requests": {"cpu": "2"}})
-    spec = render(service, a_pool()).horizontal_pod_autoscaler["spec"]
+    spec = rendered(
+        autoscaling=scaling, resources={"requests": {"cpu": "2"}}
+    ).horizontal_pod_autoscaler["spec"]
 
     assert spec["scaleTargetRef"]["kind"] == "LumenModelService"
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 8)
@@ -42,18 +43,16 @@ def test_the_autoscaler_targets_the_service_and_not_the_deployment(a_service, a_
     assert cpu["containerResource"]["container"] == "server"
 
 
-def test_whole_seconds_of_queue_wait_are_written_as_the_api_server_keeps_them(a_service, a_pool):
+def test_whole_seconds_of_queue_wait_are_written_as_the_api_server_keeps_them(rendered):
     scaling = {"maxReplicas": 2, "metrics": [{"type": "queueWait", "target": 2000}]}
 
-    (metric,) = render(a_service(autoscaling=scaling), a_pool()).horizontal_pod_autoscaler["spec"][
-        "metrics"
-    ]
+    (metric,) = rendered(autoscaling=scaling).horizontal_pod_autoscaler["spec"]["metrics"]
 
     assert metric["pods"]["target"]["averageValue"] == "2"
 
 
-def test_nodes_are_drained_one_pod_at_a_time(a_service, a_pool):
-    assert render(a_service(), a_pool()).pod_disruption_budget["spec"] == {
+def test_nodes_are_drained_one_pod_at_a_time(rendered):
+    assert rendered().pod_disruption_budget["spec"] == {
         "maxUnavailable": 1,
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": {"lumen.dev/service": "clip"}},
@@ -72,9 +71,10 @@ def test_nodes_are_drained_one_pod_at_a_time(a_service, a_pool):
         ("file:///models/clip", {}, []),
     ],
 )
-def test_pods_may_reach_their_source_and_nothing_else(a_service, a_pool, uri, source_env, ports):
-    service = a_service(model={"source": {"uri": uri} if uri else {}})
-    policy = render(service, a_pool(), context=RenderContext(source_env=source_env)).network_policy
+def test_pods_may_reach_their_source_and_nothing_else(rendered, uri, source_env, ports):
+    policy = rendered(
+        model={"source": {"uri": uri} if uri else {}}, context=RenderContext(source_env=source_env)
+    ).network_policy
 
     found = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
 
@@ -82,10 +82,8 @@ def test_pods_may_reach_their_source_and_nothing_else(a_service, a_pool, uri, so
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
-def test_fetching_reaches_no_metadata_of_a_cloud_and_names_are_asked_for_on_the_link_too(
-    a_service, a_pool
-):
-    names, fetching = render(a_service(), a_pool()).network_policy["spec"]["egress"]
+def test_fetching_reaches_no_metadata_of_a_cloud_and_names_are_asked_for_on_the_link_too(rendered):
+    names, fetching = rendered().network_policy["spec"]["egress"]
 
     assert "to" not in names
     four, six, pods = fetching["to"]
@@ -96,8 +94,8 @@ def test_fetching_reaches_no_metadata_of_a_cloud_and_names_are_asked_for_on_the_
     assert pods == {"namespaceSelector": {}}
 
 
-def test_metrics_are_for_monitoring_and_calls_for_callers(a_service, a_pool):
-    calls, metrics = render(a_service(), a_pool()).network_policy["spec"]["ingress"]
+def test_metrics_are_for_monitoring_and_calls_for_callers(rendered):
+    calls, metrics = rendered().network_policy["spec"]["ingress"]
 
     assert [port["port"] for port in calls["ports"]] == [50051, 9090]
     assert [port["port"] for port in metrics["ports"]] == [9090]

@@ -26,8 +26,8 @@ def types_in(value: Any) -> set[type]:
     return found | ({type(key) for key in value} if isinstance(value, dict) else set())
 
 
-def test_the_same_service_gives_the_same_manifests(a_service, a_pool):
-    first, second = (render(a_service(), a_pool()) for _ in range(2))
+def test_the_same_service_gives_the_same_manifests(rendered):
+    first, second = (rendered() for _ in range(2))
 
     assert json.dumps(first.all) == json.dumps(second.all)
 
@@ -42,11 +42,13 @@ def test_manifests_hold_plain_json_only(a_service, a_pool):
     assert types_in(list(render(service, a_pool()).all)) <= PLAIN
 
 
-def test_children_come_in_the_order_in_which_they_are_needed(a_service, a_pool):
-    service = a_service(autoscaling={"maxReplicas": 2})
+def test_children_come_in_the_order_in_which_they_are_needed(rendered):
     context = RenderContext(pinned=Pinned("c0ffee", "d1"))
 
-    kinds = [manifest["kind"] for manifest in render(service, a_pool(), context=context).all]
+    kinds = [
+        manifest["kind"]
+        for manifest in rendered(autoscaling={"maxReplicas": 2}, context=context).all
+    ]
 
     assert kinds == [
         "ConfigMap",
@@ -59,8 +61,8 @@ def test_children_come_in_the_order_in_which_they_are_needed(a_service, a_pool):
     ]
 
 
-def test_every_child_is_labelled_and_owned(a_service, a_pool):
-    for manifest in render(a_service(uid="u-1"), a_pool()).all:
+def test_every_child_is_labelled_and_owned(rendered):
+    for manifest in rendered(uid="u-1").all:
         metadata = manifest["metadata"]
 
         assert metadata["labels"]["lumen.dev/service"] == "clip"
@@ -79,23 +81,16 @@ def test_every_child_is_labelled_and_owned(a_service, a_pool):
 
 def test_the_config_map_holds_the_servers_settings_and_is_named_by_them(a_service, a_pool):
     service = a_service(labelSets=[{"name": "ImageNet_1k"}], scenes={}, server={"maxQueue": 7})
-    children = render(service, a_pool())
+    children, spec = render(service, a_pool()), service.spec
 
     config = ServerConfig.model_validate_json(children.config_map["data"]["server.json"])
 
-    assert (config.service, config.model, config.server.max_queue) == (
-        "clip",
-        service.spec.model,
-        7,
-    )
-    assert (config.label_sets, config.scenes) == (service.spec.label_sets, service.spec.scenes)
+    assert (config.service, config.model, config.server.max_queue) == ("clip", spec.model, 7)
+    assert (config.label_sets, config.scenes) == (spec.label_sets, spec.scenes)
     assert children.config_map["immutable"] is True
-    assert children.config_map["metadata"]["name"] == config_map_name(
-        "clip", children.config_map["data"]
-    )
-    assert {"name": "config", "configMap": {"name": children.config_map["metadata"]["name"]}} in (
-        pod_of(children)["volumes"]
-    )
+    name = children.config_map["metadata"]["name"]
+    assert name == config_map_name("clip", children.config_map["data"])
+    assert {"name": "config", "configMap": {"name": name}} in pod_of(children)["volumes"]
 
 
 def test_the_npu_pool_names_its_target(a_service):
@@ -127,12 +122,12 @@ def test_a_users_label_never_replaces_ours(a_service, a_pool):
     assert metadata["annotations"] == {"a": "b"}
 
 
-def test_older_settings_reach_the_server(a_service, a_pool):
+def test_older_settings_reach_the_server(rendered):
     context = RenderContext(
         backend=BackendOverrides(onnx_providers=("CPUExecutionProvider",), intra_op_threads=3),
         mdns=MdnsSpec(name="attic"),
     )
-    children = render(a_service(), a_pool(), context=context)
+    children = rendered(context=context)
 
     config = ServerConfig.model_validate_json(children.config_map["data"]["server.json"])
 

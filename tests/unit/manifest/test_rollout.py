@@ -2,58 +2,57 @@
 
 from rendered_pods import deployment_of
 
-from lumen_manifest.render import Pinned, RenderContext, render
+from lumen_manifest.render import Pinned, RenderContext
 from lumen_manifest.render.records import controller_revision
 
 
-def test_one_pod_runs_until_its_files_are_pinned(a_service, a_pool):
-    service = a_service(replicas=3)
+def test_one_pod_runs_until_its_files_are_pinned(rendered, a_pool):
     pinned = RenderContext(pinned=Pinned("c0ffee", "d1"))
 
-    before, after = render(service, a_pool()), render(service, a_pool(), context=pinned)
+    before, after = rendered(replicas=3), rendered(replicas=3, context=pinned)
 
     assert deployment_of(before)["spec"]["replicas"] == 1
     assert deployment_of(after)["spec"]["replicas"] == 3
     assert after.pins["data"].items() >= {"revision": "c0ffee", "digest": "d1"}.items()
 
 
-def test_pins_belong_to_a_model_and_its_label_sets_and_to_nothing_else(a_service, a_pool):
+def test_pins_belong_to_a_model_and_its_label_sets_and_to_nothing_else(rendered):
     pinned = RenderContext(pinned=Pinned("c0ffee", "d1"))
 
     def name(**spec):
-        return render(a_service(**spec), a_pool(), context=pinned).pins["metadata"]["name"]
+        return rendered(**spec, context=pinned).pins["metadata"]["name"]
 
     assert name() == name(replicas=4) == name(server={"maxQueue": 7})
     assert name() != name(model={"name": "other", "runtime": "onnx"})
     assert name() != name(labelSets=[{"name": "ImageNet_1k"}])
 
 
-def test_pods_say_which_revision_they_are_made_from(a_service, a_pool):
-    template = deployment_of(
-        render(a_service(), a_pool(), context=RenderContext(revision="clip-0123456789"))
-    )["spec"]["template"]
+def test_pods_say_which_revision_they_are_made_from(rendered):
+    template = deployment_of(rendered(context=RenderContext(revision="clip-0123456789")))["spec"][
+        "template"
+    ]
 
     assert template["metadata"]["labels"]["lumen.dev/revision"] == "clip-0123456789"
 
 
-def test_a_service_scaled_to_zero_stays_at_zero(a_service, a_pool):
-    assert deployment_of(render(a_service(replicas=0), a_pool()))["spec"]["replicas"] == 0
+def test_a_service_scaled_to_zero_stays_at_zero(rendered):
+    assert deployment_of(rendered(replicas=0))["spec"]["replicas"] == 0
 
 
-def test_pinning_the_files_restarts_no_pod(a_service, a_pool):
+def test_pinning_the_files_restarts_no_pod(rendered):
     pinned = RenderContext(pinned=Pinned("c0ffee", "d1"))
 
-    before = deployment_of(render(a_service(), a_pool()))["spec"]["template"]
-    after = deployment_of(render(a_service(), a_pool(), context=pinned))["spec"]["template"]
+    before = deployment_of(rendered())["spec"]["template"]
+    after = deployment_of(rendered(context=pinned))["spec"]["template"]
 
     assert before == after
 
 
-def test_rollouts_surge_unless_the_pool_is_full(a_service, a_pool):
+def test_rollouts_surge_unless_the_pool_is_full(rendered):
     steps = [
-        deployment_of(render(a_service(), a_pool(), context=RenderContext(surge=surge)))["spec"][
-            "strategy"
-        ]["rollingUpdate"]
+        deployment_of(rendered(context=RenderContext(surge=surge)))["spec"]["strategy"][
+            "rollingUpdate"
+        ]
         for surge in (True, False)
     ]
 
