@@ -7,6 +7,7 @@ file takes its place, so that the router never reads half of one.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from lumen_local.show import events
 from lumen_manifest.conditions import ConditionType, Reason
@@ -127,17 +128,10 @@ def service_status(service: LumenModelService, known: Known) -> ModelServiceStat
 
 
 def _ready_condition(known: Known, *, ready: bool) -> Condition:
+    failure, reason, message = known.failure, known.reason, known.reason.meaning
     if ready:
-        return Condition(type=ConditionType.READY, status="True", reason=Reason.READY)
-    failure = known.failure
-    if failure is None:
-        return Condition(
-            type=ConditionType.READY,
-            status="False",
-            reason=known.reason,
-            message=known.reason.meaning,
-        )
-    message = f"{failure.message} {failure.remedy}".strip()[:4096]
-    return Condition(
-        type=ConditionType.READY, status="False", reason=failure.reason, message=message
-    )
+        reason, message = Reason.READY, ""
+    elif failure is not None:
+        reason, message = failure.reason, f"{failure.message} {failure.remedy}".strip()[:4096]
+    status: Literal["True", "False"] = "True" if ready else "False"
+    return Condition(type=ConditionType.READY, status=status, reason=reason, message=message)

@@ -6,34 +6,22 @@ import pytest
 
 from lumen_local.errors import PoolRefused
 from lumen_local.pod.machine import Machine, choose_pools, gather_machine
-from lumen_manifest.reading.parse import parse_text
+from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.spec.enums import Accelerator, Runtime
 
 CPU_ONLY = Machine(4, 2**33, frozenset({Accelerator.CPU}), frozenset({Runtime.ONNX}))
 
 
-def a_service(pool: str = "cpu", runtime: str = "onnx", name: str = "clip"):
-    (service,) = parse_text(
-        f"""
-apiVersion: lumen.dev/v1alpha1
-kind: LumenModelService
-metadata: {{name: {name}}}
-spec: {{family: clip, model: {{name: m, runtime: {runtime}, precision: fp16}}, pool: {pool}}}
-"""
-    )
-    return service
+def a_service(pool: str, runtime: str = "onnx") -> LumenModelService:
+    model = {"name": "m", "runtime": runtime, "precision": "fp16"}
+    spec = {"family": "clip", "model": model, "pool": pool}
+    return LumenModelService.model_validate({"metadata": {"name": "clip"}, "spec": spec})
 
 
-def a_pool(name: str, accelerator: str, images: str = "{}"):
-    (pool,) = parse_text(
-        f"""
-apiVersion: lumen.dev/v1alpha1
-kind: LumenNodePool
-metadata: {{name: {name}}}
-spec: {{accelerator: {accelerator}, images: {images}}}
-"""
-    )
-    return pool
+def a_pool(name: str, accelerator: str, **images: str) -> LumenNodePool:
+    spec = {"accelerator": accelerator, "images": images}
+    return LumenNodePool.model_validate({"metadata": {"name": name}, "spec": spec})
 
 
 def a_root(tmp_path: Path, **files: str) -> Path:
@@ -75,16 +63,11 @@ def test_no_limit_means_the_whole_machine(tmp_path):
     assert machine == gather_machine(Path("/nonexistent"))
 
 
-def test_a_cpu_service_runs_here():
-    pools = choose_pools([a_service()], [], CPU_ONLY)
+@pytest.mark.parametrize(("name", "declared"), [("cpu", []), ("fast", [a_pool("fast", "cpu")])])
+def test_a_pool_counts_when_its_accelerator_is_here(name, declared):
+    chosen = choose_pools([a_service(name)], declared, CPU_ONLY)["clip"]
 
-    assert pools["clip"].spec.accelerator is Accelerator.CPU
-
-
-def test_a_pool_of_the_manifests_own_counts_when_its_accelerator_is_here():
-    pools = choose_pools([a_service("fast")], [a_pool("fast", "cpu")], CPU_ONLY)
-
-    assert pools["clip"].name == "fast"
+    assert (chosen.name, chosen.spec.accelerator) == (name, Accelerator.CPU)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +80,7 @@ def test_a_pool_of_the_manifests_own_counts_when_its_accelerator_is_here():
         (a_service("cpu", "torch"), [], r"RuntimeNotOnPool.*pip install 'lumen-serve\[torch\]'"),
         (
             a_service("one", "torch"),
-            [a_pool("one", "cpu", "{onnx: image}")],
+            [a_pool("one", "cpu", onnx="image")],
             r"RuntimeNotOnPool.*one of onnx",
         ),
     ],

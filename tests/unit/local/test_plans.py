@@ -8,23 +8,13 @@ import pytest
 from lumen_local.pod.machine import FreePorts
 from lumen_local.pod.plans import Planned, RouterPlan, RunContext, service_plan
 from lumen_local.state_dir import RunFolders
+from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import METRICS_PORT
 from lumen_manifest.node_pool import default_pool
-from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.spec.enums import Accelerator
 
-CLIP = parse_object(
-    {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenModelService",
-        "metadata": {"name": "clip"},
-        "spec": {
-            "family": "clip",
-            "model": {"name": "tiny", "runtime": "onnx"},
-            "pool": "cpu",
-        },
-    }
-)
+SPEC = {"family": "clip", "model": {"name": "tiny", "runtime": "onnx"}, "pool": "cpu"}
+CLIP = LumenModelService.model_validate({"metadata": {"name": "clip"}, "spec": SPEC})
 
 
 def server_behind(door: RouterPlan | None, ports: FreePorts):
