@@ -95,18 +95,15 @@ def test_rknn_files_are_those_of_the_target():
 
 
 def test_configuration_tokenizer_and_companions_are_found_also_beside_the_runtime():
-    files = chosen("onnx/vision.onnx", "onnx/text.onnx", "onnx/config.json", "onnx/tokenizer.json")
-    assert (files.config, files.tokenizer) == ("onnx/config.json", "onnx/tokenizer.json")
+    graphs = ("onnx/vision.onnx", "onnx/text.onnx")
+    beside = ("onnx/config.json", "onnx/tokenizer.json", "onnx/preprocessor_config.json")
+    files = chosen(*graphs, *beside)
+    assert (files.config, files.tokenizer, files.preprocessor) == beside
+    assert set(files.all_files()) == {*graphs, *beside}
 
-    newer = chosen(
-        "onnx/vision.onnx",
-        "onnx/text.onnx",
-        "open_clip_config.json",
-        "config.json",
-        "tokenizer.json",
-        "vocab.txt",
-    )
-    assert newer.config == "open_clip_config.json"
+    above = ("open_clip_config.json", "tokenizer.json", "preprocessor_config.json")
+    newer = chosen(*graphs, *above, "config.json", "vocab.txt")
+    assert (newer.config, newer.tokenizer, newer.preprocessor) == above
     assert newer.companions == ("vocab.txt",)
 
 

@@ -6,7 +6,7 @@ import pytest
 from model_sources import an_info
 
 from lumen_resources.errors import ModelInfoError
-from lumen_resources.model.layouts import Preprocess, choose
+from lumen_resources.model.layouts import Preprocess
 from lumen_resources.model.preprocessing import CLIP_MEAN, CLIP_STD, preprocess_of
 from lumen_resources.model.traits import context_length_of
 
@@ -170,15 +170,6 @@ def test_files_that_agree_are_read_together():
     assert preprocess_of(an_info(preprocess=AS_INFO), {"preprocess_cfg": rounded}, CLIP) == read(
         CLIP
     )
-
-
-def test_the_file_is_part_of_the_model_wherever_its_runtime_keeps_it():
-    graphs = ("onnx/vision.fp32.onnx", "onnx/text.fp32.onnx")
-
-    for place in ("preprocessor_config.json", "onnx/preprocessor_config.json"):
-        chosen = choose((*graphs, place), an_info(), "onnx", "fp32")
-        assert place in chosen.all_files()
-        assert chosen.preprocessor == place
 
 
 def test_a_text_longer_than_the_tower_has_positions_is_refused():
