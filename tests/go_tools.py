@@ -16,9 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 GO_MODULES = Path(__file__).parent / "go"
 OLDEST_GO = (1, 21)  # from here on, `go` fetches the toolchain that a go.mod asks for
@@ -206,6 +207,12 @@ def _run(command: list[str | Path], folder: Path | None = None) -> str:
         words = " ".join(map(str, command))
         raise GoBuildFailed(f"{words}\nended with {done.returncode}:\n{done.stderr.strip()}")
     return done.stdout
+
+
+def visible_output(request: Any) -> AbstractContextManager[object]:
+    """Let what a fixture of pytest says be seen while it builds."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    return capture.global_and_fixture_disabled() if capture else nullcontext()
 
 
 @contextmanager

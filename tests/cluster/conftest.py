@@ -10,7 +10,6 @@ the API server takes `private_control_plane`, or it would disturb its neighbours
 How pods behave is said by annotations of the pod: see controlplane/nodes.py.
 """
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +17,7 @@ from controlplane.binaries import Binaries, find_binaries
 from controlplane.cluster import Cluster, unique_name
 from controlplane.plane import ControlPlane, running_control_plane
 from controlplane.shared import shared_control_plane
+from go_tools import visible_output
 from router_in_cluster import Lab
 
 
@@ -44,9 +44,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def control_plane_binaries(request: pytest.FixtureRequest) -> Binaries:
     """The programs of a control plane, built on the first use, with visible progress."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    visible = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
-    with visible:
+    with visible_output(request):
         return find_binaries()
 
 

@@ -11,7 +11,7 @@ import yaml
 from chart.rendering import CHART, REPOSITORY, ProgramFailed, run
 from controlplane.cluster import KubectlFailed
 from controlplane.programs import wait_until
-from go_tools import program
+from go_tools import program, visible_output
 
 DEFINITIONS = ("lumenmodelservices.lumen.dev", "lumennodepools.lumen.dev")
 SERVICE = REPOSITORY / "examples" / "clip-service.yaml"
@@ -54,8 +54,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module", params=["helm3", "helm4"])
 def helm(request):
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+    with visible_output(request):
         return program(request.param)
 
 
