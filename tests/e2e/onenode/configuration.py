@@ -1,13 +1,17 @@
-"""The configuration files of containerd, its network, kubelet and kube-proxy: pure documents."""
+"""How the node's programs are called, and their configuration files: pure lines and documents."""
 
 import json
+import shutil
 from typing import Any
 
+from controlplane import components
+from controlplane.certificates import KeyPair
 from onenode.layout import (
     CGROUP,
     CNI_PROGRAMS,
     DNS_IP,
     NODE,
+    NODE_IP,
     PAUSE_IMAGE,
     POD_RANGE,
     NodeLayout,
@@ -125,3 +129,47 @@ def kube_proxy(layout: NodeLayout) -> dict[str, Any]:
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
     }
+
+
+def api_server_command(layout: NodeLayout, kubelet_client: KeyPair) -> list[str]:
+    """Return the API server's command line: pods reach it, and it reaches the kubelet.
+
+    A flag that comes again takes the place of the first; modes of authorization add up.
+    """
+    return [
+        *components.api_server(layout.control_plane),
+        "--bind-address=0.0.0.0",
+        f"--advertise-address={NODE_IP}",
+        "--endpoint-reconciler-type=lease",
+        "--authorization-mode=Node",
+        "--enable-admission-plugins=NodeRestriction",
+        f"--kubelet-client-certificate={kubelet_client.certificate}",
+        f"--kubelet-client-key={kubelet_client.key}",
+        "--kubelet-preferred-address-types=InternalIP",
+    ]
+
+
+def containerd_command(layout: NodeLayout) -> list[str]:
+    """Return the command line of Debian's containerd."""
+    program = shutil.which("containerd") or "containerd"
+    return [program, "--config", str(layout.configuration / "containerd.toml")]
+
+
+def kubelet_command(layout: NodeLayout) -> list[str]:
+    """Return the kubelet's command line."""
+    return [
+        str(layout.node_programs / "kubelet"),
+        f"--config={layout.configuration / 'kubelet.yaml'}",
+        f"--kubeconfig={layout.control_plane.kubeconfig('kubelet')}",
+        f"--root-dir={layout.folder / 'kubelet'}",
+        f"--hostname-override={NODE}",
+        f"--node-ip={NODE_IP}",
+    ]
+
+
+def kube_proxy_command(layout: NodeLayout) -> list[str]:
+    """Return kube-proxy's command line."""
+    return [
+        str(layout.node_programs / "kube-proxy"),
+        f"--config={layout.configuration / 'kube-proxy.yaml'}",
+    ]

@@ -17,7 +17,7 @@ from controlplane import components, plane  # noqa: E402 - the path comes first
 from controlplane.certificates import Authority, KeyPair  # noqa: E402
 from controlplane.components import Ports  # noqa: E402
 from controlplane.programs import Program  # noqa: E402
-from onenode import commands, configuration  # noqa: E402
+from onenode import configuration  # noqa: E402
 from onenode.binaries import build_programs  # noqa: E402
 from onenode.layout import NODE, NODE_NETWORK, VOLUMES, NodeLayout  # noqa: E402
 
@@ -109,12 +109,12 @@ def _start(layout: NodeLayout, kubelet_client: KeyPair) -> dict[str, Program]:
     control_plane = layout.control_plane
     lines = {
         "etcd": components.etcd(control_plane),
-        "containerd": commands.containerd(layout),
-        "kube-apiserver": commands.api_server(layout, kubelet_client),
+        "containerd": configuration.containerd_command(layout),
+        "kube-apiserver": configuration.api_server_command(layout, kubelet_client),
         "kube-controller-manager": components.controller_manager(control_plane),
         "kube-scheduler": components.scheduler(control_plane),
-        "kube-proxy": commands.kube_proxy(layout),
-        "kubelet": commands.kubelet(layout),
+        "kube-proxy": configuration.kube_proxy_command(layout),
+        "kubelet": configuration.kubelet_command(layout),
     }
     programs = {name: Program(line, layout.logs / f"{name}.log") for name, line in lines.items()}
     ready = {

@@ -4,7 +4,6 @@ Needs root and Debian's containerd. Everything of it ends with the process that 
 folder, its cgroups and the kernel settings that a kubelet changes are put back.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -72,7 +71,7 @@ class Node:
 
 @contextmanager
 def running_node(programs: NodePrograms, say: Callable[[str], None]) -> Iterator[Node]:
-    """Start a node and its control plane; ends both.
+    """Start a node and its control plane; ends both. One at a time: its names are the machine's.
 
     Raises:
         ProgramFailed: it did not start; the message has the last lines of the log that says why.
@@ -81,7 +80,6 @@ def running_node(programs: NodePrograms, say: Callable[[str], None]) -> Iterator
     begun = time.monotonic()
     say("Starting a node ...")
     with ExitStack() as stack:
-        stack.enter_context(_turn(say))
         folder = stack.enter_context(_own_folder())
         stack.enter_context(own_cgroups())
         stack.enter_context(_kernel_settings_kept())
@@ -102,18 +100,6 @@ def running_node(programs: NodePrograms, say: Callable[[str], None]) -> Iterator
         _furnish(node, programs)
         say(f"Starting a node   {time.monotonic() - begun:.0f} s   logs: {folder}/logs")
         yield node
-
-
-@contextmanager
-def _turn(say: Callable[[str], None]) -> Iterator[None]:
-    """Wait until no other run of this machine has a node: its cgroups have one name."""
-    with (Path(tempfile.gettempdir()) / "lumen-e2e.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Another run has a node on this machine; waiting for its end ...")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager
