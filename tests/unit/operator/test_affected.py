@@ -1,4 +1,9 @@
+"""Whom a change concerns; one that is said to concern nobody changes no decision."""
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from operator_watched import WatchedCluster, lives
 
 from lumen_cluster.kinds import (
     CLAIMS,
@@ -210,3 +215,16 @@ def test_what_anybody_writes_into_a_child_concerns_its_service(cache, kind, writ
     after = before | in_it | {"metadata": before["metadata"] | ({} if in_it else written)}
 
     assert map_to_keys(cache, kind, before, after) == {service_key("clip")}
+
+
+@given(devices=st.none() | st.integers(0, 2), happens=lives)
+@settings(max_examples=40)
+def test_what_concerns_nobody_changes_no_decision(devices, happens):
+    cluster = WatchedCluster(devices=devices)
+    for step in happens:
+        cluster.happens(step)
+        before = cluster.look_at_all()
+        for kind, old, new in cluster.tell():
+            after = cluster.look_at_all()
+            assert map_to_keys(cluster.cache, kind, old, new) or after == before
+            before = after

@@ -55,6 +55,16 @@ class Worker:
         return answer
 
 
+def a_queue(**more):
+    work = Worker()
+    return work, Workqueue(work, Counts(), **more)
+
+
+def timed(**more):
+    clock = Clock()
+    return *a_queue(clock=clock, **more), clock
+
+
 async def until(condition):
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
@@ -75,8 +85,7 @@ async def running():
 
 
 async def test_a_key_added_many_times_before_its_turn_is_worked_on_once(running):
-    work = Worker()
-    queue = Workqueue(work, Counts())
+    work, queue = a_queue()
     for _ in range(100):
         queue.add("a")
     queue.add("b")
@@ -87,9 +96,8 @@ async def test_a_key_added_many_times_before_its_turn_is_worked_on_once(running)
 
 
 async def test_a_key_added_while_in_work_is_worked_on_once_more_and_never_twice_at_once(running):
-    work = Worker()
+    work, queue = a_queue()
     work.gates["a"] = asyncio.Event()
-    queue = Workqueue(work, Counts())
     queue.add("a")
     running(queue)
     await until(lambda: work.started == ["a"])
@@ -103,8 +111,7 @@ async def test_a_key_added_while_in_work_is_worked_on_once_more_and_never_twice_
 
 
 async def test_no_more_keys_are_in_work_than_there_are_workers(running):
-    work = Worker()
-    queue = Workqueue(work, Counts())
+    work, queue = a_queue()
     for number in range(20):
         work.gates[number] = asyncio.Event()
         queue.add(number)
@@ -134,10 +141,8 @@ async def test_a_failure_is_retried_later_and_others_go_on_meanwhile(running, mo
 
 
 async def test_a_failure_waits_at_least_as_long_as_the_server_asked(running):
-    clock = Clock()
-    work = Worker()
+    work, queue, clock = timed()
     work.answers["a"] = [Throttled("busy", retry_after_s=30.0)]
-    queue = Workqueue(work, Counts(), clock=clock)
     queue.add("a")
     running(queue)
     await until(lambda: len(queue._due) == 1)
@@ -152,10 +157,8 @@ async def test_a_failure_waits_at_least_as_long_as_the_server_asked(running):
 
 
 async def test_a_key_whose_work_says_so_is_due_again_then_and_an_earlier_date_stands(running):
-    clock = Clock()
-    work = Worker()
+    work, queue, clock = timed()
     work.answers["a"] = [60.0]
-    queue = Workqueue(work, Counts(), clock=clock)
     queue.add("a")
     running(queue)
     await until(lambda: len(queue._due) == 1)
@@ -168,9 +171,8 @@ async def test_a_key_whose_work_says_so_is_due_again_then_and_an_earlier_date_st
 
 
 async def test_an_event_overtakes_the_date_of_a_key(running):
-    work = Worker()
+    work, queue = a_queue()
     work.answers["a"] = [600.0]
-    queue = Workqueue(work, Counts())
     queue.add("a")
     running(queue)
     await until(lambda: len(queue._due) == 1)
@@ -181,9 +183,7 @@ async def test_an_event_overtakes_the_date_of_a_key(running):
 
 
 async def test_a_key_rests_after_its_work_and_what_comes_meanwhile_is_one_piece_of_work(running):
-    clock = Clock()
-    work = Worker()
-    queue = Workqueue(work, Counts(), rest_s=1.0, clock=clock)
+    work, queue, clock = timed(rest_s=1.0)
     queue.add("a")
     running(queue)
     await until(lambda: work.started == ["a"] and queue.idle())
@@ -202,10 +202,9 @@ async def test_a_key_rests_after_its_work_and_what_comes_meanwhile_is_one_piece_
 
 async def test_a_key_added_while_its_work_fails_waits_for_the_back_off(running, monkeypatch):
     monkeypatch.setattr(workqueue, "BACKOFF", Backoff(600, 600))
-    work = Worker()
+    work, queue = a_queue()
     work.answers["a"] = [ValueError("broken")]
     work.gates["a"] = asyncio.Event()
-    queue = Workqueue(work, Counts())
     queue.add("a")
     running(queue)
     await until(lambda: work.started == ["a"])
@@ -217,10 +216,8 @@ async def test_a_key_added_while_its_work_fails_waits_for_the_back_off(running, 
 
 
 async def test_the_age_is_that_of_the_oldest_key_whether_it_waits_or_hangs(running):
-    clock = Clock()
-    work = Worker()
+    work, queue, clock = timed()
     work.gates["hangs"] = asyncio.Event()
-    queue = Workqueue(work, Counts(), clock=clock)
     assert queue.oldest_s() == 0
     queue.add("waits")
     clock.now += 7
@@ -235,9 +232,8 @@ async def test_the_age_is_that_of_the_oldest_key_whether_it_waits_or_hangs(runni
 
 
 async def test_a_long_line_does_not_stand_still_while_it_gets_shorter(running):
-    clock, work = Clock(), Worker()
+    work, queue, clock = timed()
     gates = work.gates = {number: asyncio.Event() for number in range(5)}
-    queue = Workqueue(work, Counts(), clock=clock)
     for number in gates:
         queue.add(number)
     running(queue, workers=1)
@@ -252,8 +248,7 @@ async def test_a_long_line_does_not_stand_still_while_it_gets_shorter(running):
 
 
 async def test_keys_that_nobody_takes_up_stand_still():
-    clock = Clock()
-    queue = Workqueue(Worker(), Counts(), clock=clock)
+    _, queue, clock = timed()
     clock.now += 1000
     queue.add("a")
     assert queue.stands_still_s() == 0
@@ -267,8 +262,7 @@ def owner_of(key):
 
 
 async def test_a_thousand_keys_of_one_owner_come_after_the_first_of_another(running):
-    work = Worker()
-    queue = Workqueue(work, Counts(), owner=owner_of)
+    work, queue = a_queue(owner=owner_of)
     for number in range(1000):
         queue.add(f"crowd/{number}")
     queue.add("quiet/one")
@@ -280,8 +274,7 @@ async def test_a_thousand_keys_of_one_owner_come_after_the_first_of_another(runn
 
 
 async def test_slow_keys_of_one_owner_never_have_every_worker(running):
-    work = Worker()
-    queue = Workqueue(work, Counts(), owner=owner_of)
+    work, queue = a_queue(owner=owner_of)
     slow = [f"slow/{number}" for number in range(50)]
     for key in slow:
         work.gates[key] = asyncio.Event()
@@ -301,8 +294,7 @@ async def test_slow_keys_of_one_owner_never_have_every_worker(running):
 
 
 async def test_a_date_that_lies_ahead_is_no_age():
-    clock = Clock()
-    queue = Workqueue(Worker(), Counts(), clock=clock)
+    _, queue, clock = timed()
     queue.add_after("a", 3600)
     clock.now += 3000
 
@@ -310,9 +302,8 @@ async def test_a_date_that_lies_ahead_is_no_age():
 
 
 async def test_forgetting_a_key_drops_its_date_and_its_failures(running):
-    work = Worker()
+    work, queue = a_queue()
     work.answers["a"] = [ValueError("broken")]
-    queue = Workqueue(work, Counts())
     queue.add("a")
     running(queue)
     await until(lambda: queue.failing() == 1)
@@ -322,8 +313,7 @@ async def test_forgetting_a_key_drops_its_date_and_its_failures(running):
 
 
 async def test_many_changed_dates_leave_nothing_behind():
-    clock = Clock()
-    queue = Workqueue(Worker(), Counts(), clock=clock)
+    _, queue, _ = timed()
     for earlier in range(10_000):
         queue.add_after("a", 20_000 - earlier)
 
@@ -331,8 +321,7 @@ async def test_many_changed_dates_leave_nothing_behind():
 
 
 async def test_keys_that_came_and_went_leave_nothing_behind(running):
-    clock, work = Clock(), Worker()
-    queue = Workqueue(work, Counts(), rest_s=1.0, clock=clock)
+    work, queue, clock = timed(rest_s=1.0)
     running(queue)
     for number in range(2_000):
         queue.add(number)
