@@ -87,6 +87,13 @@ async def a_cluster(
         await runner.cleanup()
 
 
+def says(text: str) -> Handler:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=text)
+
+    return answer
+
+
 def lists(*items: dict, version: str = "7", go_on: str = "") -> Handler:
     async def answer(_: web.Request) -> web.Response:
         metadata = {"resourceVersion": version} | ({"continue": go_on} if go_on else {})
@@ -268,23 +275,17 @@ async def test_a_refusal_says_what_to_do(tmp_path, code, advice):
     assert advice in str(refused.value)
 
 
-async def _no_json(_: web.Request) -> web.Response:
-    return web.Response(text="<html>a captive portal</html>")
-
-
-async def _a_list(_: web.Request) -> web.Response:
-    return web.json_response([1])
-
-
-async def _odd_items(_: web.Request) -> web.Response:
-    return web.json_response({"metadata": {"resourceVersion": "1"}, "items": "none"})
-
-
-async def _odd_metadata(_: web.Request) -> web.Response:
-    return web.json_response({"metadata": 3, "items": []})
-
-
-@pytest.mark.parametrize("answer", [_no_json, _a_list, _odd_items, _odd_metadata, too_much])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        says("<html>a captive portal</html>"),
+        says("[1]"),
+        says('{"metadata": {"resourceVersion": "1"}, "items": "none"}'),
+        says('{"metadata": 3, "items": []}'),
+        too_much,
+    ],
+    ids=["portal", "array", "odd items", "odd metadata", "too much"],
+)
 async def test_a_list_that_makes_no_sense_is_as_if_the_server_were_away(tmp_path, answer):
     async with a_cluster(tmp_path, answer) as (_, api):
         with pytest.raises(ApiUnavailable):
@@ -311,10 +312,7 @@ async def test_an_object_that_is_nested_deeply_hides_no_other(tmp_path):
     odd = '{"metadata":{"name":"odd"},"spec":' + '{"a":' * 2_000 + "1" + "}" * 2_000 + "}"
     clip = json.dumps(a_model_service())
 
-    async def answer(_: web.Request) -> web.Response:
-        text = f'{{"metadata":{{"resourceVersion":"7"}},"items":[{clip},{odd},{clip}]}}'
-        return web.Response(text=text, content_type="application/json")
-
+    answer = says(f'{{"metadata":{{"resourceVersion":"7"}},"items":[{clip},{odd},{clip}]}}')
     line = f'{{"type":"ADDED","object":{odd}}}'.encode()
     async with a_cluster(tmp_path, answer, streams(line, report("ADDED", a_model_service()))) as (
         _,

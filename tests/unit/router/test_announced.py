@@ -39,27 +39,23 @@ def settings(**changes):
     return AnnouncerSettings.from_environment({**ENVIRONMENT, **changes})
 
 
-def test_a_load_balancers_address_is_announced_with_the_services_port():
-    service = a_service(ingress=[{"hostname": "lb.example.org"}, {"ip": "192.168.7.50"}])
-
-    assert reach_of(service, "192.168.7.7") == AnnouncedEndpoint("192.168.7.50", 50051)
+BALANCED = a_service(ingress=[{"hostname": "lb.example.org"}, {"ip": "192.168.7.50"}])
 
 
-def test_a_node_port_is_announced_at_the_nodes_address():
-    service = a_service("NodePort", node_port=30051)
+@pytest.mark.parametrize(
+    ("service", "told", "announced"),
+    [
+        (BALANCED, (), ("192.168.7.50", 50051)),
+        (a_service("NodePort", node_port=30051), (), ("192.168.7.7", 30051)),
+        (BALANCED, ("10.1.2.3",), ("10.1.2.3", 50051)),
+        (BALANCED, ("10.1.2.3", 443), ("10.1.2.3", 443)),
+    ],
+    ids=["the balancer's", "the node's", "as told", "as told with its port"],
+)
+def test_the_address_that_others_reach_is_announced(service, told, announced):
+    found = reach_of(service, "192.168.7.7", AnnouncementOverrides(*told))
 
-    assert reach_of(service, "192.168.7.7") == AnnouncedEndpoint("192.168.7.7", 30051)
-
-
-def test_what_the_settings_say_goes_before_what_the_service_says():
-    service = a_service(ingress=[{"ip": "192.168.7.50"}])
-
-    assert reach_of(service, "", AnnouncementOverrides("10.1.2.3")) == AnnouncedEndpoint(
-        "10.1.2.3", 50051
-    )
-    assert reach_of(service, "", AnnouncementOverrides("10.1.2.3", 443)) == AnnouncedEndpoint(
-        "10.1.2.3", 443
-    )
+    assert found == AnnouncedEndpoint(*announced)
 
 
 @pytest.mark.parametrize(

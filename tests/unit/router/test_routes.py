@@ -55,32 +55,22 @@ def test_a_task_name_and_the_callers_service_say_who_is_meant(task, asked, servi
     assert (target.service.name, target.kind, target.pod_task) == (service, kind, pod_task)
 
 
-def test_an_unknown_service_is_named_with_those_that_are_known():
-    with pytest.raises(ServiceNotRouted, match=r'"birds" here\. Known: bioclip, clip'):
-        some_routes(*BOTH).resolve("embed", "birds")
-
-
 @pytest.mark.parametrize(
-    "task", ["nonsense", "", "clip", "siglip", "clip_smart", "bioclip_scene_classify"]
+    ("task", "asked", "error", "message"),
+    [
+        ("embed", "birds", ServiceNotRouted, r'"birds" here\. Known: bioclip, clip'),
+        *(
+            (task, None, TaskNotRouted, "Unknown task: ")
+            for task in ("nonsense", "", "clip", "siglip", "clip_smart", "bioclip_scene_classify")
+        ),
+        ("classify_scene", "bioclip", TaskNotRouted, "bioclip services offer no scene_classify"),
+        ("clip_image_embed", "bioclip", TaskOfAnotherFamily, "of family clip"),
+        ("siglip_image_embed", None, NoServiceOfFamily, "no siglip service"),
+    ],
 )
-def test_an_unknown_task_is_invalid(task):
-    with pytest.raises(TaskNotRouted, match="Unknown task: "):
-        some_routes(*BOTH).resolve(task, None)
-
-
-def test_scenes_are_not_asked_of_a_species_service():
-    with pytest.raises(TaskNotRouted, match="bioclip services offer no scene_classify"):
-        some_routes(*BOTH).resolve("classify_scene", "bioclip")
-
-
-def test_a_prefix_and_a_service_of_another_family_contradict_each_other():
-    with pytest.raises(TaskOfAnotherFamily, match="of family clip"):
-        some_routes(*BOTH).resolve("clip_image_embed", "bioclip")
-
-
-def test_a_family_without_a_service_is_unavailable():
-    with pytest.raises(NoServiceOfFamily, match="no bioclip service"):
-        some_routes(a_service()).resolve("bioclip_classify", None)
+def test_what_means_nobody_is_refused_with_the_reason(task, asked, error, message):
+    with pytest.raises(error, match=message):
+        some_routes(*BOTH).resolve(task, asked)
 
 
 def test_without_clip_an_unprefixed_name_still_reaches_the_service_that_is_named():
