@@ -84,10 +84,10 @@ class Controller:
         self._metrics.leads(True)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold())
-            for follower in self._feed.followers(
+            for reflector in self._feed.reflectors(
                 self._outside.client, self._metrics.watches, self._settings.watch_namespace
             ):
-                group.create_task(follower.run())
+                group.create_task(reflector.run())
             await self._feed.followed.wait()
             log.info("working", objects=sum(size for _, size in self._cache.sizes()))
             for pool in self._settings.pools:

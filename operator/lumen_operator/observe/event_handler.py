@@ -1,7 +1,7 @@
 """What the API server tells goes into the cache, and the keys it may concern into the queue.
 
-Nothing else happens here. Every kind comes from `lumen_cluster`'s followers, which write nothing to
-anybody's objects, no annotation and no finalizer, and leave out alone what cannot be read.
+Nothing else happens here. Every kind comes from `lumen_cluster`'s reflectors, which write nothing
+to anybody's objects, no annotation and no finalizer, and leave out alone what cannot be read.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class EventHandler:
         if change := self._cache.drop(kind, name, uid):
             self._changed(kind, change)
 
-    def followers(
+    def reflectors(
         self, reader: ClusterReader, metrics: WatchMetrics, namespace: str
     ) -> Iterator[Reflector]:
         """Return who follows each kind, in one namespace or, if that is empty, in all."""

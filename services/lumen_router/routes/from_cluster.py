@@ -74,7 +74,7 @@ class RoutesFromCluster:
         services, slices = watched_resources(namespace)
         self._services = Store(keep_model_service, lambda _: self._news.set())
         self._slices = Store(keep_slice, lambda _: self._news.set())
-        self._followers = (
+        self._reflectors = (
             Reflector(reader, services, metrics.watches, self._services),
             Reflector(reader, slices, metrics.watches, self._slices),
         )
@@ -85,7 +85,7 @@ class RoutesFromCluster:
     async def following(self) -> AsyncIterator[Self]:
         """Watch until it is left."""
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(follower.run()) for follower in self._followers]
+            running = [tasks.create_task(each.run()) for each in self._reflectors]
             try:
                 yield self
             finally:

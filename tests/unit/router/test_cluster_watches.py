@@ -106,10 +106,10 @@ def addresses(routes: Routes) -> list[str]:
 
 @asynccontextmanager
 async def following(cluster: FakeCluster) -> AsyncIterator[tuple[Store, RouterMetrics]]:
-    """What a follower of the services keeps."""
+    """What a reflector of the services keeps."""
     metrics, mirror = RouterMetrics(), Store(keep_model_service)
-    follower = Reflector(cluster, SERVICES, metrics.watches, mirror)
-    task = asyncio.create_task(follower.run())
+    reflecting = Reflector(cluster, SERVICES, metrics.watches, mirror)
+    task = asyncio.create_task(reflecting.run())
     try:
         yield mirror, metrics
     finally:
