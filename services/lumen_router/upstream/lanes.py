@@ -88,9 +88,6 @@ class Lanes:
         self._address = address
         self._lanes = [Lane(address)]
 
-    def __len__(self) -> int:
-        return len(self._lanes)
-
     @property
     def first(self) -> Lane:
         """Return the one whose connection tells whether the pod is there."""

@@ -17,7 +17,7 @@ async def test_a_connection_is_added_before_one_is_full_and_no_more_than_it_take
     for _ in range(CALLS_A_LANE * MOST_LANES):
         lanes.choose().outstanding += 1
 
-    assert len(lanes) == MOST_LANES
+    assert len(lanes._lanes) == MOST_LANES
     assert {lane.outstanding for lane in lanes._lanes} == {CALLS_A_LANE}
 
 
@@ -27,7 +27,7 @@ async def test_a_connection_that_has_room_again_is_used_before_another_is_made(l
     lanes.first.outstanding -= 1
 
     assert lanes.choose() is lanes.first
-    assert len(lanes) == 2
+    assert len(lanes._lanes) == 2
 
 
 async def test_beyond_the_last_connection_the_one_with_the_fewest_calls_is_taken(lanes):
