@@ -1,5 +1,6 @@
 """Nothing outlives `kill -9` of its parent: not a server, not what a server has started."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,15 +10,13 @@ import psutil
 import pytest
 from local_runs import alive, until
 
-from lumen_local.pod.machine import FreePorts
-
 VICTIM = Path(__file__).parent / "victim.py"
 
 
 @pytest.fixture
 def victim(tmp_path):
-    port = FreePorts("127.0.0.1").take().health
-    process = subprocess.Popen([sys.executable, str(VICTIM), str(tmp_path), str(port)])
+    path = {"PYTHONPATH": str(VICTIM.parents[2] / "worlds")}
+    process = subprocess.Popen([sys.executable, VICTIM, tmp_path], env=os.environ | path)
     yield process
     process.kill()
     process.wait()

@@ -106,16 +106,6 @@ async def test_init_steps_run_once_and_in_order_however_many_replicas_there_are(
         assert {event.replica for event in run.seen(events.Ready)} == {0, 1}
 
 
-async def test_what_the_files_step_verified_is_told(supervise, tmp_path):
-    message = {"reason": "Verified", "digest": "d", "embeddingSpace": "s", "bytes": 9, "files": 4}
-    step = a_program("resources", says(**message))
-    async with supervise(clip=a_deployment(step, a_server("clip", tmp_path))) as run:
-        told = await run.until(events.FilesVerified)
-
-        assert (told.verified.files, told.verified.file_bytes) == (4, 9)
-        assert told.verified.embedding_space == "s"
-
-
 async def test_a_bad_checksum_ends_its_service_and_no_other(supervise, tmp_path):
     bad = says(
         reason="ChecksumMismatch", message="vision.onnx is damaged.", remedy="Fetch.", file="v"

@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -213,18 +212,6 @@ def test_a_manifest_may_come_from_stdin_with_sources_beside_the_caller(
     run = lumen("up", "-f", "-", "--port", "0", *state(tmp_path), stdin=text)
 
     assert run.until_up()
-
-
-def test_a_busy_port_is_refused_with_what_to_do(lumen, manifest, tmp_path):
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        port = holder.getsockname()[1]
-        run = lumen("up", "-f", manifest("clip"), "--port", str(port), *state(tmp_path))
-
-        assert run.ended() == 2
-        assert f"Port {port}" in run.said
-        assert "--port" in run.said
 
 
 CONFIG = """

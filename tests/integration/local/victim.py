@@ -1,39 +1,24 @@
-"""Starts one server under a reaper and waits to be killed. Arguments: a folder, a port.
+"""Starts one server under a reaper and waits to be killed. Argument: a folder.
 
 The server does not arm itself, and starts a process in a session of its own.
 """
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
-from lumen_local.pod.processes import PodPorts, ProcessSpec
+from local_runs import a_deployment, a_server, plan
+
 from lumen_local.supervise.child import Child
 from lumen_local.supervise.orphan_reaper import OrphanReaper
 
-folder, port = Path(sys.argv[1]), int(sys.argv[2])
-run_id = f"victim-{os.getpid()}"
-spec = ProcessSpec(
-    name="server",
-    argv=(sys.executable, str(Path(__file__).parent / "fake_server.py")),
-    env={
-        **os.environ,
-        "NAME": "clip",
-        "HABITS": "parent,stubborn",
-        "SWITCH": str(folder / "switch"),
-        "DIARY": str(folder / "diary"),
-        "LUMEN_HEALTH_PORT": str(port),
-        "LUMEN_RUN_ID": run_id,
-    },
-    cwd=folder,
-    ports=PodPorts(grpc=port, health=port, metrics=port),
-    termination_log=folder / "termination",
-)
+folder = Path(sys.argv[1])
+server = a_server("clip", folder, habits="parent,stubborn")
+spec = plan("clip", a_deployment(server), folder).pod(0).server
 
 
 async def main() -> None:
-    async with OrphanReaper(run_id) as reaper:
+    async with OrphanReaper(spec.env["LUMEN_RUN_ID"]) as reaper:
 
         def tell() -> None:
             (folder / "pids.new").write_text(f"{child.pid} {reaper.pid}")
