@@ -34,11 +34,20 @@ def test_two_models_and_a_router_answer_and_drain_at_ctrl_c(lumen, manifest, tmp
         species = client.classify(picture, service="bioclip")
         smart = client.smart_classify(picture)
         services = {record.service for record in client.capabilities()}
+    told = [event for event in run.events if event.get("service") == "clip"]
+    verified, ready = (
+        next(each for each in told if each["event"] == kind) for kind in ("verified", "ready")
+    )
     family = run.family()
     run.process.send_signal(signal.SIGINT)
     code = run.ended()
 
     assert code == 0
+    assert (run.events[0]["event"], run.events[0]["address"]) == ("starting", address)
+    assert min(verified["files"], verified["file_bytes"]) > 0
+    assert (ready["device"], ready["precision"]) == ("cpu", "fp32")
+    assert ready["parity"] > 0.999
+    assert ready["embedding_space"] == verified["embedding_space"]
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert labels.labels[0].label in tiny_models.CLASSES
     assert len(species.labels[0].lineage) == 7
@@ -59,25 +68,6 @@ def test_the_door_may_be_an_ipv6_address(lumen, manifest, tmp_path):
 
     assert vectors.shape[0] == 1
     assert run.ended() == 0
-
-
-def test_what_a_program_reads_tells_the_whole_start(lumen, manifest, tmp_path):
-    run = lumen("up", "-f", manifest("clip"), "--port", "0", *state(tmp_path))
-    address = run.until_up()
-    verified = next(event for event in run.events if event["event"] == "verified")
-    ready = next(
-        event
-        for event in run.events
-        if event.get("service") == "clip" and event["event"] == "ready"
-    )
-
-    assert run.events[0]["event"] == "starting"
-    assert run.events[0]["address"] == address
-    assert verified["files"] > 0
-    assert verified["file_bytes"] > 0
-    assert (ready["device"], ready["precision"]) == ("cpu", "fp32")
-    assert ready["parity"] > 0.999
-    assert ready["embedding_space"] == verified["embedding_space"]
 
 
 def test_a_killed_model_server_is_started_again_and_calls_wait_for_it(lumen, manifest, tmp_path):

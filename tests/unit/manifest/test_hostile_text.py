@@ -43,16 +43,11 @@ def answers(text: str) -> None:
     assert all(problem.line >= 0 and problem.message for problem in problems or ())
 
 
+@pytest.mark.parametrize("alphabet", [st.characters(codec=None), PIECES], ids=["any", "of YAML"])
 @settings(max_examples=300)
-@given(st.text(alphabet=st.characters(codec=None)))
-def test_any_text_is_answered(text: str):
-    answers(text)
-
-
-@settings(max_examples=300)
-@given(st.text(alphabet=PIECES))
-def test_any_text_of_yaml_signs_is_answered(text: str):
-    answers(text)
+@given(data=st.data())
+def test_any_text_is_answered(alphabet, data):
+    answers(data.draw(st.text(alphabet=alphabet)))
 
 
 @settings(max_examples=500)
