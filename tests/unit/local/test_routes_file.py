@@ -1,5 +1,7 @@
 """What the router is told, and when."""
 
+import pytest
+
 from lumen_local.routes_file import RoutesFileWriter
 from lumen_local.show import events
 from lumen_manifest.conditions import Reason
@@ -46,8 +48,12 @@ class Written:
         return status
 
 
-def test_before_anything_runs_the_services_are_there_without_endpoints(tmp_path):
-    written = Written(tmp_path)
+@pytest.fixture
+def written(tmp_path) -> Written:
+    return Written(tmp_path)
+
+
+def test_before_anything_runs_the_services_are_there_without_endpoints(written):
 
     assert [service.name for service in written.document.services] == ["clip", "board"]
     assert written.document.endpoints == {"clip": ()}
@@ -55,8 +61,7 @@ def test_before_anything_runs_the_services_are_there_without_endpoints(tmp_path)
     assert written.document.services[1].status is None
 
 
-def test_a_servers_life_is_followed_step_by_step(tmp_path):
-    written = Written(tmp_path)
+def test_a_servers_life_is_followed_step_by_step(written):
     seen = []
     for now in ({}, {"ready": True}, {"terminating": True}):
         written.turn(**now)
@@ -72,8 +77,7 @@ def test_a_servers_life_is_followed_step_by_step(tmp_path):
     ]
 
 
-def test_replicas_are_listed_in_order(tmp_path):
-    written = Written(tmp_path)
+def test_replicas_are_listed_in_order(written):
     written.turn(1, ready=True)
     written.turn(0)
 
@@ -81,8 +85,7 @@ def test_replicas_are_listed_in_order(tmp_path):
     assert written.status.ready_replicas == 1
 
 
-def test_what_the_processes_say_becomes_status(tmp_path):
-    written = Written(tmp_path)
+def test_what_the_processes_say_becomes_status(written):
     written.file.observe(
         events.FilesVerified("clip", Verified("c0ffee", "d", "space-1", 9, 4), 0.1)
     )
@@ -99,8 +102,7 @@ def test_what_the_processes_say_becomes_status(tmp_path):
     assert written.status.reason == ""
 
 
-def test_callers_are_told_why_a_service_does_not_answer(tmp_path):
-    written = Written(tmp_path)
+def test_callers_are_told_why_a_service_does_not_answer(written):
     written.file.observe(events.Working("clip", events.ServicePhase.FETCHING))
     fetching = written.status.reason
     failure = Failure(Reason.CHECKSUM_MISMATCH, "Bad file.", "Fetch it anew.")
@@ -111,19 +113,17 @@ def test_callers_are_told_why_a_service_does_not_answer(tmp_path):
     assert written.status.conditions[0].message == "Bad file. Fetch it anew."
 
 
-def test_the_router_itself_is_nobodys_endpoint(tmp_path):
-    written = Written(tmp_path)
+def test_the_router_itself_is_nobodys_endpoint(written):
     written.turn(service="router")
 
     assert "router" not in written.document.endpoints
 
 
-def test_the_file_is_replaced_whole(tmp_path):
-    written = Written(tmp_path)
+def test_the_file_is_replaced_whole(written):
     with written.path.open("rb") as held:
         written.turn()
         old = RoutesDocument.from_json(held.read())
 
     assert old.endpoints["clip"] == ()
     assert len(written.endpoints) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["routes.json"]
+    assert [path.name for path in written.path.parent.iterdir()] == ["routes.json"]

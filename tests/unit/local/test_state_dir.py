@@ -26,23 +26,18 @@ def test_a_second_run_on_one_state_directory_is_refused_with_what_to_do(tmp_path
         pass
 
 
-def test_a_run_leaves_nothing_but_the_cache_and_the_lock(tmp_path):
+def test_a_run_clears_what_dead_ones_left_and_leaves_but_the_cache_and_the_lock(tmp_path):
+    stale = tmp_path / "s" / "runs" / "20260101-000000-abc"
+    stale.mkdir(parents=True)
     with open_run(tmp_path / "s", tmp_path / "c") as folders:
         folders.pod("clip-0").mkdir(parents=True)
         assert folders.run.is_dir()
+        assert not stale.exists()
     with open_run(tmp_path / "s", tmp_path / "c"):
         pass
 
     assert list((tmp_path / "s" / "runs").iterdir()) == []
     assert (tmp_path / "c").is_dir()
-
-
-def test_what_a_dead_run_left_is_cleared(tmp_path):
-    stale = tmp_path / "s" / "runs" / "20260101-000000-abc"
-    stale.mkdir(parents=True)
-    with open_run(tmp_path / "s", tmp_path / "c") as folders:
-        assert not stale.exists()
-        assert folders.run.exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

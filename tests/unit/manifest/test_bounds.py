@@ -149,13 +149,6 @@ def test_placement_as_core_v1_has_it_is_understood_and_handed_on_as_written(temp
     assert read.model_dump(mode="json", by_alias=True, exclude_defaults=True) == template
 
 
-def test_a_misspelt_field_of_an_affinity_is_named_with_its_place():
-    problem = problem_with(a_service(podTemplate={"affinity": {"nodeAfinity": {}}}))
-
-    assert "spec.podTemplate.affinity.nodeAfinity" in problem
-    assert "Did you mean nodeAffinity?" in problem
-
-
 @pytest.mark.parametrize("depth", [41, 300, 990, 2_000, 100_000])
 def test_a_value_that_is_nested_too_deeply_is_named_with_its_place(depth):
     problem = problem_with(a_service(podTemplate={"affinity": nested(depth)}))
@@ -179,19 +172,23 @@ def test_a_value_of_a_wrong_type_is_a_problem_with_a_place(field, wild):
     assert problem.startswith("spec.podTemplate") or "JSON" in problem
 
 
-@pytest.mark.parametrize("amount", ["1e999999999", "1E-100", "1e+1000000"])
-def test_an_amount_beyond_all_numbers_is_a_problem_with_a_place(amount):
-    problem = problem_with(a_service(resources={"limits": {"cpu": amount}}))
-
-    assert problem.startswith("spec.resources.limits")
+MISSPELT = "spec.podTemplate.affinity.nodeAfinity: is not a field here. Did you mean nodeAffinity?"
+LONG = {"env": [{"name": f"E{number}", "value": "x" * 4096} for number in range(20)]}
 
 
-def test_a_spec_of_many_long_values_is_too_large_as_a_whole():
-    env = [{"name": f"E{number}", "value": "x" * 4096} for number in range(20)]
-
-    problem = problem_with(a_service(server={"env": env}))
-
-    assert problem == "spec: the spec is larger than 64 KiB: shorten its longest lists"
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        *(
+            ({"resources": {"limits": {"cpu": beyond}}}, "spec.resources.limits.cpu: ")
+            for beyond in ("1e999999999", "1E-100", "1e+1000000")
+        ),
+        ({"server": LONG}, "spec: the spec is larger than 64 KiB: shorten its longest lists"),
+        ({"podTemplate": {"affinity": {"nodeAfinity": {}}}}, MISSPELT),
+    ],
+)
+def test_what_is_beyond_a_bound_or_misspelt_is_named_with_its_place(spec, problem):
+    assert problem_with(a_service(**spec)).startswith(problem)
 
 
 def test_what_we_write_ourselves_is_cut_and_never_lost():
