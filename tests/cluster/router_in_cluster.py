@@ -215,18 +215,9 @@ class ClusterWorld(World):
 
 
 def environment(namespace: str, kubeconfig: Path, **settings: Any) -> dict[str, str]:
-    """The variables of a router on loopback, on free ports unless told otherwise."""
-    return {
-        "LUMEN_ROUTES_FROM": "cluster",
-        "LUMEN_NAMESPACE": namespace,
-        "KUBECONFIG": str(kubeconfig),
-        "LUMEN_BIND": "127.0.0.1",
-        "LUMEN_GRPC_PORT": "0",
-        "LUMEN_HEALTH_PORT": "0",
-        "LUMEN_METRICS_PORT": "0",
-        "LUMEN_DRAIN_DELAY_S": "0",
-        "LUMEN_GRACE_S": "5",
-    } | {name: str(value) for name, value in settings.items()}
+    """The variables of a router of a namespace."""
+    whole = {"LUMEN_NAMESPACE": namespace, "KUBECONFIG": kubeconfig, **settings}
+    return router_world.environment(LUMEN_ROUTES_FROM="cluster", **whole)
 
 
 @asynccontextmanager

@@ -10,6 +10,8 @@ import pytest
 from controlplane.cluster import unique_name
 from operator_lab import grant, operator_lab, path_of
 
+from lumen_cluster.kinds import CONFIG_MAPS, PODS, REPLICA_SETS, REVISIONS, collection_path
+
 CROWD = 200
 CONTROL = "\x1b[2J\x07\u202e" * 200
 DEEP = '{"a":' * 900 + "1" + "}" * 900
@@ -92,33 +94,21 @@ def forged(namespace):
     labels = {"lumen.dev/service": "mine", "pod-template-hash": "forged", "lumen.dev/revision": "x"}
     meta = {"namespace": namespace, "labels": labels}
     pod = {"containers": [{"name": "server", "image": "web.example/web:1"}]}
+    labelled = {"matchLabels": {"app": "x"}}
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": pod}
     bodies = {
-        "/api/v1/namespaces/{}/pods": ("v1", "Pod", {"spec": pod}),
-        "/apis/apps/v1/namespaces/{}/controllerrevisions": (
-            "apps/v1",
-            "ControllerRevision",
-            {"revision": LARGEST, "data": {"spec": {"family": [], "pool": {"deep": DEEP}}}},
-        ),
-        "/api/v1/namespaces/{}/configmaps": (
-            "v1",
-            "ConfigMap",
-            {"data": {"revision": "x" * 900_000, "model": CONTROL}},
-        ),
-        "/apis/apps/v1/namespaces/{}/replicasets": (
-            "apps/v1",
-            "ReplicaSet",
-            {
-                "spec": {
-                    "replicas": 0,
-                    "selector": {"matchLabels": {"app": "x"}},
-                    "template": {"metadata": {"labels": {"app": "x"}}, "spec": pod},
-                }
-            },
-        ),
+        PODS: {"spec": pod},
+        REVISIONS: {
+            "revision": LARGEST,
+            "data": {"spec": {"family": [], "pool": {"deep": DEEP}}},
+        },
+        CONFIG_MAPS: {"data": {"revision": "x" * 900_000, "model": CONTROL}},
+        REPLICA_SETS: {"spec": {"replicas": 0, "selector": labelled, "template": template}},
     }
-    for path, (api, kind, rest) in bodies.items():
-        name = {"name": "mine-pins-forged", **meta}
-        yield path.format(namespace), {"apiVersion": api, "kind": kind, "metadata": name, **rest}
+    for kind, rest in bodies.items():
+        head = {"apiVersion": kind.api_version, "kind": kind.kind}
+        body = {**head, "metadata": {"name": "mine-pins-forged", **meta}, **rest}
+        yield collection_path(kind, namespace), body
 
 
 def test_objects_that_claim_to_be_of_a_service_hold_up_nothing(lab, tenant):

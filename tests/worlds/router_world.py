@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import cluster_objects
 import grpc
 import grpc.aio
 import orjson
@@ -180,18 +181,21 @@ class ScriptedPod(pb_grpc.InferenceServicer):
 
 def a_service(name="clip", family="clip", *, status=None, **spec) -> dict[str, Any]:
     """Describe a LumenModelService; keywords go to its spec."""
-    document = {
-        "apiVersion": "lumen.dev/v1alpha1",
-        "kind": "LumenModelService",
-        "metadata": {"name": name},
-        "spec": {
-            "family": family,
-            "model": {"name": name, "runtime": "onnx"},
-            "pool": "cpu",
-            **spec,
-        },
-    }
+    model = {"name": name, "runtime": "onnx"}
+    document = cluster_objects.a_service(name, family=family, **{"model": model, **spec})
     return document | ({"status": status} if status else {})
+
+
+def environment(**settings: Any) -> dict[str, str]:
+    """The variables of a router on loopback, on free ports unless told otherwise."""
+    return {
+        "LUMEN_BIND": "127.0.0.1",
+        "LUMEN_GRPC_PORT": "0",
+        "LUMEN_HEALTH_PORT": "0",
+        "LUMEN_METRICS_PORT": "0",
+        "LUMEN_DRAIN_DELAY_S": "0",
+        "LUMEN_GRACE_S": "5",
+    } | {name: str(value) for name, value in settings.items()}
 
 
 class World:
@@ -199,16 +203,8 @@ class World:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.path = folder / "routes.json"
-        environment = {
-            "LUMEN_ROUTES_FILE": str(self.path),
-            "LUMEN_BIND": "127.0.0.1",
-            "LUMEN_GRPC_PORT": "0",
-            "LUMEN_HEALTH_PORT": "0",
-            "LUMEN_METRICS_PORT": "0",
-            "LUMEN_DRAIN_DELAY_S": "0",
-            "LUMEN_GRACE_S": "5",
-        } | {name: str(value) for name, value in settings.items()}
-        self.settings = RouterSettings.from_environment(environment)
+        told = environment(LUMEN_ROUTES_FILE=self.path, **settings)
+        self.settings = RouterSettings.from_environment(told)
         self.stop = asyncio.Event()
         self.running = RouterProcess(self.settings, RoutesFile(self.path, poll_s=0.01))
 
