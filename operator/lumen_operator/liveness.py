@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from lumen_process.http_status import HttpStatus, Route, Unwell, start_http_status
+from lumen_process.http_status import Route, Unwell
 
 STILL_S = 30.0
 QUEUE_S = 300.0
@@ -67,8 +67,3 @@ def queue_stands_still(still_s: Callable[[], float]) -> Problem:
         return f"the queue has stood still for {waited_s:.0f} s" if waited_s > QUEUE_S else ""
 
     return check
-
-
-def serve(bind: str, port: int, liveness: Liveness) -> HttpStatus:
-    """Serve health; raises OSError when the port is taken."""
-    return start_http_status(bind, port, liveness.routes())

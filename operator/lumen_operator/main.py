@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 
@@ -13,7 +14,7 @@ from lumen_cluster.client import ClusterClient, find_server
 from lumen_cluster.election import Election, LeaseName
 from lumen_cluster.errors import NoServer
 from lumen_operator.controller import Controller, Dependencies
-from lumen_operator.liveness import Liveness, serve
+from lumen_operator.liveness import Liveness
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.polling.status_poller import Reach, by_their_addresses
 from lumen_operator.settings import OperatorSettings
@@ -95,9 +96,9 @@ class OperatorProcess:
                 reach=self._reach,
             )
             leading = Controller(outside)
-            stack.enter_context(serve(settings.bind, settings.health_port, liveness))
-            pages = {"/metrics": metrics.page}
-            stack.enter_context(start_http_status(settings.bind, settings.metrics_port, pages))
+            serve = partial(start_http_status, settings.bind)
+            stack.enter_context(serve(settings.health_port, liveness.routes()))
+            stack.enter_context(serve(settings.metrics_port, {"/metrics": metrics.page}))
             self._on_signals()
             stack.push_async_callback(election.release)
             async with asyncio.TaskGroup() as group:

@@ -179,6 +179,11 @@ def mapping(raw: Any, key: str) -> Raw:
     return value if isinstance(value, dict) else _NOTHING
 
 
+def labels_of(raw: Any) -> Raw:
+    """Return an object's labels."""
+    return mapping(mapping(raw, "metadata"), "labels")
+
+
 def items(raw: Any, key: str) -> list[Raw]:
     """Return the mappings in the list under a key, a bounded number of them."""
     value = raw.get(key) if isinstance(raw, dict) else None

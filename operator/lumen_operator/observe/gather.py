@@ -41,6 +41,8 @@ from lumen_operator.observe.views import (
 
 Child = tuple[str, str]
 """Plural and name of an object that a service's manifests are compared with."""
+_OfService = Mapping[ObjectKind, tuple[Raw, ...]]
+"""The objects that carry a service's label, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +171,11 @@ def gather_service(
         return None
     service, problem = parse.service(raw)
     status = parse.service_status(raw)
-    mine = _Children.of(cache, key)
+    mine = {kind: cache.of_service(kind, key.namespace, key.name) for kind in OBSERVED_KINDS}
     variants = _variants(mine, key, now)
     if service is None:
         return Observed(key, raw, now, problem=problem, status=status, variants=variants)
-    revisions = tuple(decode.read_revision(each) for each in mine.of_kind(REVISIONS))
+    revisions = tuple(decode.read_revision(each) for each in mine[REVISIONS])
     pools = _pools(cache, service, status, revisions)
     pods = [pod for each in variants.values() for pod in each.pods]
     deployments = [each.deployment for each in variants.values() if each.deployment is not None]
@@ -186,7 +188,7 @@ def gather_service(
         service=service,
         status=status,
         pools=pools,
-        children=mine.children(),
+        children={(kind.plural, _name(raw)): raw for kind in CHILD_KINDS for raw in mine[kind]},
         variants=variants,
         reports={uid: reports[uid] for uid in _uids(key, service, pods) if uid in reports},
         nodes=nodes,
@@ -222,50 +224,24 @@ def external_uid(key: Key, address: str) -> str:
     return f"external/{key.namespace}/{key.name}/{address}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Children:
-    """The objects that carry a service's label, by kind."""
-
-    found: Mapping[ObjectKind, tuple[Raw, ...]]
-
-    @classmethod
-    def of(cls, cache: ObjectCache, key: Key) -> "_Children":
-        return cls(
-            {kind: cache.of_service(kind, key.namespace, key.name) for kind in OBSERVED_KINDS}
-        )
-
-    def of_kind(self, kind: ObjectKind) -> tuple[Raw, ...]:
-        return self.found[kind]
-
-    def named(self, kind: ObjectKind, name: str) -> Raw | None:
-        """Return the one of that name; others may carry the label too."""
-        return next((each for each in self.found[kind] if _name(each) == name), None)
-
-    def children(self) -> dict[Child, Raw]:
-        """Return the objects that rendering is compared with."""
-        return {
-            (kind.plural, _name(each)): each for kind in CHILD_KINDS for each in self.found[kind]
-        }
-
-
 def _uids(key: Key, service: LumenModelService, pods: Iterable[PodView]) -> Iterator[str]:
     if service.spec.external is not None:
         yield external_uid(key, service.spec.external)
     yield from (pod.uid for pod in pods)
 
 
-def _variants(mine: _Children, key: Key, now: datetime) -> dict[str, VariantView]:
+def _variants(mine: _OfService, key: Key, now: datetime) -> dict[str, VariantView]:
     """Tell the variants apart: Deployments by their names, what is made of them by its label."""
     pods: defaultdict[str, list[PodView]] = defaultdict(list)
-    for pod in map(decode.read_pod, mine.of_kind(PODS)):
+    for pod in map(decode.read_pod, mine[PODS]):
         if pod.template_hash:  # of a ReplicaSet; others that carry the label are not ours
             pods[pod.variant].append(pod)
     sets: defaultdict[str, list[ReplicaSetView]] = defaultdict(list)
-    for each in map(decode.read_replica_set, mine.of_kind(REPLICA_SETS)):
+    for each in map(decode.read_replica_set, mine[REPLICA_SETS]):
         sets[each.variant].append(each)
     deployments = {
         each.name.removeprefix(f"{key.name}-"): each
-        for each in map(decode.read_deployment, mine.of_kind(DEPLOYMENTS))
+        for each in map(decode.read_deployment, mine[DEPLOYMENTS])
         if each.name.rpartition("-")[0] == key.name
     }
     return {
@@ -278,9 +254,9 @@ def _oldest_first(pods: Iterable[PodView], now: datetime) -> tuple[PodView, ...]
     return tuple(sorted(pods, key=lambda pod: (pod.created_at or now, pod.name)))
 
 
-def _autoscaler(mine: _Children, key: Key) -> AutoscalerView | None:
-    raw = mine.named(HPAS, attached_name(key.name))
-    return decode.read_autoscaler(raw) if raw is not None else None
+def _autoscaler(mine: _OfService, key: Key) -> AutoscalerView | None:
+    name = attached_name(key.name)  # others may carry the label too
+    return next((decode.read_autoscaler(raw) for raw in mine[HPAS] if _name(raw) == name), None)
 
 
 def _pools(
@@ -308,7 +284,7 @@ def _nodes(cache: ObjectCache, pools: Iterable[LumenNodePool]) -> tuple[NodeView
     return tuple(
         decode.read_node(raw)
         for raw in cache.all(NODES)
-        if any(selector <= _labels(raw).items() for selector in selectors)
+        if any(selector <= decode.labels_of(raw).items() for selector in selectors)
     )
 
 
@@ -340,9 +316,9 @@ def _claims(cache: ObjectCache, namespace: str, pods: Iterable[PodView]) -> dict
     return {name: decode.read_claim(raw) for name, raw in found.items() if raw is not None}
 
 
-def _pins(mine: _Children) -> dict[str, PinView]:
+def _pins(mine: _OfService) -> dict[str, PinView]:
     found: dict[str, PinView] = {}
-    for raw in mine.of_kind(CONFIG_MAPS):
+    for raw in mine[CONFIG_MAPS]:
         name = _name(raw)
         data = decode.mapping(raw, "data")
         if PINS_INFIX in name and "revision" in data:
@@ -374,10 +350,6 @@ def _older_default(cache: ObjectCache, mine: Raw, service: LumenModelService) ->
 
 def _name(raw: Raw) -> str:
     return decode.text(decode.mapping(raw, "metadata"), "name")
-
-
-def _labels(raw: Raw) -> Raw:
-    return decode.mapping(decode.mapping(raw, "metadata"), "labels")
 
 
 def _age(raw: Raw) -> tuple[str, str]:

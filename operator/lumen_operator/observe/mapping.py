@@ -116,7 +116,7 @@ def _unready(cache: ObjectCache, namespace: str | None, pools: set[str] | None =
 
 def _of_node(cache: ObjectCache, before: Raw | None, after: Raw | None) -> Iterator[Key]:
     """Name the pools that select the node, or did, and their services that wait."""
-    labels = [_labels(raw).items() for raw in (before, after) if raw is not None]
+    labels = [decode.labels_of(raw).items() for raw in (before, after) if raw is not None]
     pools = set()
     for raw in cache.all(POOLS):
         selector = decode.mapping(decode.mapping(raw, "spec"), "nodeSelector").items()
@@ -135,10 +135,6 @@ def _pools_of(cache: ObjectCache, keys: set[Key]) -> Iterator[Key]:
 
 def _pool_of(raw: Raw) -> str:
     return decode.text(decode.mapping(raw, "spec"), "pool")
-
-
-def _labels(raw: Raw) -> Raw:
-    return decode.mapping(decode.mapping(raw, "metadata"), "labels")
 
 
 def _pod_facts(raw: Raw | None) -> object:
