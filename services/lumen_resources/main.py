@@ -18,7 +18,8 @@ from lumen_resources import termination
 from lumen_resources.errors import InvalidConfig, ResourceError, StoppedError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
 from lumen_resources.model.layouts import VerifiedModel
-from lumen_resources.progress import Progress, shown
+from lumen_resources.progress import Progress
+from lumen_resources.progress_page import shown
 from lumen_resources.settings import ResourcesSettings
 from lumen_resources.signals import stops_on_signals
 from lumen_resources.sources.protocol import SourceAccess

@@ -1,24 +1,14 @@
 """How far the work is: written by the one that works, shown by /status, logs and the command."""
 
-import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import orjson
-import structlog
-
-from lumen_process import http_status
-
 # The rate is that of the last seconds: an average since the start hides a source gone slow.
 WINDOW_S = 5.0
-REPORT_EVERY_S = 5.0
-LOOK_EVERY_S = 0.5
-log = structlog.get_logger("lumen_resources")
 
 
 class FetchPhase(StrEnum):
@@ -119,50 +109,3 @@ class Progress:
                 files_done=self._files_done,
                 files_total=self._files_total,
             )
-
-
-@contextlib.contextmanager
-def shown(progress: Progress, bind: str, port: int) -> Iterator[None]:
-    """Serve and log the progress while the work goes on; without the port the work goes on too."""
-    with _served(progress, bind, port), _logged(progress):
-        yield
-
-
-@contextlib.contextmanager
-def _served(progress: Progress, bind: str, port: int) -> Iterator[None]:
-    def status() -> tuple[str, bytes]:
-        return "application/json", orjson.dumps(progress.snapshot().as_status())
-
-    try:
-        server = http_status.start_http_status(bind, port, {"/status": status})
-    except OSError as error:
-        log.warning("status not served", port=port, error=str(error))
-        yield
-        return
-    try:
-        yield
-    finally:
-        server.close()
-
-
-@contextlib.contextmanager
-def _logged(progress: Progress) -> Iterator[None]:
-    """Log a line every few seconds, and at each new phase."""
-    done = threading.Event()
-
-    def report() -> None:
-        phase, waited_s = FetchPhase.STARTING, 0.0
-        while not done.wait(LOOK_EVERY_S):
-            now = progress.snapshot()
-            waited_s += LOOK_EVERY_S
-            if now.phase != phase or waited_s >= REPORT_EVERY_S:
-                phase, waited_s = now.phase, 0.0
-                log.info("progress", **now.as_status())
-
-    reporter = threading.Thread(target=report, name="progress", daemon=True)
-    reporter.start()
-    try:
-        yield
-    finally:
-        done.set()
-        reporter.join()

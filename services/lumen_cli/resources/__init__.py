@@ -22,12 +22,7 @@ from lumen_cli.resources.work import explain, refuse, run_each, shown
 from lumen_local.state_dir import default_cache_dir
 from lumen_process.wording import size
 from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceError
-from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified, verify_here
 from lumen_resources.fetch.listing import list_cache
-from lumen_resources.fetch.recording import record
-from lumen_resources.fetch.verify import IN_PLACE, inside, verify_files
-from lumen_resources.labels.label_sets import load_labels
-from lumen_resources.labels.prepared_labels import prepared
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, read
 from lumen_resources.progress import Progress
@@ -86,6 +81,8 @@ def download(selection: Selection, force: bool, output: str) -> None:
       lumen resources download demo-clip --uri https://models.example.org/demo-clip
       lumen resources download -f clip-service.yaml
     """
+    from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
+
     access = SourceAccess(token=os.environ.get("LUMEN_SOURCE_TOKEN", ""))
     options = FetchOptions(access=access, force=force)
     run_each(
@@ -120,6 +117,9 @@ def verify(selection: Selection, folder: Path | None, write: Path | None, output
       lumen resources verify --folder ./my-model
       lumen resources verify --write ./my-model
     """
+    from lumen_resources.fetch.fetch import verify_here
+    from lumen_resources.fetch.recording import record
+
     if write is not None:
         _print_digests(write, lambda progress: record(write, progress), output)
     elif folder is not None:
@@ -133,6 +133,8 @@ def verify(selection: Selection, folder: Path | None, write: Path | None, output
 
 
 def _compare(folder: Path, progress: Progress) -> dict[str, FileDigest]:
+    from lumen_resources.fetch.verify import IN_PLACE, inside, verify_files
+
     info, _ = read(folder / FILE_NAME)
     digests = info.digests()
     if not digests:
@@ -169,6 +171,8 @@ def check(selection: Selection, output: str) -> None:
       lumen resources check -f clip-service.yaml
       lumen resources check bioclip-2 --runtime torch
     """
+    from lumen_resources.fetch.fetch import open_verified
+
     run_each(
         selection.models,
         lambda m, _: open_verified(m.config, selection.cache_dir, m.source_dir),
@@ -283,6 +287,8 @@ def labels(selection: Selection, prepare: bool, output: str) -> None:
       lumen resources labels -f clip-service.yaml
       lumen resources labels bioclip-2 --labels TreeOfLife-10M --prepare
     """
+    from lumen_resources.fetch.fetch import open_verified
+
     rows: list[dict[str, Any]] = []
     failed = False
     for selected in selection.models:
@@ -301,6 +307,9 @@ def labels(selection: Selection, prepare: bool, output: str) -> None:
 
 
 def _label_rows(model: VerifiedModel) -> Iterator[dict[str, Any]]:
+    from lumen_resources.labels.label_sets import load_labels
+    from lumen_resources.labels.prepared_labels import prepared
+
     for files in model.label_sets:
         found = load_labels(files)
         computed = prepared(model, files, found) if files.embeddings is None else None

@@ -22,7 +22,8 @@ from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.label_sets import Labels, load_labels
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
-from lumen_resources.progress import FetchPhase, Progress, shown
+from lumen_resources.progress import FetchPhase, Progress
+from lumen_resources.progress_page import shown
 from lumen_resources.signals import StopRequest
 from lumen_serving.errors import SettingsInvalid, StartError
 from lumen_serving.settings import ServerSettings
