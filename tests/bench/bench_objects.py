@@ -10,7 +10,8 @@ from cluster_objects import a_service
 
 from lumen_cluster.kinds import object_path
 from lumen_manifest.node_pool import default_pools
-from lumen_operator.decide import OperatorContext, decide_default_pools, decide_service
+from lumen_operator.children.desired import OperatorContext
+from lumen_operator.decide import decide_default_pools, decide_service
 from lumen_operator.observe.gather import gather_service
 from lumen_operator.observe.kinds import POOLS, SERVICES, Key, kind_of
 from lumen_operator.observe.store import ObjectCache

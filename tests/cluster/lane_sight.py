@@ -10,7 +10,7 @@ from operator_lab import CARD
 from operator_world import Objects
 
 from lumen_cluster.kinds import DEPLOYMENTS, HPAS, NODES, PDBS, PODS, collection_path
-from lumen_operator.decide import OperatorContext
+from lumen_operator.children.desired import OperatorContext
 from lumen_operator.observe.kinds import (
     CHILD_KINDS,
     OBSERVED_KINDS,

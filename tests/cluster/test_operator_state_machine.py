@@ -31,7 +31,7 @@ from lanes import Lane, told
 from operator_lab import ACCOUNT, Operator, an_operator, grant, path_of
 from ports import reserved_ports
 
-from lumen_operator.decide import OperatorContext
+from lumen_operator.children.desired import OperatorContext
 from lumen_operator.observe.networks import ExternalNetworks
 
 LANES = int(os.environ.get("LUMEN_STATE_MACHINE_LANES", "12"))

@@ -90,3 +90,31 @@ def a_slice(name: str, *endpoints: dict[str, Any], **changes: Any) -> dict[str, 
         ],
         **changes,
     }
+
+
+class ScriptedApi:
+    """An API server that answers what the test says, and keeps what it was asked."""
+
+    def __init__(self, *answers):
+        self.made = []
+        self.answers = list(answers)
+
+    async def ask(self, request):
+        self.made.append(request)
+        answer = self.answers.pop(0) if self.answers else {}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def call(self, request):
+        await self.ask(request)
+        return b"{}"
+
+
+def paths_in(value, path=()):
+    """Yield the way to everything inside an object: mappings, lists and what they hold."""
+    if not isinstance(value, dict | list):
+        return
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*path, key)
+        yield from paths_in(each, (*path, key))

@@ -18,7 +18,8 @@ from cluster_objects import a_service
 from lumen_cluster.kinds import CLAIMS, DEPLOYMENTS, NODES, PODS, REPLICA_SETS, ObjectKind
 from lumen_manifest.conditions import ConditionType
 from lumen_manifest.names import STABLE_VARIANT, variant_name
-from lumen_operator.decide import Decision, OperatorContext, decide_service
+from lumen_operator.children.desired import OperatorContext
+from lumen_operator.decide import Decision, decide_service
 from lumen_operator.observe.decode import mapping
 from lumen_operator.observe.gather import Observed, gather_service
 from lumen_operator.observe.kinds import POOLS, SERVICES, Key, kind_of

@@ -1,4 +1,5 @@
 import pytest
+from cluster_objects import ScriptedApi
 
 from lumen_cluster.errors import ApiUnavailable, Conflict, ObjectNotFound
 from lumen_cluster.kinds import DEPLOYMENTS, NODES, PODS, Ref, collection_path, object_path
@@ -13,25 +14,6 @@ DEPLOYMENT = {
 }
 
 
-class Calls:
-    """Records what is asked and answers what the test says."""
-
-    def __init__(self, *answers):
-        self.made = []
-        self.answers = list(answers)
-
-    async def ask(self, request):
-        self.made.append(request)
-        answer = self.answers.pop(0) if self.answers else {}
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def call(self, request):
-        await self.ask(request)
-        return b"{}"
-
-
 def test_paths_are_those_of_core_and_of_groups_namespaced_and_not():
     assert collection_path(PODS, "") == "/api/v1/pods"
     assert collection_path(DEPLOYMENTS, "team") == "/apis/apps/v1/namespaces/team/deployments"
@@ -44,7 +26,7 @@ def a_writer(calls):
 
 
 async def test_children_are_applied_with_force_by_the_operators_field_manager():
-    calls = Calls()
+    calls = ScriptedApi()
     await a_writer(calls).apply(DEPLOYMENT, "u1")
     (made,) = calls.made
 
@@ -55,7 +37,7 @@ async def test_children_are_applied_with_force_by_the_operators_field_manager():
 
 
 async def test_a_new_child_is_one_that_nobody_has_made_meanwhile():
-    calls = Calls()
+    calls = ScriptedApi()
     await a_writer(calls).apply(DEPLOYMENT, "")
     (made,) = calls.made
 
@@ -63,7 +45,7 @@ async def test_a_new_child_is_one_that_nobody_has_made_meanwhile():
 
 
 async def test_an_object_is_read_by_its_name_whatever_its_labels():
-    calls = Calls({"metadata": {"uid": "u1"}}, ObjectNotFound("gone", status=404))
+    calls = ScriptedApi({"metadata": {"uid": "u1"}}, ObjectNotFound("gone", status=404))
 
     assert await a_writer(calls).read(DEPLOYMENTS, "team", "clip") == {"metadata": {"uid": "u1"}}
     assert await a_writer(calls).read(DEPLOYMENTS, "team", "clip") is None
@@ -71,7 +53,7 @@ async def test_an_object_is_read_by_its_name_whatever_its_labels():
 
 
 async def test_a_status_replaces_that_of_the_object_that_was_observed_and_of_no_other():
-    calls = Calls()
+    calls = ScriptedApi()
     raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}, "spec": {"a": 1}}
     await a_writer(calls).write_status(SERVICES, raw, {"ready": "1/1"})
     (made,) = calls.made
@@ -86,7 +68,9 @@ async def test_a_status_replaces_that_of_the_object_that_was_observed_and_of_no_
 async def test_what_is_gone_needs_no_status():
     raw = {"metadata": {"name": "clip", "namespace": "team", "uid": "u1"}}
     assert (
-        await a_writer(Calls(ObjectNotFound("gone", status=404))).write_status(SERVICES, raw, {})
+        await a_writer(ScriptedApi(ObjectNotFound("gone", status=404))).write_status(
+            SERVICES, raw, {}
+        )
         is None
     )
 
@@ -95,11 +79,11 @@ async def test_what_is_gone_needs_no_status():
     "answer", [ObjectNotFound("gone", status=404), Conflict("uid", status=409)]
 )
 async def test_what_is_gone_needs_no_deletion(answer):
-    await a_writer(Calls(answer)).delete(Ref("configmaps", "team", "clip-1", "u2"))
+    await a_writer(ScriptedApi(answer)).delete(Ref("configmaps", "team", "clip-1", "u2"))
 
 
 async def test_only_the_object_that_was_meant_is_deleted():
-    calls = Calls()
+    calls = ScriptedApi()
     await a_writer(calls).delete(Ref("configmaps", "team", "clip-1", "u2"))
     (made,) = calls.made
 
@@ -109,6 +93,6 @@ async def test_only_the_object_that_was_meant_is_deleted():
 
 async def test_a_pool_that_exists_is_left_alone_and_another_failure_is_told():
     pool = {"apiVersion": "lumen.dev/v1alpha1", "kind": "LumenNodePool", "metadata": {"name": "x"}}
-    await a_writer(Calls(Conflict("exists", status=409))).create(POOLS, pool)
+    await a_writer(ScriptedApi(Conflict("exists", status=409))).create(POOLS, pool)
     with pytest.raises(ApiUnavailable):
-        await a_writer(Calls(ApiUnavailable("500"))).create(POOLS, pool)
+        await a_writer(ScriptedApi(ApiUnavailable("500"))).create(POOLS, pool)

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 import virtual_time
+from cluster_objects import ScriptedApi
 
 from lumen_cluster.errors import ApiUnavailable, HistoryGone, TooLarge
 from lumen_cluster.kinds import NODES, PODS
@@ -150,21 +151,6 @@ async def test_an_api_server_that_is_away_is_asked_again():
     running.cancel()
 
 
-class Pages:
-    """An API server that answers what the test says, and keeps what it was asked."""
-
-    def __init__(self, *answers):
-        self.made = []
-        self.answers = list(answers)
-
-    async def ask(self, request):
-        self.made.append(request)
-        answer = self.answers.pop(0) if self.answers else {}
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
 def a_page(*names, position=""):
     items = [
         {"metadata": {"namespace": "team", "name": n, "uid": f"u-{n}", "resourceVersion": "7"}}
@@ -174,7 +160,7 @@ def a_page(*names, position=""):
 
 
 async def test_a_listing_reads_every_page_of_metadata_of_what_is_watched():
-    calls = Pages(a_page("a", "b", position="next"), a_page("c"))
+    calls = ScriptedApi(a_page("a", "b", position="next"), a_page("c"))
     found = await MetadataLister(calls, "team").list_metadata(PODS)
 
     assert [name for _, name in found] == ["a", "b", "c"]
@@ -185,7 +171,7 @@ async def test_a_listing_reads_every_page_of_metadata_of_what_is_watched():
 
 
 async def test_cluster_scoped_kinds_are_listed_whole_even_by_an_operator_of_one_namespace():
-    calls = Pages(a_page())
+    calls = ScriptedApi(a_page())
     await MetadataLister(calls, "team").list_metadata(NODES)
 
     assert calls.made[0].path == "/api/v1/nodes"
@@ -194,14 +180,14 @@ async def test_cluster_scoped_kinds_are_listed_whole_even_by_an_operator_of_one_
 
 async def test_a_listing_whose_place_was_forgotten_begins_anew():
     gone = HistoryGone("the continue parameter is too old", status=410)
-    calls = Pages(a_page("a", position="old"), gone, a_page("a", "b"))
+    calls = ScriptedApi(a_page("a", position="old"), gone, a_page("a", "b"))
 
     assert len(await MetadataLister(calls).list_metadata(PODS)) == 2
 
 
 async def test_metadata_that_is_too_large_for_one_answer_is_asked_for_in_smaller_ones():
     too_large = TooLarge("the answer is larger")
-    calls = Pages(too_large, too_large, a_page("a", position="here"), a_page("b"))
+    calls = ScriptedApi(too_large, too_large, a_page("a", position="here"), a_page("b"))
 
     listed = await MetadataLister(calls).list_metadata(NODES)
 

@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+from cluster_objects import paths_in
 
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
@@ -98,12 +99,12 @@ def test_every_way_to_write_a_quantity_is_understood(one, other):
     assert contained({"limits": {"memory": one}}, {"limits": {"memory": other}})
 
 
-def test_every_single_leaf_that_drifts_is_seen():
+def test_every_single_place_that_drifts_is_seen():
     rendered = deployment()
-    leaves = list(_paths(rendered))
-    assert len(leaves) > 100
+    paths = list(paths_in(rendered))
+    assert len(paths) > 100
 
-    for path in leaves:
+    for path in paths:
         stored = copy.deepcopy(rendered)
         parent = stored
         for step in path[:-1]:
@@ -111,21 +112,6 @@ def test_every_single_leaf_that_drifts_is_seen():
         parent[path[-1]] = "drifted"
 
         assert not contained(rendered, stored), path
-
-
-def _paths(value, path=()):
-    inner = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, each in inner:
-        if isinstance(each, dict | list):
-            yield from _paths(each, (*path, key))
-        else:
-            yield (*path, key)
 
 
 def egress(*rules):

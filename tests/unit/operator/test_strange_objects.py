@@ -5,6 +5,7 @@ import itertools
 import json
 
 import pytest
+from cluster_objects import paths_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_world import World, ended_badly, ended_well, failure, running, verified
@@ -53,19 +54,6 @@ def a_busy_world() -> World:
 BUSY = a_busy_world()
 _uids = itertools.count()
 KEY = Key("service", "photos", "clip")
-
-
-def paths_in(value, path=()):
-    inner = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, each in inner:
-        yield (*path, key)
-        yield from paths_in(each, (*path, key))
 
 
 # A name and a namespace are what objects are found by: they are what they are.
