@@ -150,7 +150,7 @@ class Connection:
         try:
             return [_parsed(record) async for record in call]
         except grpc.aio.AioRpcError as error:
-            raise self._translated(errors.from_rpc_error(error)) from error
+            raise self._translated(_failure_of(error)) from error
         except errors.Internal as error:
             raise self._translated(error) from error
 
@@ -163,7 +163,7 @@ class Connection:
                 metadata=self._metadata,
             )
         except grpc.aio.AioRpcError as error:
-            raise self._translated(errors.from_rpc_error(error)) from error
+            raise self._translated(_failure_of(error)) from error
 
     async def _attempt(self, request: pb.InferRequest, timeout_s: float) -> Reply:
         call = self._stub.Infer(
@@ -178,7 +178,7 @@ class Connection:
                 if response.is_final:
                     break
         except grpc.aio.AioRpcError as error:
-            raise errors.from_rpc_error(error) from error
+            raise _failure_of(error) from error
         finally:
             call.cancel()
         if not parts or not parts[-1].is_final:
@@ -204,6 +204,13 @@ def _parsed(message: Message | None) -> Message:
     if message is None:
         raise errors.Internal("the server sent bytes that are not an answer")
     return message
+
+
+def _failure_of(error: grpc.aio.AioRpcError) -> errors.WireError:
+    """Return the wire's error, which remembers gRPC's: its words tell whether anybody listens."""
+    failure = errors.from_rpc_error(error)
+    failure.__cause__ = error
+    return failure
 
 
 def _nobody_listens(error: errors.WireError) -> bool:

@@ -126,7 +126,7 @@ class _Running:
     def _load(self) -> "WarmModel":
         """Import the libraries, read the configuration and load the model; in a thread."""
         startup = importlib.import_module("lumen_serving.startup.load")
-        config: ServerConfig = startup.load_config(self._settings.config_path)
+        config: ServerConfig = self._settings.read_config()
         if not self._settings.log_level:
             logs.configure(self._settings.log_format, config.server.log_level)
         warm: WarmModel = startup.warm_up(config, self._settings)

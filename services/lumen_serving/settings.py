@@ -7,9 +7,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lumen_process.settings import Environment, SettingsError
 from lumen_serving.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from lumen_manifest.server_config import ServerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +75,19 @@ class ServerSettings:
             fake_delay_ms=env.number("LUMEN_FAKE_DELAY_MS", 0.0),
             advertise_ip=env.text("ADVERTISE_IP"),
         )
+
+    def read_config(self) -> "ServerConfig":
+        """Return what this server is told to serve.
+
+        Raises:
+            SettingsInvalid: the file is not there, or is not a configuration.
+
+        """
+        # Loads pydantic; the port is open by now.
+        from lumen_manifest.server_config import ConfigError, ServerConfig  # noqa: PLC0415
+
+        try:
+            return ServerConfig.load(self.config_path)
+        except ConfigError as error:
+            remedy = "It is rendered from the manifest: apply the manifest anew."
+            raise SettingsInvalid(str(error), remedy=remedy, file=str(self.config_path)) from error

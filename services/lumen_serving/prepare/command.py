@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from lumen_manifest.server_config import ConfigError, ServerConfig
+from lumen_manifest.server_config import ServerConfig
 from lumen_process import lifetime, logs
 from lumen_resources import termination
 from lumen_resources.errors import ResourceError, StoppedError
@@ -67,11 +67,11 @@ def _run(termination_log: Path) -> int:
 
 
 def _prepare(settings: ServerSettings, stop: StopRequest) -> VerifiedModel:
+    config = settings.read_config()
     try:
-        config = ServerConfig.load(settings.config_path)
         logs.configure(settings.log_format, settings.log_level or config.server.log_level)
-    except (ConfigError, ValueError) as error:
-        raise SettingsInvalid(str(error), file=str(settings.config_path)) from error
+    except ValueError as error:
+        raise SettingsInvalid(f"{error}.", remedy="Correct the variable.") from error
     progress = Progress()
     with shown(progress, settings.bind, settings.metrics_port):
         model = open_verified(config, settings.cache_dir, settings.source_dir)

@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lumen_manifest.server_config import ConfigError, ServerConfig
+from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Family
 from lumen_process.heap import trim_heap
 from lumen_resources.fetch.fetch import open_verified
@@ -30,7 +30,7 @@ from lumen_serving.backends.base import (
 from lumen_serving.classify.labels import LabelClassifier, LabelSet, load_label_sets
 from lumen_serving.classify.protocol import Classifier
 from lumen_serving.classify.scenes import SceneClassifier, SceneSet
-from lumen_serving.errors import LabelsUnusable, SettingsInvalid
+from lumen_serving.errors import LabelsUnusable
 from lumen_serving.inference.costs import Measured, measure
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import ServerSettings
@@ -65,19 +65,6 @@ class WarmModel:
     def max_batch_sizes(self) -> dict[Modality, int]:
         """The largest batch of each modality."""
         return {modality: measured.max_batch_size for modality, measured in self.measured.items()}
-
-
-def load_config(path: Path) -> ServerConfig:
-    """Return what this server is told to serve.
-
-    Raises:
-        SettingsInvalid: the file is not there, or is no configuration.
-
-    """
-    try:
-        return ServerConfig.load(path)
-    except ConfigError as error:
-        raise SettingsInvalid(str(error), file=str(path)) from error
 
 
 def warm_up(config: ServerConfig, settings: ServerSettings) -> WarmModel:

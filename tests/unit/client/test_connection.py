@@ -1,7 +1,9 @@
-"""Where may a server be?"""
+"""Where may a server be, and is anybody there?"""
 
 import pytest
+from ports import free_ports
 
+from lumen_client import AsyncClient, NotReachable
 from lumen_client.connection import parse_address
 
 
@@ -34,3 +36,11 @@ def test_an_address_names_scheme_host_and_port(text, target):
 def test_a_missing_or_wrong_part_is_refused_with_a_good_address(text):
     with pytest.raises(ValueError, match=r"grpc://127\.0\.0\.1:50051"):
         parse_address(text)
+
+
+@pytest.mark.parametrize("ask", [AsyncClient.capabilities, AsyncClient.health])
+async def test_that_nobody_listens_is_said_whatever_was_asked(ask):
+    (port,) = free_ports(1)
+    async with AsyncClient(f"grpc://127.0.0.1:{port}") as client:
+        with pytest.raises(NotReachable, match="Is Lumen running there"):
+            await ask(client)
