@@ -52,7 +52,7 @@ BUG = "bug"
 
 
 def reason_of(error: BaseException) -> str:
-    """Name an error for the metrics; what is no ApiError is a mistake of ours."""
+    """Name an error for the metrics; what is not an ApiError is a mistake of ours."""
     return error.reason if isinstance(error, ApiError) else BUG
 
 

@@ -90,7 +90,7 @@ def up(
     """
     from lumen_local.errors import LocalError
     from lumen_local.run import LaunchSettings
-    from lumen_local.show.display import Output, choose_display
+    from lumen_local.show.choice import Output, choose_display
     from lumen_local.start import up
     from lumen_local.state_dir import default_cache_dir, default_state_dir
     from lumen_manifest.reading.parse import ManifestError
@@ -159,7 +159,7 @@ def serve(
     """
     from lumen_local.errors import LocalError
     from lumen_local.run import LaunchSettings
-    from lumen_local.show.display import Output, choose_display
+    from lumen_local.show.choice import Output, choose_display
     from lumen_local.start import serve
     from lumen_local.state_dir import default_cache_dir, default_state_dir
     from lumen_manifest.legacy.single_server import read_older

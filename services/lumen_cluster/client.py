@@ -323,7 +323,7 @@ async def _read(body: bytes) -> Any:
     """Read JSON; a large text is read beside the loop, which has others to serve.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
 
     """
     return read_json(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(read_json, body)

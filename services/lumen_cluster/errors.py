@@ -136,7 +136,7 @@ class ApiResponse:
 
 
 def classify(what: str, answer: ApiResponse) -> ApiError:
-    """Turn an answer that is no success into the error that says what it means.
+    """Turn an answer that is not a success into the error that says what it means.
 
     `what` is the request, as it is to be read in the log.
     """

@@ -23,7 +23,7 @@ def read_json(body: bytes) -> Any:
     """Return the value of a text; nested no deeper than 200 levels, what is deeper is null.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
 
     """
     try:

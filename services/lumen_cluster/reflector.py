@@ -23,7 +23,7 @@ from lumen_process.backoff import Backoff
 
 BACKOFF: Final = Backoff(first_s=0.1, longest_s=10.0)
 FRUITFUL_S: Final = 5.0
-"""A watch that lasted so long, or reported anything, was no failure."""
+"""A watch that lasted so long, or reported anything, was not a failure."""
 REFUSED_S: Final = 2.0
 """A refusal is said once it has lasted so long."""
 

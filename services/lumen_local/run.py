@@ -21,7 +21,8 @@ from lumen_local.pod.plans import (
     service_plan,
 )
 from lumen_local.routes_file import RoutesFileWriter
-from lumen_local.show.display import Display, OutputClosed
+from lumen_local.show.choice import Display
+from lumen_local.show.display import OutputClosed
 from lumen_local.show.events import AllReady, EndpointChanged, Event, Starting, Warned
 from lumen_local.state_dir import RunFolders, open_run
 from lumen_local.supervise.orphan_reaper import OrphanReaper

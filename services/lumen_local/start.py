@@ -17,7 +17,7 @@ from lumen_local.errors import NothingToServe
 from lumen_local.pod.machine import Machine, choose_pools, gather_machine
 from lumen_local.pod.plans import Planned
 from lumen_local.run import Launch, LaunchSettings, launch
-from lumen_local.show.display import Display
+from lumen_local.show.choice import Display
 from lumen_manifest.legacy.translation import SingleServer
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool

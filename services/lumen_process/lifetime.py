@@ -19,7 +19,7 @@ def die_with_parent() -> None:
 
     Linux sends SIGTERM when the parent's starting thread ends. A parent that ended before this
     call is noticed here. Call it first thing in `main`. Raises SystemExit when it is too late,
-    or when the variable is no process id.
+    or when the variable is not a process id.
     """
     said = os.environ.get(PARENT_VARIABLE, "")
     if not said:

@@ -82,7 +82,7 @@ def _opened(file: BinaryIO) -> Any:
 
 
 def _array(found: Any) -> NDArray[Any]:
-    # A member that is no npy comes back as its bytes.
+    # A member that is not npy comes back as its bytes.
     if not isinstance(found, np.ndarray):
         raise TypeError("it is not an array")
     return found

@@ -84,5 +84,5 @@ def write(path: Path, line: bytes) -> None:
 
 
 def _line(document: dict[str, Any]) -> bytes:
-    # A path may hold bytes that are no text; of the JSON writers here this one takes them.
+    # A path may hold bytes that are not text; of the JSON writers here this one takes them.
     return f"{printable_json(document)}\n".encode()

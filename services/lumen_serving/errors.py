@@ -4,8 +4,8 @@ For callers, below the wire's tree, so that its one table finds the code:
 
     WireError
     ├── InvalidArgument
-    │   ├── BadImage             the bytes are no picture that may be decoded
-    │   ├── BadText              the bytes are no UTF-8, or empty
+    │   ├── BadImage             the bytes are not a picture that may be decoded
+    │   ├── BadText              the bytes are not UTF-8, or empty
     │   ├── BadTensor            a tensor, which no capability offers
     │   ├── UnknownTask
     │   └── BadQuery             rank, include, namespace or label format make no sense here
@@ -47,7 +47,7 @@ from lumen_wire.errors import (
 
 
 class BadImage(InvalidArgument):
-    """The payload is no picture that may be decoded."""
+    """The payload is not a picture that may be decoded."""
 
 
 class BadText(InvalidArgument):

@@ -193,7 +193,7 @@ def choose_providers(accelerator: Accelerator, wanted: Sequence[str] = ()) -> tu
     if accelerator is Accelerator.CPU:
         if named:
             raise DeviceMismatch(
-                f"The providers {', '.join(named)} are no CPU's, and the device is cpu.",
+                f"The providers {', '.join(named)} do not run on a CPU, and the device is cpu.",
                 remedy="Take them out, or put the service on a pool with that device.",
             )
         return (CPU,)

@@ -119,7 +119,7 @@ def _why_failed(case: Case, pod: PodView, container: ContainerView, run: Termina
 def _in_its_words(
     case: Case, pod: PodView, container: ContainerView, named: Failure
 ) -> Finding | None:
-    """Take over what a process named; None for a word that is no failure of a pod."""
+    """Take over what a process named; None for a word that is not a failure of a pod."""
     condition = condition_of(named.reason, at=RESOURCES if container.init else AVAILABLE)
     reason = named.reason
     if reason is Reason.UNKNOWN and condition is AVAILABLE:

@@ -27,7 +27,7 @@ def timestamp(moment: datetime) -> str:
 def progress_status(observed: Observed) -> ProgressStatus | None:
     """Add up what the working pods report; None when no pod fetches or prepares.
 
-    Until one of them has been asked, what was known stays: a restart of ours is no progress.
+    Until one of them has been asked, what was known stays: a restart of ours is not progress.
     """
     before = observed.status.files.progress if observed.status.files else None
     working = tuple(_working(observed))
@@ -58,7 +58,7 @@ def last_progress(observed: Observed, found: Rollout) -> datetime | None:
 
     That is its first pod (or when none could be made), then each step of fetching and preparing and
     each pod that serves. Starts that are repeated again and again, and pods that are evicted and
-    made anew, are no progress. Of what was before the clock was set no time counts.
+    made anew, are not progress. Of what was before the clock was set no time counts.
     """
     pods = found.pods
     waiting = [pod for pod in (*pods.evicted, *pods.fresh) if not pod.serves]

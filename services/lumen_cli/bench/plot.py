@@ -16,7 +16,7 @@ from lumen_cli.bench.report import PERCENTILES, percentile
 def write_plot(run: Run, title: str, path: Path) -> None:
     """Write the picture of a run as the format that the suffix of `path` names."""
     figure, (rates, times, spread) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
-    figure.suptitle(title, parse_math=False)  # an address is no formula
+    figure.suptitle(title, parse_math=False)  # an address is not a formula
     answered = [sample for sample in run.samples if sample.code == OK]
     failed = [sample for sample in run.samples if sample.code != OK]
 

@@ -6,17 +6,12 @@ seconds while somebody waits: `tick` sees to that. `terminal` adds colour and a 
 """
 
 import dataclasses
-import importlib
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from lumen_local.show import events
-from lumen_local.show.events import Event
 from lumen_manifest.pod_reports import Attestation, Failure, ProgressReport
 from lumen_process.printable import printable, printable_json
 from lumen_process.wording import duration, size
@@ -261,39 +256,3 @@ def event_json(event: events.Event) -> Mapping[str, Any]:
         case _:
             pass
     return {"event": name, **{key: value for key, value in fields.items() if value is not None}}
-
-
-class Output(StrEnum):
-    """What `--output` takes."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class Display(Protocol):
-    """Shows events. Every method raises OutputClosed when nobody reads any more."""
-
-    def show(self, event: Event) -> None:
-        """Show one event."""
-
-    def tick(self) -> None:
-        """Be called several times a second: refresh what is live, break a long silence."""
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-
-
-def choose_display(output: Output, env: Mapping[str, str] = os.environ) -> Display:
-    """Return the display that fits where stdout goes."""
-    if output is Output.JSON:
-        return JsonDisplay(sys.stdout, sys.stderr)
-    if sys.stdout.isatty() and not env.get("NO_COLOR") and env.get("TERM", "") != "dumb":
-        return _terminal(sys.stdout, sys.stderr)
-    return PlainDisplay(sys.stdout, sys.stderr)
-
-
-def _terminal(out: TextIO, err: TextIO) -> Display:
-    # rich takes a tenth of a second to import, which pipes need not pay.
-    module = importlib.import_module("lumen_local.show.terminal")
-    display: Display = module.TerminalDisplay(out, err)
-    return display

@@ -81,7 +81,7 @@ def services_from_single_server_yaml(text: str, filename: str) -> SingleServer:
 
     Raises:
         ConfigError: it enables no service or several, or says what cannot be done.
-        ManifestError: it is no YAML.
+        ManifestError: it is not YAML.
 
     """
     warnings: list[str] = []

@@ -114,10 +114,10 @@ def parse_object(document: Mapping[str, Any]) -> Resource:
 
 
 def read_mapping(text: str, filename: str) -> dict[str, Any]:
-    """Read a text of one YAML mapping that is no manifest, within the same bounds.
+    """Read a text of one YAML mapping that is not a manifest, within the same bounds.
 
     Raises:
-        ManifestError: it is no YAML, or no mapping.
+        ManifestError: it is not YAML, or not a mapping.
 
     """
     roots, problems = _roots_of(text, filename)

@@ -23,7 +23,7 @@ _KINDS = (
 def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading, unbuffered; at once, whatever lies there.
 
-    Raises OSError, also for what is no regular file.
+    Raises OSError, also for what is not a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:

@@ -154,7 +154,7 @@ class MappingNode(Node):
 
 
 class UnreadableError(Exception):
-    """The text is no YAML, or beyond a bound; nothing after this place can be read."""
+    """The text is not YAML, or beyond a bound; nothing after this place can be read."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
         super().__init__(message)
@@ -186,7 +186,7 @@ class TreeReader:
         """Yield each document's root; documents without content are left out.
 
         Raises:
-            UnreadableError: the text is no YAML, or beyond a bound.
+            UnreadableError: the text is not YAML, or beyond a bound.
 
         """
         _refuse_bad_characters(text)

@@ -164,7 +164,7 @@ def _process_identity(pid: int) -> str:
     """Return the boot and the moment a process started, which no reused pid shares; '' if gone."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # the target is no path
+        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # the target is not a path
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""

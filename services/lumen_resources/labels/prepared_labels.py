@@ -212,7 +212,7 @@ def _adopt(model: VerifiedModel, files: LabelSetFiles, labels: Labels) -> None:
         try:
             vectors = npz_member(place / OLDER_MATRIX, ("vecs",))
         except ResourceError:
-            # A damaged cache is no cache: the vectors are computed.
+            # A damaged cache counts as none: the vectors are computed.
             continue
         lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
         whole = vectors.shape == (len(labels), model.embedding_dim) and bool(np.all(lengths > 1e-6))

@@ -27,7 +27,7 @@ TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 def read_config(path: Path | None) -> Mapping[str, Any] | None:
-    """Return the model's configuration; raises ResourceValidationError when it is no object."""
+    """Return the model's configuration; raises ResourceValidationError when it is not an object."""
     if path is None:
         return None
     with translated(path, "reading"):

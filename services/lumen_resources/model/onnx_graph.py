@@ -86,7 +86,7 @@ INSIDE: dict[Message, dict[int, Message]] = {
 
 
 class _DamagedError(Exception):
-    """The bytes are no protobuf, or end too early."""
+    """The bytes are not protobuf, or end too early."""
 
 
 class _Reader:

@@ -50,7 +50,7 @@ class AddressType(StrEnum):
 
 
 class SliceEndpoint(NamedTuple):
-    """One endpoint of a slice. `pod` is the pod's uid, empty when it is no pod's."""
+    """One endpoint of a slice. `pod` is the pod's uid, empty when it is not a pod's."""
 
     pod: str
     endpoint: Endpoint

@@ -203,7 +203,7 @@ class Engine(WorkerThreads[Batch]):
                 f"{len(items)} items gave vectors of shape {vectors.shape}, "
                 f"not {(len(items), self._dim)}"
             )
-        # Not `>`, which is false of what is no number.
+        # Not `>`, which is false of what is not a number.
         if not (np.abs(np.einsum("ij,ij->i", vectors, vectors) - 1) <= _UNIT_TOLERANCE).all():
             raise ValueError("the model gave a vector that is not finite and of length one")
         scored, score_ms = _scored(items, vectors)

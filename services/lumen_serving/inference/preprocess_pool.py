@@ -75,7 +75,7 @@ class PreprocessPool(WorkerThreads[Job]):
             step(task, time.monotonic())
         except WireError as error:
             self.fail(task.item, error)
-        except BaseException as error:  # noqa: BLE001 - panics of Rust are no Exception
+        except BaseException as error:  # noqa: BLE001 - a panic of Rust is not an Exception
             self.fail(task.item, _surprise(error))
 
     def _look(self, job: Job, began_at: float) -> None:

@@ -20,7 +20,7 @@ from lumen_serving.label_index.onnx_matmul import CODES, QUERY, SCALES, SCORES, 
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-# More at once is no quicker a query, and 450,000 x 16 scores are 29 MB.
+# More at once is no quicker for a query, and 450,000 x 16 scores are 29 MB.
 _QUERIES_AT_ONCE = 32
 # The product's own rounding, to float32 and by the scale, relative to the largest it can be.
 _ROUNDING = 2.0**-21

@@ -9,12 +9,10 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from lumen_manifest.server_config import ServerConfig
 from lumen_process import lifetime, logs
 from lumen_resources import termination
 from lumen_resources.errors import ResourceError, StoppedError
@@ -26,6 +24,7 @@ from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.progress_page import shown
 from lumen_resources.signals import StopRequest
 from lumen_serving.errors import SettingsInvalid, StartError
+from lumen_serving.prepare.work import PrepareWork
 from lumen_serving.settings import ServerSettings
 
 # Below, the server searches without codes: `index.SMALL_ROWS`, whose module loads the runtime.
@@ -33,16 +32,6 @@ CODED_ROWS = 4096
 FAILED = 1
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PrepareWork:
-    """What the computation needs beside the model: settings, and who watches and stops it."""
-
-    config: ServerConfig
-    settings: ServerSettings
-    progress: Progress
-    stop: StopRequest
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ and wrong ones would be wrong for as long.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
@@ -23,12 +22,10 @@ from lumen_serving.classify.labels import code_cache, rows_named
 from lumen_serving.errors import LabelsUnusable
 from lumen_serving.label_index.codes import encode_cached
 from lumen_serving.media.text import Tokenizer
+from lumen_serving.prepare.work import PrepareWork
 from lumen_serving.startup.load import on_its_device
 from lumen_serving.startup.parity import check_parity
 from lumen_terms.modality import Modality
-
-if TYPE_CHECKING:
-    from lumen_serving.prepare.command import PrepareWork
 
 # Each append waits for the disk: rows are collected for about as long as may be lost.
 APPEND_EVERY_S = 2.0
@@ -41,7 +38,7 @@ Missing = tuple[LabelSetFiles, Labels]
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
-def compute(model: VerifiedModel, missing: Sequence[Missing], work: "PrepareWork") -> None:
+def compute(model: VerifiedModel, missing: Sequence[Missing], work: PrepareWork) -> None:
     """Compute and keep the vectors of these label sets.
 
     Raises:
@@ -69,7 +66,7 @@ def _vectors(backend: Backend, tokenizer: Tokenizer, texts: Sequence[str]) -> ND
     return backend.embed_texts(tokens)
 
 
-def compute_one(model: VerifiedModel, missing: Missing, embed: Embed, work: "PrepareWork") -> None:
+def compute_one(model: VerifiedModel, missing: Missing, embed: Embed, work: PrepareWork) -> None:
     """Compute one label set, from the row where an earlier run was stopped."""
     files, labels = missing
     prompts = labels.prompts(files.template, files.label_format)
@@ -98,7 +95,7 @@ def _append_rows(
     preparation: prepared_labels.Preparation,
     prompts: Sequence[str],
     embed: Embed,
-    work: "PrepareWork",
+    work: PrepareWork,
 ) -> None:
     """Embed from where the preparation stands to the end."""
     pending: list[NDArray[np.float32]] = []

@@ -34,7 +34,7 @@ def caller_of(peer: str) -> Caller:
 
 
 def told_caller_of(peer: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> Caller:
-    """Return the caller of a peer with whom it tells of; what is no name is as good as none."""
+    """Return the caller of a peer with whom it tells of; what is not a name is as good as none."""
     caller = caller_of(peer)
     told = next((value for key, value in metadata or () if key == CALLER_METADATA), None)
     if not isinstance(told, str):

@@ -91,7 +91,7 @@ def _bmff_ending(payload: bytes) -> Ending:
             return Ending.UNKNOWN if at else Ending.MISSING
         at += size
         boxes += 1
-    # `ftyp` alone is no picture: its end is only where the first part may have been cut.
+    # `ftyp` alone is not a picture: its end is only where the first part may have been cut.
     return Ending.PROPER if at == len(payload) and boxes > 1 else Ending.MISSING
 
 

@@ -69,7 +69,7 @@ class ServerOptions:
     # Calls that Python has not yet taken up. gRPC refuses some above the first and all above the
     # second, whoever sends them; so many are taken up within a second or two.
     max_pending_calls: int = 4096
-    # Who has not said hello by then is no client.
+    # Who has not said hello by then is not a client.
     handshake_s: float = 10.0
     # A picture comes in one frame instead of a dozen of 16 KiB: 6 % less CPU in the router.
     max_frame_bytes: int = _MIB
@@ -90,8 +90,8 @@ class ServerOptions:
             # is waited for is invited whole in any case.
             ("grpc.http2.bdp_probe", 0),
             # 16 KiB of gzip would be 16 MiB here. Pictures do not shrink, and no client tries: what
-            # is compressed comes as it is, and is no request. Refused by gRPC, it would be a line
-            # on stderr each.
+            # is compressed comes as it is, and is not a request. Refused by gRPC, each would be a
+            # line on stderr.
             ("grpc.per_message_decompression", 0),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", _ms(self.min_ping_interval_s)),
@@ -230,4 +230,4 @@ def _describe_old_service() -> None:
     )
     service = file.service.add()
     _DESCRIPTOR.CopyToProto(service)
-    pool.AddSerializedFile(file.SerializeToString())  # the same bytes twice are no conflict
+    pool.AddSerializedFile(file.SerializeToString())  # the same bytes twice do not conflict

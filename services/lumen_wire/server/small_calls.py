@@ -71,7 +71,7 @@ def _parsed(raw: bytes, kind: type[_Request]) -> _Request:
     try:
         return kind.FromString(raw)
     except DecodeError as error:
-        raise InvalidArgument(f"The message is no {kind.DESCRIPTOR.name}.") from error
+        raise InvalidArgument(f"The message cannot be read as {kind.DESCRIPTOR.name}.") from error
 
 
 def brief(call: Call) -> Call:

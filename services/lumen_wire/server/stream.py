@@ -168,7 +168,7 @@ class _Stream:
         self._changed.set()
 
     async def _room(self) -> None:
-        """Wait until a request is done; what is not read meanwhile is no silence."""
+        """Wait until a request is done; what is not read meanwhile does not count as silence."""
         self._stop_silence()
         while self._in_flight >= self._options.max_in_flight:
             self._changed.clear()

@@ -14,7 +14,7 @@ _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _ADOBE, _JFIF = 0xEE, 0xE0
 _PROGRESSIVE = 0xC2
 _USUAL_FRAMES = frozenset({0xC0, 0xC1, _PROGRESSIVE})
-# With the lossless, hierarchical and arithmetic kinds; C4, C8 and CC are no frames.
+# With the lossless, hierarchical and arithmetic kinds; C4, C8 and CC are not frames.
 _FRAMES = frozenset({*range(0xC0, 0xD0)}) - {0xC4, 0xC8, 0xCC}
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
