@@ -60,7 +60,7 @@ test:  ## lint, types, import contracts; unit and integration tests with real pr
 
 .PHONY: test-cluster
 test-cluster:  ## test the chart, and operator and router on a real control plane
-	@echo "make test-cluster: about 25 minutes on 2 cores, 10 of them once to build Kubernetes' control plane, Helm and kwok from Go modules (8 GB of disk)"
+	@echo "make test-cluster: about 20 minutes on 2 cores, 10 of them once to build Kubernetes' control plane, Helm and kwok from Go modules (8 GB of disk)"
 	$(call setup,dev)
 	@PYTHONPATH=tests:tests/cluster $(BIN)/python -m controlplane.binaries & building=$$!; \
 	  trap 'kill $$building 2>/dev/null || :' EXIT; failed=0; \

@@ -7,7 +7,6 @@ cancel `infer` is to cancel the pod's work.
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import Final, Self
 
 from lumen_router.cascade.run import SmartClassify, scene_service
@@ -66,7 +65,8 @@ class InferenceCore:
                 call = Call.of(request, target, meta, self._hold_s, asked.embedding_space)
                 request.payload = b""  # the call has it now
                 answer = await self._forwarder.forward(call, deadline)
-        return replace(answer, meta={**answer.meta, "router_ms": f"{counted.seconds * 1000:.2f}"})
+        answer.meta["router_ms"] = f"{counted.seconds * 1000:.2f}"
+        return answer
 
     def reject(self, error: WireError) -> None:
         """Count a request that its transport refused before it was whole."""

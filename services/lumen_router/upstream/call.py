@@ -147,7 +147,9 @@ def merge_parts(parts: list[pb.InferResponse]) -> InferenceAnswer:
         if part.offset != offset:
             raise PodAnswerBroken("a part of the pod's answer is missing: try again")
         offset += len(result)
-    meta = dict(ordered[0].meta) | dict(final.meta)
+    meta = dict(final.meta)
+    if len(parts) > 1:
+        meta = dict(ordered[0].meta) | meta
     if final.HasField("error"):
         error = wire.from_inband(final.error, meta)
         if isinstance(error, wire.Cancelled):
