@@ -84,6 +84,9 @@ def served(
     one = Served(process, *ports, log, termination_log)
     try:
         one.wait_for_health(within_s=READY_WITHIN_S)
+        # An open channel's threads would share the cores with what is measured.
+        while one.channels:
+            one.channels.pop().close()
         yield one
     finally:
         for channel in one.channels:
