@@ -240,4 +240,4 @@ def _configure_logs(settings: ServerSettings) -> None:
     except ValueError as error:
         raise SettingsInvalid(
             f"{error}.", remedy="Correct LUMEN_LOG_FORMAT or LUMEN_LOG_LEVEL."
-        ) from error
+        ) from None

@@ -53,7 +53,8 @@ class ServerSettings:
         try:
             return cls._read(Environment(variables))
         except SettingsError as error:
-            raise SettingsInvalid(f"{error}.", remedy="Correct the variable.") from error
+            # As a cause it would be logged with its frames, whose locals are the environment.
+            raise SettingsInvalid(f"{error}.", remedy="Correct the variable.") from None
 
     @classmethod
     def _read(cls, env: Environment) -> "ServerSettings":
@@ -90,4 +91,4 @@ class ServerSettings:
             return ServerConfig.load(self.config_path)
         except ConfigError as error:
             remedy = "It is rendered from the manifest: apply the manifest anew."
-            raise SettingsInvalid(str(error), remedy=remedy, file=str(self.config_path)) from error
+            raise SettingsInvalid(str(error), remedy=remedy, file=str(self.config_path)) from None

@@ -60,7 +60,7 @@ def _prepare(settings: ServerSettings, stop: StopRequest) -> VerifiedModel:
     try:
         logs.configure(settings.log_format, settings.log_level or config.server.log_level)
     except ValueError as error:
-        raise SettingsInvalid(f"{error}.", remedy="Correct the variable.") from error
+        raise SettingsInvalid(f"{error}.", remedy="Correct the variable.") from None
     progress = Progress()
     with shown(progress, settings.bind, settings.metrics_port):
         model = open_verified(config, settings.cache_dir, settings.source_dir)

@@ -74,6 +74,7 @@ def test_a_variable_that_cannot_be_is_named():
 
     assert error.value.remedy
     assert error.value.reason == "InvalidSpec"
+    assert error.value.__cause__ is None  # logged, it would show the environment's secrets
 
 
 @pytest.mark.parametrize(
