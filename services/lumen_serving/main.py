@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from lumen_process import lifetime, logs
+from lumen_process import lifetime
 from lumen_process.http_status import start_http_status
 from lumen_process.mdns import Announcement, Announcer, choose_address, unique_instance
 from lumen_resources import termination
 from lumen_resources.errors import ResourceError
-from lumen_serving.errors import SettingsInvalid, StartError
+from lumen_serving.errors import StartError
 from lumen_serving.metrics import ServerMetrics
 from lumen_serving.servicer import (
     InferenceServicer,
@@ -128,7 +128,7 @@ class _Running:
         startup = importlib.import_module("lumen_serving.startup.load")
         config: ServerConfig = self._settings.read_config()
         if not self._settings.log_level:
-            logs.configure(self._settings.log_format, config.server.log_level)
+            self._settings.configure_logs(config.server.log_level)
         warm: WarmModel = startup.warm_up(config, self._settings)
         return warm
 
@@ -221,7 +221,7 @@ def main() -> None:
     termination_log = Path(os.environ.get("LUMEN_TERMINATION_LOG", "/dev/termination-log"))
     try:
         settings = ServerSettings.from_environment()
-        _configure_logs(settings)
+        settings.configure_logs("info")
         run(settings)
         code = 0
     except (StartError, ResourceError) as failure:
@@ -232,12 +232,3 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _configure_logs(settings: ServerSettings) -> None:
-    try:
-        logs.configure(settings.log_format, settings.log_level or "info")
-    except ValueError as error:
-        raise SettingsInvalid(
-            f"{error}.", remedy="Correct LUMEN_LOG_FORMAT or LUMEN_LOG_LEVEL."
-        ) from None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lumen_process import logs
 from lumen_process.settings import Environment, SettingsError
 from lumen_serving.errors import SettingsInvalid
 
@@ -76,6 +77,14 @@ class ServerSettings:
             fake_delay_ms=env.number("LUMEN_FAKE_DELAY_MS", 0.0),
             advertise_ip=env.text("ADVERTISE_IP"),
         )
+
+    def configure_logs(self, level: str) -> None:
+        """Log as the environment says, by default from `level` on; raises SettingsInvalid."""
+        try:
+            logs.configure(self.log_format, self.log_level or level)
+        except ValueError as error:
+            remedy = "Correct LUMEN_LOG_FORMAT or LUMEN_LOG_LEVEL."
+            raise SettingsInvalid(f"{error}.", remedy=remedy) from None
 
     def read_config(self) -> "ServerConfig":
         """Return what this server is told to serve.

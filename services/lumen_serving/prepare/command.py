@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from lumen_process import lifetime, logs
+from lumen_process import lifetime
 from lumen_resources import termination
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.fetch.fetch import open_verified
@@ -23,7 +23,7 @@ from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_n
 from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.progress_page import shown
 from lumen_resources.signals import StopRequest
-from lumen_serving.errors import SettingsInvalid, StartError
+from lumen_serving.errors import StartError
 from lumen_serving.prepare.work import PrepareWork
 from lumen_serving.settings import ServerSettings
 
@@ -57,10 +57,7 @@ def _run(termination_log: Path) -> int:
 
 def _prepare(settings: ServerSettings, stop: StopRequest) -> VerifiedModel:
     config = settings.read_config()
-    try:
-        logs.configure(settings.log_format, settings.log_level or config.server.log_level)
-    except ValueError as error:
-        raise SettingsInvalid(f"{error}.", remedy="Correct the variable.") from None
+    settings.configure_logs(config.server.log_level)
     progress = Progress()
     with shown(progress, settings.bind, settings.metrics_port):
         model = open_verified(config, settings.cache_dir, settings.source_dir)
