@@ -137,10 +137,6 @@ class Workqueue(Generic[K]):
         """Return how many keys failed the last time."""
         return len(self._failures)
 
-    def idle(self) -> bool:
-        """Return whether nothing waits and nothing is in work; dates may lie ahead."""
-        return not self._waiting and not self._in_work
-
     async def run(self, workers: int) -> None:
         """Work until cancelled, on that many keys at a time; work in hand is cancelled too."""
         others = max(1, workers // OTHERS_SHARE) if self._owner is not None else 0

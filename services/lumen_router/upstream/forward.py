@@ -9,8 +9,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
-
 from lumen_manifest.conditions import Reason
 from lumen_router.errors import DeadlineNear, NoReadyPod, SpaceNotServed, TaskNotRouted
 from lumen_router.metrics import RouterMetrics
@@ -36,8 +34,6 @@ from lumen_wire.request.callers import metadata_of
 ATTEMPTS = 3
 PATIENCE_S = 0.05
 NEVER_RETRIED: frozenset[tuple[str, int]] = frozenset()
-
-log = structlog.get_logger(__name__)
 
 
 class Forwarder:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-import structlog
-
 from lumen_router.routes.table import Route, Routes, Service
 from lumen_router.upstream import policy
 from lumen_router.upstream.pod import Pod, PodCapabilities
@@ -25,8 +23,6 @@ EMBEDDINGS: Final = frozenset({TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED})
 
 Groups = tuple[tuple[int, tuple[Pod, ...]], ...]
 """The weight of each variant, and those of its pods that may get a call."""
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
