@@ -185,13 +185,20 @@ class ABackend:
         return BackendReport(runtime="fake", version="1", device="fake", precision="fp32", dim=4)
 
 
+def an_engine() -> Engine:
+    return Engine(ABackend(), dict.fromkeys(Modality, 4), ServerMetrics(), lambda *_: None)
+
+
+def decoders(engine: Engine, workers=1, admission=None) -> PreprocessPool:
+    """Decoders in front of an engine."""
+    admission = admission or create_autospec(Admission)
+    return PreprocessPool(workers, lines(workers), engine, ServerMetrics(), admission)
+
+
 @contextlib.asynccontextmanager
 async def a_pool(workers=1, admission=None) -> AsyncIterator[PreprocessPool]:
-    """Decoders in front of an engine."""
-    engine = Engine(ABackend(), dict.fromkeys(Modality, 4), ServerMetrics(), lambda *_: None)
-    admission = admission or create_autospec(Admission)
-    pool = PreprocessPool(workers, lines(workers), engine, ServerMetrics(), admission)
-    async with engine, pool:
+    """Decoders in front of an engine, both running."""
+    async with an_engine() as engine, decoders(engine, workers, admission) as pool:
         yield pool
 
 
@@ -284,13 +291,15 @@ async def test_every_item_leaves_the_count_of_what_is_to_be_decoded_once():
 
 async def test_what_still_waits_when_the_server_stops_is_told_so():
     gate, begins, slow = a_slow_decoder()
-    async with a_pool() as pool:
-        running, waiting = an_item(), an_item()
-        pool.submit(running, lambda: looked_at(make=slow))
-        assert await asyncio.to_thread(begins.wait, 20)
-        pool.submit(waiting, looked_at)
-        asyncio.get_running_loop().call_soon(gate.set)
+    async with an_engine() as engine:
+        async with decoders(engine) as pool:
+            running, waiting = an_item(), an_item()
+            pool.submit(running, lambda: looked_at(make=slow))
+            assert await asyncio.to_thread(begins.wait, 20)
+            pool.submit(waiting, looked_at)
+            asyncio.get_running_loop().call_soon(gate.set)
 
-    with pytest.raises(Stopping):
-        await waiting.answer
-    assert (await vector_of(running)).shape == (4,)
+        with pytest.raises(Stopping):
+            await waiting.answer
+        # The engine, which would answer the same when it stops, still runs.
+        assert (await vector_of(running)).shape == (4,)
