@@ -19,7 +19,7 @@ pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # uv installs in seconds what pip installs in minutes; it lives in the virtual environment itself.
 uv = VIRTUAL_ENV=$(VENV) $(BIN)/uv pip
 # What an environment is made of; its stamp is a copy of it.
-MADE_OF := pyproject.toml $(patsubst %,$(LOCKS)/%.txt,uv build dev local)
+MADE_OF := pyproject.toml $(patsubst %,$(LOCKS)/%.txt,uv build dev local models)
 
 # Installs what the lock of an extra says, and nothing else; `dev` holds `local`.
 define setup
@@ -74,6 +74,13 @@ e2e: setup  ## test on a real kubelet: the cluster of KUBECONFIG, or as root on 
 
 .PHONY: test-all
 test-all: test test-cluster e2e  ## all three
+
+.PHONY: test-models
+test-models: VENV := .venv-models
+test-models:  ## every supported model beside open_clip's and transformers' own vectors, in .venv-models
+	@echo "make test-models: 5 GB of disk in .venv-models, once, for torch"
+	$(call setup,models)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/models
 
 .PHONY: latest
 latest: VENV := .venv-latest

@@ -24,7 +24,8 @@ class Lock:
     """An extra of the distribution, and what takes the place of some of its packages.
 
     `without` are packages left out, `add` requirements in their place, `python` the version that
-    the image's base has, `platform` uv's name of the one platform that has all packages.
+    the image's base has, `platform` uv's name of the one platform that has all packages, `like` the
+    lock that was tested, whose versions it takes.
     """
 
     extra: str
@@ -32,16 +33,19 @@ class Lock:
     without: tuple[str, ...] = ()
     python: str = "3.11"
     platform: str = ""
+    like: str = "dev"
 
 
 TESTED = "dev"  # resolved first; it holds what every extra needs
 LOCKED = {
     TESTED: Lock(TESTED),
     "local": Lock("local"),
+    "models": Lock("models"),
     "operator": Lock("operator"),
     "router": Lock("router"),
     "resources": Lock("resources"),
-    "server-onnx-cpu": Lock("onnx"),
+    "server-onnx-cpu": Lock("openvino"),
+    "server-torch-cuda": Lock("torch", platform="x86_64-manylinux_2_28", like="models"),
     "server-onnx-cuda": Lock(
         "onnx",
         add=("onnxruntime-gpu[cuda,cudnn]>=1.22,<2",),
@@ -91,7 +95,8 @@ def write(name: str, lock: Lock) -> None:
     try:
         # A marker that is never true is uv's way of leaving a package out.
         removed.write_text("".join(f"{each} ; python_version < '0'\n" for each in lock.without))
-        resolve(name, [*arguments, "--override", str(removed), "-"], "\n".join(lock.add))
+        added = "\n".join(lock.add)
+        resolve(name, [*arguments, "--override", str(removed), "-"], added, like=lock.like)
     finally:
         removed.unlink()
 
@@ -101,13 +106,13 @@ def write_tool(name: str) -> None:
     resolve(name, ["--universal", "--python-version", "3.11", "-"], "\n".join(TOOLS[name]))
 
 
-def resolve(name: str, arguments: list[str], requirements: str) -> None:
+def resolve(name: str, arguments: list[str], requirements: str, like: str = TESTED) -> None:
     """Run uv; it keeps comments that say which package asks for which."""
     uv, file = Path(sys.executable).with_name("uv"), LOCKS / f"{name}.txt"
     file.unlink(missing_ok=True)
     if name != TESTED:
         # uv prefers the versions of the file that it is to write.
-        shutil.copyfile(LOCKS / f"{TESTED}.txt", file)
+        shutil.copyfile(LOCKS / f"{like}.txt", file)
     ended = subprocess.run(
         [str(uv), "pip", "compile", "--quiet", "--generate-hashes",
          "--no-emit-index-url", "--custom-compile-command", HEADER,

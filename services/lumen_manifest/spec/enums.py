@@ -28,6 +28,28 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+class OnnxEngine(StrEnum):
+    """What runs ONNX files."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TENSORRT = "tensorrt"
+
+
+class Tower(StrEnum):
+    """One half of a model: pictures or texts."""
+
+    VISION = "vision"
+    TEXT = "text"
+
+
+class PreprocessPreset(StrEnum):
+    """How pictures are prepared: as the model's files say, or as pybioclip does it."""
+
+    MODEL = "model"
+    PYBIOCLIP = "pybioclip"
+
+
 class Accelerator(StrEnum):
     """The device that a pool's nodes offer."""
 

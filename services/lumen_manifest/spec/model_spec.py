@@ -6,7 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lumen_manifest.spec.enums import Precision, Region, Runtime, ScenePreset
+from lumen_manifest.spec.enums import (
+    OnnxEngine,
+    Precision,
+    PreprocessPreset,
+    Region,
+    Runtime,
+    ScenePreset,
+    Tower,
+)
 from lumen_manifest.spec.field_types import (
     DNS_LABEL,
     EMBEDDING_SPACE,
@@ -104,6 +112,12 @@ class ModelSpec(Strict):
                 or model.precision in {Precision.FP16, Precision.INT8}
             ),
         ),
+        Rule(
+            cel="!has(self.engine) || self.runtime == 'onnx'",
+            message="an engine runs ONNX files: set runtime to onnx, or leave engine out",
+            at="engine",
+            holds=lambda model: model.engine is None or model.runtime is Runtime.ONNX,
+        ),
     )
 
     name: Annotated[str, Field(pattern=MODEL_NAME.regex, min_length=1, max_length=100)] = Field(
@@ -116,6 +130,23 @@ class ModelSpec(Strict):
         default=Precision.FP32,
         description="The files to load and the tolerance they are checked with; "
         "status.runtime.precision says what is computed.",
+    )
+    engine: OnnxEngine | None = Field(
+        default=None,
+        description="What runs ONNX files: onnxruntime, openvino (CPUs) or tensorrt (CUDA). By "
+        "default openvino on CPUs where its package is present, onnxruntime elsewhere.",
+    )
+    towers: Annotated[tuple[Tower, ...], Field(min_length=1, max_length=2), UniqueBy()] | None = (
+        Field(
+            default=None,
+            description="Load only vision, or only text; both by default, as far as the model has "
+            "them.",
+        )
+    )
+    preprocess: PreprocessPreset | None = Field(
+        default=None,
+        description="How pictures are prepared: model (as its files say, the default) or "
+        "pybioclip. The two give different vectors, and so are two embedding spaces.",
     )
     source: SourceSpec = Field(
         default=SourceSpec(),

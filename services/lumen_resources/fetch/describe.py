@@ -26,6 +26,8 @@ from lumen_resources.model.layouts import (
     LabelSetFiles,
     Parity,
     ParityInput,
+    ScoreRule,
+    TextRule,
     VerifiedModel,
 )
 from lumen_resources.model.lock_file import locked_files, overall
@@ -83,8 +85,8 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         precision=subject.config.model.precision,
         files=chosen.under(subject.root),
         preprocess=preprocess,
-        logit_scale=info.lumen.logit_scale,
-        context_length=context_length,
+        text=TextRule(context_length),
+        score=ScoreRule(scale=info.lumen.logit_scale),
         embedding_dim=dim,
         embedding_space=embedding_space(info, chosen, subject.digests, preprocess, dim),
         revision=subject.revision,

@@ -7,6 +7,7 @@ and answers which of them make up the model for one runtime and precision.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +63,45 @@ class Preprocess:
     interpolation: Literal["bicubic", "bilinear"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+class Cleaning(StrEnum):
+    """What happens to a text before it is tokenised, in open_clip's words."""
+
+    LOWER = "lower"
+    WHITESPACE = "whitespace"
+    CANONICALIZE = "canonicalize"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class TextRule:
+    """How a text becomes a row of `context_length` tokens.
+
+    `frame` says who puts the tokens before and after a text: `clip` its start and end token, with
+    the end kept when a text is cut; `own` the post-processor of tokenizer.json.
+    `pad_id` fills a row up. `language` is the token that comes first (NLLB), empty for none.
+    """
+
+    context_length: int
+    cleaning: Cleaning = Cleaning.LOWER
+    frame: Literal["clip", "own"] = "clip"
+    pad_id: int = 0
+    strip_sep: bool = False
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRule:
+    """How cosines become scores.
+
+    `softmax` shares out 1 over all labels by scale x cosine; `sigmoid` gives each label for itself
+    sigmoid(scale x cosine + bias).
+    """
+
+    kind: Literal["softmax", "sigmoid"] = "softmax"
+    scale: float = 100.0
+    bias: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +176,8 @@ class VerifiedModel:
     precision: Precision
     files: ModelFiles
     preprocess: Preprocess
-    logit_scale: float
-    context_length: int
+    text: TextRule
+    score: ScoreRule
     embedding_dim: int
     embedding_space: str
     revision: str
@@ -150,6 +190,16 @@ class VerifiedModel:
     warnings: tuple[str, ...] = ()
     modalities: frozenset[Modality] = frozenset(Modality)
     proofs: Mapping[Path, LockedFile] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def logit_scale(self) -> float:
+        """By what cosines are multiplied."""
+        return self.score.scale
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens a text has."""
+        return self.text.context_length
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class BatchMode(StrEnum):
 
 
 @dataclass(slots=True)
-class Tower:
+class GraphTower:
     """One graph: which port takes the items, which gives [N, dim]."""
 
     session: ort.Session
@@ -49,7 +49,7 @@ class Tower:
     batching: BatchMode = BatchMode.TOGETHER
 
     @classmethod
-    def open(cls, path: Path, dim: int, settings: ort.SessionSettings) -> "Tower":
+    def open(cls, path: Path, dim: int, settings: ort.SessionSettings) -> "GraphTower":
         """Load a graph and find its ports.
 
         Raises:
@@ -122,7 +122,7 @@ class OnnxBackend:
 
     def __init__(self, options: OnnxOptions = OnnxOptions()) -> None:  # frozen
         self._options = options
-        self._towers: dict[Modality, Tower] = {}
+        self._towers: dict[Modality, GraphTower] = {}
         self._normalise: Normaliser | None = None
         self._report: BackendReport | None = None
 
@@ -204,11 +204,11 @@ class OnnxBackend:
         )
 
 
-def _tower(model: VerifiedModel, graph: Path, settings: ort.SessionSettings) -> Tower:
+def _tower(model: VerifiedModel, graph: Path, settings: ort.SessionSettings) -> GraphTower:
     """Load a graph where it can reach its own weights and no other file."""
     beside = [path for path in model.files.external_data if path.parent == graph.parent]
     with only_verified(model, (graph, *beside)) as folder:
-        return Tower.open(folder / graph.name, model.embedding_dim, settings)
+        return GraphTower.open(folder / graph.name, model.embedding_dim, settings)
 
 
 def unit_rows(vectors: NDArray[Any]) -> NDArray[np.float32]:

@@ -32,7 +32,8 @@ def test_a_misspelt_key_is_named_with_its_place_and_the_closest_one():
         "clip-service.yaml:7:3  spec.model.runtime: is missing. Choose one of torch, onnx, rknn.",
         (
             "clip-service.yaml:9:5  spec.model.runtyme: is not a field here. Did you mean runtime? "
-            "(name, runtime, precision, source, expectEmbeddingSpace)"
+            "(name, runtime, precision, engine, towers, "
+            "preprocess, source, expectEmbeddingSpace)"
         ),
     ]
 
