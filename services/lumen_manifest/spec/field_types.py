@@ -171,7 +171,8 @@ REVISION = Pattern(
     r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", "name a branch, a tag or a commit, such as main"
 )
 TEMPLATE = Pattern(
-    r"^[^{}]*\{\}[^{}]*$", 'mark the place of the label by one {}, as in "a photo of a {}"'
+    r"^([^{}]*\{\}[^{}]*|openai-80)$",
+    'mark the place of the label by one {}, as in "a photo of a {}", or write openai-80',
 )
 RANK_FILTER = Pattern(
     r"^(kingdom|phylum|class|order|family|genus|species)=.*\S$",

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from lumen_manifest.spec.enums import (
+    Family,
     OnnxEngine,
     Precision,
     PreprocessPreset,
@@ -67,6 +68,9 @@ ROUTES: Mapping[ScenePreset, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+ONE_SENTENCE = "a photo of a {}"
+OPENAI_80 = "openai-80"
+"""The template's name for the 80 sentences that published species vectors are the means of."""
 
 Uri = Annotated[str, Field(pattern=MODEL_URI.regex, max_length=1024)]
 Revision = Annotated[str, Field(pattern=REVISION.regex, max_length=200)]
@@ -180,9 +184,11 @@ class LabelSetSpec(Strict):
         default=None,
         description="Where its files come from; by default the model's own repository.",
     )
-    template: Annotated[str, Field(pattern=TEMPLATE.regex, max_length=200)] = Field(
-        default="a photo of a {}",
-        description="The sentence around each label when its vector is computed.",
+    template: Annotated[str, Field(pattern=TEMPLATE.regex, max_length=200)] | None = Field(
+        default=None,
+        description="The sentence around each label when its vector is computed, or openai-80: "
+        "the mean over OpenAI's 80 sentences. By default openai-80 for family bioclip, "
+        "a photo of a {} for the others.",
     )
     label_format: LabelFormat = Field(
         default=LabelFormat.COMMON,
@@ -194,6 +200,10 @@ class LabelSetSpec(Strict):
     exclude: Annotated[tuple[RankFilter, ...], Field(max_length=64)] = Field(
         default=(), description="Not these branches of the taxonomy."
     )
+
+    def template_for(self, family: Family) -> str:
+        """Return the template in use, the family's default resolved."""
+        return self.template or (OPENAI_80 if family is Family.BIOCLIP else ONE_SENTENCE)
 
 
 class ScenesSpec(Strict):

@@ -160,8 +160,9 @@ def _label_sets(
     subject: UnverifiedModel, at: PathResolver, dim: int, *, thorough: bool
 ) -> list[LabelSetFiles]:
     found = []
+    family = subject.config.family
     for spec, dataset in subject.wanted.label_sets:
-        files = label_set_files(spec, at(dataset.labels), subject.digests[dataset.labels])
+        files = label_set_files(spec, family, at(dataset.labels), subject.digests[dataset.labels])
         if dataset.embeddings:
             digest = subject.digests[dataset.embeddings]
             check = MatrixCheck(at(dataset.embeddings), digest, dim, subject.cache)

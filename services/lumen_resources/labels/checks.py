@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lumen_manifest.spec.enums import Family
 from lumen_manifest.spec.model_spec import LabelSetSpec
 from lumen_resources.errors import LabelSetError, translated
 from lumen_resources.json_text import read_meta
@@ -26,17 +27,20 @@ COPY_BLOCK_ROWS = 8192
 SAMPLED_ROWS = 4096
 
 
-def label_set_files(spec: LabelSetSpec, labels: Path, digest: FileDigest) -> LabelSetFiles:
+def label_set_files(
+    spec: LabelSetSpec, family: Family, labels: Path, digest: FileDigest
+) -> LabelSetFiles:
     """Return a label set as the manifest wants it, without vectors yet."""
     return LabelSetFiles(
         name=spec.name,
         labels=labels,
         embeddings=None,
         digest=digest.sha256,
-        template=spec.template,
+        template=spec.template_for(family),
         label_format=str(spec.label_format),
         include=tuple(spec.include),
         exclude=tuple(spec.exclude),
+        taxonomic=family is Family.BIOCLIP,
         note=NOT_SHIPPED,
     )
 

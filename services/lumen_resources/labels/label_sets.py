@@ -85,15 +85,20 @@ class Labels:
             said.append(f"The label of row {min(empty)} is empty.")
         return tuple(said)
 
-    def prompts(self, template: str, label_format: str = LabelFormat.COMMON) -> list[str]:
-        """Return the texts to embed: each label put in the place of `{}`."""
-        before, after = split_template(template)
-        return [f"{before}{text}{after}" for text in self.texts(label_format)]
+    def embedded(self, *, taxonomic: bool) -> list[str]:
+        """Return what of each label is embedded, however it is shown.
 
-    def digest(self, label_format: str = LabelFormat.COMMON) -> str:
-        """Return the SHA-256 over the texts: computed vectors are valid as long as it stays."""
+        `taxonomic` is BioCLIP's own text, which its published vectors are made of: the known ranks
+        from kingdom to epithet, and `with common name NAME`. Otherwise the name a person would say.
+        """
+        if taxonomic and self.lineages is not None:
+            return [taxonomic_text(*each) for each in zip(self.lineages, self.names, strict=True)]
+        return self.texts(LabelFormat.COMMON)
+
+    def digest(self, *, taxonomic: bool) -> str:
+        """Return the SHA-256 over what is embedded: computed vectors are valid while it stays."""
         digest = hashlib.sha256()
-        for text in self.texts(label_format):
+        for text in self.embedded(taxonomic=taxonomic):
             digest.update(text.encode() + b"\n")
         return digest.hexdigest()
 
@@ -133,22 +138,20 @@ def species_name(lineage: Lineage) -> str:
     return next((part for part in reversed(lineage) if part), UNKNOWN)
 
 
+def taxonomic_text(lineage: Lineage, name: str) -> str:
+    """Return `Animalia Chordata ... rubecula with common name European Robin`.
+
+    As Imageomics' make_txt_embedding.py writes it; what is unknown leaves no gap behind.
+    """
+    ranks = " ".join(part for part in lineage if part)
+    return f"{ranks} with common name {name}".lstrip() if name else ranks
+
+
 _WRITERS: Mapping[str, Callable[[Lineage, str], str]] = {
     LabelFormat.COMMON: lambda lineage, name: name or species_name(lineage),
     LabelFormat.SCIENTIFIC: lambda lineage, _: species_name(lineage),
     LabelFormat.PATH8: lambda lineage, name: "/".join(part or UNKNOWN for part in (*lineage, name)),
 }
-
-
-def split_template(template: str) -> tuple[str, str]:
-    """Return what stands before and after the one `{}`; braces elsewhere are plain text."""
-    before, hole, after = template.partition("{}")
-    if not hole or "{}" in after:
-        raise LabelSetError(
-            f"The template {template!r} must contain {{}} exactly once.",
-            remedy='Write it as "a photo of a {}".',
-        )
-    return before, after
 
 
 def load_labels(files: LabelSetFiles) -> Labels:

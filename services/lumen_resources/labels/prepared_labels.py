@@ -23,6 +23,7 @@ import orjson
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from lumen_manifest.spec.model_spec import ONE_SENTENCE
 from lumen_resources.errors import LabelSetError, ResourceError, translated
 from lumen_resources.json_text import read_meta
 from lumen_resources.labels.label_sets import Labels, load_labels, npz_member
@@ -35,17 +36,17 @@ PARTIAL = "vectors.partial"
 PARTIAL_META = "partial.json"
 
 OLDER_MATRIX, OLDER_META = "text_vectors.npz", "text_vectors.meta.json"
-# The one sentence the older server knew.
-OLDER_TEMPLATE = "a photo of a {}"
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """All that computed vectors depend on; equal metas mean the vectors may be used."""
+    """All that computed vectors depend on; equal metas mean the vectors may be used.
+
+    `labels_sha256` is over the texts that are embedded, and so over the rule that wrote them.
+    """
 
     embedding_space: str
     labels_sha256: str
-    label_format: str
     template: str
     dim: int
     rows: int
@@ -60,8 +61,7 @@ def meta_of(model: VerifiedModel, files: LabelSetFiles, labels: Labels) -> Meta:
     """Return what the vectors of these labels must say of themselves."""
     return Meta(
         embedding_space=model.embedding_space,
-        labels_sha256=labels.digest(files.label_format),
-        label_format=files.label_format,
+        labels_sha256=labels.digest(taxonomic=files.taxonomic),
         template=files.template,
         dim=model.embedding_dim,
         rows=len(labels),
@@ -195,9 +195,12 @@ def _write_meta(path: Path, meta: Meta) -> None:
 
 
 def adopt(model: VerifiedModel) -> None:
-    """Take over the older server's vectors for label sets with none, shipped or computed."""
+    """Take over the older server's vectors for label sets with none, shipped or computed.
+
+    It knew one sentence only.
+    """
     for files in model.label_sets:
-        if files.embeddings is None and files.template == OLDER_TEMPLATE:
+        if files.embeddings is None and files.template == ONE_SENTENCE:
             labels = load_labels(files)
             if labels.lineages is None and prepared(model, files, labels) is None:
                 _adopt(model, files, labels)

@@ -143,6 +143,8 @@ class LabelSetFiles:
     `embeddings` is an npy file [N, dim] (or an npz with `embeddings`) that passed the checks, or
     None when the vectors must be computed from the labels; `note` then says why.
     `digest` is the SHA-256 of the labels file, `remarks` what a thorough look found to say.
+    Vectors that are computed are those of the labels' taxonomic texts if `taxonomic`, else of their
+    names, under `template`; `label_format` is only how an answer is written.
     """
 
     name: str
@@ -153,6 +155,7 @@ class LabelSetFiles:
     label_format: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    taxonomic: bool = False
     note: str = ""
     remarks: tuple[str, ...] = field(default=(), compare=False)
 

@@ -268,7 +268,7 @@ def rows_named(matrix: Path, files: LabelSetFiles, labels: Labels) -> Iterator[N
 
 def code_cache(model: VerifiedModel, files: LabelSetFiles) -> CodeCache:
     """Return where the codes of a label set's matrix are kept, and under which key."""
-    depends_on = (model.digest, files.name, files.digest, files.template, files.label_format)
+    depends_on = (model.digest, files.name, files.digest, files.template, str(files.taxonomic))
     return CodeCache(
         folder=model.cache / "codes" / folder_name(files.name),
         key=hashlib.sha256("\n".join(depends_on).encode()).hexdigest(),

@@ -4,9 +4,11 @@ Loads the runtime, and like the server checks device, dimension and parity first
 and wrong ones would be wrong for as long.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from lumen_resources.fetch.verify import ensure_unchanged
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix
+from lumen_resources.labels.templates import Frame, framed, frames
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import FetchPhase
 from lumen_serving.backends.base import Backend
@@ -69,11 +72,11 @@ def _vectors(backend: Backend, tokenizer: Tokenizer, texts: Sequence[str]) -> ND
 def compute_one(model: VerifiedModel, missing: Missing, embed: Embed, work: PrepareWork) -> None:
     """Compute one label set, from the row where an earlier run was stopped."""
     files, labels = missing
-    prompts = labels.prompts(files.template, files.label_format)
+    prompts = Prompts(labels.embedded(taxonomic=files.taxonomic), frames(files.template))
     row_bytes = model.embedding_dim * 4
     with prepared_labels.begin(model, files, labels) as preparation:
         kept = preparation.done_rows
-        total = len(prompts) * row_bytes
+        total = len(labels) * row_bytes
         work.progress.begin(
             FetchPhase.PREPARING, total_bytes=total, kept_bytes=kept * row_bytes, files=1
         )
@@ -81,36 +84,79 @@ def compute_one(model: VerifiedModel, missing: Missing, embed: Embed, work: Prep
         log.info(
             "computing label vectors",
             label_set=files.name,
-            rows=len(prompts),
+            rows=len(labels),
             kept_rows=kept,
+            sentences=len(prompts.around),
             because=files.note,
         )
         _append_rows(preparation, prompts, embed, work)
         path = preparation.commit()
         work.progress.file_done()
-    log.info("label vectors computed", label_set=files.name, rows=len(prompts), file=str(path))
+    log.info("label vectors computed", label_set=files.name, rows=len(labels), file=str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What is embedded for a label set: each text in each sentence, made when it is needed.
+
+    80 sentences for each of 867,455 species would be 69 million texts at once.
+    """
+
+    texts: Sequence[str]
+    around: tuple[Frame, ...]
+
+    def labels_at_once(self, batch: int) -> int:
+        """Return the fewest labels whose prompts fill whole batches."""
+        return batch // math.gcd(batch, len(self.around))
+
+    def of(self, labels: slice) -> list[str]:
+        """Return the prompts of some labels, label by label."""
+        return framed(self.texts[labels], self.around)
+
+    def mean(self, vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return unit rows [labels, dim] from the unit rows of their prompts, in order."""
+        rows = np.concatenate(vectors)
+        if len(self.around) == 1:
+            return rows
+        means = rows.reshape(-1, len(self.around), rows.shape[1]).mean(axis=1, dtype=np.float64)
+        lengths = np.sqrt(np.einsum("ij,ij->i", means, means))[:, None]
+        # Sentences that cancel out have no direction: such a row stays zero, and is refused.
+        np.divide(means, lengths, out=means, where=lengths > 0)
+        return np.asarray(means, np.float32)
 
 
 def _append_rows(
     preparation: prepared_labels.Preparation,
-    prompts: Sequence[str],
+    prompts: Prompts,
     embed: Embed,
     work: PrepareWork,
 ) -> None:
-    """Embed from where the preparation stands to the end."""
+    """Embed from where the preparation stands to the end; whole rows are kept, however it ends."""
     pending: list[NDArray[np.float32]] = []
-    appended_at = time.monotonic()
+
+    def keep() -> None:
+        if pending:
+            block = np.concatenate(pending)
+            pending.clear()
+            preparation.append(block)
+
+    kept_at = time.monotonic()
     batch = work.config.server.max_batch_size
-    for at in range(preparation.done_rows, len(prompts), batch):
-        late = time.monotonic() - appended_at > APPEND_EVERY_S
-        if pending and (late or work.stop.requested):
-            preparation.append(np.concatenate(pending))
-            pending, appended_at = [], time.monotonic()
-        work.stop.check()
-        pending.append(embed(prompts[at : at + batch]))
-        work.progress.add(pending[-1].nbytes)
-    if pending:
-        preparation.append(np.concatenate(pending))
+    step = prompts.labels_at_once(batch)
+    try:
+        for at in range(preparation.done_rows, len(prompts.texts), step):
+            some = prompts.of(slice(at, at + step))
+            vectors = []
+            for first in range(0, len(some), batch):
+                work.stop.check()
+                vectors.append(embed(some[first : first + batch]))
+            pending.append(prompts.mean(vectors))
+            work.progress.add(pending[-1].nbytes)
+            if time.monotonic() - kept_at > APPEND_EVERY_S:
+                keep()
+                kept_at = time.monotonic()
+    finally:
+        keep()
 
 
 def keep_codes(model: VerifiedModel, files: LabelSetFiles) -> None:

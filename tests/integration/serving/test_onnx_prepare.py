@@ -11,19 +11,21 @@ import tiny_models
 from lumen_resources.fetch.fetch import fetch_and_verify
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.label_sets import load_labels
+from lumen_resources.labels.templates import framed, frames
 from lumen_resources.progress import Progress
 
 SETS = {"tiny-classes": tiny_models.CLASSES}
 
 
-def a_pod(folder, *, label_sets=SETS, spoil=None, **changes):
+def a_pod(folder, *, label_sets=SETS, spoil=None, family="clip", **changes):
     """A verified model in a cache, and the configuration of its service."""
     spec = tiny_models.TinyModel(label_sets=label_sets, **{"ship_vectors": False, **changes})
     root = tiny_models.write_model(folder / "source", spec)
     if spoil is not None:
         spoil(root)
-    document = [{"name": name, "template": spec.template} for name in label_sets]
-    config = serving_servers.a_config(root, labelSets=document)
+    config = serving_servers.a_config(
+        root, family=family, labelSets=[{"name": name} for name in label_sets]
+    )
     return config, fetch_and_verify(config, folder / "cache", folder, Progress())
 
 
@@ -59,6 +61,19 @@ def test_missing_vectors_are_computed_with_the_template_and_only_once(tmp_path):
 
     assert "onnxruntime" not in output
     assert path.stat().st_mtime_ns == made_at
+
+
+def test_species_without_vectors_get_those_of_their_taxonomic_text_in_80_sentences(tmp_path):
+    robin = [["Animalia", "Chordata", "Aves", "", "", "Erithacus", "rubecula"], "European Robin"]
+    config, model = a_pod(tmp_path, family="bioclip", label_sets={"birds": [robin]})
+
+    done(tmp_path, config)
+
+    text = "Animalia Chordata Aves Erithacus rubecula with common name European Robin"
+    rows = tiny_models.text_vectors(model.root, framed([text], frames("openai-80")))
+    mean = rows.mean(axis=0) / np.linalg.norm(rows.mean(axis=0))
+    found = np.load(prepared_labels.prepared(model, model.label_sets[0]))
+    assert np.allclose(found, mean, atol=1e-6)
 
 
 def test_with_nothing_to_do_no_runtime_is_loaded(tmp_path):

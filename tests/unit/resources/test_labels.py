@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from lumen_resources.errors import LabelSetError
 from lumen_resources.labels import label_sets, prepared_labels
 from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, parse_labels
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
+from lumen_resources.labels.templates import framed, frames
 
 ROBIN = (("Animalia", "Chordata", "Aves", "Passeriformes", "Muscicapidae", "Erithacus", "rubecula"),
          "European Robin")  # fmt: skip
@@ -62,11 +64,44 @@ def test_a_species_is_written_in_three_ways(label_format, expected):
     assert expected == a_taxonomy().texts(label_format)
 
 
-def test_prompts_put_the_label_into_the_template():
-    assert Labels(["cat {x}"]).prompts("a {} here") == ["a cat {x} here"]
+def test_a_label_is_put_into_each_sentence_of_a_template():
+    assert framed(["cat {x}", "dog"], frames("a {} here")) == ["a cat {x} here", "a dog here"]
     for wrong in ("a photo", "{} and {}"):
         with pytest.raises(LabelSetError):
-            Labels(["cat"]).prompts(wrong)
+            frames(wrong)
+
+
+def test_openai_80_stands_for_the_sentences_that_published_vectors_are_means_of():
+    prompts = framed(["cat"], frames("openai-80"))
+
+    assert len(prompts) == len(set(prompts)) == 80
+    assert (prompts[0], prompts[-1]) == ("a bad photo of a cat.", "a tattoo of the cat.")
+    # The digest of the same sentences in pybioclip's OPENA_AI_IMAGENET_TEMPLATE.
+    digest = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
+    assert digest == "68af1279214bfd1dea00257b8004ba31fa3297a04c0350b4d822cc8ec7aada31"
+
+
+def test_what_is_embedded_of_a_species_is_its_known_ranks_and_common_name_however_it_is_shown():
+    robin = "Animalia Chordata Aves Passeriformes Muscicapidae Erithacus rubecula"
+    fish = (("Animalia", "Chordata", "", "Cypriniformes", "", "Danio", ""), "zebra danio")
+    labels = parse_labels(json.dumps([ROBIN, MORPHO, fish]).encode())
+
+    assert labels.embedded(taxonomic=True) == [
+        f"{robin} with common name European Robin",
+        "Animalia Arthropoda Insecta Lepidoptera Nymphalidae Morpho menelaus",
+        "Animalia Chordata Cypriniformes Danio with common name zebra danio",
+    ]
+    assert labels.embedded(taxonomic=False) == ["European Robin", "Morpho menelaus", "zebra danio"]
+    assert Labels(["cat"]).embedded(taxonomic=True) == ["cat"]
+
+
+def test_the_shown_format_moves_no_vector_and_asks_for_no_new_ones(tmp_path, files):
+    model = a_model(tmp_path)
+    with prepared_labels.begin(model, files) as preparation:
+        preparation.append(rows(0, 5))
+        path = preparation.commit()
+
+    assert prepared_labels.prepared(model, replace(files, label_format="path8")) == path
 
 
 def test_filters_keep_and_drop_by_rank_or_name_whatever_the_case():
@@ -289,11 +324,15 @@ def changed(model, files, what):
     if what == "labels":
         files.labels.write_text(json.dumps(["other"] * 5))
     model = a_model(model.cache, **({"embedding_space": "x"} if what == "space" else {}))
+    if what == "an older rule":
+        # As it was written when the shown format decided what was embedded.
+        place = prepared_labels.folder(model, files) / "meta.json"
+        place.write_text(json.dumps({**json.loads(place.read_text()), "label_format": "common"}))
     template = "{}!" if what == "template" else files.template
     return model, a_label_set(files.labels, template=template)
 
 
-@pytest.mark.parametrize("what", ["labels", "space", "template"])
+@pytest.mark.parametrize("what", ["labels", "space", "template", "an older rule"])
 def test_vectors_are_not_used_when_what_they_depend_on_changed(tmp_path, files, what):
     model = a_model(tmp_path)
     with prepared_labels.begin(model, files) as preparation:
