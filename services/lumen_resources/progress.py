@@ -57,7 +57,7 @@ class Progress:
         self._guard = threading.Lock()
         self._phase = FetchPhase.STARTING
         self._done = self._total = self._files_done = self._files_total = 0
-        self._file = ""
+        self._working: dict[str, None] = {}
         self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     def begin(
@@ -68,19 +68,20 @@ class Progress:
             self._phase = phase
             self._done, self._total = kept_bytes, total_bytes
             self._files_done, self._files_total = 0, files
-            self._file = ""
+            self._working.clear()
             self._marks.clear()
             self._marks.append((time.monotonic(), kept_bytes))
 
     def at(self, file: str) -> None:
-        """Say which file is at work."""
+        """Say which file is at work; several may be, until each is done."""
         with self._guard:
-            self._file = file
+            self._working[file] = None
 
-    def file_done(self) -> None:
+    def file_done(self, file: str) -> None:
         """Count one file as finished."""
         with self._guard:
             self._files_done += 1
+            self._working.pop(file, None)
 
     def add(self, count: int) -> None:
         """Count bytes; negative when some must be fetched anew."""
@@ -105,7 +106,12 @@ class Progress:
                 bytes_total=self._total,
                 rate_bytes_per_s=rate,
                 eta_s=left / rate if rate > 0 else (0.0 if left == 0 else None),
-                file=self._file,
+                file=self._at_work(),
                 files_done=self._files_done,
                 files_total=self._files_total,
             )
+
+    def _at_work(self) -> str:
+        """Name the file that is at work longest, and how many beside it."""
+        first, *others = self._working or [""]
+        return f"{first} and {len(others)} more" if others else first

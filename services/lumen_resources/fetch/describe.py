@@ -41,6 +41,7 @@ class UnverifiedModel:
     """A model whose files agree with their digests (model_info.json's own is among them).
 
     `root` is where the files are or will be, `cache` the model's folder in the cache.
+    `derived` says from what the model info was derived, when the source has none.
     """
 
     config: ServerConfig
@@ -51,6 +52,7 @@ class UnverifiedModel:
     digests: Mapping[str, FileDigest]
     revision: str
     warnings: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
 
     def promised(self) -> dict[str, FileDigest]:
         """Return the digests of the files that model_info.json proves."""
@@ -96,7 +98,7 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         cache=subject.cache,
         bytes=sum(d.size for d in subject.digests.values()),
         file_count=len(subject.digests),
-        warnings=(*subject.warnings, *_about(label_sets)),
+        warnings=(*subject.warnings, *subject.derived, *_about(label_sets)),
         modalities=chosen.modalities,
     )
     _compare_pins(subject.config, model)
@@ -197,8 +199,12 @@ def _context_length(
 
 
 def _model_digest(subject: UnverifiedModel) -> str:
-    """Over the model's own files: naming another label set does not make it another model."""
-    paths = (FILE_NAME, *subject.wanted.chosen.all_files())
+    """Over the model's own files: naming another label set does not make it another model.
+
+    What was derived follows from them, and may be worded anew by a newer version.
+    """
+    own = () if subject.derived else (FILE_NAME,)
+    paths = (*own, *subject.wanted.chosen.all_files())
     return overall({path: subject.digests[path] for path in paths})
 
 

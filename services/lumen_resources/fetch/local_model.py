@@ -28,7 +28,6 @@ from lumen_resources.model.layouts import VerifiedModel, folder_name, model_fold
 from lumen_resources.model.lock_file import Lock, bytes_digest, locked_files, overall
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, parse, read_bytes
 from lumen_resources.progress import FetchPhase, Progress
-from lumen_resources.sources.protocol import revision_fits
 
 
 class Cached:
@@ -37,6 +36,7 @@ class Cached:
     def __init__(self, config: ServerConfig, cache_dir: Path, uri: str) -> None:
         self.config = config
         self.uri = uri
+        self.asked = config.model.source.revision or ""
         self.place = model_folder(cache_dir, config.model.name)
 
     def verify(self, progress: Progress) -> VerifiedModel:
@@ -57,9 +57,8 @@ class Cached:
             return self._open_unlocked(progress)
         if self.uri and lock.source != self.uri:
             return None
-        asked = self.config.model.source.revision or ""
         pinned = self.config.pinned_revision
-        if not revision_fits(asked, lock.revision) or (pinned and pinned != lock.revision):
+        if not (pinned == lock.revision if pinned else lock.answers(self.asked)):
             return None
         digests = lock.digests()
         content = self._locked_info(digests)
@@ -72,13 +71,21 @@ class Cached:
         identities = verify_files(self._at, used, progress, promise=FROM_LOCK, seen=seen)
         progress.begin(FetchPhase.CHECKING)
         subject = UnverifiedModel(
-            self.config, self.place, self.place, info, wanted, used, lock.revision, warnings
+            self.config,
+            self.place,
+            self.place,
+            info,
+            wanted,
+            used,
+            lock.revision,
+            warnings,
+            lock.derived,
         )
         return proven_by(describe(subject, self._at, thorough=thorough), subject, identities)
 
     def keep_lock(self, subject: UnverifiedModel, source: str, seen: Mapping[str, str]) -> None:
         """Write the lock; files of the same revision that others verified stay in it."""
-        lock = _lock_of(subject, source, seen)
+        lock = _lock_of(subject, source, seen).model_copy(update={"asked": self.asked})
         with contextlib.suppress(ResourceError):
             before = lock_file.read(self.place)
             if before and (before.source, before.revision) == (lock.source, lock.revision):
@@ -200,6 +207,7 @@ def _lock_of(
         root=None if root is None else str(root),
         digest=overall(subject.digests),
         files=locked_files(subject.digests, seen),
+        derived=subject.derived,
     )
 
 

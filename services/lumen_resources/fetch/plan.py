@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.model_spec import LabelSetSpec
@@ -14,12 +15,14 @@ from lumen_resources.errors import (
     ResourceNotFoundError,
 )
 from lumen_resources.model.layouts import DECISIVE, ChosenFiles, choose
-from lumen_resources.model.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
+from lumen_resources.model.model_info import FILE_NAME, Dataset, ModelInfo
 from lumen_resources.sources.protocol import revision_fits
 
 # Folders of a model in which layouts keep files; nothing else is listed.
 LISTED_FOLDERS = ("", "onnx", "torch", "labels")
 MAX_LISTED = 10_000
+
+Proof = TypeVar("Proof")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,9 @@ def _dataset(info: ModelInfo, spec: LabelSetSpec, available: Collection[str]) ->
 
 
 def proven(
-    wanted: WantedFile, info: ModelInfo, digests: Mapping[str, FileDigest], source: str
-) -> dict[str, FileDigest]:
-    """Return the digest of every wanted file; raises ModelInfoError when one has none."""
+    wanted: WantedFile, info: ModelInfo, digests: Mapping[str, Proof], source: str
+) -> dict[str, Proof]:
+    """Return what proves each wanted file; raises ModelInfoError when one has nothing."""
     unproven = [path for path in wanted.paths() if path not in digests]
     if unproven:
         shown = ", ".join(unproven[:5]) + (" and others" if len(unproven) > 5 else "")
@@ -116,6 +119,11 @@ def check_revision(config: ServerConfig, resolved: str, where: str) -> None:
             remedy="Correct spec.model.source.revision, or leave it out to take what is there.",
             file=FILE_NAME,
         )
+    check_pin(config, resolved, where)
+
+
+def check_pin(config: ServerConfig, resolved: str, where: str) -> None:
+    """Raise unless `resolved` is what the first pod verified, if there was one."""
     if config.pinned_revision and config.pinned_revision != resolved:
         raise ChecksumMismatchError(
             f"{where} is at revision {resolved[:12]}, the first pod verified "
@@ -126,10 +134,10 @@ def check_revision(config: ServerConfig, resolved: str, where: str) -> None:
         )
 
 
-def remote_files(info: ModelInfo, digests: Mapping[str, FileDigest]) -> set[str]:
+def remote_files(info: ModelInfo, proven_files: Collection[str]) -> set[str]:
     """Return which files a remote folder has, as far as its model info says."""
     named = {path for runtime in info.runtimes.values() for path in runtime.all_files()}
-    return named | set(digests)
+    return named | set(proven_files)
 
 
 def local_files(root: Path, info: ModelInfo) -> set[str]:

@@ -46,7 +46,7 @@ def record(folder: Path, progress: Progress) -> dict[str, FileDigest]:
     for path in paths:
         progress.at(path)
         digests[path] = digest_of(at(path), progress.add)
-        progress.file_done()
+        progress.file_done(path)
     files = {path: {"size": d.size, "sha256": d.sha256} for path, d in digests.items()}
     document.setdefault("extra_metadata", {}).setdefault("lumen", {})["files"] = files
     _write(folder / FILE_NAME, document)

@@ -1,21 +1,24 @@
 """Fetches files into a side folder: resumed after a break, verified, and only then complete.
 
-Nothing here touches a file that is in use; `fetch` moves complete sets into place.
+Several at a time. Nothing here touches a file that is in use: complete sets are moved into place by
+whoever asked for them.
 """
 
-import hashlib
 import os
 import shutil
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO
 
 from lumen_resources.errors import ChecksumMismatchError, DiskFullError, translated
-from lumen_resources.fetch.verify import FROM_SOURCE, Found, checksum_mismatch
-from lumen_resources.model.lock_file import BLOCK_BYTES, digest_of
+from lumen_resources.fetch.abreast import abreast
+from lumen_resources.fetch.verify import Found, checksum_mismatch, from_source
+from lumen_resources.model.lock_file import BLOCK_BYTES
 from lumen_resources.model.model_info import FileDigest
 from lumen_resources.progress import FetchPhase, Progress
+from lumen_resources.sources.promises import FilePromise, Measure, measured
 from lumen_resources.sources.protocol import (
     Part,
     RangeRefusedError,
@@ -26,39 +29,52 @@ from lumen_resources.sources.protocol import (
 
 # Room for the lock, the lease and model_info.json beside the files.
 SLACK_BYTES = 1024 * 1024
+# More connections make no slow hub faster, and keep others of the machine waiting.
+FILES_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """A complete, verified file below `incoming`, and its size and SHA-256."""
+
+    place: Path
+    digest: FileDigest
 
 
 def fetch_missing(
     source: RemoteSource,
-    wanted: Mapping[str, FileDigest],
+    wanted: Mapping[str, FilePromise],
     incoming: Path,
     progress: Progress,
     retries: RetryPolicy,
-) -> dict[str, Path]:
-    """Fetch every file of `wanted` and return where each complete one lies, below `incoming`.
+) -> dict[str, FetchedFile]:
+    """Fetch every file of `wanted`, largest first, and return each complete one by its path.
 
     Each lies in a folder named by its digest, so no revision's bytes ever mix with another's.
     """
     with translated(incoming, "preparing the download"):
         incoming.mkdir(parents=True, exist_ok=True)
-        places = {staged(incoming, path, digest): digest for path, digest in wanted.items()}
-        total = sum(digest.size for digest in places.values())
-        have = sum(_kept_bytes(place, digest) for place, digest in places.items())
+        places = {staged(incoming, path, promise): path for path, promise in wanted.items()}
+        total = sum(wanted[path].size for path in places.values())
+        have = sum(_kept_bytes(place, wanted[path]) for place, path in places.items())
         _refuse_full_disk(incoming, total - have)
-    progress.begin(FetchPhase.FETCHING, total_bytes=total, kept_bytes=have, files=len(wanted))
-    complete: dict[str, Path] = {}
-    for path, digest in wanted.items():
+    progress.begin(FetchPhase.FETCHING, total_bytes=total, kept_bytes=have, files=len(places))
+
+    def fetch(path: str, stop: Event) -> FetchedFile:
         progress.at(path)
-        complete[path] = _FileTransfer(source, path, digest, incoming, progress).run(
-            retries, others=len(wanted) - 1
-        )
-        progress.file_done()
-    return complete
+        transfer = _FileTransfer(source, path, wanted[path], incoming, progress)
+        fetched = transfer.run(retries, stop, others=len(places) - 1)
+        progress.file_done(path)
+        return fetched
+
+    largest_first = sorted(places.values(), key=lambda path: -wanted[path].size)
+    fetched = dict(zip(largest_first, abreast(fetch, largest_first, FILES_AT_ONCE), strict=True))
+    return {path: fetched[places[staged(incoming, path, p)]] for path, p in wanted.items()}
 
 
-def staged(incoming: Path, path: str, digest: FileDigest) -> Path:
+def staged(incoming: Path, path: str, promise: FilePromise) -> Path:
     """Return where a file lies between its download and its move into place."""
-    return incoming / digest.sha256 / path.rpartition("/")[2]
+    return incoming / promise.digest / path.rpartition("/")[2]
 
 
 def partial(place: Path) -> Path:
@@ -66,10 +82,10 @@ def partial(place: Path) -> Path:
     return place.with_name(f"{place.name}.part")
 
 
-def _kept_bytes(place: Path, digest: FileDigest) -> int:
+def _kept_bytes(place: Path, promise: FilePromise) -> int:
     for path in (place, partial(place)):
         if path.is_file():
-            return min(path.stat().st_size, digest.size)
+            return min(path.stat().st_size, promise.size)
     return 0
 
 
@@ -85,46 +101,59 @@ def _refuse_full_disk(folder: Path, missing_bytes: int) -> None:
 
 
 class _FileTransfer:
-    """One file on its way: a part that grows, its running digest, and the server's validator."""
+    """One file on its way: a part that grows, what it is so far, and the server's validator."""
 
     def __init__(
         self,
         source: RemoteSource,
         path: str,
-        digest: FileDigest,
+        promise: FilePromise,
         incoming: Path,
         progress: Progress,
     ) -> None:
         self._source = source
         self._path = path
-        self._wanted = digest
-        self._done = staged(incoming, path, digest)
+        self._wanted = promise
+        self._done = staged(incoming, path, promise)
         self._part = partial(self._done)
         self._etag = self._done.with_name(f"{self._done.name}.etag")
         self._progress = progress
         self._resumed = False
+        self._stop = Event()
 
-    def run(self, retries: RetryPolicy, *, others: int) -> Path:
+    def run(self, retries: RetryPolicy, stop: Event, *, others: int) -> FetchedFile:
         """Return the verified file; raises ChecksumMismatchError, or what the source said."""
+        self._stop = stop
         with translated(self._done, "preparing the download"):
             self._done.parent.mkdir(exist_ok=True)
-        if self._done.is_file() and digest_of(self._done) == self._wanted:
-            return self._done
-        found = self._fetch_patiently(retries)
-        if found != self._wanted and self._resumed:
-            # Its beginning may be from another time than its end: once more, from the start.
-            self._discard()
-            self._resumed = False
+        digest = measured(self._done, self._wanted)
+        if digest is None:
+            self._take_what_is_at_hand()
             found = self._fetch_patiently(retries)
-        if found != self._wanted:
-            self._discard()
-            raise self._mismatch(found, others)
-        with translated(self._part, "keeping a file"):
-            self._part.replace(self._done)
-            self._etag.unlink(missing_ok=True)
-        return self._done
+            if not found.kept and self._resumed:
+                # Its beginning may be from another time than its end: once more, from the start.
+                self._discard()
+                self._resumed = False
+                found = self._fetch_patiently(retries)
+            if not found.kept:
+                self._discard()
+                raise self._mismatch(Found(found.size, found.by_rule), others)
+            with translated(self._part, "keeping a file"):
+                self._part.replace(self._done)
+                self._etag.unlink(missing_ok=True)
+            digest = found.digest()
+        return FetchedFile(self._done, digest)
 
-    def _fetch_patiently(self, retries: RetryPolicy) -> FileDigest:
+    def _take_what_is_at_hand(self) -> None:
+        """Begin with a copy of what another program fetched to this machine, if it is the file."""
+        known = self._source.at_hand(self._path, self._wanted)
+        if known is None or self._part.exists() or measured(known, self._wanted) is None:
+            return
+        with translated(self._part, "copying a file"):
+            shutil.copyfile(known, self._part)
+        self._progress.add(self._wanted.size)
+
+    def _fetch_patiently(self, retries: RetryPolicy) -> Measure:
         failures, before = 0, -1
         while True:
             try:
@@ -137,48 +166,48 @@ class _FileTransfer:
                     self._discard()
                 if failures >= retries.attempts:
                     raise
-                time.sleep(retries.wait_s(failures, error.retry_after_s))
+                if self._stop.wait(retries.wait_s(failures, error.retry_after_s)):
+                    raise
 
-    def _fetch_once(self) -> FileDigest:
+    def _fetch_once(self) -> Measure:
         with translated(self._part, "writing a download"), self._part.open("a+b") as part:
             have = part.seek(0, os.SEEK_END)
             if have > self._wanted.size:
                 part.truncate(0)
                 self._progress.add(-self._wanted.size)
                 have = 0
-            digest = _digest_so_far(part)
+            measure = _so_far(part, self._wanted)
             if have < self._wanted.size:
                 validator = self._etag.read_text() if have and self._etag.exists() else ""
                 with self._source.read(self._path, have, validator) as rest:
                     if rest.offset < have:
                         part.truncate(0)
                         self._progress.add(-have)
-                        digest, have = hashlib.sha256(), 0
-                    self._resumed = self._resumed or have > 0
-                    have = self._append(part, rest, have, digest)
+                        measure = Measure(self._wanted)
+                    self._resumed = self._resumed or measure.size > 0
+                    self._append(part, rest, measure)
             os.fsync(part.fileno())
-        return FileDigest(size=have, sha256=digest.hexdigest())
+        return measure
 
-    def _append(self, part: BinaryIO, rest: Part, have: int, digest: "hashlib._Hash") -> int:
+    def _append(self, part: BinaryIO, rest: Part, measure: Measure) -> None:
         if rest.total is not None and rest.total != self._wanted.size:
             raise self._mismatch(Found(rest.total))
         self._etag.write_text(rest.validator)
         for block in rest.blocks:
-            room = self._wanted.size - have
-            if len(block) > room:
-                raise self._mismatch(Found(have + len(block)))
+            if measure.size + len(block) > self._wanted.size:
+                raise self._mismatch(Found(measure.size + len(block)))
             part.write(block)
-            digest.update(block)
-            have += len(block)
+            measure.update(block)
             self._progress.add(len(block))
-        if have < self._wanted.size:
+            if self._stop.is_set():
+                break
+        if measure.size < self._wanted.size:
             part.flush()
             raise TransientError(
-                f"{self._path}: the connection ended after {have:,} of {self._wanted.size:,} "
-                "bytes.",
+                f"{self._path}: the connection ended after {measure.size:,} of "
+                f"{self._wanted.size:,} bytes.",
                 remedy="Start again; what was fetched is kept.",
             )
-        return have
 
     def _discard(self) -> None:
         with translated(self._part, "removing a damaged download"):
@@ -187,14 +216,15 @@ class _FileTransfer:
             self._part.unlink(missing_ok=True)
             self._etag.unlink(missing_ok=True)
 
-    def _mismatch(self, found: Found | FileDigest, others: int = 0) -> ChecksumMismatchError:
-        return checksum_mismatch(self._path, self._wanted, found, FROM_SOURCE, others=others)
+    def _mismatch(self, found: Found, others: int = 0) -> ChecksumMismatchError:
+        said_by = from_source(self._wanted.said_by)
+        return checksum_mismatch(self._path, self._wanted, found, said_by, others=others)
 
 
-def _digest_so_far(part: BinaryIO) -> "hashlib._Hash":
-    """Hash what is there; leaves the position at the end."""
-    digest = hashlib.sha256()
+def _so_far(part: BinaryIO, promise: FilePromise) -> Measure:
+    """Measure what is there; leaves the position at the end."""
+    measure = Measure(promise)
     part.seek(0)
     while block := part.read(BLOCK_BYTES):
-        digest.update(block)
-    return digest
+        measure.update(block)
+    return measure

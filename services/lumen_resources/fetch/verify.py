@@ -32,6 +32,7 @@ from lumen_resources.model.lock_file import (
 )
 from lumen_resources.model.model_info import FileDigest
 from lumen_resources.progress import FetchPhase, Progress
+from lumen_resources.sources.promises import FilePromise
 
 PathResolver = Callable[[str], Path]
 
@@ -41,10 +42,10 @@ _DESCRIPTORS = next(p for p in (Path("/proc/self/fd"), Path("/dev/fd")) if p.exi
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a file turned out to be; `sha256` is empty when its size was enough to tell."""
+    """What a file turned out to be; `digest` is empty when its size was enough to tell."""
 
     size: int
-    sha256: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,6 @@ class DigestAuthority:
     remedy: str
 
 
-FROM_SOURCE = DigestAuthority(
-    "model_info.json",
-    "Run again to fetch it anew; if it stays, the source is damaged: report it to its owner.",
-)
 FROM_LOCK = DigestAuthority(
     "the lock", "Run `lumen resources download`: it fetches this file anew and keeps the others."
 )
@@ -69,20 +66,28 @@ IN_PLACE = DigestAuthority(
 )
 
 
+def from_source(said_by: str) -> DigestAuthority:
+    """Return the authority for a file that is being fetched."""
+    return DigestAuthority(
+        said_by,
+        "Run again to fetch it anew; if it stays, the source is damaged: report it to its owner.",
+    )
+
+
 def checksum_mismatch(
     path: str,
-    wanted: FileDigest,
-    found: Found | FileDigest,
+    wanted: FilePromise,
+    found: Found,
     promise: DigestAuthority,
     *,
     others: int = 0,
 ) -> ChecksumMismatchError:
     """Say what was found, what was promised and by whom."""
-    sha256 = f" with sha256 {found.sha256[:12]}..." if found.sha256 else ""
-    promised = f"{wanted.size:,} bytes" if found.size != wanted.size else f"{wanted.sha256[:12]}..."
+    digest = f" with {wanted.rule} {found.digest[:12]}..." if found.digest else ""
+    promised = f"{wanted.size:,} bytes" if found.size != wanted.size else f"{wanted.digest[:12]}..."
     kept = f" The other {others} files are kept." if others > 0 else ""
     return ChecksumMismatchError(
-        f"{path} is {found.size:,} bytes{sha256}, {promise.says} says {promised}.",
+        f"{path} is {found.size:,} bytes{digest}, {promise.says} says {promised}.",
         remedy=f"It was not used.{kept} {promise.remedy}",
         file=path,
     )
@@ -112,8 +117,10 @@ def verify_files(
         progress.at(path)
         found = digest_of(at(path), progress.add)
         if found != digest:
-            raise checksum_mismatch(path, digest, found, promise, others=len(promised) - 1)
-        progress.file_done()
+            told = Found(found.size, found.sha256)
+            wanted = FilePromise.of(digest)
+            raise checksum_mismatch(path, wanted, told, promise, others=len(promised) - 1)
+        progress.file_done(path)
     return identities
 
 
@@ -128,16 +135,8 @@ def _identity_of_size(place: Path, path: str, digest: FileDigest, promise: Diges
             )
         size = place.stat().st_size
     if size != digest.size:
-        raise checksum_mismatch(path, digest, Found(size), promise)
+        raise checksum_mismatch(path, FilePromise.of(digest), Found(size), promise)
     return stat_identity(place)
-
-
-def agrees(place: Path, digest: FileDigest, progress: Progress) -> bool:
-    """Whether a file is there and is the promised one."""
-    with translated(place, "looking at"):
-        if not place.is_file() or place.stat().st_size != digest.size:
-            return False
-    return digest_of(place, progress.add) == digest
 
 
 def inside(root: Path) -> PathResolver:

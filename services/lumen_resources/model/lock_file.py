@@ -21,6 +21,8 @@ from lumen_resources.model.model_info import FileDigest, RelativePath, Sha256
 BLOCK_BYTES = 1024 * 1024
 
 FILE_NAME = "lumen.lock.json"
+# Fewer digits may be a tag.
+SHORTEST_COMMIT = 7
 # Some 10,000 files with the longest paths.
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -96,8 +98,10 @@ class LockedFile(BaseModel):
 class Lock(BaseModel):
     """The lock of one model's folder.
 
+    `asked` is the branch or tag that was resolved to `revision`, empty for what was current.
     `root` is set for a source that is read in place; the lock then lies in the cache, apart from
     the files. `digest` is over all files listed, which may serve several runtimes.
+    `derived` says from what the model info was derived, when the source has none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,9 +109,18 @@ class Lock(BaseModel):
     version: int = Field(default=1, ge=1, le=1)
     source: str
     revision: str
+    asked: str = ""
     root: str | None = None
     digest: Sha256
     files: dict[RelativePath, LockedFile]
+    derived: tuple[str, ...] = ()
+
+    def answers(self, asked: str) -> bool:
+        """Whether the lock is of the revision that is asked for."""
+        newest = {"", "main"}
+        if asked == self.asked or (asked in newest and self.asked in newest):
+            return True
+        return len(asked) >= SHORTEST_COMMIT and self.revision.startswith(asked)
 
     def digests(self) -> dict[str, FileDigest]:
         """Return size and SHA-256 by path."""

@@ -2,21 +2,26 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from lumen_process.backoff import Backoff
 from lumen_resources.errors import SourceUnavailableError
-from lumen_resources.model.model_info import FileDigest
+from lumen_resources.sources.promises import FilePromise
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSnapshot:
-    """A model at one revision: its model_info.json and the files whose digests are proven."""
+    """A repository at one revision, and what it promises of its files.
+
+    A hub lists them all, and `model_info` is None: whether there is one is in the list. A plain
+    folder is known by its model_info.json alone, which promises what it names.
+    """
 
     revision: str
-    model_info: bytes
-    digests: Mapping[str, FileDigest]
+    promises: Mapping[str, FilePromise]
+    model_info: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +38,22 @@ class Part:
 
 
 class RemoteSource(Protocol):
-    """A source whose files are fetched into the cache."""
+    """A source whose files are fetched into the cache; several may be read at the same time.
+
+    `keeps_history` says whether an earlier revision can be asked for when a newer one is current.
+    """
 
     uri: str
+    keeps_history: bool
 
     def snapshot(self, revision: str) -> SourceSnapshot:
-        """Resolve `revision` (empty: whatever is current) and describe it."""
+        """Resolve `revision` (empty: whatever is current) and describe it.
+
+        What is read afterwards is of this revision.
+        """
+
+    def at_hand(self, path: str, promise: FilePromise) -> Path | None:
+        """Return where this machine may have the file already; it is verified like any other."""
 
     def read(self, path: str, offset: int, validator: str) -> AbstractContextManager[Part]:
         """Open a file from byte `offset` on, provided it is still the version `validator`."""
@@ -67,9 +82,15 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SourceAccess:
-    """With what a source is asked: a bearer token (empty: none), time-outs, retries."""
+    """With what a source is asked: a Secret's values (empty: none), time-outs, retries.
 
-    token: str = ""
+    `variables` are those by which hubs' own tools are told of mirrors, tokens and keys.
+    """
+
+    token: str = field(default="", repr=False)
+    access_key_id: str = ""
+    secret_access_key: str = field(default="", repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     connect_s: float = 10.0
     read_s: float = 30.0
     retries: RetryPolicy = RetryPolicy()

@@ -91,7 +91,7 @@ def compute_one(model: VerifiedModel, missing: Missing, embed: Embed, work: Prep
         )
         _append_rows(preparation, prompts, embed, work)
         path = preparation.commit()
-        work.progress.file_done()
+        work.progress.file_done(files.name)
     log.info("label vectors computed", label_set=files.name, rows=len(labels), file=str(path))
 
 

@@ -16,7 +16,7 @@ from lumen_resources.errors import ResourceError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import Progress
-from lumen_resources.sources import http
+from lumen_resources.sources import web
 from lumen_resources.sources.protocol import RangeRefusedError, RetryPolicy, SourceAccess
 
 
@@ -38,7 +38,7 @@ def test_an_answer_that_starts_elsewhere_is_refused_however_it_says_so(start):
     said = {"Content-Range": f"bytes {start}-7/8".encode("latin-1")}
 
     with pytest.raises(RangeRefusedError, match="another range than 5-"):
-        http._span(httpx.Response(206, headers=said, request=request), 5)
+        web._span(httpx.Response(206, headers=said, request=request), 5)
 
 
 def fetch(

@@ -356,10 +356,13 @@ def test_progress_counts_what_is_kept_but_not_in_the_rate():
 
     progress.at("a.onnx")
     progress.add(30)
-    progress.file_done()
+    assert progress.snapshot().file == "a.onnx"
+    progress.at("b.onnx")
+    assert progress.snapshot().file == "a.onnx and 1 more"
+    progress.file_done("a.onnx")
     now = progress.snapshot()
 
-    assert (now.bytes_done, now.files_done, now.file) == (70, 1, "a.onnx")
+    assert (now.bytes_done, now.files_done, now.file) == (70, 1, "b.onnx")
     assert now.rate_bytes_per_s > 0
     assert now.eta_s is not None
 
