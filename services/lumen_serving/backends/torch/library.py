@@ -1,0 +1,183 @@
+"""The one module that imports torch: towers that begin without weights, and how they get them."""
+
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from lumen_manifest.spec.enums import Precision
+from lumen_resources.errors import ResourceValidationError
+
+TORCH: Any = torch
+VERSION: str = torch.__version__
+Tensor: TypeAlias = torch.Tensor
+Module: TypeAlias = nn.Module
+# What torch.load and strict loading raise for files that are not what they must be.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+_DTYPES = {
+    Precision.FP32: torch.float32,
+    Precision.FP16: torch.float16,
+    Precision.BF16: torch.bfloat16,
+}
+
+
+class TorchTower(nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+    """One tower: float pictures [N, 3, S, S] or token rows int64 [N, L] to vectors [N, dim].
+
+    The vectors are as the model gives them, not of unit length. `call` asks the library's module.
+    """
+
+    def __init__(self, inner: Module, call: Callable[[Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner = inner
+        self._call = call
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Return [N, dim] in the tower's own precision."""
+        return self._call(self.inner, items)
+
+
+class PictureInput(nn.Module):  # type: ignore[misc]
+    """A vision tower that takes pictures as they are decoded: uint8 RGB [N, S, S, 3].
+
+    In float32 and torchvision's order, (level / 255 - mean) / std: bit for bit open_clip's values.
+    """
+
+    def __init__(
+        self, tower: Module, mean: tuple[float, ...], std: tuple[float, ...], dtype: Any
+    ) -> None:
+        super().__init__()
+        self.tower, self._dtype = tower, dtype
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return [N, dim]."""
+        levels = pictures.permute(0, 3, 1, 2).to(torch.float32).contiguous()
+        return self.tower(levels.div_(255).sub_(self.mean).div_(self.std).to(self._dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyTower:
+    """A tower whose parameters have no memory yet.
+
+    `file_name` gives the name in the checkpoint of each of its own names, `fuse` what is to be
+    made of the tower once it has its weights.
+    """
+
+    inner: Module
+    call: Callable[[Module, Tensor], Tensor]
+    file_name: Callable[[str], str]
+    fuse: Callable[[Module], Module] | None = None
+
+    def names(self) -> dict[str, str]:
+        """Return the names in the checkpoint, by the tower's own."""
+        return {own: self.file_name(own) for own in self.inner.state_dict()}
+
+    def filled(self, read: Callable[[str], Tensor], dtype: Any) -> TorchTower:
+        """Return the tower with the tensors that `read` gives by their names in the checkpoint.
+
+        Raises ResourceValidationError when one has another shape.
+        """
+        # Weights are folded into each other in full precision.
+        full = dtype if self.fuse is None else torch.float32
+        tensors = {}
+        for own, wanted in self.inner.state_dict().items():
+            found = read(self.file_name(own))
+            if found.numel() != wanted.numel() or _squeezed(found) != _squeezed(wanted):
+                raise ResourceValidationError(
+                    f"The weights have {self.file_name(own)} as {list(found.shape)}; the model's "
+                    f"configuration makes it {list(wanted.shape)}.",
+                    remedy="Use the configuration that the weights were published with.",
+                )
+            # A copy: what stays mapped from a file goes wrong when the file is cut.
+            kind = full if found.is_floating_point() else found.dtype
+            tensors[own] = found.reshape(wanted.shape).to(kind, copy=True)
+        self.inner.load_state_dict(tensors, strict=True, assign=True)
+        inner = self.inner.eval() if self.fuse is None else self.fuse(self.inner.eval())
+        # What is no tensor of the checkpoint, such as a causal mask, follows in precision.
+        tower = TorchTower(inner.to(dtype), self.call)
+        tower.eval().requires_grad_(requires_grad=False)
+        return tower
+
+
+def _squeezed(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape without edges of 1: a scale is a scalar here and [1] there."""
+    return tuple(edge for edge in tensor.shape if edge != 1)
+
+
+@contextmanager
+def parameters_without_memory() -> Iterator[None]:
+    """Give the parameters of all modules made meanwhile a shape and no memory.
+
+    Buffers stay real: those that no checkpoint has (masks, positions) are computed when a module
+    is made. Raises ResourceValidationError for sizes of which no model can be made.
+    """
+
+    def bare(module: Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        del module, name
+        if parameter is None:
+            return None
+        return nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
+
+    hook = register_module_parameter_registration_hook(bare)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def pickled_tensors(path: Path) -> Mapping[str, Tensor]:
+    """Return the tensors of a .bin, .pt or .pth file by name, mapped where the format allows it.
+
+    Nothing but tensors is unpickled. Raises ResourceValidationError for any other file.
+    """
+    try:
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except _UNREADABLE as error:
+        raise _not_tensors(path) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content:
+        raise _not_tensors(path)
+    if not all(isinstance(k, str) and torch.is_tensor(v) for k, v in content.items()):
+        raise _not_tensors(path)
+    return content
+
+
+def _not_tensors(path: Path) -> ResourceValidationError:
+    return ResourceValidationError(
+        f"{path.name} is not a file of tensors alone: programs and objects in a checkpoint are not "
+        "loaded.",
+        remedy="Use the model's .safetensors file, or one that torch.save wrote from a state_dict.",
+        file=path.name,
+    )
+
+
+def dtype_of(precision: Precision) -> Any:
+    """Return torch's type for a precision."""
+    return _DTYPES[precision]
+
+
+def bytes_of(tower: Module) -> int:
+    """Return the memory that the tensors of a tower take."""
+    return sum(t.numel() * t.element_size() for t in (*tower.parameters(), *tower.buffers()))

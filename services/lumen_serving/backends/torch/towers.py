@@ -1,0 +1,95 @@
+"""From a verified model to its towers on torch; used by the backend and by the export.
+
+Both towers are described, so that every name in the checkpoint is accounted for; only those that
+are asked for get memory and weights.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lumen_manifest.spec.enums import Precision
+from lumen_resources.errors import (
+    FileMissingError,
+    ResourceValidationError,
+    RuntimeNotSupportedError,
+)
+from lumen_resources.fetch.verify import only_verified
+from lumen_resources.model.contents import read_config
+from lumen_resources.model.layouts import VerifiedModel
+from lumen_serving.backends.torch import open_clip_towers, transformers_towers
+from lumen_serving.backends.torch.checkpoint import Checkpoint, opened
+from lumen_serving.backends.torch.library import EmptyTower, TorchTower, dtype_of
+from lumen_terms.modality import Modality
+
+# What checkpoints hold beside towers: how cosines become scores, what older versions of the
+# libraries kept and compute today, OpenAI's sizes, M-CLIP's unused pooling, CoCa's captioning half.
+_BESIDE = re.compile(
+    r"logit_(scale|bias)|(.+\.)?(position_ids|embed_positions\.weights|attn_mask)"
+    r"|input_resolution|context_length|vocab_size"
+    r"|transformer\.pooler\.dense\.(weight|bias)|text_decoder\..+"
+)
+
+
+def open_towers(
+    model: VerifiedModel,
+    precision: Precision = Precision.FP32,
+    modalities: Collection[Modality] | None = None,
+) -> dict[Modality, TorchTower]:
+    """Return the towers of a model, by default all that it has, on the CPU and in `precision`.
+
+    Raises:
+        ResourceValidationError: configuration and weights do not make a model together.
+        RuntimeNotSupportedError: an architecture that is not computed here.
+        FileMissingError: the repository has no configuration.
+
+    """
+    weights, config = model.files.weights, model.files.config
+    if weights is None or config is None:
+        raise FileMissingError(
+            f"{model.name} has no {'weights' if weights is None else 'open_clip_config.json'}, "
+            "without which torch cannot build it.",
+            remedy="Complete the model's folder at its source, or set spec.model.runtime to onnx.",
+        )
+    with only_verified(model, (weights, config)) as folder:
+        said = read_config(folder / config.name) or {}
+        with opened(folder / weights.name) as checkpoint:
+            empty = _empty_towers(said, checkpoint)
+            _check_names(empty, checkpoint, weights.name)
+            wanted = model.modalities if modalities is None else modalities
+            absent = sorted(modality for modality in wanted if modality not in empty)
+            if absent:
+                raise RuntimeNotSupportedError(
+                    f"{model.name} has no tower for {absent[0].value}s.",
+                    remedy="Set spec.model.towers to what the model has.",
+                )
+            return {
+                modality: empty[modality].filled(checkpoint.read, dtype_of(precision))
+                for modality in sorted(wanted)
+            }
+
+
+def _empty_towers(config: Mapping[str, Any], checkpoint: Checkpoint) -> dict[Modality, EmptyTower]:
+    cfg = open_clip_towers.model_cfg(config)
+    if cfg is not None:
+        return open_clip_towers.empty_towers(cfg, checkpoint)
+    return transformers_towers.empty_towers(config, checkpoint)
+
+
+def _check_names(empty: Mapping[Modality, EmptyTower], checkpoint: Checkpoint, file: str) -> None:
+    """Refuse weights of another architecture: each name must be wanted, each wanted one there."""
+    wanted = {name for tower in empty.values() for name in tower.names().values()}
+    missing = sorted(wanted - checkpoint.shapes.keys())
+    unknown = sorted(
+        name for name in checkpoint.shapes.keys() - wanted if not _BESIDE.fullmatch(name)
+    )
+    if missing or unknown:
+        said = [f"has no {missing[0]}"] * bool(missing) + [f"has {unknown[0][:200]}"] * bool(
+            unknown
+        )
+        raise ResourceValidationError(
+            f"{file} holds another model than its configuration describes: it "
+            f"{' and '.join(said)} ({len(missing)} names missing, {len(unknown)} unknown).",
+            remedy="Use the weights and the configuration that were published together.",
+            file=file,
+        )
