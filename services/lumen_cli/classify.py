@@ -46,7 +46,7 @@ class Answered:
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top-k", type=click.IntRange(1, 1000), help="How many labels an answer holds.")
 @click.option("--rank", help="Roll species up to a rank: genus, family, order, class ...")
-@click.option("--include", help="Only labels of one taxon: class=Aves.")
+@click.option("--include", help="Only some taxa, such as class=Aves,order=Passeriformes.")
 @click.option(
     "--expect",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -3,8 +3,7 @@
 Keys that are not ours are left alone: older clients send some.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -19,10 +18,12 @@ BIOATLAS = "bioatlas"
 # A number longer than this is clamped to a round one: it exceeds any label set anyway.
 _LONGEST_COUNT = 18
 _QUOTE_CHARACTERS = 64
-# Names of one filter, and the length of each: reading them costs the event loop about a
+# Terms of one filter, and the length of each: reading them costs the event loop about a
 # millisecond, here and in the router.
-MOST_BRANCHES = 1024
-LONGEST_BRANCH = 256
+MOST_TERMS = 1024
+LONGEST_TERM = 256
+# Branches of several ranks, each of which is a pass or two over all labels.
+MOST_NARROWED = 64
 
 
 class Score(StrEnum):
@@ -49,16 +50,21 @@ class ErrorMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Include:
-    """Only labels whose lineage has `value` at `rank` (compared without case)."""
+    """A label whose lineage has `value` at `rank` (compared without case)."""
 
     rank: Rank
     value: str
+
+
+# Of one rank any may hold, of several ranks each must.
+Branch = tuple[Include, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestMeta:
     """What a request asks for beside its payload; None and empty mean: not said.
 
+    `include` keeps the labels on any of its branches.
     `tensor` says that the payload claims to be preprocessed, which nobody here offers.
     """
 
@@ -68,7 +74,7 @@ class RequestMeta:
     labels: str | None = None
     label_format: LabelFormat | None = None
     rank: Rank | None = None
-    include: tuple[Include, ...] = ()
+    include: tuple[Branch, ...] = ()
     score: Score = Score.SHARE
     vector: VectorFormat = VectorFormat.JSON
     prompt_template: bool = False
@@ -96,7 +102,7 @@ def parse_request_meta(meta: Mapping[str, str]) -> RequestMeta:
         labels=meta.get("labels") or None,
         label_format=_choice(meta, "label_format", LabelFormat),
         rank=_choice(meta, "rank", Rank),
-        include=tuple(_include(meta["include"])) if "include" in meta else (),
+        include=_include(meta["include"]) if "include" in meta else (),
         score=_choice(meta, "score", Score) or Score.SHARE,
         vector=_choice(meta, "vector", VectorFormat) or VectorFormat.JSON,
         prompt_template=_prompt_template(meta),
@@ -157,23 +163,35 @@ def _choice(meta: Mapping[str, str], key: str, choices: type[_E]) -> _E | None:
         raise InvalidArgument(f'meta "{key}" is {quoted(text)}. Send one of: {allowed}.') from None
 
 
-def _include(text: str) -> Iterable[Include]:
-    """Yield the filters of `class=Aves` or `class=Aves,order=Passeriformes`."""
-    parts = [part for part in re.split(r"[,;]", text) if part.strip()]
-    if len(parts) > MOST_BRANCHES or max(map(len, parts), default=0) > LONGEST_BRANCH:
+def _include(text: str) -> tuple[Branch, ...]:
+    """Return the branches of `class=Aves,order=Passeriformes;class=Mammalia`."""
+    entries = [part for part in text.split(";") if part.strip()]
+    terms = [[term for term in entry.split(",") if term.strip()] for entry in entries]
+    count = sum(map(len, terms))
+    if count > MOST_TERMS or any(len(term) > LONGEST_TERM for each in terms for term in each):
         raise InvalidArgument(
-            f'meta "include" has {len(parts)} filters; at most {MOST_BRANCHES} of'
-            f" {LONGEST_BRANCH} characters each are read. Name a broader rank."
+            f'meta "include" has {count} filters; at most {MOST_TERMS} of'
+            f" {LONGEST_TERM} characters each are read. Name a broader rank."
         )
-    for part in parts:
-        rank, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not value or rank.lower() not in _RANKS:
-            ranks = ", ".join(r.value for r in Rank)
-            raise InvalidArgument(
-                f'meta "include" is {quoted(text)}. Send RANK=NAME such as class=Aves;'
-                f" ranks are {ranks}."
-            )
-        yield Include(Rank(rank.lower()), value)
+    branches = tuple(tuple(_term(term, text) for term in each) for each in terms if each)
+    narrowed = sum(len({one.rank for one in branch}) > 1 for branch in branches)
+    if narrowed > MOST_NARROWED:
+        raise InvalidArgument(
+            f'meta "include" has {narrowed} branches of several ranks; at most {MOST_NARROWED}'
+            " are read. Name the lowest rank alone."
+        )
+    return branches
+
+
+def _term(term: str, text: str) -> Include:
+    rank, equals, value = (piece.strip() for piece in term.partition("="))
+    if not equals or not value or rank.lower() not in _RANKS:
+        ranks = ", ".join(r.value for r in Rank)
+        raise InvalidArgument(
+            f'meta "include" is {quoted(text)}. Send RANK=NAME such as class=Aves;'
+            f" ranks are {ranks}."
+        )
+    return Include(Rank(rank.lower()), value)
 
 
 def _prompt_template(meta: Mapping[str, str]) -> bool:

@@ -307,18 +307,20 @@ def labels(selection: Selection, prepare: bool, output: str) -> None:
 
 
 def _label_rows(model: VerifiedModel) -> Iterator[dict[str, Any]]:
+    from lumen_resources.labels.filters import kept
     from lumen_resources.labels.label_sets import load_labels
     from lumen_resources.labels.prepared_labels import prepared
 
     for files in model.label_sets:
         found = load_labels(files)
+        mask = kept(found, files).mask
         computed = prepared(model, files, found) if files.embeddings is None else None
         vectors = "shipped" if files.embeddings else "computed" if computed else "to be computed"
         yield {
             "model": model.name,
             "labelSet": files.name,
             "labels": len(found),
-            "used": int(found.mask(files.include, files.exclude).sum()),
+            "used": len(found) if mask is None else int(mask.sum()),
             "vectors": vectors,
             "template": files.template,
             "note": files.note,

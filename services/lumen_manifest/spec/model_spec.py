@@ -74,7 +74,7 @@ OPENAI_80 = "openai-80"
 
 Uri = Annotated[str, Field(pattern=MODEL_URI.regex, max_length=1024)]
 Revision = Annotated[str, Field(pattern=REVISION.regex, max_length=200)]
-RankFilter = Annotated[str, Field(pattern=RANK_FILTER.regex, max_length=100)]
+RankFilter = Annotated[str, Field(pattern=RANK_FILTER.regex, max_length=300)]
 
 
 class SourceSpec(Strict):
@@ -195,10 +195,12 @@ class LabelSetSpec(Strict):
         description="How a species is shown: common name, scientific name, or path8 (lineage).",
     )
     include: Annotated[tuple[RankFilter, ...], Field(max_length=64)] = Field(
-        default=(), description="Only these branches of the taxonomy, such as class=Aves."
+        default=(),
+        description="Only these branches of the taxonomy: class=Aves, species=Felis catus, or "
+        "several ranks that must all hold, class=Aves,order=Passeriformes. Any entry will do.",
     )
     exclude: Annotated[tuple[RankFilter, ...], Field(max_length=64)] = Field(
-        default=(), description="Not these branches of the taxonomy."
+        default=(), description="Not these branches of the taxonomy, written likewise."
     )
 
     def template_for(self, family: Family) -> str:

@@ -13,6 +13,7 @@ from lumen_manifest.spec.enums import Family
 from lumen_manifest.spec.model_spec import LabelSetSpec
 from lumen_resources.errors import LabelSetError, translated
 from lumen_resources.json_text import read_meta
+from lumen_resources.labels.filters import kept
 from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, stored_matrix
 from lumen_resources.labels.rows import WrongRowError, are_unit, refuse_wrong_rows
 from lumen_resources.model.contents import rows_to_sample
@@ -135,8 +136,8 @@ class MatrixCheck:
 
 def checked(files: LabelSetFiles, labels: Labels) -> LabelSetFiles:
     """Return the set with what is to be said of its labels; LabelSetError if no filter fits."""
-    labels.mask(files.include, files.exclude)
-    return replace(files, remarks=labels.remarks(files.label_format))
+    said = (*kept(labels, files).remarks, *labels.remarks(files.label_format))
+    return replace(files, remarks=said)
 
 
 def wrong_row(

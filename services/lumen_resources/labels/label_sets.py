@@ -102,32 +102,9 @@ class Labels:
             digest.update(text.encode() + b"\n")
         return digest.hexdigest()
 
-    def mask(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> NDArray[np.bool_]:
-        """Return bool [N]: which labels stay.
-
-        A term is `rank=value` (`class=Aves`) or `name=value`; the case of letters does not matter.
-        A label stays when any include term holds (or there is none) and no exclude term does.
-        Raises LabelSetError for a term that is neither.
-        """
-        taxa = self.taxa()
-        keep = np.ones(len(self), np.bool_)
-        if include:
-            keep = taxa.rows(_filter_term(term, taxa.keys) for term in include)
-        return keep & ~taxa.rows(_filter_term(t, taxa.keys) for t in exclude) if exclude else keep
-
     def taxa(self) -> TaxonIndex:
         """Return what finds rows by the names of their ranks; keep it to ask more than once."""
         return TaxonIndex(self.names, self.lineages, RANKS)
-
-
-def _filter_term(term: str, keys: Sequence[str]) -> tuple[str, str]:
-    key, equals, value = (part.strip() for part in term.partition("="))
-    if equals and value and key in keys:
-        return key, value
-    raise LabelSetError(
-        f"{term!r} is not a filter that this label set knows.",
-        remedy=f"Write KEY=VALUE with one of these keys: {', '.join(keys)} (example: class=Aves).",
-    )
 
 
 def species_name(lineage: Lineage) -> str:

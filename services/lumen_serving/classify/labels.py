@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.checks import wrong_row
+from lumen_resources.labels.filters import Kept, kept
 from lumen_resources.labels.label_sets import Labels, Lineage, load_labels, load_matrix
 from lumen_resources.labels.rows import WrongRowError
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
@@ -28,7 +29,7 @@ from lumen_serving.label_index.codes import CodeCache
 from lumen_serving.label_index.index import LabelIndex
 from lumen_serving.label_index.query import GroupHit, Groups, Hit, Mask, group_by_rank
 from lumen_terms.taxonomy import LabelFormat, Rank
-from lumen_wire.meta import Include, RequestMeta, Score, quoted
+from lumen_wire.meta import Branch, RequestMeta, Score, quoted
 
 # The longest answer: every label of it is scored exactly and written as JSON.
 MAX_TOP_K = 4096
@@ -37,25 +38,27 @@ MAX_TOP_K = 4096
 _MASKS = 32
 _RANKS = tuple(Rank)
 
-# What a filter means, whatever the order and the case of its terms: (rank, name) pairs.
-Branches = frozenset[tuple[str, str]]
+# What a filter means, whatever the order and the case of its terms: (rank, name) pairs by branch.
+Branches = frozenset[frozenset[tuple[str, str]]]
 
 
 class LabelSet:
     """One label set: names and lineages by row, the index of its vectors, and what is left out.
 
-    `allowed` bool [N] is the manifest's own include and exclude; None means all rows.
+    `allowed` bool [N] is the manifest's own include and exclude; None means all rows. `remarks` is
+    what a user should know of them, and of the labels.
     """
 
     def __init__(
-        self, files: LabelSetFiles, labels: Labels, index: LabelIndex, allowed: Mask | None
+        self, files: LabelSetFiles, labels: Labels, index: LabelIndex, allowed: Kept
     ) -> None:
         self.name = files.name
         self.digest = files.digest
         self.label_format = files.label_format
         self.labels = labels
         self.index = index
-        self.allowed = allowed
+        self.allowed = allowed.mask
+        self.remarks = (*allowed.remarks, *labels.remarks(files.label_format))
         self._taxa = labels.taxa()
         self._guard = threading.Lock()
         self._masks: OrderedDict[Branches, Mask] = OrderedDict()
@@ -149,7 +152,7 @@ class LabelClassifier:
         return LabelQuery(
             label_set=chosen,
             top_k=min(meta.top_k or self._default_k, MAX_TOP_K),
-            branches=frozenset((one.rank.value, one.value.casefold()) for one in meta.include),
+            branches=frozenset(map(_folded, meta.include)),
             rank=meta.rank,
             logit_scale=self._logit_scale,
             asked=meta.include,
@@ -176,7 +179,7 @@ class LabelQuery:
     branches: Branches
     rank: Rank | None
     logit_scale: float
-    asked: tuple[Include, ...] = field(compare=False)
+    asked: tuple[Branch, ...] = field(compare=False)
     label_format: LabelFormat = field(compare=False)
     score_kind: Score = field(compare=False)
 
@@ -189,7 +192,7 @@ class LabelQuery:
         """
         mask = self.label_set.mask(self.branches)
         if mask is not None and not mask.any():
-            said = quoted(", ".join(f"{one.rank}={one.value}" for one in self.asked))
+            said = quoted(";".join(map(_written, self.asked)))
             raise BadQuery(
                 f"No label of {self.label_set.name} has {said}. Check the name's spelling."
             )
@@ -227,6 +230,14 @@ class LabelQuery:
     def _groups(hits: Sequence[GroupHit], groups: Groups) -> tuple[list[str], list[Lineage] | None]:
         codes = [hit.group for hit in hits]
         return [groups.names[c] for c in codes], [groups.lineages[c] for c in codes]
+
+
+def _folded(branch: Branch) -> frozenset[tuple[str, str]]:
+    return frozenset((one.rank.value, one.value.casefold()) for one in branch)
+
+
+def _written(branch: Branch) -> str:
+    return ",".join(f"{one.rank}={one.value}" for one in branch)
 
 
 def load_label_sets(model: VerifiedModel, threads: int) -> Iterator[LabelSet]:
@@ -275,14 +286,12 @@ def code_cache(model: VerifiedModel, files: LabelSetFiles) -> CodeCache:
     )
 
 
-def _allowed(files: LabelSetFiles, labels: Labels) -> Mask | None:
-    if not files.include and not files.exclude:
-        return None
-    mask = labels.mask(files.include, files.exclude)
-    if not mask.any():
+def _allowed(files: LabelSetFiles, labels: Labels) -> Kept:
+    found = kept(labels, files)
+    if found.mask is not None and not found.mask.any():
         raise LabelsUnusable(
-            f"include and exclude leave no label of {files.name}.",
+            f"include and exclude leave no label of {files.name}. {' '.join(found.remarks)}",
             remedy="Correct spec.labelSets[].include and exclude.",
             file=str(files.labels),
         )
-    return mask
+    return found

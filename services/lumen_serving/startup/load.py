@@ -147,7 +147,7 @@ def _refuse_wrong_scenes(scenes: SceneSet, vectors: NDArray[np.float32]) -> None
 
 def _label_remarks(sets: Iterable[LabelSet]) -> tuple[str, ...]:
     """Return what a user should know of the labels, and log it."""
-    remarks = [(s.name, remark) for s in sets for remark in s.labels.remarks(s.label_format)]
+    remarks = [(s.name, remark) for s in sets for remark in s.remarks]
     for name, remark in remarks:
         log.warning("label set", label_set=name, message=remark)
     return tuple(f"{name}: {remark}" for name, remark in remarks)

@@ -104,19 +104,6 @@ def test_the_shown_format_moves_no_vector_and_asks_for_no_new_ones(tmp_path, fil
     assert prepared_labels.prepared(model, replace(files, label_format="path8")) == path
 
 
-def test_filters_keep_and_drop_by_rank_or_name_whatever_the_case():
-    labels = a_taxonomy()
-
-    assert labels.mask(["class=aves"]).tolist() == [True, False]
-    assert labels.mask([], ["class=Aves"]).tolist() == [False, True]
-    assert labels.mask(["kingdom=Animalia"], ["name=european robin"]).tolist() == [False, True]
-    for wrong in ("Aves", "colour=red", "class="):
-        with pytest.raises(LabelSetError):
-            labels.mask([wrong])
-    with pytest.raises(LabelSetError, match="name"):
-        Labels(["cat"]).mask(["class=Aves"])
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -396,52 +383,6 @@ def test_vectors_of_the_older_server_are_taken_over_when_they_are_of_these_label
     assert taken == (path is not None)
     if path is not None:
         np.testing.assert_allclose(np.linalg.norm(np.load(path), axis=1), 1, atol=1e-6)
-
-
-class CountedText(str):
-    """A text that counts how often any of them is folded."""
-
-    __slots__ = ()
-    folds = 0
-
-    def casefold(self) -> str:
-        CountedText.folds += 1
-        return super().casefold()
-
-
-def test_a_filter_of_many_terms_looks_at_each_term_and_each_name_once():
-    lineages = [
-        ("Animalia", "Chordata", "Aves", "", "", CountedText(f"Genus{row % 40}"), "x")
-        for row in range(4000)
-    ]
-    taxa = Labels([""] * len(lineages), lineages).taxa()
-    CountedText.folds = 0
-
-    first = taxa.rows(("genus", CountedText(f"genus{n}")) for n in range(0, 1400, 2))
-    folds_of_first = CountedText.folds
-    second = taxa.rows(("genus", CountedText(f"GENUS{n}")) for n in range(0, 1400, 2))
-
-    assert folds_of_first == 40 + 700
-    assert CountedText.folds - folds_of_first == 700
-    assert first.tolist() == second.tolist() == [row % 40 % 2 == 0 for row in range(4000)]
-
-
-RANK_NAMES = st.sampled_from(["", "Aves", "aves", "Straße", "STRASSE", "Insecta", "İ"])
-
-
-@given(
-    st.lists(st.tuples(*[RANK_NAMES] * 7), min_size=1, max_size=20),
-    st.lists(st.tuples(st.sampled_from(label_sets.RANKS), RANK_NAMES.filter(bool)), max_size=6),
-)
-def test_rows_found_by_code_are_those_whose_texts_compare_equal_without_case(lineages, terms):
-    labels = Labels(["x"] * len(lineages), lineages)
-    wanted = [(label_sets.RANKS.index(rank), name.casefold()) for rank, name in terms]
-
-    found = labels.taxa().rows(terms)
-
-    assert found.tolist() == [
-        any(lineage[at].casefold() == name for at, name in wanted) for lineage in lineages
-    ]
 
 
 def test_vectors_that_nobody_normalised_are_no_damage_and_one_stray_among_unit_rows_is():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lumen_resources.labels.filters import Kept
 from lumen_resources.labels.label_sets import Labels
 from lumen_resources.model.layouts import LabelSetFiles
 from lumen_serving.classify.labels import LabelClassifier, LabelSet
@@ -27,7 +28,7 @@ def a_label_set(rows: int = 90) -> LabelSet:
     labels = Labels([f"label {row}" for row in range(rows)], lineages)
     files = LabelSetFiles("species", Path("species.json"), None, "d", "{}", "common")
     matrix = np.random.default_rng(3).standard_normal((rows, 16)).astype(np.float32)
-    return LabelSet(files, labels, LabelIndex.build(matrix), None)
+    return LabelSet(files, labels, LabelIndex.build(matrix), Kept(None, ()))
 
 
 def a_query(label_set: LabelSet, **meta: str):
@@ -41,8 +42,8 @@ def a_vector() -> np.ndarray:
 
 def test_filters_that_differ_in_order_and_case_alone_are_one_query():
     label_set = a_label_set()
-    one = a_query(label_set, include="class=Aves,genus=Genus1")
-    other = a_query(label_set, include="genus=GENUS1; class=aves")
+    one = a_query(label_set, include="class=Aves,genus=Genus3; genus=Genus1")
+    other = a_query(label_set, include="genus=GENUS1; genus=genus3, class=aves")
 
     assert one == other
     assert hash(one) == hash(other)
@@ -59,6 +60,18 @@ def test_a_filter_answers_with_its_rows_alone_also_when_its_mask_is_not_kept_any
     (hits,) = query.score(a_vector())
 
     assert sorted(hit.row for hit in hits) == list(range(0, 90, 3))
+
+
+def test_a_request_narrows_and_adds_up_as_the_manifest_does_binomials_included():
+    label_set = a_label_set()
+    query = a_query(
+        label_set, include="class=Aves,genus=Genus3,genus=Genus4;species=Genus7 x", topk="90"
+    )
+    query.prepare()
+
+    (hits,) = query.score(a_vector())
+
+    assert sorted(hit.row for hit in hits) == [3, 7]
 
 
 def test_a_filter_that_means_no_label_is_refused_before_anything_is_scored():

@@ -5,8 +5,9 @@ import pytest
 from lumen_terms.taxonomy import LabelFormat, Rank
 from lumen_wire.errors import InvalidArgument
 from lumen_wire.meta import (
-    LONGEST_BRANCH,
-    MOST_BRANCHES,
+    LONGEST_TERM,
+    MOST_NARROWED,
+    MOST_TERMS,
     TOP_K_SPELLINGS,
     Include,
     RequestMeta,
@@ -52,7 +53,7 @@ def test_all_that_shapes_an_answer_is_read():
             "labels": "birds",
             "label_format": "path8",
             "rank": "Genus",
-            "include": "class=Aves, order=Passeriformes",
+            "include": "class=Aves, order=Passeriformes; genus=Felis",
             "score": "cosine",
             "vector": "f32le",
             "prompt": "template",
@@ -65,7 +66,10 @@ def test_all_that_shapes_an_answer_is_read():
         labels="birds",
         label_format=LabelFormat.PATH8,
         rank=Rank.GENUS,
-        include=(Include(Rank.CLASS, "Aves"), Include(Rank.ORDER, "Passeriformes")),
+        include=(
+            (Include(Rank.CLASS, "Aves"), Include(Rank.ORDER, "Passeriformes")),
+            (Include(Rank.GENUS, "Felis"),),
+        ),
         score=Score.COSINE,
         vector=VectorFormat.F32LE,
         prompt_template=True,
@@ -119,10 +123,18 @@ def test_a_payload_is_a_tensor_when_its_meta_says_so():
     assert not parse_request_meta({"lumen.input.kind": "picture"}).tensor
 
 
-def test_include_takes_a_thousand_branches_and_says_so_when_there_are_more():
-    many = parse_request_meta({"include": ",".join(f"genus=g{i}" for i in range(MOST_BRANCHES))})
-    assert len(many.include) == MOST_BRANCHES
+def test_include_takes_a_thousand_terms_and_says_so_when_there_are_more():
+    many = parse_request_meta({"include": ";".join(f"genus=g{i}" for i in range(MOST_TERMS))})
+    assert len(many.include) == MOST_TERMS
 
-    for text in ("genus=g;" * (MOST_BRANCHES + 1), "genus=" + "x" * LONGEST_BRANCH):
-        with pytest.raises(InvalidArgument, match=f"at most {MOST_BRANCHES} of {LONGEST_BRANCH}"):
+    for text in ("genus=g;" * (MOST_TERMS + 1), "genus=" + "x" * LONGEST_TERM):
+        with pytest.raises(InvalidArgument, match=f"at most {MOST_TERMS} of {LONGEST_TERM}"):
             parse_request_meta({"include": text})
+
+
+def test_branches_of_several_ranks_are_fewer_since_each_is_a_pass_over_all_labels():
+    narrowed = [f"class=c{i},order=o{i}" for i in range(MOST_NARROWED + 1)]
+    assert len(parse_request_meta({"include": ";".join(narrowed[1:])}).include) == MOST_NARROWED
+
+    with pytest.raises(InvalidArgument, match=f"at most {MOST_NARROWED} are read"):
+        parse_request_meta({"include": ";".join(narrowed)})
