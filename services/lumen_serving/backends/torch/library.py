@@ -111,7 +111,7 @@ class EmptyTower:
             tensors[own] = found.reshape(wanted.shape).to(kind, copy=True)
         self.inner.load_state_dict(tensors, strict=True, assign=True)
         inner = self.inner.eval() if self.fuse is None else self.fuse(self.inner.eval())
-        # What is no tensor of the checkpoint, such as a causal mask, follows in precision.
+        # Tensors that the checkpoint lacks, such as a causal mask, follow in precision.
         tower = TorchTower(inner.to(dtype), self.call)
         tower.eval().requires_grad_(requires_grad=False)
         return tower
