@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,17 +22,19 @@ from lumen_resources.model.contents import (
     read_config,
 )
 from lumen_resources.model.layouts import (
+    ChosenFiles,
     LabelSetFiles,
     Parity,
     ParityInput,
-    ScoreRule,
     TextRule,
     VerifiedModel,
 )
 from lumen_resources.model.lock_file import locked_files, overall
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo
 from lumen_resources.model.preprocessing import preprocess_of
-from lumen_resources.model.traits import context_length_of, embedding_space
+from lumen_resources.model.scores import scalars_of, score_rule_of
+from lumen_resources.model.text_rules import TokenizerFiles, text_rule_of
+from lumen_resources.model.traits import embedding_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,13 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     )
     preprocess = preprocess_of(info, config, preprocessor)
     graph_length = None
-    if chosen.vision and chosen.vision.endswith(".onnx"):
+    if any(graph and graph.endswith(".onnx") for graph in (chosen.vision, chosen.text)):
         graph_length = check_graphs(at, chosen, preprocess, dim)
-    context_length = _context_length(info, config, graph_length)
+    text = text_rule_of(info, config, _tokenizer_files(chosen, at), graph_length)
+    _refuse_other_length(text, graph_length)
+    score, remarks = score_rule_of(info, config, _scalars(chosen, at))
     if thorough:
-        _check_thoroughly(subject, at, dim, context_length)
+        _check_thoroughly(subject, at, dim, text)
     label_sets = tuple(_label_sets(subject, at, dim, thorough=thorough))
     model = VerifiedModel(
         name=subject.config.model.name,
@@ -87,8 +90,8 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         precision=subject.config.model.precision,
         files=chosen.under(subject.root),
         preprocess=preprocess,
-        text=TextRule(context_length),
-        score=ScoreRule(scale=info.lumen.logit_scale),
+        text=text,
+        score=score,
         embedding_dim=dim,
         embedding_space=embedding_space(info, chosen, subject.digests, preprocess, dim),
         revision=subject.revision,
@@ -98,7 +101,7 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         cache=subject.cache,
         bytes=sum(d.size for d in subject.digests.values()),
         file_count=len(subject.digests),
-        warnings=(*subject.warnings, *subject.derived, *_about(label_sets)),
+        warnings=(*subject.warnings, *subject.derived, *remarks, *_about(label_sets)),
         modalities=chosen.modalities,
     )
     _compare_pins(subject.config, model)
@@ -122,18 +125,44 @@ def _about(label_sets: Iterable[LabelSetFiles]) -> Iterator[str]:
         yield from (f"{one.name}: {remark}" for remark in one.remarks)
 
 
-def _check_thoroughly(
-    subject: UnverifiedModel, at: PathResolver, dim: int, context_length: int
-) -> None:
+def _tokenizer_files(chosen: ChosenFiles, at: PathResolver) -> TokenizerFiles:
+    """Return what stands beside the tokenizer; it is loaded only if a token must be looked up."""
+    settings = next((p for p in chosen.companions if p.endswith(TOKENIZER_SETTINGS[0])), None)
+
+    def number_of(token: str) -> int | None:
+        if chosen.tokenizer is None:
+            return None
+        return load_tokenizer(at(chosen.tokenizer)).token_to_id(token)
+
+    return TokenizerFiles(read_config(at(settings)) or {} if settings else {}, number_of)
+
+
+def _scalars(chosen: ChosenFiles, at: PathResolver) -> dict[str, float]:
+    """Return what the weights say of scores."""
+    files = chosen.shards or ((chosen.weights,) if chosen.weights else ())
+    return scalars_of([at(path) for path in files])
+
+
+def _refuse_other_length(text: TextRule, graph_length: int | None) -> None:
+    if graph_length in {None, text.context_length}:
+        return
+    raise ResourceValidationError(
+        f"The text graph takes {graph_length} tokens, the model info says {text.context_length}.",
+        remedy="Correct extra_metadata.lumen.text.context_length, or export the model anew.",
+        file=FILE_NAME,
+    )
+
+
+def _check_thoroughly(subject: UnverifiedModel, at: PathResolver, dim: int, text: TextRule) -> None:
     chosen = subject.wanted.chosen
     if chosen.tokenizer:
         tokenizer = load_tokenizer(at(chosen.tokenizer))
         for path in chosen.companions:
             if path.endswith(TOKENIZER_SETTINGS):
                 said = read_config(at(path)) or {}
-                check_settings(path, said, context_length, tokenizer.token_to_id)
-    if chosen.weights:
-        check_weights(at(chosen.weights))
+                check_settings(path, said, text, tokenizer.token_to_id)
+    for path in chosen.shards or ((chosen.weights,) if chosen.weights else ()):
+        check_weights(at(path))
     parity = subject.info.lumen.parity
     if parity:
         _check_parity(at(parity.vectors), (len(parity.inputs), dim))
@@ -183,19 +212,6 @@ def _in_place(
     if embeddings and files.embeddings == at(embeddings):
         moved = root / embeddings
     return replace(files, labels=root / labels, embeddings=moved)
-
-
-def _context_length(
-    info: ModelInfo, config: Mapping[str, Any] | None, graph_length: int | None
-) -> int:
-    length = context_length_of(info, config, graph_length)
-    if graph_length is not None and graph_length != length:
-        raise ResourceValidationError(
-            f"The text graph takes {graph_length} tokens, the model info says {length}.",
-            remedy="Correct extra_metadata.lumen.context_length, or export the model anew.",
-            file=FILE_NAME,
-        )
-    return length
 
 
 def _model_digest(subject: UnverifiedModel) -> str:

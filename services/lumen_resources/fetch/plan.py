@@ -14,7 +14,8 @@ from lumen_resources.errors import (
     ModelInfoError,
     ResourceNotFoundError,
 )
-from lumen_resources.model.layouts import DECISIVE, ChosenFiles, choose
+from lumen_resources.model.choice import DECISIVE, ComputeChoice, choose
+from lumen_resources.model.layouts import ChosenFiles
 from lumen_resources.model.model_info import FILE_NAME, Dataset, ModelInfo
 from lumen_resources.sources.protocol import revision_fits
 
@@ -53,7 +54,9 @@ def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]
             file=FILE_NAME,
         )
     spec = config.model
-    chosen = choose(available, info, spec.runtime, spec.precision, config.rknn_target or "rk3588")
+    target = config.rknn_target or "rk3588"
+    how = ComputeChoice(spec.runtime, spec.precision, target, spec.towers or ())
+    chosen = choose(available, info, how)
     label_sets = tuple((s, _dataset(info, s, available)) for s in config.label_sets)
     parity = info.lumen.parity
     golden = (

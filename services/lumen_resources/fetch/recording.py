@@ -13,8 +13,9 @@ from lumen_resources.errors import ModelInfoError, translated
 from lumen_resources.fetch.plan import listed_files
 from lumen_resources.fetch.verify import inside
 from lumen_resources.json_text import parse_json
+from lumen_resources.model.choice import RUNTIME_SUFFIXES
 from lumen_resources.model.contents import read_config
-from lumen_resources.model.layouts import CONFIGS, RUNTIME_SUFFIXES
+from lumen_resources.model.layouts import CONFIGS
 from lumen_resources.model.lock_file import digest_of, write_durably
 from lumen_resources.model.model_info import (
     FILE_NAME,

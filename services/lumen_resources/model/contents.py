@@ -2,11 +2,12 @@
 
 No runtime is loaded: configurations are parsed, the tokenizer is loaded, graphs and matrices are
 judged by their headers. What stands beside tokenizer.json and decides a vector must agree with what
-is done here: texts are lowered, cut at the context length, framed, and filled up with 0
-(`lumen_serving.media.text`).
+is done with texts (`TextRule`, which `lumen_serving.media.text` follows).
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,18 @@ from tokenizers import Tokenizer
 from lumen_manifest.reading.regular_files import open_regular, read_bounded
 from lumen_resources.errors import ResourceValidationError, TokenizerError, is_failure, translated
 from lumen_resources.json_text import parse_json, utf8
-from lumen_resources.model.layouts import ChosenFiles, Preprocess
-from lumen_resources.model.onnx_graph import FLOAT, FLOAT16, INT32, INT64, Graph, Value, read_graph
+from lumen_resources.model.configs import token_text
+from lumen_resources.model.layouts import ChosenFiles, Cleaning, Preprocess, TextRule
+from lumen_resources.model.onnx_graph import (
+    FLOAT,
+    FLOAT16,
+    INT32,
+    INT64,
+    UINT8,
+    Graph,
+    Value,
+    read_graph,
+)
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
@@ -63,24 +74,37 @@ def load_tokenizer(path: Path) -> Tokenizer:
 def check_graphs(
     at: Callable[[str], Path], chosen: ChosenFiles, preprocess: Preprocess, dim: int
 ) -> int | None:
-    """Check the two ONNX graphs against the model info; return the text length one fixes.
+    """Check the ONNX graphs against the model info; return the text length one fixes.
 
-    `at` gives the place of a relative path. Raises ResourceValidationError.
+    `at` gives the place of a relative path. A graph may fix its batch, and may take uint8 pixels
+    that it normalises itself. Raises ResourceValidationError.
     """
-    if chosen.vision is None or chosen.text is None:
-        return None
-    vision, text = read_graph(at(chosen.vision)), read_graph(at(chosen.text))
-    pixels = _input(vision, chosen.vision, {FLOAT, FLOAT16}, 4, "float [N, 3, S, S]")
-    side = preprocess.size
-    if any(
-        d not in {None, want} for d, want in zip(pixels.shape[1:], (3, side, side), strict=True)
-    ):
-        raise _graph(chosen.vision, f"takes {pixels}", f"float [N, 3, {side}, {side}] is expected")
-    tokens = _input(text, chosen.text, {INT32, INT64}, 2, "int64 or int32 [N, L]")
-    for graph, path in ((vision, chosen.vision), (text, chosen.text)):
-        _check_output(graph, path, dim)
-        _check_external(graph, path, chosen)
-    return tokens.shape[1]
+    length = None
+    for path, check in ((chosen.vision, _check_pixels), (chosen.text, _check_tokens)):
+        if path is not None:
+            graph = read_graph(at(path))
+            length = check(graph, path, preprocess.size)
+            _check_output(graph, path, dim)
+            _check_external(graph, path, chosen)
+    return length
+
+
+def _check_pixels(graph: Graph, path: str, side: int) -> None:
+    expected = f"float or uint8 [N, 3, {side}, {side}]"
+    pixels = _input(graph, path, {FLOAT, FLOAT16, UINT8}, 4, expected)
+    wanted = [(3, side, side)]
+    if pixels.element_type == UINT8:
+        wanted.append((side, side, 3))
+    if not any(_fits(pixels.shape[1:], shape) for shape in wanted):
+        raise _graph(path, f"takes {pixels}", f"{expected} is expected")
+
+
+def _check_tokens(graph: Graph, path: str, _: int) -> int | None:
+    return _input(graph, path, {INT32, INT64}, 2, "int64 or int32 [N, L]").shape[1]
+
+
+def _fits(shape: Sequence[int | None], wanted: Sequence[int]) -> bool:
+    return all(d in {None, want} for d, want in zip(shape, wanted, strict=True))
 
 
 def _input(graph: Graph, path: str, types: set[int], rank: int, expected: str) -> Value:
@@ -112,8 +136,26 @@ def _check_external(graph: Graph, path: str, chosen: ChosenFiles) -> None:
         )
 
 
-def check_safetensors(path: Path) -> None:
-    """Check that a safetensors file's header parses and its length agrees with the tensors."""
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a safetensors file; `start` and `end` count from the end of the header."""
+
+    dtype: str
+    elements: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class SafetensorsHeader:
+    """What a safetensors file holds, by name; `data_start` is where the tensors begin."""
+
+    tensors: Mapping[str, StoredTensor]
+    data_start: int
+
+
+def read_safetensors_header(path: Path) -> SafetensorsHeader:
+    """Read the header alone; raises ResourceValidationError when it does not parse."""
     with translated(path, "reading"), open_regular(path) as file:
         size = path.stat().st_size
         length = int.from_bytes(file.read(8), "little")
@@ -122,12 +164,26 @@ def check_safetensors(path: Path) -> None:
         header = file.read(length)
     try:
         document = orjson.loads(header)
-        ends = [v["data_offsets"][1] for k, v in document.items() if k != "__metadata__"]
-        end = max(ends, default=0)
-    except (orjson.JSONDecodeError, AttributeError, KeyError, IndexError, TypeError) as error:
+        tensors = {k: _tensor(v) for k, v in document.items() if k != "__metadata__"}
+    except (ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
         raise _invalid(path, f"has a header that is not a tensor list: {error}") from error
-    if end != size - 8 - length:
-        raise _invalid(path, f"has {size - 8 - length:,} bytes of tensors, its header says {end:,}")
+    return SafetensorsHeader(tensors, 8 + length)
+
+
+def _tensor(entry: Any) -> StoredTensor:
+    start, end = entry["data_offsets"]
+    if not 0 <= start <= end:
+        raise ValueError(f"a tensor lies from {start} to {end}")
+    return StoredTensor(str(entry["dtype"]), math.prod(entry["shape"]), start, end)
+
+
+def check_safetensors(path: Path) -> None:
+    """Check that a safetensors file's header parses and its length agrees with the tensors."""
+    header = read_safetensors_header(path)
+    there = path.stat().st_size - header.data_start
+    end = max((tensor.end for tensor in header.tensors.values()), default=0)
+    if end != there:
+        raise _invalid(path, f"has {there:,} bytes of tensors, its header says {end:,}")
 
 
 def check_weights(path: Path) -> None:
@@ -176,37 +232,32 @@ def _bad_tokenizer(path: Path, found: str) -> TokenizerError:
 def check_settings(
     name: str,
     document: Mapping[str, Any],
-    context_length: int,
+    rule: TextRule,
     token_id: Callable[[str], int | None],
 ) -> None:
     """Compare one of the two files with what is done; `token_id` looks a token up.
 
     Raises TokenizerError.
     """
-    if document.get("do_lower_case") is False:
+    if document.get("do_lower_case") is False and rule.cleaning is Cleaning.LOWER:
         raise _contradiction(name, "do_lower_case false", "texts are lowered here")
     longest = document.get("model_max_length")
-    if isinstance(longest, int | float) and longest < context_length:
+    if isinstance(longest, int | float) and longest < rule.context_length:
         raise _contradiction(
-            name, f"model_max_length {longest:g}", f"texts have {context_length} tokens here"
+            name, f"model_max_length {longest:g}", f"texts have {rule.context_length} tokens here"
         )
-    padding, ends = (
-        _token(document, "pad_token"),
-        {_token(document, key) for key in ("eos_token", "sep_token")},
-    )
+    padding = token_text(document, "pad_token")
     number = None if padding is None else token_id(padding)
+    if number is None or number == rule.pad_id:
+        return
     # Behind the end of a text, CLIP's causal towers see nothing: its end may stand there as well.
-    if number and padding not in ends:
+    ends = {token_text(document, key) for key in ("eos_token", "sep_token")}
+    if rule.frame == "own" or padding not in ends:
         raise _contradiction(
-            name, f"pad_token {padding!r}, which is {number}", "texts are filled up with 0 here"
+            name,
+            f"pad_token {padding!r}, which is {number}",
+            f"texts are filled up with {rule.pad_id} here",
         )
-
-
-def _token(document: Mapping[str, Any], key: str) -> str | None:
-    """Return a token, which is written as its text or as an object that holds it."""
-    value = document.get(key)
-    text = value.get("content") if isinstance(value, Mapping) else value
-    return text if isinstance(text, str) else None
 
 
 def _contradiction(name: str, says: str, done: str) -> TokenizerError:

@@ -1,53 +1,20 @@
-"""Where a model's files lie: every layout a loader finds, and what it hands on when it has.
-
-Choosing is pure: it is told which relative paths exist (in a folder, or in a remote model info)
-and answers which of them make up the model for one runtime and precision.
-"""
+"""Where a model's folder is, and what a loader hands on when it has all files (see `choice`)."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from lumen_manifest.spec.enums import Precision, Runtime
-from lumen_resources.errors import FileMissingError, InvalidConfig, RuntimeNotSupportedError
+from lumen_resources.errors import InvalidConfig
 from lumen_resources.model.lock_file import LockedFile
 from lumen_resources.model.model_info import ModelInfo
 from lumen_terms.modality import Modality
 
-# What open_clip, transformers and tokenizers may keep beside tokenizer.json.
-TOKENIZER_COMPANIONS = (
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-)
 CONFIGS = ("open_clip_config.json", "config.json")
 PREPROCESSOR = "preprocessor_config.json"
-TOKENIZER = "tokenizer.json"
-# Small files without which a model still loads, and gives other vectors.
-DECISIVE = frozenset({*CONFIGS, PREPROCESSOR, TOKENIZER, *TOKENIZER_COMPANIONS})
-TORCH_WEIGHTS = (
-    "model.safetensors",
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "torch/model.pt",
-    "model.pt",
-)
-# By which endings a runtime's files are known in a folder that does not say.
-RUNTIME_SUFFIXES = {
-    "onnx": (".onnx", ".onnx.data", ".onnx_data"),
-    "torch": (".safetensors", ".bin", ".pt"),
-    "rknn": (".rknn",),
-}
-# Which files hold a precision that is only a way to compute: bf16 starts from fp32 files.
-FILE_PRECISION = {"bf16": "fp32"}
-# What is added to a graph's name for the file that holds its weights.
-EXTERNAL_DATA = (".data", "_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +91,8 @@ class Parity:
 class ModelFiles:
     """Absolute paths of one runtime's files.
 
-    `vision` and `text` are the two graphs (onnx, rknn), `weights` the checkpoint (torch),
-    `external_data` the weights that lie beside the graphs.
+    `vision` and `text` are the two graphs (onnx, rknn), `weights` the checkpoint (torch) or the
+    index of its `shards`, `external_data` the weights that lie beside the graphs.
     """
 
     vision: Path | None
@@ -134,6 +101,7 @@ class ModelFiles:
     config: Path | None
     tokenizer: Path | None
     external_data: tuple[Path, ...] = ()
+    shards: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +177,8 @@ class VerifiedModel:
 class ChosenFiles:
     """Relative paths of one runtime's files, as found in a layout.
 
-    Every layout of today is complete, and so embeds both modalities.
+    `modalities` is what they embed: less than both for a model of one tower, or when only one is
+    asked for.
     """
 
     vision: str | None = None
@@ -220,6 +189,7 @@ class ChosenFiles:
     preprocessor: str | None = None
     companions: tuple[str, ...] = ()
     external_data: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
     modalities: frozenset[Modality] = frozenset(Modality)
 
     def all_files(self) -> tuple[str, ...]:
@@ -233,6 +203,7 @@ class ChosenFiles:
             self.preprocessor,
             *self.companions,
             *self.external_data,
+            *self.shards,
         )
         return tuple(dict.fromkeys(path for path in named if path))
 
@@ -249,6 +220,7 @@ class ChosenFiles:
             config=at(self.config),
             tokenizer=at(self.tokenizer),
             external_data=tuple(root / path for path in self.external_data),
+            shards=tuple(root / path for path in self.shards),
         )
 
 
@@ -279,106 +251,3 @@ def model_folder(cache_dir: Path, model: str) -> Path:
 def _is_model_folder(folder: Path) -> bool:
     markers = ("model_info.json", "lumen.lock.json", "onnx", "rknn", "torch", *CONFIGS)
     return any((folder / marker).exists() for marker in markers)
-
-
-def onnx_pairs(precision: str) -> Iterator[tuple[str, str]]:
-    """Yield (vision, text) of every layout, best first.
-
-    Names without a precision are older, and mean fp32.
-    """
-    p = FILE_PRECISION.get(precision, precision)
-    yield f"onnx/vision.{p}.onnx", f"onnx/text.{p}.onnx"
-    if p != "fp32":
-        return
-    yield "onnx/vision.onnx", "onnx/text.onnx"
-    for folder in ("onnx/", ""):
-        yield f"{folder}image_encoder.onnx", f"{folder}text_encoder.onnx"
-        yield f"{folder}visual.onnx", f"{folder}textual.onnx"
-
-
-def rknn_pairs(precision: str, target: str) -> Iterator[tuple[str, str]]:
-    """Yield (vision, text) for one RKNN target, best first."""
-    yield (f"rknn/{target}/vision.{precision}.rknn", f"rknn/{target}/text.{precision}.rknn")
-    yield f"rknn/{target}/image_encoder.rknn", f"rknn/{target}/text_encoder.rknn"
-
-
-def choose(
-    available: Collection[str],
-    info: ModelInfo,
-    runtime: Runtime,
-    precision: Precision,
-    rknn_target: str = "",
-) -> ChosenFiles:
-    """Return the files of the first layout that is complete.
-
-    Raises RuntimeNotSupportedError when the model does not have this runtime, FileMissingError
-    when a layout's files are not all there.
-    """
-    _runtime_is_offered(info, runtime)
-    shared = _shared_files(available, runtime)
-    if runtime == Runtime.TORCH:
-        weights = next((p for p in TORCH_WEIGHTS if p in available), None)
-        if weights is None:
-            raise _missing(TORCH_WEIGHTS[0], "torch", precision, available, ".safetensors")
-        return replace(shared, weights=weights)
-    if runtime == Runtime.ONNX:
-        pairs, suffix = list(onnx_pairs(precision)), ".onnx"
-    else:
-        pairs, suffix = list(rknn_pairs(precision, rknn_target)), ".rknn"
-    complete = next((p for p in pairs if p[0] in available and p[1] in available), None)
-    if complete is None:
-        started = next((p for p in pairs if p[0] in available or p[1] in available), pairs[0])
-        absent = started[0] if started[0] not in available else started[1]
-        raise _missing(absent, runtime, precision, available, suffix)
-    vision, text = complete
-    apart = sorted(path for path in available if _holds_weights_of(path, complete))
-    return replace(shared, vision=vision, text=text, external_data=tuple(apart))
-
-
-def _holds_weights_of(path: str, graphs: tuple[str, str]) -> bool:
-    """Whether `path` is an ONNX graph's external data (graphs above 2 GiB keep weights apart)."""
-    return any(path == f"{graph}{ending}" for graph in graphs for ending in EXTERNAL_DATA)
-
-
-def _shared_files(available: Collection[str], runtime: Runtime) -> ChosenFiles:
-    """Return configuration and tokenizer, which older layouts keep in the runtime's folder."""
-
-    def first(names: tuple[str, ...]) -> str | None:
-        places = [f"{folder}{name}" for folder in ("", f"{runtime}/") for name in names]
-        return next((path for path in places if path in available), None)
-
-    tokenizer = first((TOKENIZER,))
-    folder = tokenizer.removesuffix(TOKENIZER) if tokenizer else ""
-    companions = tuple(
-        f"{folder}{name}" for name in TOKENIZER_COMPANIONS if f"{folder}{name}" in available
-    )
-    return ChosenFiles(
-        config=first(CONFIGS),
-        tokenizer=tokenizer,
-        preprocessor=first((PREPROCESSOR,)),
-        companions=companions,
-    )
-
-
-def _runtime_is_offered(info: ModelInfo, runtime: Runtime) -> None:
-    offered = info.runtimes.get(runtime)
-    if offered is not None and offered.available:
-        return
-    there = ", ".join(info.offered()) or "none"
-    raise RuntimeNotSupportedError(
-        f"{info.name} has no {runtime} files (model_info.json offers: {there}).",
-        remedy="Set spec.model.runtime to one of those, or export the model for this runtime.",
-        file="model_info.json",
-    )
-
-
-def _missing(
-    path: str, runtime: str, precision: str, available: Collection[str], suffix: str
-) -> FileMissingError:
-    there = ", ".join(sorted(p for p in available if p.endswith(suffix))[:8]) or "none"
-    return FileMissingError(
-        f"{path} is not there; {runtime} in {precision} needs it ({suffix} files there: {there}).",
-        remedy="Set spec.model.precision to one whose files are there, or complete the model's "
-        "folder at its source.",
-        file=path,
-    )

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lumen_manifest.reading.regular_files import read_bounded
+from lumen_manifest.spec.enums import Tower
 from lumen_resources.errors import ModelInfoError, from_os_error
 from lumen_resources.json_text import parse_json
 
@@ -146,12 +147,49 @@ class ParityInfo(_Section):
     vectors: RelativePath
 
 
+class TextInfo(_Section):
+    """How texts become tokens; what is absent follows the tokenizer's and the model's own files."""
+
+    context_length: int | None = Field(default=None, ge=1, le=8192)
+    cleaning: Literal["lower", "whitespace", "canonicalize", "none"] | None = None
+    frame: Literal["clip", "own"] | None = None
+    pad_id: int | None = Field(default=None, ge=0, le=100_000_000)
+    strip_sep: bool | None = None
+    language: str | None = Field(default=None, pattern=r"^([a-z]{2,3}(_[A-Z][a-z]{3})?)?$")
+
+
+class ScoreInfo(_Section):
+    """How cosines become scores; `scale` and `bias` are what is computed with, not logarithms.
+
+    Absent numbers are read from the weights where they can be.
+    """
+
+    kind: Literal["softmax", "sigmoid"] = "softmax"
+    scale: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    bias: float | None = Field(default=None, ge=-1000, le=1000, allow_inf_nan=False)
+
+
+class ArchitectureInfo(_Section):
+    """An architecture of open_clip, for weights that lie in a folder without a configuration."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")
+    quick_gelu: bool = False
+
+
 class LumenMetadata(_Section):
-    """What Lumen reads from `extra_metadata.lumen`."""
+    """What Lumen reads from `extra_metadata.lumen`.
+
+    `towers` says which halves the model has, both by default. `logit_scale` and `context_length`
+    are the older spellings of `score.scale` and `text.context_length`.
+    """
 
     files: dict[RelativePath, FileDigest] = Field(default_factory=dict, max_length=MAX_FILES)
     preprocess: PreprocessInfo | None = None
-    logit_scale: float = Field(default=100.0, gt=0, le=1000, allow_inf_nan=False)
+    text: TextInfo | None = None
+    score: ScoreInfo | None = None
+    architecture: ArchitectureInfo | None = None
+    towers: tuple[Tower, ...] | None = Field(default=None, min_length=1, max_length=2)
+    logit_scale: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     context_length: int | None = Field(default=None, ge=1, le=8192)
     checkpoint_sha256: Sha256 | None = None
     parity: ParityInfo | None = None

@@ -15,8 +15,8 @@ from pathlib import Path
 from lumen_manifest.reading.regular_files import open_regular
 from lumen_resources.errors import ResourceValidationError, translated
 
-FLOAT, INT32, INT64, FLOAT16 = 1, 6, 7, 10
-TYPE_NAMES = {FLOAT: "float32", INT32: "int32", INT64: "int64", FLOAT16: "float16"}
+FLOAT, UINT8, INT32, INT64, FLOAT16 = 1, 2, 6, 7, 10
+TYPE_NAMES = {FLOAT: "float32", UINT8: "uint8", INT32: "int32", INT64: "int64", FLOAT16: "float16"}
 MAX_FIELDS = 4_000_000
 MAX_VALUE_BYTES = 64 * 1024
 # Exports name one file; more than two are refused later, by name.

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lumen_manifest.reading.problems import first_problem
 from lumen_resources.errors import ModelInfoError
+from lumen_resources.model.configs import model_cfg_of, section
 from lumen_resources.model.layouts import PREPROCESSOR, Preprocess
 from lumen_resources.model.model_info import FILE_NAME, ModelInfo, PreprocessInfo
 
@@ -135,17 +136,10 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def section(config: Mapping[str, Any] | None, *path: str) -> Mapping[str, Any]:
-    """Return a part of a configuration, empty where there is none."""
-    found: Any = config or {}
-    for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
 def _image_size(config: Mapping[str, Any] | None) -> int | tuple[int, int] | None:
-    for path in (("model_cfg", "vision_cfg"), ("vision_cfg",), ("vision_config",)):
-        size = section(config, *path).get("image_size")
+    towers = (section(model_cfg_of(config), "vision_cfg"), section(config, "vision_config"))
+    for tower in towers:
+        size = tower.get("image_size")
         if isinstance(size, int) and not isinstance(size, bool):
             return size
         if isinstance(size, list) and len(size) == 2 and all(isinstance(s, int) for s in size):

@@ -14,22 +14,23 @@ from lumen_resources.errors import (
     ModelInfoError,
     RuntimeNotSupportedError,
 )
+from lumen_resources.model.choice import ComputeChoice, choose
 from lumen_resources.model.layouts import (
     ChosenFiles,
     Preprocess,
-    choose,
     folder_name,
     model_folder,
 )
 from lumen_resources.model.model_info import FileDigest, ModelInfo
 from lumen_resources.model.preprocessing import CLIP_MEAN, CLIP_STD, preprocess_of
-from lumen_resources.model.traits import context_length_of, embedding_space
+from lumen_resources.model.text_rules import context_length_of
+from lumen_resources.model.traits import embedding_space
 
 FP32, FP16, BF16 = Precision.FP32, Precision.FP16, Precision.BF16
 
 
 def chosen(*files: str, runtime: Runtime = Runtime.ONNX, precision: Precision = FP32):
-    return choose(set(files), an_info(runtime), runtime, precision, "rk3588")
+    return choose(set(files), an_info(runtime), ComputeChoice(runtime, precision, "rk3588"))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_rknn_files_are_those_of_the_target():
     found = chosen(*files, runtime=Runtime.RKNN, precision=FP16)
     assert files == (found.vision, found.text)
     with pytest.raises(FileMissingError):
-        choose(set(files), an_info("rknn"), Runtime.RKNN, FP16, "rk3566")
+        choose(set(files), an_info("rknn"), ComputeChoice(Runtime.RKNN, FP16, "rk3566"))
 
 
 def test_configuration_tokenizer_and_companions_are_found_also_beside_the_runtime():
@@ -111,7 +112,7 @@ def test_a_runtime_that_is_not_offered_is_refused():
     info = an_info("torch")
 
     with pytest.raises(RuntimeNotSupportedError, match="torch"):
-        choose({"visual.onnx", "textual.onnx"}, info, Runtime.ONNX, FP32)
+        choose({"visual.onnx", "textual.onnx"}, info, ComputeChoice(Runtime.ONNX, FP32))
 
 
 def test_the_cache_may_already_end_in_models(tmp_path):

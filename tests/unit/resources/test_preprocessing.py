@@ -8,7 +8,7 @@ from model_sources import an_info
 from lumen_resources.errors import ModelInfoError
 from lumen_resources.model.layouts import Preprocess
 from lumen_resources.model.preprocessing import CLIP_MEAN, CLIP_STD, preprocess_of
-from lumen_resources.model.traits import context_length_of
+from lumen_resources.model.text_rules import context_length_of
 
 HALF = (0.5, 0.5, 0.5)
 CLIP: dict[str, Any] = {

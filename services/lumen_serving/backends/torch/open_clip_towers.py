@@ -11,7 +11,7 @@ import open_clip
 import timm
 
 from lumen_resources.errors import ResourceValidationError
-from lumen_resources.model.preprocessing import section
+from lumen_resources.model.configs import section
 from lumen_serving.backends.torch.architecture import bounded, built
 from lumen_serving.backends.torch.checkpoint import Checkpoint
 from lumen_serving.backends.torch.library import (

@@ -11,7 +11,7 @@ from typing import Any
 import transformers
 
 from lumen_resources.errors import RuntimeNotSupportedError
-from lumen_resources.model.preprocessing import section
+from lumen_resources.model.configs import section
 from lumen_serving.backends.torch.architecture import bounded, built
 from lumen_serving.backends.torch.checkpoint import Checkpoint
 from lumen_serving.backends.torch.library import (

@@ -1,0 +1,262 @@
+"""What a repository is: read from open_clip's or transformers' configuration, or from a table.
+
+Pure. By what a configuration says a layout is recognised; each reader returns the same facts.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lumen_manifest.spec.enums import Tower
+from lumen_resources.errors import ModelInfoError, TokenizerError
+from lumen_resources.model.choice import TOKENIZER
+from lumen_resources.model.configs import model_cfg_of, section, token_text, whole, word
+from lumen_resources.model.layouts import CONFIGS
+from lumen_resources.model.model_info import (
+    ArchitectureInfo,
+    PreprocessInfo,
+    ScoreInfo,
+    SourceFormat,
+    TextInfo,
+)
+from lumen_resources.model.repository import MAX_TOKENIZER_BYTES, Repository, bad_file
+from lumen_resources.model.scores import inferred_score
+from lumen_resources.model.text_rules import TokenizerFiles, configured_length, inferred_text
+from lumen_terms.open_clip_tags import OpenClipTag, architecture_tags, find_tag
+
+MAX_DIM = 100_000
+DEFAULT_CLIP_DIM = 512
+DEFAULT_SIGLIP_DIM = 768
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a model; `source` is the file, or the table, that says it."""
+
+    source: str
+    origin: SourceFormat
+    model_type: str
+    embedding_dim: int
+    text: TextInfo
+    score: ScoreInfo
+    config: Mapping[str, Any] = field(default_factory=dict)
+    preprocess: PreprocessInfo | None = None
+    architecture: ArchitectureInfo | None = None
+    towers: frozenset[Tower] = frozenset(Tower)
+
+
+def facts_of(there: Repository) -> Facts:
+    """Return what a repository is; raises ModelInfoError for one of an unknown kind."""
+    hub, plain = CONFIGS
+    if hub in there.files:
+        return _open_clips(there, hub, there.document(hub))
+    config = there.document(there.first(plain))
+    if model_cfg_of(config):
+        return _open_clips(there, plain, config)
+    kind = word(config, "model_type")
+    if kind:
+        return _transformers(there, config, kind)
+    known = find_tag(there.name) or _by_checkpoint(there.files)
+    if known is None:
+        raise unknown(there.name, f"has no {hub}, and no {plain} that says what it is")
+    return _from_table(known)
+
+
+def unknown(name: str, found: str) -> ModelInfoError:
+    """Say why a repository is none that can be read."""
+    return ModelInfoError(
+        f"{name[:200]} {found}.",
+        remedy="docs/models.md lists the layouts that are read; for another one, write a "
+        "model_info.json (docs/resources.md) beside the files.",
+        file="model_info.json",
+    )
+
+
+def _open_clips(there: Repository, source: str, config: Mapping[str, Any]) -> Facts:
+    architecture = model_cfg_of(config)
+    dim = whole(architecture, "embed_dim", MAX_DIM)
+    if dim is None:
+        raise bad_file(source, "has no model_cfg.embed_dim, the length of the model's vectors")
+    _refuse_one_tower(source, architecture)
+    score = inferred_score(config)
+    text = inferred_text(config, tokenizer_files(there))
+    kind = "siglip" if score.kind == "sigmoid" else "clip"
+    return Facts(
+        source=source,
+        origin=SourceFormat.OPENCLIP,
+        model_type="bioclip" if "bioclip" in there.name.casefold() else kind,
+        embedding_dim=dim,
+        text=text.model_copy(update={"context_length": configured_length(config) or 77}),
+        score=score,
+        config=config,
+    )
+
+
+def _refuse_one_tower(source: str, architecture: Mapping[str, Any]) -> None:
+    for tower in ("vision_cfg", "text_cfg"):
+        if not section(architecture, tower):
+            raise bad_file(source, f"has no model_cfg.{tower}, one of the two towers")
+
+
+# Kinds of transformers' model_type that look servable and are not, and what is served instead.
+_REFUSED = {
+    "siglip2": "NaFlex, which takes pictures in patches of any number: take a SigLIP 2 of a fixed "
+    "size (google/siglip2-base-patch16-224 or timm/ViT-B-16-SigLIP2)",
+    "metaclip_2": "MetaCLIP 2 in transformers' words: take it in open_clip's "
+    "(timm/vit_huge_patch14_clip_224.metaclip2_worldwide)",
+    "jina_clip": "jina-clip, which runs by its owner's code: take its onnx/vision_model.onnx and "
+    "onnx/text_model.onnx where they are published",
+    "clipseg": "a model that segments: take the CLIP it was made of",
+    "owlvit": "a detector: take a CLIP or SigLIP",
+    "owlv2": "a detector: take a CLIP or SigLIP",
+    "blip": "a captioner: take a CLIP or SigLIP",
+    "blip-2": "a captioner: take a CLIP or SigLIP",
+    "align": "ALIGN: take a CLIP or SigLIP",
+    "altclip": "AltCLIP: take a multilingual model of open_clip (xlm-roberta, nllb-clip)",
+}
+
+
+def _transformers(there: Repository, config: Mapping[str, Any], kind: str) -> Facts:
+    read = _READERS.get(kind)
+    if read is None:
+        what = _REFUSED.get(kind, f"a model_type {kind!r}")
+        raise ModelInfoError(
+            f"{CONFIGS[1]} describes {what}, which is not served.",
+            remedy="Of transformers' layout, clip, siglip and chinese_clip are served, and every "
+            "model in open_clip's (docs/models.md).",
+            file=CONFIGS[1],
+        )
+    if section(config, "vision_config").get("num_patches") is not None:
+        raise ModelInfoError(
+            f"{CONFIGS[1]} describes {_REFUSED['siglip2']}.",
+            remedy="docs/models.md lists what is served.",
+            file=CONFIGS[1],
+        )
+    return read(there, config)
+
+
+def _clip(there: Repository, config: Mapping[str, Any]) -> Facts:
+    dim = whole(config, "projection_dim", MAX_DIM) or DEFAULT_CLIP_DIM
+    return _transformers_facts(there, config, dim)
+
+
+def _siglip(there: Repository, config: Mapping[str, Any]) -> Facts:
+    """SigLIP has no projection for pictures: a vector is as long as its vision tower is wide."""
+    vision, text = section(config, "vision_config"), section(config, "text_config")
+    dim = whole(vision, "hidden_size", MAX_DIM) or DEFAULT_SIGLIP_DIM
+    words = whole(text, "projection_size", MAX_DIM) or whole(text, "hidden_size", MAX_DIM)
+    if (words or DEFAULT_SIGLIP_DIM) != dim:
+        raise bad_file(
+            CONFIGS[1], f"gives texts vectors of {words or DEFAULT_SIGLIP_DIM}, pictures of {dim}"
+        )
+    return _transformers_facts(there, config, dim)
+
+
+def _transformers_facts(there: Repository, config: Mapping[str, Any], dim: int) -> Facts:
+    text = inferred_text(config, tokenizer_files(there))
+    return Facts(
+        source=CONFIGS[1],
+        origin=SourceFormat.HUGGINGFACE,
+        model_type=word(config, "model_type"),
+        embedding_dim=dim,
+        text=text.model_copy(update={"context_length": configured_length(config)}),
+        score=inferred_score(config),
+        config=config,
+    )
+
+
+def _m_clip(there: Repository, config: Mapping[str, Any]) -> Facts:
+    """A text tower alone: its pictures are those of the CLIP it was distilled from."""
+    dim = whole(config, "numDims", MAX_DIM)
+    if dim is None:
+        raise bad_file(CONFIGS[1], "has no numDims, the length of the model's vectors")
+    return Facts(
+        source=CONFIGS[1],
+        origin=SourceFormat.HUGGINGFACE,
+        model_type="M-CLIP",
+        embedding_dim=dim,
+        text=inferred_text(config, tokenizer_files(there)),
+        score=ScoreInfo(),
+        config=config,
+        towers=frozenset({Tower.TEXT}),
+    )
+
+
+# By transformers' model_type.
+_READERS: dict[str, Callable[[Repository, Mapping[str, Any]], Facts]] = {
+    "clip": _clip,
+    "chinese_clip": _clip,
+    "siglip": _siglip,
+    "M-CLIP": _m_clip,
+}
+
+
+def _by_checkpoint(files: Mapping[str, int]) -> OpenClipTag | None:
+    """Know a checkpoint by its file's name, if only one tag can be meant: mobileclip2_s0.pt."""
+    stems = {path.removesuffix(".pt") for path in files if path.endswith(".pt") and "/" not in path}
+    tags = [tag for stem in stems for tag in architecture_tags(stem)]
+    return tags[0] if len(tags) == 1 else None
+
+
+def _from_table(known: OpenClipTag) -> Facts:
+    kind = "siglip" if known.has_bias else "clip"
+    if known.tokenizer:
+        raise unknown(known.name, f"needs the tokenizer of {known.tokenizer} and a configuration")
+    return Facts(
+        source=f"open_clip's table ({known.name})",
+        origin=SourceFormat.OPENCLIP,
+        model_type=kind,
+        embedding_dim=known.embedding_dim,
+        text=TextInfo(
+            context_length=known.context_length, cleaning=known.cleaning, frame="clip", pad_id=0
+        ),
+        score=ScoreInfo(kind="sigmoid" if known.has_bias else "softmax"),
+        preprocess=PreprocessInfo(
+            size=known.image_size,
+            mean=known.mean,
+            std=known.std,
+            interpolation=known.interpolation,
+            resize_mode=known.resize_mode,
+        ),
+        architecture=ArchitectureInfo(name=known.architecture, quick_gelu=known.quick_gelu),
+    )
+
+
+def tokenizer_files(there: Repository) -> TokenizerFiles:
+    """Return what stands beside a configuration; tokenizer.json is read only if it must be."""
+    folder = next((f for f in ("", "textual/") if f"{f}{TOKENIZER}" in there.files), "")
+    path = f"{folder}{TOKENIZER}"
+    settings = there.document(there.first(f"{folder}tokenizer_config.json"))
+
+    def number_of(token: str) -> int | None:
+        for number, entry in section(settings, "added_tokens_decoder").items():
+            if token_text({"token": entry}, "token") == token and number.isdecimal():
+                return int(number)
+        if path not in there.files:
+            raise TokenizerError(
+                f"{there.name} has no {TOKENIZER}, and its texts need one.",
+                remedy=f"Take a repository that has {TOKENIZER} (vocab.txt and spiece.model are "
+                "not read), or serve pictures alone: spec.model.towers [vision].",
+                file=TOKENIZER,
+            )
+        return _number_in(there.document(path, MAX_TOKENIZER_BYTES), token)
+
+    return TokenizerFiles(settings, number_of)
+
+
+def _number_in(tokenizer: Mapping[str, Any], token: str) -> int | None:
+    """Return a token's number in tokenizer.json: an added token, a word, or a scored piece."""
+    added = tokenizer.get("added_tokens")
+    for entry in added if isinstance(added, list) else ():
+        if isinstance(entry, Mapping) and entry.get("content") == token:
+            number = entry.get("id")
+            return number if isinstance(number, int) else None
+    vocabulary = section(tokenizer, "model").get("vocab")
+    if isinstance(vocabulary, Mapping):
+        number = vocabulary.get(token)
+        return number if isinstance(number, int) else None
+    pieces = vocabulary if isinstance(vocabulary, list) else ()
+    found = (
+        n for n, piece in enumerate(pieces) if isinstance(piece, list) and piece[:1] == [token]
+    )
+    return next(found, None)
