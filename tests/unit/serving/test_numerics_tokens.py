@@ -1,6 +1,7 @@
 """Texts become tokens as open_clip makes them."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 import tiny_models
@@ -11,20 +12,23 @@ from tokenizers import Tokenizer as Core
 from tokenizers.models import BPE
 
 from lumen_resources.errors import TokenizerError, is_failure
+from lumen_resources.model.layouts import Cleaning, TextRule
 from lumen_serving.errors import BadText
 from lumen_serving.media import text as tokens
-from lumen_serving.media.text import MAX_CHARS, Tokenizer, clean
+from lumen_serving.media.cleaning import clean
+from lumen_serving.media.text import MAX_CHARS, Tokenizer
+from lumen_serving.media.vocabulary import Frame, frame_of
 
 CONTEXT = 12
+RULE = TextRule(CONTEXT)
 
 
-def a_tokenizer(context: int = CONTEXT) -> Tokenizer:
+def a_tokenizer() -> Tokenizer:
     core = tiny_models.a_tokenizer()
-    frame = core.token_to_id(tiny_models.START), core.token_to_id(tiny_models.END)
-    return Tokenizer(core, frame, context)
+    return Tokenizer(core, frame_of(core, RULE, Path("tokenizer.json")), RULE)
 
 
-def frame_of() -> tuple[int, int]:
+def ends() -> tuple[int, int]:
     core = tiny_models.a_tokenizer()
     return core.token_to_id(tiny_models.START), core.token_to_id(tiny_models.END)
 
@@ -42,11 +46,11 @@ def frame_of() -> tuple[int, int]:
     ],
 )
 def test_texts_are_cleaned_as_open_clip_cleans_them(text, cleaned):
-    assert clean(text) == cleaned
+    assert clean(text, Cleaning.LOWER) == cleaned
 
 
 def test_tokens_are_framed_and_filled_with_zero():
-    start, end = frame_of()
+    start, end = ends()
 
     rows, truncated = a_tokenizer().encode(["cat", "the dog"])
 
@@ -59,7 +63,7 @@ def test_tokens_are_framed_and_filled_with_zero():
 
 
 def test_a_text_that_does_not_fit_keeps_its_end_token_and_says_so():
-    start, end = frame_of()
+    start, end = ends()
 
     rows, truncated = a_tokenizer().encode(["cat " * 50, "cat " * (CONTEXT - 2)])
 
@@ -69,18 +73,21 @@ def test_a_text_that_does_not_fit_keeps_its_end_token_and_says_so():
 
 
 def test_special_tokens_in_a_text_are_what_open_clip_makes_of_them():
-    start, end = frame_of()
+    start, end = ends()
 
-    rows, _ = a_tokenizer().encode(["<|endoftext|> cat"])
+    rows, _ = a_tokenizer().encode(["<end_of_text> cat", "<|endoftext|>"])
 
-    # Its vocabulary holds them as whole words, and so does the tokenizer file.
+    # open_clip spells them in its own way; in another they are words like others.
     assert rows[0, :2].tolist() == [start, end]
+    assert end not in rows[1, 1:-1]
 
 
 def test_a_very_long_text_is_cut_before_it_is_cleaned(monkeypatch):
     seen = []
     real = tokens.clean
-    monkeypatch.setattr(tokens, "clean", lambda text: seen.append(len(text)) or real(text))
+    monkeypatch.setattr(
+        tokens, "clean", lambda text, way: seen.append(len(text)) or real(text, way)
+    )
 
     _, truncated = a_tokenizer().encode([" " * 10_000_000 + "cat"])
 
@@ -90,7 +97,7 @@ def test_a_very_long_text_is_cut_before_it_is_cleaned(monkeypatch):
 
 @given(st.text(max_size=200))
 def test_any_text_fits_the_context_and_ends_with_the_end_token(text):
-    _, end = frame_of()
+    _, end = ends()
 
     rows, _ = a_tokenizer().encode([text])
 
@@ -98,12 +105,12 @@ def test_any_text_fits_the_context_and_ends_with_the_end_token(text):
     assert rows.shape == (1, CONTEXT)
 
 
-def a_model(path):
+def a_model(path, rule=RULE):
     class Files:
         tokenizer = path
 
     class Model:
-        name, files, context_length = "m", Files, CONTEXT
+        name, files, text = "m", Files, rule
 
     return Model
 
@@ -122,13 +129,13 @@ def test_the_files_own_padding_and_truncation_are_ignored(tmp_path):
 def a_panicking_core():
     """Patterns that backtrack beyond their limit make the library panic."""
     core = tiny_models.a_tokenizer()
-    core.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "removed")
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
     return core
 
 
 def test_a_text_on_which_the_tokenizer_panics_is_refused_with_a_sentence():
     core = a_panicking_core()
-    tokenizer = Tokenizer(core, frame_of(), CONTEXT)
+    tokenizer = Tokenizer(core, Frame(*((one,) for one in ends())), RULE)
 
     with pytest.raises(BadText, match="tokenizer fails on this text"):
         tokenizer.encode(["a" * 60 + "!"])
@@ -144,9 +151,8 @@ def test_a_text_on_which_the_tokenizer_panics_is_refused_with_a_sentence():
         ("{}", "cannot be loaded"),
         ('{"model": 3}', "cannot be loaded"),
         (Core(BPE(vocab={"a": 0}, merges=[])).to_str(), "start and end tokens"),
-        (a_panicking_core().to_str(), "fails on ordinary texts"),
     ],
-    ids=["none", "empty", "no model", "another model", "no frame", "one that panics"],
+    ids=["none", "empty", "no model", "another model", "no frame"],
 )
 def test_a_tokenizer_that_cannot_be_used_is_refused_at_the_start(tmp_path, content, words):
     path = tmp_path / "tokenizer.json"
@@ -157,6 +163,14 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_at_the_start(tmp_path, conte
         Tokenizer.load(a_model(None if content is None else path))
 
     assert refused.value.reason == "TokenizerInvalid"
+
+
+def test_a_tokenizer_that_panics_on_ordinary_texts_is_refused_at_the_start(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(a_panicking_core().to_str())
+
+    with pytest.raises(TokenizerError, match="fails on ordinary texts"):
+        Tokenizer.load(a_model(path, TextRule(CONTEXT, frame="own")))
 
 
 def test_a_panic_is_a_failure_and_an_interrupt_is_none():
