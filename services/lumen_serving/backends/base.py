@@ -135,3 +135,12 @@ def noise(model: VerifiedModel, count: int) -> dict[Modality, NDArray[Any]]:
         # Low numbers are in every vocabulary; their order makes the texts distinct.
         Modality.TEXT: rng.integers(1, 200, (count, length), dtype=np.int64),
     }
+
+
+def unit_rows(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """Return float32 rows of length one; zero and non-finite rows stay visibly not finite."""
+    wide = vectors.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        units = wide / np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+    rows: NDArray[np.float32] = units.astype(np.float32)
+    return rows

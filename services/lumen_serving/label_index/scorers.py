@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_serving import ort
+from lumen_serving.graphs import ort
 from lumen_serving.label_index.codes import Codes, rounding, unit_blocks
 from lumen_serving.label_index.onnx_matmul import CODES, QUERY, SCALES, SCORES, integer_product
 

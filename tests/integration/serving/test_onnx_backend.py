@@ -11,23 +11,26 @@ import tiny_models
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from lumen_manifest.spec.enums import Accelerator, Precision
+from lumen_manifest.spec.enums import Accelerator, OnnxEngine, Precision
 from lumen_resources.errors import ChecksumMismatchError
 from lumen_resources.fetch.fetch import fetch_and_verify
 from lumen_resources.fetch.verify import ensure_unchanged, only_verified
 from lumen_resources.model.lock_file import LockedFile, digest_of
 from lumen_resources.progress import Progress
-from lumen_serving import ort
-from lumen_serving.backends.base import BackendSettings
-from lumen_serving.backends.onnx import BatchMode, OnnxBackend, OnnxOptions, unit_rows
+from lumen_serving.backends.base import BackendSettings, unit_rows
+from lumen_serving.backends.graph_tower import BatchMode
+from lumen_serving.backends.onnx import OnnxBackend
+from lumen_serving.backends.onnx_engines import EngineWish
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch, ParityFailed
+from lumen_serving.graphs import ort
 from lumen_serving.media.images import decode_rgb
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.startup.parity import check_parity
 
 SPEC = tiny_models.TinyModel()
-SIZES = (1, 2, 3, 5, 8, 13)
+SIZES = (1, 2, 3, 4, 5, 8, 13)
 GPU = "CUDAExecutionProvider"
+ENGINES = (OnnxEngine.ONNXRUNTIME, OnnxEngine.OPENVINO)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +45,8 @@ def settings_for(threads=2, accelerator=Accelerator.CPU, **changes) -> BackendSe
     return BackendSettings(accelerator=accelerator, threads=threads, **changes)
 
 
-def loaded(model, threads=2, providers=(), **changes) -> OnnxBackend:
-    backend = OnnxBackend(OnnxOptions(providers))
+def loaded(model, threads=2, providers=(), engine=OnnxEngine.ONNXRUNTIME, **changes) -> OnnxBackend:
+    backend = OnnxBackend(EngineWish(engine, model.precision, providers))
     backend.load(model, settings_for(threads, **changes))
     return backend
 
@@ -75,22 +78,24 @@ def assert_same_bytes_in_any_batch(embed, items) -> None:
         assert embed(items[:size]).tobytes() == alone[: size * SPEC.dim * 4]
 
 
-def test_pictures_get_the_vectors_of_open_clips_own_steps(model):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pictures_get_the_vectors_of_open_clips_own_steps(model, engine):
     pictures = [tiny_models.a_picture(i, 90, 60) for i in range(4)]
     payloads = [tiny_models.encoded(picture, "PNG") for picture in pictures]
     squares = np.stack([decode_rgb(p, "image/png", model.preprocess) for p in payloads])
 
-    got = loaded(model).embed_images(squares)
+    got = loaded(model, engine=engine).embed_images(squares)
 
     assert got.dtype == np.float32
     assert np.allclose(got, tiny_models.image_vectors(model.root, pictures, SPEC), atol=1e-6)
 
 
-def test_texts_get_the_vectors_of_the_plain_graph(model):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_texts_get_the_vectors_of_the_plain_graph(model, engine):
     texts = ["a photo of a cat", "the DOG of  the sea", "!"]
     rows, _ = Tokenizer.load(model).encode(texts)
 
-    got = loaded(model).embed_texts(rows)
+    got = loaded(model, engine=engine).embed_texts(rows)
 
     wanted = tiny_models.text_vectors(model.root, [t.lower() for t in texts])
     assert np.allclose(got, wanted, atol=1e-6)
@@ -98,8 +103,9 @@ def test_texts_get_the_vectors_of_the_plain_graph(model):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_an_item_has_the_same_bytes_alone_and_in_any_batch(model, threads):
-    backend = loaded(model, threads)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_item_has_the_same_bytes_alone_and_in_any_batch(model, threads, engine):
+    backend = loaded(model, threads, engine=engine)
 
     assert_same_bytes_in_any_batch(backend.embed_images, noise(13))
     assert_same_bytes_in_any_batch(backend.embed_texts, tokens(13))
@@ -156,10 +162,13 @@ def an_attention_graph(width=96, heads=4, patch=8) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_pooled_rows_of_a_transformer_have_the_same_bytes_in_any_batch(model, tmp_path, threads):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pooled_rows_of_a_transformer_have_the_same_bytes_in_any_batch(
+    model, tmp_path, threads, engine
+):
     onnx.save(an_attention_graph(), tmp_path / "vit.onnx")
 
-    backend = loaded(with_vision(model, tmp_path / "vit.onnx"), threads)
+    backend = loaded(with_vision(model, tmp_path / "vit.onnx"), threads, engine=engine)
 
     assert_same_bytes_in_any_batch(backend.embed_images, noise(13))
 

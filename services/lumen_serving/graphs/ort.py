@@ -15,12 +15,17 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from lumen_manifest.spec.enums import Accelerator
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch
+from lumen_serving.graphs.ports import Port, RunFailed
 
 VERSION: str = ort.__version__
 CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+# What runs beside a provider, on the same device, where that cannot take an operation.
+_BESIDE: Mapping[str, tuple[str, ...]] = {TENSORRT: (CUDA,)}
 # Per accelerator: the providers that may serve it, best first, and what installs them.
 _PROVIDERS: Mapping[Accelerator, tuple[tuple[str, ...], str]] = {
-    Accelerator.CUDA: (("CUDAExecutionProvider",), "onnxruntime-gpu"),
+    Accelerator.CUDA: ((CUDA,), "onnxruntime-gpu"),
     Accelerator.ROCM: (
         ("MIGraphXExecutionProvider", "ROCMExecutionProvider"),
         "onnxruntime-migraphx or onnxruntime-rocm",
@@ -37,6 +42,7 @@ _DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(float16)": np.float16,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
 }
 
 
@@ -45,31 +51,20 @@ class SessionSettings:
     """How a graph is to run.
 
     `providers` are onnxruntime's names, `threads` the intra-op threads on the CPU,
-    `initializers` arrays that stand in for initialisers of the graph of the same name.
+    `half` whether TensorRT may compute in fp16, `initializers` arrays that stand in for
+    initialisers of the graph of the same name.
     """
 
     threads: int
     inter_op_threads: int = 1
     providers: tuple[str, ...] = (CPU,)
     device_memory_mib: int = 0
+    half: bool = False
     initializers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
-    """An input or output of a graph; a dimension is None where it is free."""
-
-    name: str
-    dtype: type[np.generic] | None
-    shape: tuple[int | None, ...]
-
-
-class RunFailed(RuntimeError):
-    """The runtime failed on an input; its own words are the cause."""
-
-
 class Session:
-    """A loaded graph. `run` is thread-safe; `optimisation` says at which level it was loaded."""
+    """A loaded graph. `run` is thread-safe; `remarks` says where it is not loaded as usual."""
 
     def __init__(self, graph: Path | bytes, settings: SessionSettings) -> None:
         # The runtime refers to these arrays and does not copy them.
@@ -77,13 +72,13 @@ class Session:
             name: ort.OrtValue.ortvalue_from_numpy(array)
             for name, array in settings.initializers.items()
         }
-        self.optimisation = "all"
+        self.remarks: Mapping[str, str] = {}
         try:
             self._session = self._load(graph, settings, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
         except _ERRORS:
             # Fusions without a kernel for the graph's type fail here, as some of float16 do on a
             # CPU; without them the graph loads, or its own error is the one to report.
-            self.optimisation = "basic"
+            self.remarks = {"optimisation": "basic"}
             self._session = self._load(graph, settings, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC)
         self.inputs = tuple(_port(node) for node in self._session.get_inputs())
         self.outputs = tuple(_port(node) for node in self._session.get_outputs())
@@ -206,7 +201,7 @@ def choose_providers(accelerator: Accelerator, wanted: Sequence[str] = ()) -> tu
     available = ort.get_available_providers()
     for name in named or known:
         if name in available:
-            return (name,)
+            return (name, *_BESIDE.get(name, ()))
     raise BackendUnavailable(
         f"{' or '.join(named or known)} is not in the installed onnxruntime {VERSION}, "
         f"which has {', '.join(available)}.",
@@ -215,11 +210,16 @@ def choose_providers(accelerator: Accelerator, wanted: Sequence[str] = ()) -> tu
 
 
 def _with_options(name: str, settings: SessionSettings) -> Any:
-    if name == "CUDAExecutionProvider" and settings.device_memory_mib:
+    if name == CUDA and settings.device_memory_mib:
         return name, {
             "gpu_mem_limit": str(settings.device_memory_mib * 2**20),
             "arena_extend_strategy": "kSameAsRequested",
         }
+    if name == TENSORRT:
+        options = {"trt_fp16_enable": str(settings.half).lower()}
+        if settings.device_memory_mib:
+            options["trt_max_workspace_size"] = str(settings.device_memory_mib * 2**20)
+        return name, options
     return name
 
 

@@ -1,0 +1,203 @@
+"""Which engine runs a model's ONNX files: the one that was asked for, or the fastest that can.
+
+An engine that was asked for is used or refused, never replaced. Without one, what was chosen and
+why is part of the report.
+"""
+
+import importlib
+import importlib.util
+import mmap
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+from lumen_manifest.spec.enums import Accelerator, OnnxEngine, Precision
+from lumen_serving.backends.base import BackendSettings
+from lumen_serving.errors import BackendUnavailable, DeviceMismatch
+from lumen_serving.graphs import ort
+from lumen_serving.graphs.ports import GraphSession
+
+# Quantises with one scale over the whole input, and so over the batch.
+_BATCH_SCALED = (b"DynamicQuantizeLinear", b"DynamicQuantizeMatMul", b"DynamicQuantizeLSTM")
+# Products of integers, which OpenVINO takes apart: five times slower than ONNX Runtime.
+_INTEGER_PRODUCTS = (*_BATCH_SCALED, b"MatMulInteger", b"ConvInteger")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWish:
+    """What decides the engine: what was asked for, and what must be computed.
+
+    `engine` is None where nobody named one. `providers` are ONNX Runtime's own names, which only
+    older settings have.
+    """
+
+    engine: OnnxEngine | None
+    precision: Precision
+    providers: tuple[str, ...] = ()
+    inter_op_threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The engine, and in a few words why it is this one."""
+
+    engine: OnnxEngine
+    reason: str
+
+
+class GraphEngine(Protocol):
+    """A library that loads graphs, as it is set up for one device."""
+
+    name: OnnxEngine
+    version: str
+    providers: tuple[str, ...]
+
+    def open(self, graph: Path) -> GraphSession:
+        """Load a graph; raises StartError."""
+        ...
+
+    def computes(self, precision: Precision) -> Precision:
+        """Return what files of this precision are computed in."""
+        ...
+
+
+def choose_engine(
+    wish: EngineWish, accelerator: Accelerator, graphs: Iterable[Path]
+) -> EngineChoice:
+    """Return the engine for this model on this device.
+
+    Raises:
+        DeviceMismatch: the engine that was asked for does not run on this device.
+
+    """
+    cpu = accelerator is Accelerator.CPU
+    if wish.engine is not None:
+        _refuse_wrong_device(wish.engine, accelerator)
+        return EngineChoice(wish.engine, "spec.model.engine")
+    if not cpu:
+        return EngineChoice(OnnxEngine.ONNXRUNTIME, f"the engine for {accelerator.value}")
+    if wish.providers:
+        return EngineChoice(OnnxEngine.ONNXRUNTIME, "its providers are named")
+    if not _installed("openvino"):
+        return EngineChoice(OnnxEngine.ONNXRUNTIME, "openvino is not installed")
+    if any(names(graph, _INTEGER_PRODUCTS) for graph in graphs):
+        return EngineChoice(OnnxEngine.ONNXRUNTIME, "faster with integer products")
+    return EngineChoice(OnnxEngine.OPENVINO, "the fastest on CPUs")
+
+
+def open_engine(name: OnnxEngine, wish: EngineWish, settings: BackendSettings) -> GraphEngine:
+    """Return the engine, ready to load graphs.
+
+    Raises:
+        BackendUnavailable: its package is missing, or it does not compute in this precision.
+        DeviceMismatch: it does not run on this device.
+
+    """
+    return _ENGINES[name](wish, settings)
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime with the provider of the device, without a fall-back."""
+
+    name = OnnxEngine.ONNXRUNTIME
+    version = ort.VERSION
+
+    def __init__(self, wish: EngineWish, settings: BackendSettings) -> None:
+        if wish.precision is Precision.BF16:
+            raise BackendUnavailable(
+                "ONNX Runtime does not compute fp32 files in bf16.",
+                remedy="Set spec.model.engine to openvino (CPUs with AVX512-BF16 or AMX), or "
+                "spec.model.precision to fp32, fp16 or int8.",
+            )
+        self.providers = ort.choose_providers(settings.accelerator, wish.providers)
+        self._settings = ort.SessionSettings(
+            threads=settings.threads,
+            inter_op_threads=wish.inter_op_threads,
+            providers=self.providers,
+            device_memory_mib=settings.device_memory_mib,
+            half=wish.precision is Precision.FP16,
+        )
+
+    def open(self, graph: Path) -> ort.Session:
+        """Load a graph; raises StartError."""
+        return ort.open_session(graph, self._settings)
+
+    def computes(self, precision: Precision) -> Precision:
+        """On a CPU there are no kernels in half precision: such graphs are computed in fp32."""
+        half_on_cpu = self.providers == (ort.CPU,) and precision is Precision.FP16
+        return Precision.FP32 if half_on_cpu else precision
+
+
+class TensorRtEngine(OnnxRuntimeEngine):
+    """TensorRT by ONNX Runtime's provider; what it cannot take runs on CUDA, never on the CPU."""
+
+    name = OnnxEngine.TENSORRT
+
+    def __init__(self, wish: EngineWish, settings: BackendSettings) -> None:
+        super().__init__(replace(wish, providers=(ort.TENSORRT,)), settings)
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU; its module is imported when it is wanted, since its package is extra."""
+
+    name = OnnxEngine.OPENVINO
+    providers: tuple[str, ...] = ("CPU",)
+
+    def __init__(self, wish: EngineWish, settings: BackendSettings) -> None:
+        self._openvino = _openvino()
+        self.version: str = self._openvino.VERSION
+        self._settings = self._openvino.OpenVinoSettings(settings.threads, wish.precision)
+
+    def open(self, graph: Path) -> GraphSession:
+        """Load a graph; raises StartError."""
+        session: GraphSession = self._openvino.open_session(graph, self._settings)
+        return session
+
+    def computes(self, precision: Precision) -> Precision:
+        """The compiled graph was asked: half precision is computed in fp32, bf16 in bf16."""
+        return Precision.FP32 if precision is Precision.FP16 else precision
+
+
+_ENGINES: dict[OnnxEngine, type[OnnxRuntimeEngine] | type[OpenVinoEngine]] = {
+    OnnxEngine.ONNXRUNTIME: OnnxRuntimeEngine,
+    OnnxEngine.OPENVINO: OpenVinoEngine,
+    OnnxEngine.TENSORRT: TensorRtEngine,
+}
+
+
+def scales_over_batch(graph: Path) -> bool:
+    """Whether the graph names an operation whose scale is the whole batch's."""
+    return names(graph, _BATCH_SCALED)
+
+
+def names(graph: Path, words: Iterable[bytes]) -> bool:
+    """Whether any of these stands in the file."""
+    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(word) >= 0 for word in words)
+
+
+def _refuse_wrong_device(engine: OnnxEngine, accelerator: Accelerator) -> None:
+    only = {OnnxEngine.OPENVINO: Accelerator.CPU, OnnxEngine.TENSORRT: Accelerator.CUDA}
+    if engine in only and accelerator is not only[engine]:
+        raise DeviceMismatch(
+            f"The engine {engine.value} runs on {only[engine].value}, and the pool's device is "
+            f"{accelerator.value}.",
+            remedy="Leave spec.model.engine out, or choose another pool.",
+        )
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _openvino() -> ModuleType:
+    try:
+        return importlib.import_module("lumen_serving.graphs.openvino")
+    except ImportError as error:
+        raise BackendUnavailable(
+            "The engine openvino needs the Python package 'openvino', which cannot be loaded here.",
+            remedy="Install it: pip install 'lumen-serve[openvino]', or set spec.model.engine to "
+            "onnxruntime.",
+        ) from error

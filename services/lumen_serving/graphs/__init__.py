@@ -1,0 +1,1 @@
+"""Loaded graphs: one module per library that runs ONNX files, all behind one interface."""
