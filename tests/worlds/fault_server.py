@@ -10,6 +10,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote, urlsplit
 
 BLOCK = 16 * 1024
 
@@ -20,6 +21,7 @@ class FaultServer:
     `contents` replaces a file's bytes, `statuses` answers a code (a number of times, -1: always),
     `cut_after` closes the connection after so many bytes of an answer (so many times),
     `hold_after` sends so many bytes and then waits until `release` is set, `headers` come on top.
+    `tokens` are the tokens and cookies that were sent here.
     """
 
     def __init__(self, root: Path) -> None:
@@ -37,6 +39,7 @@ class FaultServer:
         self.held = threading.Event()
         self.sent: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
+        self.tokens: set[str] = set()
         self.guard = threading.Lock()
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -86,7 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         faults = self.server.faults
-        path = self.path.lstrip("/")
+        path = unquote(urlsplit(self.path).path).lstrip("/")
+        faults.tokens |= {self.headers.get(name, "") for name in ("Authorization", "Cookie")} - {""}
         asked = self.headers.get("Range", "")
         faults.requests.append((path, asked))
         if faults.token and self.headers.get("Authorization") != f"Bearer {faults.token}":

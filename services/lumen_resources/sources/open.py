@@ -8,8 +8,7 @@ from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import InvalidConfig, UnsupportedSourceError
 from lumen_resources.sources.protocol import RemoteSource, SourceAccess
 
-WORKING = "file://, pvc://, https:// and http://"
-LATER = ("hf", "modelscope", "s3")
+WORKING = "hf://, modelscope://, s3://, https://, http://, file:// and pvc://"
 
 
 def source_uri(config: ServerConfig) -> str:
@@ -31,26 +30,34 @@ def open_source(uri: str, access: SourceAccess) -> RemoteSource:
 
     Raises InvalidConfig for a malformed URI, UnsupportedSourceError for a scheme without a source.
     """
-    if not uri:
+    opened = _REMOTE.get(urlsplit(uri).scheme)
+    if opened is None:
         raise UnsupportedSourceError(
-            "spec.model.source.uri is empty, which means the default hub; fetching from hubs is "
-            "not available in this version.",
-            remedy=f"Name a source of your own in spec.model.source.uri: {WORKING} work.",
+            f"spec.model.source.uri: {_shown(uri)!r} names no known kind of source.",
+            remedy=f"Use one of those that work: {WORKING}.",
         )
-    scheme = urlsplit(uri).scheme
-    if scheme in {"https", "http"}:
-        # httpx takes longer to import than a folder takes to verify.
-        from lumen_resources.sources.http import HttpSource  # noqa: PLC0415
+    return opened(uri, access)
 
-        return HttpSource(uri, access)
-    known = (
-        f"{scheme}:// is not available in this version"
-        if scheme in LATER
-        else f"{_shown(uri)!r} names no known kind of source"
-    )
-    raise UnsupportedSourceError(
-        f"spec.model.source.uri: {known}.", remedy=f"Use one of those that work: {WORKING}."
-    )
+
+# Each library takes longer to import than a folder takes to verify: only the one in use is.
+
+
+def _http(uri: str, access: SourceAccess) -> RemoteSource:
+    from lumen_resources.sources.http import HttpSource  # noqa: PLC0415
+
+    return HttpSource(uri, access)
+
+
+def _hugging_face(uri: str, access: SourceAccess) -> RemoteSource:
+    from lumen_resources.sources.hugging_face import HuggingFaceSource  # noqa: PLC0415
+
+    return HuggingFaceSource(uri, access)
+
+
+def _modelscope(uri: str, access: SourceAccess) -> RemoteSource:
+    from lumen_resources.sources.modelscope import ModelScopeSource  # noqa: PLC0415
+
+    return ModelScopeSource(uri, access)
 
 
 def _shown(uri: str) -> str:
@@ -87,3 +94,10 @@ def _claim_path(uri: str, source_dir: Path) -> Path:
 
 # By scheme: where the folder lies that is read in place.
 _IN_PLACE = {"file": _file_path, "pvc": _claim_path}
+# By scheme: how a source that is fetched from is opened.
+_REMOTE = {
+    "http": _http,
+    "https": _http,
+    "hf": _hugging_face,
+    "modelscope": _modelscope,
+}

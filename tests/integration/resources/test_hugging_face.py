@@ -1,0 +1,431 @@
+"""Repositories of Hugging Face's hub: resolved, listed, compared, resumed, and told apart."""
+
+import gzip
+import hashlib
+import json
+import shutil
+
+import huggingface_hub
+import pytest
+from fault_server import BLOCK
+from hub_server import SIGNATURE, HubServer, files, git_blob
+from huggingface_hub import constants
+from model_sources import TEXT, VISION, a_config, bent, edited_info
+from tiny_models import TinyModel, write_model
+
+from lumen_process.backoff import Backoff
+from lumen_resources.errors import ResourceError
+from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified
+from lumen_resources.model import lock_file
+from lumen_resources.progress import Progress
+from lumen_resources.sources.hugging_face import HuggingFaceSource
+from lumen_resources.sources.open import open_source
+from lumen_resources.sources.promises import DigestRule
+from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
+
+NAME = "models/me/tiny-clip"
+URI = "hf://me/tiny-clip"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    folder = write_model(tmp_path / "source")
+    with HubServer(tmp_path / "hub") as server:
+        server.publish(NAME, folder)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield server
+
+
+@pytest.fixture
+def folder(hub):
+    return next(iter(hub.repositories[NAME].commits.values()))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+def access(token: str = "") -> SourceAccess:
+    return SourceAccess(token=token, retries=RetryPolicy(attempts=3, backoff=Backoff(0.002, 15)))
+
+
+def fetch(cache, uri=URI, *, token="", force=False, revision=None, **changes):
+    config = a_config(uri, "tiny-classes", **changes)
+    if revision:
+        source = config.model.source.model_copy(update={"revision": revision})
+        model = config.model.model_copy(update={"source": source})
+        config = config.model_copy(update={"model": model})
+    options = FetchOptions(access=access(token), force=force)
+    return fetch_and_verify(config, cache, cache, Progress(), options)
+
+
+def refused(cache, uri=URI, **options) -> ResourceError:
+    with pytest.raises(ResourceError) as caught:
+        fetch(cache, uri, **options)
+    return caught.value
+
+
+def test_the_hubs_own_library_reads_the_same_from_the_double(hub, folder):
+    api = huggingface_hub.HfApi(endpoint=hub.url, token=False)
+    commit = api.model_info("me/tiny-clip", revision="main").sha
+    theirs = {
+        entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
+        for entry in api.list_repo_tree("me/tiny-clip", recursive=True, revision=commit)
+        if isinstance(entry, huggingface_hub.hf_api.RepoFile)
+    }
+
+    ours = HuggingFaceSource(URI, access()).snapshot("")
+
+    assert commit == ours.revision
+    assert theirs == {path: promise.digest for path, promise in ours.promises.items()}
+    assert {p.relative_to(folder).as_posix() for p in files(folder)} == set(theirs)
+    rules = {path: promise.rule for path, promise in ours.promises.items()}
+    assert (rules[TEXT], rules["tokenizer.json"]) == (DigestRule.SHA256, DigestRule.GIT_BLOB)
+
+
+def test_a_repository_is_fetched_at_its_commit_and_opened_again_without_the_hub(hub, folder, cache):
+    model = fetch(cache)
+
+    assert model.revision == hub.repositories[NAME].names["main"]
+    assert (folder / TEXT).read_bytes() == (model.root / TEXT).read_bytes()
+    asked = hub.asked()
+    hub.close()
+    assert model == fetch(cache)
+    assert model == open_verified(a_config(URI, "tiny-classes"), cache, cache)
+    assert asked == hub.asked()
+
+
+def test_only_what_the_runtime_needs_is_fetched(hub, folder, cache):
+    (folder / "model.safetensors").write_bytes(b"weights of torch")
+    (folder / "README.md").write_text("# Tiny")
+    hub.publish(NAME, folder)
+
+    model = fetch(cache)
+
+    assert not (model.root / "model.safetensors").exists()
+    assert not (model.root / "README.md").exists()
+    assert not any("model.safetensors" in path for path in hub.requests)
+
+
+def test_a_branch_is_resolved_once_and_a_later_start_stays_at_its_commit(
+    hub, folder, cache, tmp_path
+):
+    first = hub.publish(NAME, folder, "v1.0")
+    model = fetch(cache, revision="v1.0")
+    newer = write_model(tmp_path / "newer", TinyModel(seed=8))
+    hub.publish(NAME, newer, "v1.0")
+    asked = hub.asked()
+
+    assert model == fetch(cache, revision="v1.0")
+    assert (first, asked) == (model.revision, hub.asked())
+    assert lock_file.read(model.root).asked == "v1.0"
+    assert fetch(cache, revision="v1.0", force=True).revision != first
+
+
+def test_another_branch_than_the_cache_has_is_asked_for(hub, folder, cache, tmp_path):
+    newer = write_model(tmp_path / "newer", TinyModel(seed=8))
+    old = hub.repositories[NAME].names["main"]
+    new = hub.publish(NAME, newer, "next")
+    hub.repositories[NAME].names["main"] = old
+
+    assert [old, new, old, new] == [
+        fetch(cache, revision=revision).revision for revision in (None, "next", None, new)
+    ]
+    assert fetch(cache, f"{URI}@next").revision == new
+
+
+def test_a_pinned_pod_gets_the_commit_of_the_first_also_from_an_empty_cache(hub, cache, tmp_path):
+    first = fetch(cache)
+    hub.publish(NAME, write_model(tmp_path / "newer", TinyModel(seed=8)))
+    pins = {"pinnedRevision": first.revision, "pinnedDigest": first.digest}
+
+    later = fetch(tmp_path / "another", **pins)
+
+    assert (first.revision, first.digest) == (later.revision, later.digest)
+    assert fetch(tmp_path / "a third").revision != first.revision
+
+
+def test_a_pinned_commit_that_the_hub_no_longer_has_is_a_changed_source(hub, cache, tmp_path):
+    first = fetch(cache)
+    hub.publish(NAME, write_model(tmp_path / "newer", TinyModel(seed=8)))
+    del hub.repositories[NAME].commits[first.revision]
+    pins = {"pinnedRevision": first.revision, "pinnedDigest": first.digest}
+
+    error = refused(tmp_path / "another", **pins)
+
+    assert error.reason == "ChecksumMismatch"
+    assert first.revision[:12] in error.message
+
+
+@pytest.mark.parametrize("path", [TEXT, "tokenizer.json"])
+@pytest.mark.parametrize("damage", ["corrupt", "truncated", "longer", "swapped"])
+def test_a_file_that_is_not_the_listed_one_is_named_and_the_next_run_completes(
+    hub, folder, cache, path, damage
+):
+    good = (folder / path).read_bytes()
+    bad = {
+        "corrupt": bent(good),
+        "truncated": good[:-1],
+        "longer": good + b"x",
+        "swapped": (folder / VISION).read_bytes(),
+    }[damage]
+    commit = hub.repositories[NAME].names["main"]
+    hub.content.contents[hub.large(NAME, path)] = bad
+    hub.bodies[f"/me/tiny-clip/resolve/{commit}/tokenizer.json"] = (
+        bad if path == "tokenizer.json" else (folder / "tokenizer.json").read_bytes()
+    )
+
+    error = refused(cache)
+
+    assert (error.reason, error.file) == ("ChecksumMismatch", path)
+    assert "the hub says" in error.message
+    assert not (cache / "models" / "tiny-clip" / "lumen.lock.json").exists()
+    hub.content.contents.clear()
+    hub.bodies.clear()
+    fetch(cache)
+
+
+def test_a_large_file_that_was_cut_is_resumed_at_the_content_network(hub, folder, cache):
+    hub.content.cut_after[hub.large(NAME, TEXT)] = (50_000, 2)
+
+    fetch(cache)
+
+    size = (folder / TEXT).stat().st_size
+    assert hub.content.sent[hub.large(NAME, TEXT)] == size
+    ranges = [asked for path, asked in hub.content.requests if path.endswith(TEXT)]
+    assert ranges[0] == ""
+    assert all(asked.startswith("bytes=") for asked in ranges[1:])
+    assert len(ranges) == 3
+
+
+def test_a_token_goes_to_the_hub_and_not_to_the_content_network(hub, cache):
+    hub.accounts["s3cret"] = "reader"
+    hub.repositories[NAME].private = True
+
+    fetch(cache, token="s3cret")
+
+    assert hub.tokens == {"Bearer s3cret"}
+    assert hub.content.tokens == set()
+
+
+def test_the_token_of_this_machine_is_used_when_no_secret_gives_one(hub, cache, monkeypatch):
+    hub.accounts["of-the-machine"] = "reader"
+    hub.repositories[NAME].private = True
+    monkeypatch.setenv("HF_TOKEN", "of-the-machine")
+
+    fetch(cache)
+
+    assert hub.tokens == {"Bearer of-the-machine"}
+
+
+def test_the_answers_of_a_hub_that_lets_nobody_in_are_told_apart(hub, folder, cache):
+    hub.accounts["stranger"] = ""
+    assert refused(cache, token="wrong").reason == "Unauthorized"
+    assert "s3cret" not in str(refused(cache, token="s3cret"))
+    assert refused(cache, "hf://me/no-such").reason == "RepositoryNotFound"
+    assert refused(cache, revision="no-such-branch").reason == "RepositoryNotFound"
+
+    hub.repositories[NAME].gated = True
+    for token in ("", "stranger"):
+        gated = refused(cache, token=token)
+        assert gated.reason == "Unauthorized"
+        assert f"Accept them at {hub.url}/me/tiny-clip" in gated.remedy
+    hub.accounts["friend"] = "reader"
+    fetch(cache, token="friend")
+
+
+def test_a_file_that_is_listed_and_gone_is_missing_by_name(hub, folder, cache):
+    entry = HuggingFaceSource(URI, access()).snapshot("")
+    (folder / "tokenizer.json").unlink()
+    commit = entry.revision
+    listed = [
+        {"type": "file", "path": p, "size": q.size, "oid": "0" * 40, "lfs": None}
+        | ({"lfs": {"oid": q.digest, "size": q.size}} if len(q.digest) == 64 else {"oid": q.digest})
+        for p, q in entry.promises.items()
+    ]
+    hub.bodies[f"/api/{NAME}/tree/{commit}"] = json.dumps(listed).encode()
+
+    error = refused(cache)
+
+    assert (error.reason, error.file) == ("FileMissing", "tokenizer.json")
+
+
+def test_a_moved_repository_is_followed(hub, cache):
+    hub.repositories["models/me/older"] = type(hub.repositories[NAME])(moved_to="me/tiny-clip")
+
+    assert fetch(cache, "hf://me/older").revision == hub.repositories[NAME].names["main"]
+
+
+def test_a_hub_that_is_asked_too_often_is_asked_later(hub, cache):
+    hub.headers = {"Retry-After": "0", "RateLimit": '"api";r=0;t=0'}
+    hub.statuses["/api/"] = (429, 2)
+
+    fetch(cache)
+
+    assert hub.requests.count(f"/api/{NAME}/revision/main") == 3
+
+
+def test_a_hub_that_wants_a_day_of_patience_is_waited_for_a_minute_at_most():
+    assert RetryPolicy().wait_s(1, 86_400.0) == 60
+
+
+def test_every_page_of_a_list_is_asked_where_the_first_came_from(hub, cache):
+    hub.page = 1
+    hub.next_host = "http://hub.example.org"
+
+    fetch(cache)
+
+
+def test_without_a_network_a_complete_cache_starts_and_an_empty_one_says_why(
+    hub, cache, tmp_path, monkeypatch
+):
+    model = fetch(cache)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    asked = hub.asked()
+
+    assert model == fetch(cache)
+    error = refused(tmp_path / "another")
+    assert error.reason == "SourceUnreachable"
+    assert "HF_HUB_OFFLINE" in error.message
+    assert asked == hub.asked()
+
+
+def test_what_the_hubs_own_library_fetched_is_not_fetched_again(hub, folder, cache, tmp_path):
+    blobs = tmp_path / "hf-cache" / "models--me--tiny-clip" / "blobs"
+    blobs.mkdir(parents=True)
+    content = (folder / TEXT).read_bytes()
+    shutil.copy(folder / TEXT, blobs / hashlib.sha256(content).hexdigest())
+    other = (folder / VISION).read_bytes()
+    (blobs / hashlib.sha256(other).hexdigest()).write_bytes(bent(other))
+    shutil.copy(
+        folder / "tokenizer.json", blobs / git_blob((folder / "tokenizer.json").read_bytes())
+    )
+
+    model = fetch(cache)
+
+    assert hub.content.sent[hub.large(NAME, TEXT)] == 0
+    assert hub.sent["tokenizer.json"] == 0
+    assert hub.content.sent[hub.large(NAME, VISION)] == len(other)
+    assert (model.root / VISION).read_bytes() == other
+
+
+def test_signatures_of_the_content_network_are_not_shown(hub, cache):
+    hub.content.statuses[hub.large(NAME, TEXT)] = (403, -1)
+
+    error = refused(cache)
+
+    assert error.reason == "Unauthorized"
+    assert SIGNATURE not in str(error)
+
+
+def test_a_model_info_that_speaks_of_other_files_than_the_repository_has_is_refused(
+    hub, folder, cache
+):
+    with edited_info(folder) as info:
+        info["extra_metadata"]["lumen"]["files"][TEXT]["sha256"] = "0" * 64
+    hub.publish(NAME, folder)
+
+    error = refused(cache)
+
+    assert (error.reason, error.file) == ("ModelInfoInvalid", TEXT)
+
+
+def a_list(hub, entries) -> None:
+    commit = hub.repositories[NAME].names["main"]
+    hub.bodies[f"/api/{NAME}/tree/{commit}"] = json.dumps(entries).encode()
+
+
+def an_entry(path: str, **changes) -> dict[str, object]:
+    return {"type": "file", "path": path, "size": 1, "oid": "0" * 40, **changes}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../escape", "/etc/passwd", "a\\b", "onnx/../../x", "lumen.lock.json", ".lumen/x", "a\x1b[31m",
+     "", "a//b", "prepared/x"],
+)  # fmt: skip
+def test_a_listed_name_that_no_folder_of_a_model_may_have_is_left_out(hub, path):
+    a_list(hub, [an_entry(path), an_entry("config.json")])
+
+    assert set(HuggingFaceSource(URI, access()).snapshot("").promises) == {"config.json"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ([an_entry(f"{number}.txt") for number in range(100_000)], "FilesInvalid"),
+        ([an_entry("a"), an_entry("a", size=2)], "FilesInvalid"),
+        ([an_entry("a", size=-1)], "SourceUnreachable"),
+        ([an_entry("a", oid="no digest")], "SourceUnreachable"),
+        ([an_entry("a", lfs={"oid": "0" * 40, "size": 1})], "SourceUnreachable"),
+        ({"error": "no list"}, "SourceUnreachable"),
+    ],
+)
+def test_a_list_that_is_none_or_lies_is_refused(hub, cache, entries, reason):
+    a_list(hub, entries)
+
+    assert refused(cache).reason == reason
+
+
+def test_a_list_without_end_is_refused(hub, cache):
+    commit = hub.repositories[NAME].names["main"]
+    path = f"/api/{NAME}/tree/{commit}"
+    hub.headers = {"Link": f'<{hub.url}{path}?cursor=1>; rel="next"'}
+    a_list(hub, [an_entry("a")])
+
+    assert refused(cache).reason == "FilesInvalid"
+    assert hub.requests.count(path) <= 100
+
+
+def test_an_answer_that_unpacks_without_end_is_refused_within_bounds(hub, cache):
+    path = f"/api/{NAME}/revision/main"
+    hub.bodies[path] = gzip.compress(b" " * (256 * 1024 * 1024))
+    hub.headers = {"Content-Encoding": "gzip"}
+
+    error = refused(cache)
+
+    assert error.reason == "SourceUnreachable"
+    assert "bytes" in error.message
+
+
+def test_redirects_in_a_circle_are_refused(hub, cache):
+    hub.repositories["models/me/circle"] = type(hub.repositories[NAME])(moved_to="me/circle")
+
+    assert refused(cache, "hf://me/circle").reason == "SourceUnreachable"
+
+
+def test_a_size_that_lies_costs_no_more_than_it_says(hub, folder, cache):
+    promises = HuggingFaceSource(URI, access()).snapshot("").promises
+    listed = [
+        an_entry(
+            path,
+            size=1000 if path == TEXT else p.size,
+            **(
+                {"lfs": {"oid": p.digest, "size": 1000 if path == TEXT else p.size}}
+                if p.rule is DigestRule.SHA256
+                else {"oid": p.digest}
+            ),
+        )
+        for path, p in promises.items()
+    ]
+    a_list(hub, listed)
+
+    error = refused(cache)
+
+    assert error.reason in {"ChecksumMismatch", "ModelInfoInvalid"}
+    assert hub.content.sent[hub.large(NAME, TEXT)] <= 16 * BLOCK
+
+
+@pytest.mark.parametrize(
+    "uri", ["hf://me/../x", "hf://datasets/me", "hf://me/x@y/../z", "modelscope://datasets/me/x"]
+)
+def test_an_address_that_names_no_repository_is_refused_before_anything_is_asked(hub, cache, uri):
+    with pytest.raises(ResourceError) as caught:
+        open_source(uri, access())
+
+    assert caught.value.reason == "InvalidSpec"
+    assert hub.asked() == 0
