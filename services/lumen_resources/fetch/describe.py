@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from lumen_manifest.server_config import ServerConfig
+from lumen_manifest.spec.enums import Runtime
 from lumen_resources.arrays import UnreadableArrayError, map_npy
 from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
-from lumen_resources.fetch.plan import WantedFile
+from lumen_resources.fetch.plan import DEFAULT_TARGET, WantedFile
 from lumen_resources.fetch.verify import PathResolver
 from lumen_resources.labels.checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
 from lumen_resources.labels.label_sets import load_labels
@@ -32,6 +33,7 @@ from lumen_resources.model.layouts import (
 from lumen_resources.model.lock_file import locked_files, overall
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo
 from lumen_resources.model.preprocessing import preprocess_of
+from lumen_resources.model.rknn_file import check_rknn
 from lumen_resources.model.scores import scalars_of, score_rule_of
 from lumen_resources.model.text_rules import TokenizerFiles, text_rule_of
 from lumen_resources.model.traits import embedding_space
@@ -75,6 +77,9 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     graph_length = None
     if any(graph and graph.endswith(".onnx") for graph in (chosen.vision, chosen.text)):
         graph_length = check_graphs(at, chosen, preprocess, dim)
+    if subject.config.model.runtime is Runtime.RKNN:
+        target = subject.config.rknn_target or DEFAULT_TARGET
+        graph_length = check_rknn(at, chosen, preprocess, dim, target)
     text = text_rule_of(info, config, _tokenizer_files(chosen, at), graph_length)
     _refuse_other_length(text, graph_length)
     score, remarks = score_rule_of(info, config, _scalars(chosen, at))

@@ -22,6 +22,8 @@ from lumen_resources.sources.protocol import revision_fits
 # Folders of a model in which layouts keep files; nothing else is listed.
 LISTED_FOLDERS = ("", "onnx", "torch", "labels")
 MAX_LISTED = 10_000
+# The chip whose RKNN files are meant where none is named.
+DEFAULT_TARGET = "rk3588"
 
 Proof = TypeVar("Proof")
 
@@ -54,7 +56,7 @@ def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]
             file=FILE_NAME,
         )
     spec = config.model
-    target = config.rknn_target or "rk3588"
+    target = config.rknn_target or DEFAULT_TARGET
     how = ComputeChoice(spec.runtime, spec.precision, target, spec.towers or ())
     chosen = choose(available, info, how)
     label_sets = tuple((s, _dataset(info, s, available)) for s in config.label_sets)
