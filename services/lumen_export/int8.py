@@ -172,9 +172,7 @@ def _rewritten(
     )
 
 
-def _products(
-    graph: onnx.GraphProto, floats: Mapping[str, onnx.TensorProto]
-) -> Iterator[_Product]:
+def _products(graph: onnx.GraphProto, floats: Mapping[str, onnx.TensorProto]) -> Iterator[_Product]:
     for node in graph.node:
         if len(node.input) < 2 or node.input[1] not in floats:
             continue
@@ -197,9 +195,7 @@ def _is_look_up(node: onnx.NodeProto, floats: Mapping[str, onnx.TensorProto]) ->
     return axis == 0 and min(floats[node.input[0]].dims) >= _SMALLEST_SIDE
 
 
-def _levels(
-    values: NDArray[np.float32], axis: int
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def _levels(values: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Return int8 of the same shape and float32 scales, one for each vector along `axis`."""
     most = np.maximum(np.abs(values).max(axis=axis, keepdims=True), _SMALLEST_SCALE)
     scale = (most / _LARGEST).astype(np.float32)

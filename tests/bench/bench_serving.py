@@ -105,11 +105,16 @@ def steal_s() -> float:
 
 @contextmanager
 def a_server(
-    plan: Plan, source: Path, cache: Path, cores: set[int], more: dict[str, str]
+    plan: Plan,
+    source: Path,
+    cache: Path,
+    cores: set[int],
+    more: dict[str, str],
+    precision: str = "fp32",
 ) -> Iterator[Served]:
     """A model server of the random ViT on these cores."""
     config = plan.folder / "server.json"
-    config.write_text(json.dumps(server_config(source)))
+    config.write_text(json.dumps(server_config(source, precision)))
     env = {
         "LUMEN_CONFIG": str(config),
         "LUMEN_CACHE_DIR": str(cache),
@@ -121,7 +126,7 @@ def a_server(
         yield one
 
 
-def server_config(source: Path) -> dict[str, Any]:
+def server_config(source: Path, precision: str = "fp32") -> dict[str, Any]:
     return {
         "service": "clip",
         "namespace": "default",
@@ -129,7 +134,7 @@ def server_config(source: Path) -> dict[str, Any]:
         "model": {
             "name": vit_model.NAME,
             "runtime": "onnx",
-            "precision": "fp32",
+            "precision": precision,
             "source": {"uri": f"file://{source}"},
         },
         "labelSets": [{"name": "classes"}],
