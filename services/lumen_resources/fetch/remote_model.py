@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import orjson
+
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import (
     ChecksumMismatchError,
@@ -24,6 +26,7 @@ from lumen_resources.fetch.local_model import Cached
 from lumen_resources.fetch.plan import check_pin, plan_files, proven, remote_files
 from lumen_resources.fetch.transfer import FetchedFile, fetch_missing
 from lumen_resources.model import lock_file
+from lumen_resources.model.derive import derive
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.model.lock_file import bytes_digest, stat_identity
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, parse
@@ -75,6 +78,7 @@ class RemoteFetch:
         self._progress = progress
         self._options = options
         self._retries = options.access.retries
+        self._looked_at: set[Path] = set()
 
     def run(self) -> VerifiedModel:
         """Return the model, from what another process fetched meanwhile or from the source."""
@@ -122,6 +126,7 @@ class RemoteFetch:
         self._move_into_place(staged, content)
         seen = {path: stat_identity(self._place / path) for path in subject.digests}
         self._cached.keep_lock(subject, self._source.uri, seen)
+        self._put_away()
         model = describe(subject, lambda path: self._place / path, thorough=False)
         return proven_by(model, subject, seen)
 
@@ -139,11 +144,14 @@ class RemoteFetch:
             return snapshot.model_info, ()
         if FILE_NAME in snapshot.promises:
             return self._small_file(FILE_NAME, snapshot.promises), ()
-        raise ModelInfoError(
-            f"{self._source.uri} has no {FILE_NAME}.",
-            remedy="Name a repository that has one.",
-            file=FILE_NAME,
+        info, sentences = derive(
+            self._cached.config.model.name,
+            {path: promise.size for path, promise in snapshot.promises.items()},
+            lambda path: self._small_file(path, snapshot.promises),
+            repository=snapshot.repository,
         )
+        document = info.model_dump(mode="json", exclude_none=True)
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n", sentences
 
     def _small_file(self, path: str, promises: Mapping[str, FilePromise]) -> bytes:
         """Return the verified bytes of a small file; it stays here for when it is wanted again."""
@@ -163,6 +171,7 @@ class RemoteFetch:
         place = self._place / path
         if measured(place, promise) is None:
             place = self._fetch_files({path: promise})[path].place
+            self._looked_at.add(place)
         with translated(place, "reading"):
             return read_bounded(place, SMALL_BYTES)
 
@@ -186,6 +195,13 @@ class RemoteFetch:
                 here[path] = digest
             self._progress.file_done(path)
         return here, missing
+
+    def _put_away(self) -> None:
+        """Remove what was only looked at to find out what the repository is."""
+        for place in self._looked_at:
+            with contextlib.suppress(OSError):
+                place.unlink(missing_ok=True)
+                place.parent.rmdir()
 
     def _move_into_place(self, complete: Mapping[str, Path], model_info: bytes) -> None:
         """Every file is verified by now: each move is one step, and the lock follows."""

@@ -97,7 +97,8 @@ class HuggingFaceSource:
         url = f"{self._api}/revision/{quote(asked, safe='')}"
         document = self._web.document(url, "", MAX_PAGE_BYTES)
         self._commit = read_answer(document, _REVISION, url).sha
-        return SourceSnapshot(self._commit, promises_of(self._files(), self.uri))
+        promises = promises_of(self._files(), self.uri)
+        return SourceSnapshot(self._commit, promises, repository=self._repository.name)
 
     def at_hand(self, path: str, promise: FilePromise) -> Path | None:
         """Return where the hub's own library keeps the file, if it fetched it."""

@@ -116,7 +116,8 @@ class ModelScopeSource:
         promises = promises_of(_promised(listing.data.files, self.uri), self.uri)
         commit = listing.data.commit()
         self._revision = commit or asked
-        return SourceSnapshot(commit or _identity(promises), promises)
+        revision = commit or _identity(promises)
+        return SourceSnapshot(revision, promises, repository=self._repository.name)
 
     def at_hand(self, path: str, promise: FilePromise) -> Path | None:
         """Return None: the hub's own library names files by their paths only."""

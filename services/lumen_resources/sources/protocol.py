@@ -17,11 +17,13 @@ class SourceSnapshot:
 
     A hub lists them all, and `model_info` is None: whether there is one is in the list. A plain
     folder is known by its model_info.json alone, which promises what it names.
+    `repository` is owner/name at a hub.
     """
 
     revision: str
     promises: Mapping[str, FilePromise]
     model_info: bytes | None = None
+    repository: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -429,3 +429,71 @@ def test_an_address_that_names_no_repository_is_refused_before_anything_is_asked
 
     assert caught.value.reason == "InvalidSpec"
     assert hub.asked() == 0
+
+
+@pytest.fixture
+def bare(hub, folder):
+    """The same repository as others publish it: open_clip's configuration, and no model info."""
+    (folder / "model_info.json").unlink()
+    tower = {"image_size": 32, "layers": 1, "width": 8, "patch_size": 16}
+    texts = {"context_length": 24, "vocab_size": 600, "width": 8, "heads": 1, "layers": 1}
+    config = {
+        "model_cfg": {"embed_dim": 32, "vision_cfg": tower, "text_cfg": texts},
+        "preprocess_cfg": {"size": 32, "interpolation": "bicubic", "resize_mode": "shortest"},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n")
+    hub.publish(NAME, folder)
+    return folder
+
+
+def test_a_repository_without_a_model_info_says_what_was_derived_and_derives_it_once(
+    hub, bare, cache, tmp_path
+):
+    model = fetch(cache)
+
+    assert any("has no model_info.json" in warning for warning in model.warnings)
+    assert (model.info.metadata.license, model.info.source.repo_id) == ("mit", "me/tiny-clip")
+    assert lock_file.read(model.root).derived
+    assert not [p for p in (model.root / ".lumen" / "incoming").rglob("*")]
+    asked = hub.asked()
+    hub.close()
+    assert model == open_verified(a_config(URI, "tiny-classes"), cache, cache)
+    assert model == fetch(cache)
+    assert asked == hub.asked()
+
+
+def test_how_a_derived_info_is_worded_does_not_change_what_later_pods_verify(
+    hub, bare, cache, tmp_path
+):
+    first = fetch(cache)
+    info = json.loads((first.root / "model_info.json").read_text())
+    info["description"] = "Worded by another version"
+    (first.root / "model_info.json").write_text(json.dumps(info))
+    lock = lock_file.read(first.root)
+    worded = lock_file.bytes_digest((first.root / "model_info.json").read_bytes())
+    files = {**lock.files, "model_info.json": lock_file.LockedFile(**worded.model_dump())}
+    lock_file.write(first.root, lock.model_copy(update={"files": files}))
+
+    pins = {"pinnedRevision": first.revision, "pinnedDigest": first.digest}
+
+    assert fetch(cache, **pins).info.description == "Worded by another version"
+
+
+def test_a_configuration_that_the_hub_does_not_vouch_for_is_not_derived_from(hub, bare, cache):
+    commit = hub.repositories[NAME].names["main"]
+    path = "open_clip_config.json"
+    hub.bodies[f"/me/tiny-clip/resolve/{commit}/{path}"] = bent((bare / path).read_bytes())
+
+    error = refused(cache)
+
+    assert (error.reason, error.file) == ("ChecksumMismatch", path)
+
+
+def test_a_repository_of_something_else_is_no_model(hub, cache, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "README.md").write_text("# A data set\n")
+    hub.publish("models/me/other", other)
+
+    assert refused(cache, "hf://me/other").reason == "ModelInfoInvalid"
