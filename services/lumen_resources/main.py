@@ -79,5 +79,5 @@ def fetch(settings: ResourcesSettings, progress: Progress) -> VerifiedModel:
             remedy="It is rendered from the manifest: apply the manifest anew.",
             file=str(settings.config),
         ) from error
-    options = FetchOptions(access=SourceAccess(token=settings.token))
+    options = FetchOptions(access=SourceAccess.from_environment(settings.variables))
     return fetch_and_verify(config, settings.cache_dir, settings.source_dir, progress, options)

@@ -1,7 +1,7 @@
 """What the init container is told by its environment, read once in `main`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +11,7 @@ from lumen_process.settings import Environment
 
 @dataclass(frozen=True, slots=True)
 class ResourcesSettings:
-    """Paths, the status port, the token for the source, and how to log."""
+    """Paths, the status port, how to log, and all variables: sources look for theirs in them."""
 
     config: Path
     cache_dir: Path
@@ -21,7 +21,7 @@ class ResourcesSettings:
     metrics_port: int
     log_format: str
     log_level: str
-    token: str
+    variables: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> Self:
@@ -36,5 +36,5 @@ class ResourcesSettings:
             metrics_port=env.port("LUMEN_METRICS_PORT", METRICS_PORT),
             log_format=env.text("LUMEN_LOG_FORMAT", "json"),
             log_level=env.text("LUMEN_LOG_LEVEL", "info"),
-            token=env.text("LUMEN_SOURCE_TOKEN"),
+            variables=variables,
         )

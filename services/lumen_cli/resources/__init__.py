@@ -74,16 +74,19 @@ def download(selection: Selection, force: bool, output: str) -> None:
     """Fetch a model's files, verify them, and keep them in the cache.
 
     A broken download goes on where it stopped; what is already here is not fetched again.
-    A token for the source is taken from LUMEN_SOURCE_TOKEN.
+    A token for the source is taken from LUMEN_SOURCE_TOKEN, else as each hub's own tools find it
+    (HF_TOKEN, MODELSCOPE_API_TOKEN, AWS_ACCESS_KEY_ID).
 
     \b
     Examples:
+      lumen resources download ViT-B-32 --uri hf://timm/vit_base_patch32_clip_224.openai \\
+          --runtime torch
       lumen resources download demo-clip --uri https://models.example.org/demo-clip
       lumen resources download -f clip-service.yaml
     """
     from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
 
-    access = SourceAccess(token=os.environ.get("LUMEN_SOURCE_TOKEN", ""))
+    access = SourceAccess.from_environment(os.environ)
     options = FetchOptions(access=access, force=force)
     run_each(
         selection.models,

@@ -64,7 +64,10 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="A manifest or a server.json: all models it names. May be repeated.",
         ),
-        click.option("--uri", help="Where the files come from: https://, file://, pvc://."),
+        click.option(
+            "--uri",
+            help="Where the files come from: hf://owner/name, modelscope://, s3://, https://, file://.",
+        ),
         click.option("--revision", help="The revision to insist on."),
         click.option(
             "--runtime",

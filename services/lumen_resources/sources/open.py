@@ -60,6 +60,12 @@ def _modelscope(uri: str, access: SourceAccess) -> RemoteSource:
     return ModelScopeSource(uri, access)
 
 
+def _s3(uri: str, access: SourceAccess) -> RemoteSource:
+    from lumen_resources.sources.s3 import S3Source  # noqa: PLC0415
+
+    return S3Source(uri, access)
+
+
 def _shown(uri: str) -> str:
     """Return a URI without what stands before an @ in it, which may be a password."""
     return re.sub(r"//[^/]*@", "//", uri)
@@ -100,4 +106,5 @@ _REMOTE = {
     "https": _http,
     "hf": _hugging_face,
     "modelscope": _modelscope,
+    "s3": _s3,
 }

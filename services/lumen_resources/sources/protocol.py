@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from lumen_process.backoff import Backoff
 from lumen_resources.errors import SourceUnavailableError
@@ -96,6 +96,16 @@ class SourceAccess:
     connect_s: float = 10.0
     read_s: float = 30.0
     retries: RetryPolicy = RetryPolicy()
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> Self:
+        """Read the Secret's values, and keep the hubs' own variables for whom they concern."""
+        return cls(
+            token=variables.get("LUMEN_SOURCE_TOKEN", ""),
+            access_key_id=variables.get("LUMEN_SOURCE_ACCESS_KEY_ID", ""),
+            secret_access_key=variables.get("LUMEN_SOURCE_SECRET_ACCESS_KEY", ""),
+            variables=variables,
+        )
 
 
 class TransientError(SourceUnavailableError):

@@ -1,5 +1,6 @@
 """Repositories of Hugging Face's hub: resolved, listed, compared, resumed, and told apart."""
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -21,7 +22,7 @@ from lumen_resources.progress import Progress
 from lumen_resources.sources.hugging_face import HuggingFaceSource
 from lumen_resources.sources.open import open_source
 from lumen_resources.sources.promises import DigestRule
-from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
+from lumen_resources.sources.protocol import RetryPolicy, SourceAccess, SourceSnapshot
 
 NAME = "models/me/tiny-clip"
 URI = "hf://me/tiny-clip"
@@ -69,6 +70,11 @@ def refused(cache, uri=URI, **options) -> ResourceError:
     return caught.value
 
 
+def a_snapshot() -> SourceSnapshot:
+    with contextlib.closing(HuggingFaceSource(URI, access())) as source:
+        return source.snapshot("")
+
+
 def test_the_hubs_own_library_reads_the_same_from_the_double(hub, folder):
     api = huggingface_hub.HfApi(endpoint=hub.url, token=False)
     commit = api.model_info("me/tiny-clip", revision="main").sha
@@ -78,7 +84,7 @@ def test_the_hubs_own_library_reads_the_same_from_the_double(hub, folder):
         if isinstance(entry, huggingface_hub.hf_api.RepoFile)
     }
 
-    ours = HuggingFaceSource(URI, access()).snapshot("")
+    ours = a_snapshot()
 
     assert commit == ours.revision
     assert theirs == {path: promise.digest for path, promise in ours.promises.items()}
@@ -239,7 +245,7 @@ def test_the_answers_of_a_hub_that_lets_nobody_in_are_told_apart(hub, folder, ca
 
 
 def test_a_file_that_is_listed_and_gone_is_missing_by_name(hub, folder, cache):
-    entry = HuggingFaceSource(URI, access()).snapshot("")
+    entry = a_snapshot()
     (folder / "tokenizer.json").unlink()
     commit = entry.revision
     listed = [
@@ -351,7 +357,7 @@ def an_entry(path: str, **changes) -> dict[str, object]:
 def test_a_listed_name_that_no_folder_of_a_model_may_have_is_left_out(hub, path):
     a_list(hub, [an_entry(path), an_entry("config.json")])
 
-    assert set(HuggingFaceSource(URI, access()).snapshot("").promises) == {"config.json"}
+    assert set(a_snapshot().promises) == {"config.json"}
 
 
 @pytest.mark.parametrize(
@@ -399,7 +405,7 @@ def test_redirects_in_a_circle_are_refused(hub, cache):
 
 
 def test_a_size_that_lies_costs_no_more_than_it_says(hub, folder, cache):
-    promises = HuggingFaceSource(URI, access()).snapshot("").promises
+    promises = a_snapshot().promises
     listed = [
         an_entry(
             path,
@@ -455,7 +461,7 @@ def test_a_repository_without_a_model_info_says_what_was_derived_and_derives_it_
     assert any("has no model_info.json" in warning for warning in model.warnings)
     assert (model.info.metadata.license, model.info.source.repo_id) == ("mit", "me/tiny-clip")
     assert lock_file.read(model.root).derived
-    assert not [p for p in (model.root / ".lumen" / "incoming").rglob("*")]
+    assert not list((model.root / ".lumen" / "incoming").rglob("*"))
     asked = hub.asked()
     hub.close()
     assert model == open_verified(a_config(URI, "tiny-classes"), cache, cache)

@@ -1,0 +1,139 @@
+"""Models in buckets, read from a real S3 protocol: keys, ranges, and what ETags do not prove."""
+
+import contextlib
+
+import boto3
+import pytest
+from botocore.config import Config
+from model_sources import TEXT, VISION, a_config, bent
+from moto.server import ThreadedMotoServer
+from tiny_models import write_model
+
+from lumen_process.backoff import Backoff
+from lumen_resources.errors import ResourceError
+from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
+from lumen_resources.progress import Progress
+from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
+from lumen_resources.sources.s3 import S3Source
+
+URI = "s3://models/some/tiny-clip"
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    for name in (*KEYS, "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{host}:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    client.create_bucket(Bucket="models")
+    folder = write_model(tmp_path / "source")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            put(client, path.relative_to(folder).as_posix(), path.read_bytes())
+    client.endpoint = f"http://{host}:{port}"
+    yield client
+    server.stop()
+
+
+def put(client, path: str, content: bytes) -> None:
+    client.put_object(Bucket="models", Key=f"some/tiny-clip/{path}", Body=content)
+
+
+def access(client, **changes) -> SourceAccess:
+    retries = RetryPolicy(attempts=2, backoff=Backoff(0.002, 15))
+    variables = {"AWS_ENDPOINT_URL": client.endpoint, **changes.pop("variables", {})}
+    return SourceAccess(variables=variables, retries=retries, connect_s=2.0, **changes)
+
+
+def fetch(client, cache, uri=URI, **changes):
+    config = a_config(uri, "tiny-classes")
+    options = FetchOptions(access=access(client, **changes))
+    return fetch_and_verify(config, cache, cache, Progress(), options)
+
+
+def refused(client, cache, uri=URI, **changes) -> ResourceError:
+    with pytest.raises(ResourceError) as caught:
+        fetch(client, cache, uri, **changes)
+    return caught.value
+
+
+def test_a_bucket_is_fetched_and_opened_again_without_it(bucket, tmp_path):
+    model = fetch(bucket, tmp_path / "cache", access_key_id="key", secret_access_key="secret")
+
+    assert (tmp_path / "source/models/tiny-clip" / TEXT).read_bytes() == (
+        model.root / TEXT
+    ).read_bytes()
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    assert model == fetch(bucket, tmp_path / "cache", variables=nowhere)
+
+
+def test_an_object_is_read_from_any_byte_while_it_is_the_same(bucket):
+    content = bucket.get_object(Bucket="models", Key=f"some/tiny-clip/{TEXT}")["Body"].read()
+    with contextlib.closing(S3Source(URI, access(bucket, variables=KEYS))) as source:
+        with source.read(TEXT, 0, "") as whole:
+            etag = whole.validator
+            assert (whole.offset, whole.total) == (0, len(content))
+            assert b"".join(whole.blocks) == content
+        with source.read(TEXT, 1000, etag) as rest:
+            assert (rest.offset, rest.total) == (1000, len(content))
+            assert b"".join(rest.blocks) == content[1000:]
+        put(bucket, TEXT, bent(content))
+        with pytest.raises(ResourceError, match="replaced"), source.read(TEXT, 1000, etag):
+            pass
+
+
+def test_an_object_that_is_not_the_promised_one_is_named(bucket, tmp_path):
+    good = (tmp_path / "source/models/tiny-clip" / VISION).read_bytes()
+    put(bucket, VISION, bent(good))
+    error = refused(bucket, tmp_path / "cache", variables=KEYS)
+    assert (error.reason, error.file) == ("ChecksumMismatch", VISION)
+    put(bucket, VISION, good)
+
+    fetch(bucket, tmp_path / "cache", variables=KEYS)
+
+
+def test_what_is_not_there_is_named(bucket, tmp_path):
+    cache = tmp_path / "cache"
+    for uri in ("s3://models/else", "s3://no-such-bucket/x"):
+        assert refused(bucket, cache, uri, variables=KEYS).reason == "RepositoryNotFound"
+    bucket.delete_object(Bucket="models", Key=f"some/tiny-clip/{TEXT}")
+    error = refused(bucket, cache, variables=KEYS)
+    assert (error.reason, error.file) == ("FileMissing", TEXT)
+
+
+def test_an_address_where_nobody_answers_is_unreachable(bucket, tmp_path):
+    error = refused(bucket, tmp_path, variables={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+
+    assert error.reason == "SourceUnreachable"
+    assert "AWS_ENDPOINT_URL" in error.remedy
+    assert ".rs:" not in str(error)
+
+
+def test_a_public_bucket_wants_no_keys_and_a_private_one_says_so(bucket, tmp_path):
+    error = refused(bucket, tmp_path / "cache")
+    assert error.reason == "Unauthorized"
+    assert "is not public" in error.message
+
+    for found in bucket.list_objects_v2(Bucket="models")["Contents"]:
+        bucket.put_object_acl(Bucket="models", Key=found["Key"], ACL="public-read")
+
+    fetch(bucket, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3://key:secret@bucket/x", "s3://bucket/x?versionId=1"])
+def test_an_address_that_is_more_than_a_bucket_and_a_prefix_is_refused(uri):
+    with pytest.raises(ResourceError) as caught:
+        S3Source(uri, SourceAccess())
+
+    assert caught.value.reason == "InvalidSpec"
+    assert "secret@" not in str(caught.value)
