@@ -1,6 +1,6 @@
 """A model in a bucket: model_info.json beside the objects it vouches for.
 
-An object's ETag is no digest of it (uploads in parts have another), so that nothing but the model
+An object's ETag says nothing certain of it (uploads in parts have another): only the model
 info proves the files. Keys, region and address are told by a Secret or by AWS's usual variables;
 where there are no keys at all, requests are not signed, as public buckets want it.
 """

@@ -1,0 +1,141 @@
+"""A double of ModelScope's API: its list of files, its downloads, its redirects, its odd answers.
+
+The shapes are those that its own client reads; there is no such client here to prove it with.
+`pyproject.toml` makes this module importable as `modelscope_server`.
+"""
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, quote, urlsplit
+
+from fault_server import FaultServer
+from hub_server import LARGE, files
+
+
+class ModelScopeServer:
+    """Serves `owner/name` on loopback: folders by commit, commits by branch or tag.
+
+    `says_commit` False leaves out which commit a list is of; `digests` replaces a file's digest.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.content = FaultServer(folder)
+        self.commits: dict[str, Path] = {}
+        self.names: dict[str, str] = {}
+        self.token = ""
+        self.says_commit = True
+        self.digests: dict[str, str] = {}
+        self.requests: list[str] = []
+        self._folder = folder
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    @property
+    def url(self) -> str:
+        # Another name than the content network's: cookies know hosts, not ports.
+        return f"http://localhost:{self._server.server_address[1]}"
+
+    def publish(self, folder: Path, *branches: str) -> str:
+        """Make a folder the newest commit of me/tiny-clip; return the commit."""
+        content = b"".join(path.read_bytes() for path in files(folder))
+        commit = hashlib.sha1(content).hexdigest()
+        self.commits[commit] = folder
+        link = self._folder / commit
+        if not link.is_symlink():
+            link.symlink_to(folder, target_is_directory=True)
+        for branch in ("master", *branches):
+            self.names[branch] = commit
+        return commit
+
+    def __enter__(self) -> Self:
+        self.content.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.content.close()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, hub: ModelScopeServer) -> None:
+        self.hub = hub
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self):
+        hub = self.server.hub
+        parts = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        hub.requests.append(parts.path)
+        if hub.token and f"m_session_id={hub.token}" not in self.headers.get("Cookie", ""):
+            self._json(401, {"Code": 10010101001, "Message": "no permission", "Success": False})
+        elif parts.path == "/api/v1/models/me/tiny-clip/repo/files":
+            self._json(200, self._listing(query["Revision"]))
+        elif parts.path == "/api/v1/models/me/tiny-clip/repo":
+            self._file(query["Revision"], query["FilePath"])
+        else:
+            self._json(404, {"Code": 10010205001, "Message": "not found", "Success": False})
+
+    def _listing(self, revision: str) -> dict[str, Any]:
+        hub = self.server.hub
+        commit = hub.names.get(revision, revision)
+        data: dict[str, Any] = {"Files": None, "IsVisual": 0, "LatestCommitter": None}
+        if commit in hub.commits:
+            folder = hub.commits[commit]
+            listed = [{"Path": "onnx", "Name": "onnx", "Type": "tree", "Size": 0, "Sha256": ""}]
+            listed += [self._entry(folder, path, commit) for path in files(folder)]
+            latest = {"Id": "", "ShortId": commit[:8]} if hub.says_commit else {"Name": "me"}
+            data |= {"Files": listed, "LatestCommitter": latest}
+        return {"Code": 200, "Data": data, "Message": "success", "Success": True}
+
+    def _entry(self, folder: Path, place: Path, commit: str) -> dict[str, Any]:
+        content, path = place.read_bytes(), place.relative_to(folder).as_posix()
+        digest = hashlib.sha256(content).hexdigest()
+        return {
+            "Path": path,
+            "Name": place.name,
+            "Type": "blob",
+            "Size": len(content),
+            "Sha256": self.server.hub.digests.get(path, digest),
+            "IsLFS": place.suffix in LARGE,
+            # The commit that last changed the file; here one did, for some of them.
+            "Revision": commit if path == "model_info.json" else "0" * 40,
+        }
+
+    def _file(self, revision: str, path: str) -> None:
+        hub = self.server.hub
+        commit = hub.names.get(revision, revision)
+        place = hub.commits[commit] / path
+        if place.suffix in LARGE:
+            address = f"{hub.content.url}/{commit}/{quote(path)}?auth_key=not-to-be-shown"
+            self._send(302, b"", {"Location": address})
+        else:
+            self._send(200, place.read_bytes(), {})
+
+    def _json(self, status, document):
+        self._send(status, json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+    def _send(self, status, body, headers):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Quiet."""
