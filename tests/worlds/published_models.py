@@ -71,7 +71,9 @@ def tokens(pad: str, number: int, kind: str, **more: Any) -> dict[str, Any]:
 
 BPE = {"context_length": 77, "vocab_size": 49408}
 OPENAI = cfg("shortest", "bicubic", OPENAI_MEAN, OPENAI_STD)
-CLIP_TOKENS = tokens("<|endoftext|>", 49407, "CLIPTokenizer", model_max_length=77)
+CLIP_TOKENS = tokens(
+    "<|endoftext|>", 49407, "CLIPTokenizer", model_max_length=77, eos_token="<|endoftext|>"
+)
 XLM_R_TOKENS = tokens("<pad>", 1, "XLMRobertaTokenizer", model_max_length=512)
 NLLB_TOKENS = tokens("<pad>", 1, "NllbTokenizer", src_lang="eng_Latn")
 GEMMA_TOKENS = tokens("<pad>", 0, "GemmaTokenizer", add_bos_token=False, add_eos_token=True)

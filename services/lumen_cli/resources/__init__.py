@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,9 @@ def verify(selection: Selection, folder: Path | None, write: Path | None, output
       lumen resources verify --write ./my-model
     """
     from lumen_resources.fetch.fetch import verify_here
-    from lumen_resources.fetch.recording import record
 
     if write is not None:
-        _print_digests(write, lambda progress: record(write, progress), output)
+        _print_digests(write, lambda progress: _record(write, progress), output)
     elif folder is not None:
         _print_digests(folder, lambda progress: _compare(folder, progress), output)
     else:
@@ -135,7 +134,15 @@ def verify(selection: Selection, folder: Path | None, write: Path | None, output
         )
 
 
-def _compare(folder: Path, progress: Progress) -> dict[str, FileDigest]:
+def _record(folder: Path, progress: Progress) -> Mapping[str, FileDigest]:
+    from lumen_resources.fetch.recording import record
+
+    recording = record(folder, progress)
+    say(*recording.derived)
+    return recording.digests
+
+
+def _compare(folder: Path, progress: Progress) -> Mapping[str, FileDigest]:
     from lumen_resources.fetch.verify import IN_PLACE, inside, verify_files
 
     info, _ = read(folder / FILE_NAME)
@@ -151,7 +158,7 @@ def _compare(folder: Path, progress: Progress) -> dict[str, FileDigest]:
 
 
 def _print_digests(
-    folder: Path, work: Callable[[Progress], dict[str, FileDigest]], output: str
+    folder: Path, work: Callable[[Progress], Mapping[str, FileDigest]], output: str
 ) -> None:
     try:
         digests = shown(folder.name, work)

@@ -38,6 +38,11 @@ from lumen_resources.model.scores import scalars_of, score_rule_of
 from lumen_resources.model.text_rules import TokenizerFiles, text_rule_of
 from lumen_resources.model.traits import embedding_space
 
+SPACE_OF_ONE_TOWER = (
+    "only one tower's files are known, so its vectors count as another embedding space than the "
+    "whole model's: record all digests with `lumen resources verify --write` to have one"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedModel:
@@ -83,6 +88,9 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     text = text_rule_of(info, config, _tokenizer_files(chosen, at), graph_length)
     _refuse_other_length(text, graph_length)
     score, remarks = score_rule_of(info, config, _scalars(chosen, at))
+    whole, known = subject.wanted.whole, info.digests() | dict(subject.digests)
+    if not known.keys() >= set(whole.weight_files()):
+        whole, remarks = chosen, (*remarks, SPACE_OF_ONE_TOWER)
     if thorough:
         _check_thoroughly(subject, at, dim, text)
     label_sets = tuple(_label_sets(subject, at, dim, thorough=thorough))
@@ -98,7 +106,7 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         text=text,
         score=score,
         embedding_dim=dim,
-        embedding_space=embedding_space(info, chosen, subject.digests, preprocess, dim),
+        embedding_space=embedding_space(info, whole, known, preprocess, dim),
         revision=subject.revision,
         digest=_model_digest(subject),
         parity=_parity(info, subject.root),

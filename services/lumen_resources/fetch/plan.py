@@ -1,7 +1,7 @@
 """Which files a configuration needs, and what proves them: pure, from names and digests."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ from lumen_manifest.spec.model_spec import LabelSetSpec
 from lumen_resources.errors import (
     ChecksumMismatchError,
     DatasetNotFoundError,
+    FileMissingError,
     InvalidConfig,
     ModelInfoError,
     ResourceNotFoundError,
@@ -18,9 +19,18 @@ from lumen_resources.model.choice import DECISIVE, ComputeChoice, choose
 from lumen_resources.model.layouts import ChosenFiles
 from lumen_resources.model.model_info import FILE_NAME, Dataset, ModelInfo
 from lumen_resources.sources.protocol import revision_fits
+from lumen_terms.modality import Modality
 
-# Folders of a model in which layouts keep files; nothing else is listed.
-LISTED_FOLDERS = ("", "onnx", "torch", "labels")
+# Folders of a model in which layouts keep files, a star for any name; nothing else is listed.
+LISTED_FOLDERS = (
+    "",
+    "onnx",
+    "torch",
+    "labels",
+    "rknn/*",
+    *(f"{tower}{inside}" for tower in ("visual", "textual") for inside in ("", "/*")),
+    *(f"{tower}/rknpu/*{inside}" for tower in ("visual", "textual") for inside in ("", "/*")),
+)
 MAX_LISTED = 10_000
 # The chip whose RKNN files are meant where none is named.
 DEFAULT_TARGET = "rk3588"
@@ -30,9 +40,14 @@ Proof = TypeVar("Proof")
 
 @dataclass(frozen=True, slots=True)
 class WantedFile:
-    """What one configuration uses of a model; paths are relative to the model's folder."""
+    """What one configuration uses of a model; paths are relative to the model's folder.
+
+    `whole` is the model with all its towers: what its embedding space is known by, whichever of
+    them are loaded.
+    """
 
     chosen: ChosenFiles
+    whole: ChosenFiles
     label_sets: tuple[tuple[LabelSetSpec, Dataset], ...]
     parity: tuple[str, ...]
 
@@ -57,14 +72,32 @@ def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]
         )
     spec = config.model
     target = config.rknn_target or DEFAULT_TARGET
-    how = ComputeChoice(spec.runtime, spec.precision, target, spec.towers or ())
-    chosen = choose(available, info, how)
+    how = ComputeChoice(spec.runtime, spec.precision, target)
+    chosen, whole = _towers(info, replace(how, towers=spec.towers or ()), available)
     label_sets = tuple((s, _dataset(info, s, available)) for s in config.label_sets)
     parity = info.lumen.parity
     golden = (
         (parity.vectors, *(i.image for i in parity.inputs if i.image is not None)) if parity else ()
     )
-    return WantedFile(chosen, label_sets, golden)
+    return WantedFile(chosen, whole, label_sets, golden)
+
+
+def _towers(
+    info: ModelInfo, how: ComputeChoice, available: Collection[str]
+) -> tuple[ChosenFiles, ChosenFiles]:
+    """Return what is loaded, and the whole model as far as its files are known."""
+    chosen = choose(available, info, how)
+    if not how.towers:
+        return chosen, chosen
+    known = info.digests()
+    try:
+        whole = choose({*available, *known}, info, replace(how, towers=()))
+    except FileMissingError:
+        return chosen, chosen
+    if chosen.modalities == {Modality.IMAGE} and chosen.tokenizer in known:
+        # Its digest is part of the embedding space; the file itself is for texts.
+        chosen = replace(chosen, tokenizer=None, companions=())
+    return chosen, whole
 
 
 def _dataset(info: ModelInfo, spec: LabelSetSpec, available: Collection[str]) -> Dataset:
@@ -158,11 +191,23 @@ def local_files(root: Path, info: ModelInfo) -> set[str]:
 def listed_files(root: Path) -> set[str]:
     """Return which files lie in the places that layouts know."""
     found: set[str] = set()
-    targets = tuple(f"rknn/{p.name}" for p in _entries(root / "rknn") if p.is_dir())
-    for folder in (*LISTED_FOLDERS, *targets):
-        prefix = f"{folder}/" if folder else ""
-        found |= {prefix + p.name for p in _entries(root / folder) if p.is_file()}
+    for pattern in LISTED_FOLDERS:
+        for folder in _folders("", pattern.split("/") if pattern else [], root):
+            found |= {folder + p.name for p in _entries(root / folder) if p.is_file()}
     return found
+
+
+def _folders(above: str, parts: list[str], root: Path) -> Iterator[str]:
+    """Yield each folder that a pattern means, relative and with a slash at its end."""
+    if not parts:
+        yield above
+        return
+    head, *rest = parts
+    names = [head]
+    if head == "*":
+        names = [p.name for p in _entries(root / above) if p.is_dir()]
+    for name in names:
+        yield from _folders(f"{above}{name}/", rest, root)
 
 
 def _entries(folder: Path) -> list[Path]:

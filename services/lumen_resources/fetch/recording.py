@@ -4,18 +4,19 @@ For the one who knows the files to be good: everyone after can then prove that t
 """
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import ModelInfoError, translated
 from lumen_resources.fetch.plan import listed_files
 from lumen_resources.fetch.verify import inside
 from lumen_resources.json_text import parse_json
-from lumen_resources.model.choice import RUNTIME_SUFFIXES
-from lumen_resources.model.contents import read_config
-from lumen_resources.model.layouts import CONFIGS
+from lumen_resources.model.derive import derive
 from lumen_resources.model.lock_file import digest_of, write_durably
 from lumen_resources.model.model_info import (
     FILE_NAME,
@@ -29,13 +30,21 @@ from lumen_resources.model.onnx_graph import read_graph
 from lumen_resources.progress import FetchPhase, Progress
 
 
-def record(folder: Path, progress: Progress) -> dict[str, FileDigest]:
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was written: the digests, and for a folder that had no model info what it is now."""
+
+    digests: Mapping[str, FileDigest]
+    derived: tuple[str, ...] = ()
+
+
+def record(folder: Path, progress: Progress) -> Recording:
     """Hash every file that a layout knows or the model info names, and write the model info.
 
-    A folder of an older layout without a model_info.json gets one. Keys that we do not know stay
-    as they are. Raises ResourceError.
+    A folder without a model_info.json gets one, derived from its files. Keys that we do not know
+    stay as they are. Raises ResourceError.
     """
-    document = _document(folder)
+    document, derived = _document(folder)
     content = orjson.dumps(document)
     info, _ = parse(content, file=str(folder / FILE_NAME))
     at = inside(folder)
@@ -52,65 +61,37 @@ def record(folder: Path, progress: Progress) -> dict[str, FileDigest]:
     document.setdefault("extra_metadata", {}).setdefault("lumen", {})["files"] = files
     _write(folder / FILE_NAME, document)
     progress.begin(FetchPhase.DONE)
-    return digests
+    return Recording(digests, derived)
 
 
-def _document(folder: Path) -> dict[str, Any]:
+def _document(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     if not folder.is_dir():
         raise ModelInfoError(
             f"{folder} is not a folder.", remedy="Name the folder that holds the model's files."
         )
     if not (folder / FILE_NAME).exists():
-        return _describe_older(folder)
+        return _derived(folder)
     content = read_bytes(folder / FILE_NAME)
     parse(content, file=str(folder / FILE_NAME))
     document = parse_json(content)
     assert isinstance(document, dict), "parse() accepts objects only"
-    return document
+    return document, ()
 
 
-def _describe_older(folder: Path) -> dict[str, Any]:
-    """Return the least that a model info must say, for a folder that never had one."""
-    files = listed_files(folder)
-    runtimes = {
-        runtime: {"available": True, "files": sorted(p for p in files if p.endswith(suffixes))}
-        for runtime, suffixes in RUNTIME_SUFFIXES.items()
-        if any(p.endswith(suffixes) for p in files)
-    }
-    if not runtimes:
-        raise ModelInfoError(
-            f"{folder} holds no model files of a known layout.",
-            remedy="docs/resources.md shows the layouts.",
-            file=str(folder),
-        )
-    name = folder.resolve().name[:100]
-    dim = _dimension(folder, files)
-    return {
-        "name": name,
-        "version": "1.0.0",
-        "description": f"{name}, described by lumen resources verify --write",
-        "model_type": "bioclip" if "bioclip" in name.lower() else "clip",
-        "source": {"format": "custom", "repo_id": name},
-        "runtimes": runtimes,
-        **({} if dim is None else {"embedding_dim": dim}),
-    }
+def _derived(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a model info for a folder that never had one."""
+    at = inside(folder)
+    with translated(folder, "reading"):
+        sizes = {path: at(path).stat().st_size for path in listed_files(folder) if _is_plain(path)}
 
+    def read(path: str) -> bytes:
+        with translated(at(path), "reading"):
+            return read_bounded(at(path), sizes[path])
 
-def _dimension(folder: Path, files: set[str]) -> int | None:
-    """Return the vectors' length as a configuration or a graph has it, None when none says."""
-    for name in CONFIGS:
-        if name in files:
-            section = (read_config(folder / name) or {}).get("model_cfg", {})
-            dim = section.get("embed_dim") if isinstance(section, dict) else None
-            if isinstance(dim, int) and dim > 0:
-                return dim
-    for path in sorted(files):
-        if path.endswith(".onnx"):
-            shapes = [value.shape for value in read_graph(folder / path).outputs]
-            known = [shape[1] for shape in shapes if len(shape) == 2 and shape[1] is not None]
-            if known:
-                return known[0]
-    return None
+    info, sentences = derive(
+        folder.resolve().name, sizes, read, measure=lambda path: read_graph(at(path))
+    )
+    return info.model_dump(mode="json", exclude_none=True, exclude_defaults=True), sentences
 
 
 def _recordable(folder: Path, info: ModelInfo) -> set[str]:

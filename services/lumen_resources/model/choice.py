@@ -43,12 +43,6 @@ TORCH_WEIGHTS = (
     "model.pt",
 )
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
-# By which endings a runtime's files are known in a folder that does not say.
-RUNTIME_SUFFIXES = {
-    "onnx": (".onnx", ".onnx.data", ".onnx_data"),
-    "torch": (".safetensors", ".safetensors.index.json", ".bin", ".pt"),
-    "rknn": (".rknn",),
-}
 # Which files hold a precision that is only a way to compute: bf16 starts from fp32 files.
 FILE_PRECISION = {"bf16": "fp32"}
 # What is added to a graph's name for the file that holds its weights.

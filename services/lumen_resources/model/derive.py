@@ -12,13 +12,20 @@ from pydantic import ValidationError
 
 from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.spec.enums import Tower
-from lumen_resources.model.choice import PREPROCESS_CFG, TOKENIZER, runtime_files, towers_of
-from lumen_resources.model.facts import Facts, facts_of, unknown
+from lumen_resources.model.choice import (
+    EXTERNAL_DATA,
+    PREPROCESS_CFG,
+    TOKENIZER,
+    runtime_files,
+    towers_of,
+)
+from lumen_resources.model.facts import Facts, Measure, facts_of, unknown
 from lumen_resources.model.layouts import PREPROCESSOR, Preprocess
 from lumen_resources.model.model_info import (
     FILE_NAME,
     MAX_FILES,
     ExtraMetadata,
+    FileDigest,
     LumenMetadata,
     Metadata,
     ModelInfo,
@@ -34,17 +41,23 @@ Runtimes = Mapping[str, list[str]]
 
 
 def derive(
-    name: str, files: Mapping[str, int], read: Callable[[str], bytes], *, repository: str = ""
+    name: str,
+    files: Mapping[str, int],
+    read: Callable[[str], bytes],
+    *,
+    repository: str = "",
+    measure: Measure | None = None,
 ) -> tuple[ModelInfo, tuple[str, ...]]:
     """Return the model info of a repository, and sentences that say what was derived from what.
 
     `files` has the size of each file by its path, `read` gives the verified bytes of a small one,
-    `repository` is where they come from as owner/name. Raises ModelInfoError for a repository that
-    is none of the known kinds, or whose files contradict each other.
+    `repository` is where they come from as owner/name; `measure` reads a graph's inputs and
+    outputs, where the files are at hand. Raises ModelInfoError or TokenizerError for a repository
+    that is none of the known kinds, or whose files contradict each other.
     """
     there = Repository(repository or name, _plain(files), read)
     runtimes = _runtimes(there)
-    facts = facts_of(there)
+    facts = facts_of(there, _graphs(runtimes, "onnx"), measure)
     towers = _towers(runtimes, facts)
     _refuse_missing_processor(there, facts, towers)
     facts = replace(facts, towers=towers)
@@ -52,6 +65,22 @@ def derive(
     path = there.first(PREPROCESSOR, PREPROCESS_CFG)
     preprocess = preprocess_of(info, facts.config, there.document(path) if path else None)
     return info, tuple(_sentences(info, facts, preprocess, path))
+
+
+def with_digests(info: ModelInfo, digests: Mapping[str, FileDigest]) -> ModelInfo:
+    """Return the model info with what is known of its runtimes' files and tokenizer.
+
+    A tower that is not loaded need not be fetched, and decides the embedding space all the same.
+    """
+    named = {path for runtime in info.runtimes.values() for path in runtime.all_files()}
+    files = {
+        path: digest
+        for path, digest in sorted(digests.items())
+        if path in named or path.rpartition("/")[2] == TOKENIZER
+    }
+    lumen = info.lumen.model_copy(update={"files": files})
+    metadata = info.extra_metadata.model_copy(update={"lumen": lumen})
+    return info.model_copy(update={"extra_metadata": metadata})
 
 
 def _plain(files: Mapping[str, int]) -> dict[str, int]:
@@ -78,10 +107,16 @@ def _runtimes(there: Repository) -> Runtimes:
     return runtimes
 
 
+def _graphs(runtimes: Runtimes, *names: str) -> list[str]:
+    """Return graphs alone, without the weights that lie beside them."""
+    paths = (path for name in names for path in runtimes.get(name, ()))
+    return [path for path in paths if not path.endswith(EXTERNAL_DATA)]
+
+
 def _towers(runtimes: Runtimes, facts: Facts) -> frozenset[Tower]:
     """Return what every runtime has: torch's weights hold both, graphs are one each."""
-    graphs = [path for runtime in ("onnx", "rknn") for path in runtimes.get(runtime, ())]
-    towers = facts.towers if "torch" in runtimes else facts.towers & towers_of(graphs)
+    graphs = towers_of(_graphs(runtimes, "onnx", "rknn"))
+    towers = facts.towers if "torch" in runtimes else facts.towers & graphs
     if not towers:
         raise bad_file(facts.source, "describes no tower that there are files for")
     return towers

@@ -3,11 +3,11 @@
 Pure. By what a configuration says a layout is recognised; each reader returns the same facts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lumen_manifest.spec.enums import Tower
+from lumen_manifest.spec.enums import Runtime, Tower
 from lumen_resources.errors import ModelInfoError, TokenizerError
 from lumen_resources.model.choice import TOKENIZER
 from lumen_resources.model.configs import model_cfg_of, section, token_text, whole, word
@@ -19,14 +19,19 @@ from lumen_resources.model.model_info import (
     SourceFormat,
     TextInfo,
 )
+from lumen_resources.model.onnx_graph import Graph
 from lumen_resources.model.repository import MAX_TOKENIZER_BYTES, Repository, bad_file
 from lumen_resources.model.scores import inferred_score
 from lumen_resources.model.text_rules import TokenizerFiles, configured_length, inferred_text
 from lumen_terms.open_clip_tags import OpenClipTag, architecture_tags, find_tag
 
 MAX_DIM = 100_000
+MAX_SIDE = 4096
 DEFAULT_CLIP_DIM = 512
 DEFAULT_SIGLIP_DIM = 768
+
+
+Measure = Callable[[str], Graph]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +50,54 @@ class Facts:
     towers: frozenset[Tower] = frozenset(Tower)
 
 
-def facts_of(there: Repository) -> Facts:
-    """Return what a repository is; raises ModelInfoError for one of an unknown kind."""
+def facts_of(there: Repository, graphs: Collection[str], measure: Measure | None) -> Facts:
+    """Return what a repository is; raises ModelInfoError for one of an unknown kind.
+
+    `measure` tells what a graph takes and gives, where its file is at hand: the last resort for
+    `graphs` that nothing describes.
+    """
     hub, plain = CONFIGS
     if hub in there.files:
         return _open_clips(there, hub, there.document(hub))
-    config = there.document(there.first(plain))
+    source = there.first(plain, *(f"{runtime}/{plain}" for runtime in Runtime)) or plain
+    config = there.document(there.first(source))
     if model_cfg_of(config):
-        return _open_clips(there, plain, config)
+        return _open_clips(there, source, config)
     kind = word(config, "model_type")
     if kind:
         return _transformers(there, config, kind)
     known = find_tag(there.name) or _by_checkpoint(there.files)
-    if known is None:
+    if known is not None:
+        return _from_table(known)
+    measured = None if measure is None else _measured(there, graphs, measure)
+    if measured is None:
         raise unknown(there.name, f"has no {hub}, and no {plain} that says what it is")
-    return _from_table(known)
+    return measured
+
+
+def _measured(there: Repository, graphs: Collection[str], measure: Measure) -> Facts | None:
+    """Take a pair of ONNX graphs for a CLIP, as long as the vectors that they give."""
+    shapes = [value.shape for path in graphs for value in measure(path).outputs]
+    dims = {shape[1] for shape in shapes if len(shape) == 2 and shape[1] is not None}
+    if len(dims) != 1:
+        return None
+    pixels = (value.shape for path in graphs for value in measure(path).inputs)
+    size = next((s[-1] for s in pixels if len(s) == 4 and s[-1] == s[-2] and s[-1]), None)
+    return Facts(
+        source="the graphs, and CLIP's values for what they do not say",
+        origin=SourceFormat.CUSTOM,
+        model_type="bioclip" if "bioclip" in there.name.casefold() else "clip",
+        embedding_dim=dims.pop(),
+        text=TextInfo(cleaning="lower", frame="clip", pad_id=0),
+        score=ScoreInfo(),
+        preprocess=None if size is None else _preprocess_of_size(size),
+    )
+
+
+def _preprocess_of_size(size: int) -> PreprocessInfo:
+    if size > MAX_SIDE:
+        raise unknown("The vision graph", f"takes pictures of {size:,} x {size:,}")
+    return PreprocessInfo(size=size)
 
 
 def unknown(name: str, found: str) -> ModelInfoError:

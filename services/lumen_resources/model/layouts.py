@@ -207,6 +207,11 @@ class ChosenFiles:
         )
         return tuple(dict.fromkeys(path for path in named if path))
 
+    def weight_files(self) -> tuple[str, ...]:
+        """Return what holds weights, and the tokenizer: what an embedding space is known by."""
+        named = (self.vision, self.text, self.weights, self.tokenizer)
+        return (*(path for path in named if path), *self.external_data, *self.shards)
+
     def under(self, root: Path) -> ModelFiles:
         """Return the same files as absolute paths."""
 

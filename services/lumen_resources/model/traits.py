@@ -41,7 +41,7 @@ def _weights_digest(chosen: ChosenFiles, digests: Mapping[str, FileDigest]) -> s
     """By role, not by name: a file that only moves keeps its space."""
     roles = {"vision": chosen.vision, "text": chosen.text, "weights": chosen.weights}
     named = {role: digests[path].sha256 for role, path in roles.items() if path}
-    beside = sorted(digests[path].sha256 for path in chosen.external_data)
+    beside = sorted(digests[path].sha256 for path in (*chosen.external_data, *chosen.shards))
     if len(named) == 1 and not beside:
         return next(iter(named.values()))
     return hashlib.sha256(canonical_json({"files": named, "beside": beside})).hexdigest()
