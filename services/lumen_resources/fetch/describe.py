@@ -35,8 +35,9 @@ from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo
 from lumen_resources.model.preprocessing import preprocess_of
 from lumen_resources.model.rknn_file import check_rknn
 from lumen_resources.model.scores import scalars_of, score_rule_of
-from lumen_resources.model.text_rules import TokenizerFiles, text_rule_of
+from lumen_resources.model.text_rules import DEFAULT_CONTEXT_LENGTH, TokenizerFiles, text_rule_of
 from lumen_resources.model.traits import embedding_space
+from lumen_terms.modality import Modality
 
 SPACE_OF_ONE_TOWER = (
     "only one tower's files are known, so its vectors count as another embedding space than the "
@@ -85,8 +86,10 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     if subject.config.model.runtime is Runtime.RKNN:
         target = subject.config.rknn_target or DEFAULT_TARGET
         graph_length = check_rknn(at, chosen, preprocess, dim, target)
-    text = text_rule_of(info, config, _tokenizer_files(chosen, at), graph_length)
-    _refuse_other_length(text, graph_length)
+    text = TextRule(DEFAULT_CONTEXT_LENGTH)
+    if Modality.TEXT in chosen.modalities:
+        text = text_rule_of(info, config, _tokenizer_files(chosen, at), graph_length)
+        _refuse_other_length(text, graph_length)
     score, remarks = score_rule_of(info, config, _scalars(chosen, at))
     whole, known = subject.wanted.whole, info.digests() | dict(subject.digests)
     if not known.keys() >= set(whole.weight_files()):

@@ -273,8 +273,8 @@ def tokenizer_files(there: Repository) -> TokenizerFiles:
         if path not in there.files:
             raise TokenizerError(
                 f"{there.name} has no {TOKENIZER}, and its texts need one.",
-                remedy=f"Take a repository that has {TOKENIZER} (vocab.txt and spiece.model are "
-                "not read), or serve pictures alone: spec.model.towers [vision].",
+                remedy=f"Take a repository that has {TOKENIZER}; vocab.txt and spiece.model "
+                "are not read.",
                 file=TOKENIZER,
             )
         return _number_in(there.document(path, MAX_TOKENIZER_BYTES), token)
