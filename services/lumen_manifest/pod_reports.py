@@ -59,7 +59,7 @@ _PAGE = (
 )
 _PARTS = {
     "runtime": ("name", "version", "device", "precision", "parityCosine"),
-    "files": ("revision", "digest", "bytes"),
+    "files": ("revision", "digest", "bytes", "license"),
 }
 _REASONS = {reason.value: reason for reason in Reason}
 
@@ -88,6 +88,7 @@ class Verified:
     embedding_space: str
     file_bytes: int
     files: int
+    license: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ def verified_of(message: Mapping[str, Any]) -> Verified:
         embedding_space=_word(message, "embeddingSpace"),
         file_bytes=_count(message, "bytes"),
         files=_count(message, "files"),
+        license=_word(message, "license"),
     )
 
 
@@ -221,7 +223,10 @@ def files_status(verified: Verified | None) -> FilesStatus | None:
     if verified is None:
         return None
     return FilesStatus(
-        revision=verified.revision, digest=verified.digest, bytes=verified.file_bytes
+        revision=verified.revision,
+        digest=verified.digest,
+        bytes=verified.file_bytes,
+        license=verified.license or None,
     )
 
 

@@ -20,6 +20,7 @@ MAX_BYTES = 4096
 
 def success_line(model: "VerifiedModel") -> bytes:
     """Return what the operator records of the first verified pod."""
+    terms = {"license": model.info.license} if model.info.license else {}
     return _line(
         {
             "reason": str(Reason.VERIFIED),
@@ -28,6 +29,7 @@ def success_line(model: "VerifiedModel") -> bytes:
             "embeddingSpace": model.embedding_space,
             "bytes": model.bytes,
             "files": model.file_count,
+            **terms,
         }
     )
 

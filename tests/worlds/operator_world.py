@@ -294,11 +294,19 @@ class World(Objects):
         self.pod(key, name)
         self.set_pod(name, node=node, **status)
 
-    def ready(self, key: Key, name: str, *, space: str = SPACE, revision: str = "commit-1") -> None:
+    def ready(
+        self,
+        key: Key,
+        name: str,
+        *,
+        space: str = SPACE,
+        revision: str = "commit-1",
+        **words_of_files: str,
+    ) -> None:
         """Let a pod serve, with its files verified; it is made where it is not there."""
         if ("pods", NAMESPACE, name) not in self.objects:
             self.pod(key, name)
-        words = verified(revision=revision, embeddingSpace=space)
+        words = verified(revision=revision, embeddingSpace=space, **words_of_files)
         self.set_pod(
             name,
             phase="Running",

@@ -159,12 +159,13 @@ def files_of(observed: Observed, rollout: Rollout) -> FilesStatus | None:
         empty = FilesStatus(progress=rollout.progress)
         return empty if rollout.progress is not None else None
     verified = (verified_by(observed, pod) for pod in rollout.pods.fresh)
-    sizes = [each.file_bytes for each in verified if each and each.digest == pinned.digest]
-    same = before.digest == pinned.digest
+    seen = next((each for each in verified if each and each.digest == pinned.digest), None)
+    before = before if before.digest == pinned.digest else FilesStatus()
     return FilesStatus(
         revision=pinned.revision,
         digest=pinned.digest,
-        bytes=sizes[0] if sizes else before.bytes if same else 0,
+        bytes=seen.file_bytes if seen else before.bytes,
+        license=(seen.license or None) if seen else before.license,
         progress=rollout.progress,
     )
 

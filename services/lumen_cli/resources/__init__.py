@@ -29,12 +29,13 @@ from lumen_resources.progress import Progress
 from lumen_resources.sources.open import folder_of, open_source, source_uri
 from lumen_resources.sources.protocol import SourceAccess
 
-LISTED = ("name", "runtimes", "size", "status", "source")
+LISTED = ("name", "runtimes", "size", "license", "status", "source")
 LISTED_FOR_MACHINES = (
     "name",
     "version",
     "runtimes",
     "labelSets",
+    "license",
     "files",
     "bytes",
     "unfinishedBytes",
@@ -374,6 +375,7 @@ def list_models(cache_dir: Path | None, output: str) -> None:
             "version": m.version,
             "runtimes": ", ".join(m.runtimes),
             "labelSets": ", ".join(m.label_sets),
+            "license": m.license,
             "files": m.files,
             "size": size(m.bytes),
             "bytes": m.bytes,

@@ -64,6 +64,9 @@ class FilesStatus(ObservedModel):
     revision: Word = Field(default="", description="The commit that the revision resolved to.")
     digest: Word = Field(default="", description="The digest of the lock file.")
     bytes: int = Field(default=0, ge=0, description="The size of all files.")
+    license: Word | None = Field(
+        default=None, description="The terms that the repository names, such as mit."
+    )
     progress: ProgressStatus | None = Field(
         default=None, description="How far fetching is; absent when it is done."
     )

@@ -20,6 +20,7 @@ class Listed:
     version: str
     runtimes: tuple[str, ...]
     label_sets: tuple[str, ...]
+    license: str
     revision: str
     source: str
     files: int
@@ -59,6 +60,7 @@ def look_at(folder: Path) -> Listed:
         version=info.version if info else "",
         runtimes=info.offered() if info else (),
         label_sets=tuple(info.datasets) if info else (),
+        license=info.license if info else "",
         revision=lock.revision if lock else "",
         source=lock.source if lock else "",
         files=len(lock.files) if lock else 0,

@@ -268,7 +268,7 @@ def tokenizer_files(there: Repository) -> TokenizerFiles:
 
     def number_of(token: str) -> int | None:
         for number, entry in section(settings, "added_tokens_decoder").items():
-            if token_text({"token": entry}, "token") == token and number.isdecimal():
+            if number.isdecimal() and len(number) < 10 and _is_token(entry, token):
                 return int(number)
         if path not in there.files:
             raise TokenizerError(
@@ -280,6 +280,10 @@ def tokenizer_files(there: Repository) -> TokenizerFiles:
         return _number_in(there.document(path, MAX_TOKENIZER_BYTES), token)
 
     return TokenizerFiles(settings, number_of)
+
+
+def _is_token(entry: Any, token: str) -> bool:
+    return token_text({"token": entry}, "token") == token
 
 
 def _number_in(tokenizer: Mapping[str, Any], token: str) -> int | None:

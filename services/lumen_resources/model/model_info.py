@@ -234,6 +234,12 @@ class ModelInfo(_Section):
         """Our part of extra_metadata."""
         return self.extra_metadata.lumen
 
+    @property
+    def license(self) -> str:
+        """The terms that the model is under, as its owner names them; empty where nobody does."""
+        said = self.metadata.license if self.metadata else None
+        return " ".join((said or "").split())[:SHOWN_CHARACTERS]
+
     def digests(self) -> dict[str, FileDigest]:
         """Return size and SHA-256 of every file the model info vouches for, by relative path."""
         return {path: d for path, d in self.lumen.files.items() if path != FILE_NAME}

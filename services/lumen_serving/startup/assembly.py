@@ -65,6 +65,7 @@ def capability(warm: WarmModel, kinds: Collection[TaskKind]) -> pb.Capability:
             "precision": warm.report.precision,
             "batch_size": str(max(warm.max_batch_sizes.values())),
             "logit_scale": f"{warm.model.logit_scale:g}",
+            **({"license": warm.model.info.license} if warm.model.info.license else {}),
             **{key: text for one in warm.classifiers.values() for key, text in one.facts.items()},
         },
     )
@@ -95,6 +96,7 @@ def facts(warm: WarmModel, record: pb.Capability) -> dict[str, Any]:
             "revision": warm.model.revision,
             "digest": warm.model.digest,
             "bytes": warm.model.bytes,
+            "license": warm.model.info.license,
         },
         "cores": warm.cores,
         "batches": {

@@ -11,7 +11,7 @@ PAGE = {
     "embeddingDim": 512,
     "embeddingSpace": "a" * 64,
     "tasks": ["clip_image_embed"],
-    "files": {"revision": "main", "digest": "d" * 64, "bytes": 9},
+    "files": {"revision": "main", "digest": "d" * 64, "bytes": 9, "license": "mit"},
 }
 PROGRESS = {
     "phase": "Fetching",

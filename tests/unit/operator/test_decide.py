@@ -106,6 +106,14 @@ def test_status_says_what_callers_and_scalers_need(world):
     }
 
 
+def test_the_terms_that_a_repository_names_are_part_of_the_status(world):
+    key = world.settled()
+    world.ready(key, "clip-0", license="apple-amlr")
+    world.settle(key)
+
+    assert world.status(key)["files"]["license"] == "apple-amlr"
+
+
 def test_a_child_that_is_gone_or_changed_is_repaired(world):
     key = world.served()
     world.remove(PDBS, "clip-lumen")

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from model_sources import an_info
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import TinyModel, text_graph, vision_graph
 
@@ -25,7 +26,7 @@ from lumen_resources.errors import (
 )
 from lumen_resources.model.contents import check_safetensors, check_weights, rows_to_sample
 from lumen_resources.model.lock_file import canonical_json, digest_of, overall
-from lumen_resources.model.model_info import FileDigest
+from lumen_resources.model.model_info import FileDigest, Metadata
 from lumen_resources.model.onnx_graph import FLOAT, INSIDE, INT64, Message, Value, read_graph
 from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.settings import ResourcesSettings
@@ -72,9 +73,8 @@ def test_what_the_file_system_says_becomes_a_named_error(number, reason):
 
 
 def test_a_success_line_has_what_the_operator_records():
-    model = SimpleNamespace(revision="r", digest="d", embedding_space="s", bytes=12, file_count=3)
-
-    assert json.loads(termination.success_line(model)) == {
+    facts = {"revision": "r", "digest": "d", "embedding_space": "s", "bytes": 12, "file_count": 3}
+    line = {
         "reason": "Verified",
         "revision": "r",
         "digest": "d",
@@ -82,6 +82,10 @@ def test_a_success_line_has_what_the_operator_records():
         "bytes": 12,
         "files": 3,
     }
+    for terms, said in ((None, {}), (" apple-amlr\n", {"license": "apple-amlr"})):
+        info = an_info().model_copy(update={"metadata": Metadata(license=terms)})
+        model = SimpleNamespace(**facts, info=info)
+        assert json.loads(termination.success_line(model)) == line | said
 
 
 @given(st.text(max_size=6000), st.text(max_size=6000), st.text(max_size=3000))

@@ -120,8 +120,13 @@ def test_kinds_that_are_not_served_are_refused_and_others_named(document, says):
         ("SigLIP", {}, TokenizerError),
         (
             "SigLIP",
-            {"pad_token": "p", "added_tokens_decoder": {"9" * 40: {"content": "p"}}},
+            {"pad_token": "p", "added_tokens_decoder": {"9" * 9: {"content": "p"}}},
             ModelInfoError,
+        ),
+        (
+            "SigLIP",
+            {"pad_token": "p", "added_tokens_decoder": {"9" * 5000: {"content": "p"}}},
+            TokenizerError,
         ),
         ("SigLIP", {"pad_token": "p", "added_tokens_decoder": [["p"]]}, TokenizerError),
     ],
