@@ -23,10 +23,12 @@ import numpy as np
 import onnxruntime
 from processes import processor
 
+from lumen_resources.model.layouts import ScoreRule
 from lumen_serving.label_index.index import LabelIndex
 
 GOALS = {"single": 0.35, "per query of a batch": 0.05}
 MIB = 2**20
+RULE = ScoreRule()
 
 
 def parsed() -> argparse.Namespace:
@@ -71,10 +73,10 @@ def measured(plan: argparse.Namespace, folder: Path) -> dict[str, Any]:
     assert_same(matrix, index, queries)
     figures = {
         "single": compared(
-            plan, lambda: matrix @ queries[0], lambda: index.top_k(queries[:1], 5, 100.0), 1
+            plan, lambda: matrix @ queries[0], lambda: index.top_k(queries[:1], 5, RULE), 1
         ),
         "per query of a batch": compared(
-            plan, lambda: matrix @ queries[0], lambda: index.top_k(queries, 5, 100.0), plan.batch
+            plan, lambda: matrix @ queries[0], lambda: index.top_k(queries, 5, RULE), plan.batch
         ),
     }
     return {
@@ -116,7 +118,7 @@ def unit_rows(plan: argparse.Namespace, folder: Path) -> Any:
 def assert_same(matrix: Any, index: Any, queries: Any) -> None:
     """The answers are the ones of brute force before any of them is timed."""
     products = matrix @ queries.T
-    for column, hits in enumerate(index.top_k(queries, 5, 100.0)):
+    for column, hits in enumerate(index.top_k(queries, 5, RULE)):
         wanted = np.sort(products[:, column])[-5:][::-1]
         got = np.array([hit.cosine for hit in hits])
         if np.abs(got - wanted).max() > 1e-5:

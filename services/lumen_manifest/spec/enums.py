@@ -11,6 +11,10 @@ class Family(StrEnum):
     SIGLIP = "siglip"
 
 
+# The families that can say which scene a picture shows.
+SCENE_FAMILIES = frozenset({Family.CLIP, Family.SIGLIP})
+
+
 class Runtime(StrEnum):
     """The library that computes."""
 

@@ -22,12 +22,13 @@ from lumen_resources.labels.checks import wrong_row
 from lumen_resources.labels.filters import Kept, kept
 from lumen_resources.labels.label_sets import Labels, Lineage, load_labels, load_matrix
 from lumen_resources.labels.rows import WrongRowError
-from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
+from lumen_resources.model.layouts import LabelSetFiles, ScoreRule, VerifiedModel, folder_name
 from lumen_serving.classify.protocol import Result
 from lumen_serving.errors import BadQuery, LabelsUnusable, UnknownLabelSet
 from lumen_serving.label_index.codes import CodeCache
 from lumen_serving.label_index.index import LabelIndex
 from lumen_serving.label_index.query import GroupHit, Groups, Hit, Mask, group_by_rank
+from lumen_serving.label_index.scores import score_facts
 from lumen_terms.taxonomy import LabelFormat, Rank
 from lumen_wire.meta import Branch, RequestMeta, Score, quoted
 
@@ -116,9 +117,9 @@ class LabelSet:
 class LabelClassifier:
     """The label sets of a service; the first is the one that is meant when none is named."""
 
-    def __init__(self, sets: Mapping[str, LabelSet], logit_scale: float, default_k: int) -> None:
+    def __init__(self, sets: Mapping[str, LabelSet], rule: ScoreRule, default_k: int) -> None:
         self._sets = dict(sets)
-        self._logit_scale = logit_scale
+        self._rule = rule
         self._default_k = default_k
 
     @property
@@ -154,7 +155,7 @@ class LabelClassifier:
             top_k=min(meta.top_k or self._default_k, MAX_TOP_K),
             branches=frozenset(map(_folded, meta.include)),
             rank=meta.rank,
-            logit_scale=self._logit_scale,
+            rule=self._rule,
             asked=meta.include,
             label_format=label_format,
             score_kind=meta.score,
@@ -178,7 +179,7 @@ class LabelQuery:
     top_k: int
     branches: Branches
     rank: Rank | None
-    logit_scale: float
+    rule: ScoreRule
     asked: tuple[Branch, ...] = field(compare=False)
     label_format: LabelFormat = field(compare=False)
     score_kind: Score = field(compare=False)
@@ -203,13 +204,13 @@ class LabelQuery:
         """Return the hits, or the groups of the rank, for each unit row."""
         mask = self.label_set.mask(self.branches)
         if self.rank is None:
-            return self.label_set.index.top_k(vectors, self.top_k, self.logit_scale, mask)
+            return self.label_set.index.top_k(vectors, self.top_k, self.rule, mask)
         groups = self.label_set.groups(self.rank)
-        return self.label_set.index.top_groups(vectors, self.top_k, self.logit_scale, groups, mask)
+        return self.label_set.index.top_groups(vectors, self.top_k, self.rule, groups, mask)
 
     def result(self, scored: Any) -> Result:
-        """Return labels or groups with shares of this set (or cosines), and their lineages."""
-        meta = {"label_set": self.label_set.digest, "logit_scale": f"{self.logit_scale:g}"}
+        """Return labels or groups with their scores (or cosines), and their lineages."""
+        meta = {"label_set": self.label_set.digest, **score_facts(self.rule)}
         if self.rank is None:
             names, lineages = self._rows(scored)
         else:
@@ -217,7 +218,7 @@ class LabelQuery:
         if lineages is not None:
             meta["lineage"] = orjson.dumps(lineages).decode()
         cosines = self.score_kind is Score.COSINE
-        scores = [hit.cosine if cosines else hit.share for hit in scored]
+        scores = [hit.cosine if cosines else hit.score for hit in scored]
         return Result(list(zip(names, scores, strict=True)), meta)
 
     def _rows(self, hits: Sequence[Hit]) -> tuple[list[str], list[Lineage] | None]:

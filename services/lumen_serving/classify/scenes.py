@@ -1,17 +1,23 @@
-"""The scenes of a CLIP service, and which of them a picture shows: shares over their prompts."""
+"""The scenes of a service, and which of them a picture shows: shares over their prompts.
+
+Where the model scores each label for itself, its sigmoids go beside the shares: they say whether
+any scene fits at all, while the shares say which fits best.
+"""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from lumen_manifest.spec.enums import ScenePreset
 from lumen_manifest.spec.model_spec import ScenesSpec
+from lumen_resources.model.layouts import ScoreRule
 from lumen_serving.classify.protocol import Result
 from lumen_serving.errors import BadQuery
-from lumen_serving.label_index.query import shares
+from lumen_serving.label_index.scores import score_facts, shares, sigmoids
 from lumen_wire.meta import RequestMeta, Score
 
 DEFAULT_TOP_K = 1
@@ -49,12 +55,12 @@ def display_label(preset: ScenePreset | None, prompt: str) -> str:
 
 
 class SceneClassifier:
-    """The scenes of a CLIP service and the unit vectors [P, dim] of their prompts."""
+    """The scenes of a service and the unit vectors [P, dim] of their prompts."""
 
-    def __init__(self, scenes: SceneSet, vectors: NDArray[np.float32], logit_scale: float) -> None:
+    def __init__(self, scenes: SceneSet, vectors: NDArray[np.float32], rule: ScoreRule) -> None:
         self.scenes = scenes
         self.vectors = vectors
-        self.logit_scale = logit_scale
+        self.rule = rule
         self.digest = hashlib.sha256("\n".join(scenes.prompts).encode()).hexdigest()
 
     @property
@@ -98,14 +104,13 @@ class SceneQuery:
 
     def result(self, scored: NDArray[np.float32]) -> Result:
         """Return the best scenes with their shares over all scenes, or their cosines."""
-        values = shares(scored, self.classifier.logit_scale)
+        rule = self.classifier.rule
+        values = shares(scored, rule.scale)
         best = np.argsort(-values, kind="stable")[: self.top_k]
         chosen = scored if self.score_kind is Score.COSINE else values
         labels = self.classifier.scenes.labels
-        return Result(
-            labels=[(labels[row], float(chosen[row])) for row in best],
-            meta={
-                "label_set": self.classifier.digest,
-                "logit_scale": f"{self.classifier.logit_scale:g}",
-            },
-        )
+        meta = {"label_set": self.classifier.digest, **score_facts(rule)}
+        if rule.kind == "sigmoid":
+            own = sigmoids(scored, rule)
+            meta["sigmoids"] = orjson.dumps({labels[row]: float(own[row]) for row in best}).decode()
+        return Result([(labels[row], float(chosen[row])) for row in best], meta)

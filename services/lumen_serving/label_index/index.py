@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from lumen_resources.model.layouts import ScoreRule
 from lumen_serving.label_index.codes import CodeCache, encode_cached
 from lumen_serving.label_index.query import (
     GroupHit,
@@ -87,33 +88,36 @@ class LabelIndex:
         self,
         queries: NDArray[np.float32],
         k: int,
-        logit_scale: float,
+        rule: ScoreRule,
         include: Mask | None = None,
     ) -> list[list[Hit]]:
         """Return the k best labels of each unit query [Q, D], best first, equal ones by row.
 
         `include` bool [N] restricts the label set; k is clamped to what is left.
         """
-        return [one.hits(k) for one in self._queries(queries, k, logit_scale, include)]
+        return [one.hits(k) for one in self._queries(queries, k, rule, include)]
 
     def top_groups(
         self,
         queries: NDArray[np.float32],
         k: int,
-        logit_scale: float,
+        rule: ScoreRule,
         groups: Groups,
         include: Mask | None = None,
     ) -> list[list[GroupHit]]:
-        """Return the k groups of the largest summed share for each query, best first.
+        """Return the k groups of the largest score for each query, best first.
+
+        By shares that is the sum over a group's labels; by sigmoids, which add up to nothing, the
+        score of its best label.
 
         Members of the groups in question are scored exactly (up to 20,000 rows), the others enter
         by their quick scores: within the set, sums are true to some parts in a thousand.
         """
-        some = self._queries(queries, 1, logit_scale, include)
+        some = self._queries(queries, 1, rule, include)
         return [one.groups(k, groups) for one in some]
 
     def _queries(
-        self, queries: Floats, k: int, logit_scale: float, include: Mask | None
+        self, queries: Floats, k: int, rule: ScoreRule, include: Mask | None
     ) -> Iterator[QueryResult]:
         """Yield what is known of each unit query, exactly of all rows that may be among k."""
         for query, first in zip(queries, self._scorer.approximate(queries), strict=True):
@@ -121,7 +125,7 @@ class LabelIndex:
             if quick.coarse and len(rows) > max(_MANY, 2 * k):
                 quick = self._scorer.refined(query, first)
                 rows = self._reaching(quick, k, include)
-            result = QueryResult(self._matrix, query, quick, logit_scale, include)
+            result = QueryResult(self._matrix, query, quick, rule, include)
             yield result.with_exact(rows, k)
 
     def _reaching(self, quick: Approximation, k: int, include: Mask | None) -> NDArray[np.intp]:

@@ -1,8 +1,8 @@
-"""One query's answer: exact cosines of the rows that matter, and shares of all rows.
+"""One query's answer: exact cosines of the rows that matter, and scores by the model's rule.
 
-Shares are divided by the sum over all rows, where rows that were not scored again count by their
-quick score. A share is softmax(logit_scale * cosine) over the label set in use: how the labels
-compare with each other, not how probable it is that one is true. Called by `index`.
+Shares (a softmax) are divided by the sum over all rows, where rows that were not scored again count
+by their quick score: how the labels compare with each other, not how probable it is that one is
+true. Sigmoids are each row's own. Called by `index`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_resources.labels.label_sets import Lineage
+from lumen_resources.model.layouts import ScoreRule
 from lumen_serving.label_index.codes import rounding
 from lumen_serving.label_index.scorers import Approximation, Doubles, Floats
+from lumen_serving.label_index.scores import sigmoids
 
 # Rows at a time in the sum of all, so that they stay in the cache over its steps.
 _PIECE = 1 << 16
@@ -39,19 +41,22 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A label: its row, the cosine, and its share within the label set in use."""
+    """A label: its row, the cosine, and its score by the model's rule, 0 to 1."""
 
     row: int
     cosine: float
-    share: float
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
 class GroupHit:
-    """A taxonomic group: its code, the sum of its labels' shares, its best label's row, cosine."""
+    """A taxonomic group: its code, its score, its best label's row and cosine.
+
+    The score is the sum of its labels' shares, or the largest of their sigmoids.
+    """
 
     group: int
-    share: float
+    score: float
     row: int
     cosine: float
 
@@ -64,13 +69,13 @@ class QueryResult:
         matrix: NDArray[np.floating],
         query: NDArray[np.float32],
         quick: Approximation,
-        logit_scale: float,
+        rule: ScoreRule,
         include: Mask | None,
     ) -> None:
         self._matrix = matrix
         self._query = query
         self._quick = quick
-        self._logit_scale = logit_scale
+        self._rule = rule
         self._include = include
         self._rows = np.empty(0, np.intp)
         self._cosines = np.empty(0, np.float64)
@@ -103,39 +108,60 @@ class QueryResult:
         return np.concatenate(parts) if parts else np.empty(0, np.float64)
 
     def hits(self, k: int) -> list[Hit]:
-        """Return the k best rows with their shares."""
+        """Return the k best rows with their scores."""
         if len(self._rows) == 0:
             return []
         best = np.lexsort((self._rows, -self._cosines))[:k]
-        exact = self._exact_powers()
-        total = self._quick_sum() + float(exact.sum())
+        scores = self._scores()
         return [
-            Hit(int(self._rows[at]), min(1.0, float(self._cosines[at])), float(exact[at] / total))
+            Hit(int(self._rows[at]), min(1.0, float(self._cosines[at])), float(scores[at]))
             for at in best
         ]
 
+    def _scores(self) -> Doubles:
+        """Return the scores of the rows that were scored exactly."""
+        if self._rule.kind == "sigmoid":
+            return sigmoids(self._cosines, self._rule)
+        exact = self._exact_powers()
+        shared: Doubles = exact / (self._quick_sum() + float(exact.sum()))
+        return shared
+
     def groups(self, k: int, groups: Groups) -> list[GroupHit]:
-        """Return the k groups of the largest summed share."""
+        """Return the k groups of the largest score."""
         if len(self._rows) == 0:
             return []
-        first = self._group_sums(self._powers(), groups)
+        weigh = self._group_tops if self._rule.kind == "sigmoid" else self._group_sums
+        first, _ = weigh(groups)
         members = self._members(_best(first, k + 8), groups)
         rows = np.union1d(members, self._rows)
         self.with_exact(rows, len(rows))
-        powers = self._powers()
-        sums = self._group_sums(powers, groups)
-        total = float(sums.sum())
-        present = _best(sums, k)
-        best = best_rows(groups.codes, powers, present)
+        weights, ranking = weigh(groups)
+        present = _best(weights, k)
+        best = best_rows(groups.codes, ranking, present)
         cosines = self._in_pieces(exact_cosines, best)
+        if self._rule.kind == "sigmoid":
+            scores = sigmoids(cosines, self._rule)
+        else:
+            scores = np.minimum(1.0, weights[present] / float(weights.sum()))
         return [
-            GroupHit(code, min(1.0, float(sums[code] / total)), int(row), min(1.0, float(cosine)))
-            for code, row, cosine in zip(present, best, cosines, strict=True)
+            GroupHit(code, float(score), int(row), min(1.0, float(cosine)))
+            for code, score, row, cosine in zip(present, scores, best, cosines, strict=True)
         ]
 
-    def _group_sums(self, powers: Doubles, groups: Groups) -> Doubles:
+    def _group_sums(self, groups: Groups) -> tuple[Doubles, Doubles]:
+        """Return what each group's rows weigh together, and what each row does."""
+        powers = self._powers()
         sums = np.bincount(groups.codes, weights=powers, minlength=len(groups.names))
-        return np.asarray(sums, np.float64)
+        return np.asarray(sums, np.float64), powers
+
+    def _group_tops(self, groups: Groups) -> tuple[Doubles, Doubles]:
+        """Return what each group's best row weighs, and each row; what is left out weighs 0."""
+        cosines = self._quick.scale * self._quick.scores.astype(np.float64) + self._quick.offset
+        cosines[self._rows] = self._cosines
+        nearness: Doubles = np.maximum(cosines + 2.0, 0.0)  # a cosine is -1 at least
+        tops = np.zeros(len(groups.names), np.float64)
+        np.maximum.at(tops, groups.codes, nearness)
+        return tops, nearness
 
     def _members(self, codes: Sequence[int], groups: Groups) -> NDArray[np.intp]:
         rows = np.flatnonzero(np.isin(groups.codes, codes))
@@ -144,8 +170,8 @@ class QueryResult:
         return rows if len(rows) <= _MOST_MEMBERS else self._rows
 
     def _exact_powers(self) -> Doubles:
-        """Return exp(logit_scale * (cosine - best)) of the rows that were scored exactly."""
-        powers: Doubles = np.exp(self._logit_scale * (self._cosines - self._cosines.max()))
+        """Return exp(scale * (cosine - best)) of the rows that were scored exactly."""
+        powers: Doubles = np.exp(self._rule.scale * (self._cosines - self._cosines.max()))
         return powers
 
     def _quick_sum(self) -> float:
@@ -164,7 +190,7 @@ class QueryResult:
 
     def _shift(self) -> float:
         """Return what makes a row's exponent of two relative to the best."""
-        return self._logit_scale * _LOG2_E * (self._quick.offset - float(self._cosines.max()))
+        return self._rule.scale * _LOG2_E * (self._quick.offset - float(self._cosines.max()))
 
     def _quick_powers(self, start: int, shift: float, into: Floats) -> None:
         """Write it for the rows from `start`, as many as `into` holds; exact rows are 0.
@@ -173,7 +199,7 @@ class QueryResult:
         best.
         """
         scores = self._quick.scores[start : start + len(into)]
-        factor = self._logit_scale * _LOG2_E * self._quick.scale
+        factor = self._rule.scale * _LOG2_E * self._quick.scale
         np.multiply(scores, np.float32(factor), out=into)
         if shift:
             np.add(into, np.float32(shift), out=into)
@@ -251,14 +277,6 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
     first = max(0, len(values) - k)
     places: NDArray[np.intp] = np.argpartition(values, first)[first:]
     return places
-
-
-def shares(cosines: NDArray[np.floating], logit_scale: float) -> Doubles:
-    """Return each label's share, for cosines [..., N] of the whole label set; they add up to 1."""
-    logits = cosines.astype(np.float64) * logit_scale
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    parts: Doubles = powers / powers.sum(axis=-1, keepdims=True)
-    return parts
 
 
 def group_by_rank(lineages: Sequence[Lineage], rank_index: int) -> Groups:

@@ -11,6 +11,7 @@ from lumen_serving.inference.admission import Admission, AdmissionLimits
 from lumen_serving.inference.engine import Engine
 from lumen_serving.inference.preprocess_pool import Pipeline, PreprocessPool
 from lumen_serving.inference.queue import DecodeQueues
+from lumen_serving.label_index.scores import score_facts
 from lumen_serving.metrics import ServerMetrics
 from lumen_serving.service import ModelService
 from lumen_serving.startup.load import WarmModel
@@ -64,7 +65,7 @@ def capability(warm: WarmModel, kinds: Collection[TaskKind]) -> pb.Capability:
             "device": warm.report.device,
             "precision": warm.report.precision,
             "batch_size": str(max(warm.max_batch_sizes.values())),
-            "logit_scale": f"{warm.model.logit_scale:g}",
+            **score_facts(warm.model.score),
             **({"license": warm.model.info.license} if warm.model.info.license else {}),
             **{key: text for one in warm.classifiers.values() for key, text in one.facts.items()},
         },

@@ -15,7 +15,7 @@ import structlog
 from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_manifest.spec.enums import Family
+from lumen_manifest.spec.enums import SCENE_FAMILIES
 from lumen_process.heap import trim_heap
 from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.fetch.verify import ensure_unchanged
@@ -160,20 +160,20 @@ def _classifiers(
     tokenizer: Tokenizer | None,
     sets: Mapping[str, LabelSet],
 ) -> dict[TaskKind, Classifier]:
-    """Return what pictures can be ranked by: scenes for CLIP, label sets where there are any."""
+    """Return what pictures can be ranked by: scenes, and label sets where there are any."""
     classifiers: dict[TaskKind, Classifier] = {}
     if Modality.IMAGE not in model.modalities:
         return classifiers
-    if config.family is Family.CLIP and tokenizer is not None:
+    if config.family in SCENE_FAMILIES and tokenizer is not None:
         scenes = SceneSet.from_spec(config.scenes)
         tokens, _ = tokenizer.encode(scenes.prompts)
         vectors = backend.embed_texts(tokens)
         _refuse_wrong_scenes(scenes, vectors)
-        classifiers[TaskKind.SCENE_CLASSIFY] = SceneClassifier(scenes, vectors, model.logit_scale)
+        classifiers[TaskKind.SCENE_CLASSIFY] = SceneClassifier(scenes, vectors, model.score)
     if sets:
         task = task_for(config.family, TaskKind.CLASSIFY)
         default_k = (task.default_top_k if task else None) or 1
-        classifiers[TaskKind.CLASSIFY] = LabelClassifier(sets, model.logit_scale, default_k)
+        classifiers[TaskKind.CLASSIFY] = LabelClassifier(sets, model.score, default_k)
     return classifiers
 
 

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from lumen_resources.labels.filters import Kept
 from lumen_resources.labels.label_sets import Labels
-from lumen_resources.model.layouts import LabelSetFiles
+from lumen_resources.model.layouts import LabelSetFiles, ScoreRule
 from lumen_serving.classify.labels import LabelClassifier, LabelSet
 from lumen_serving.errors import BadQuery
 from lumen_serving.label_index.index import LabelIndex
 from lumen_serving.label_index.query import best_rows, exact_cosines
 from lumen_wire.meta import parse_request_meta
+
+RULE = ScoreRule(scale=50.0)
 
 CLASSES = ("Aves", "Insecta", "Mammalia")
 
@@ -32,7 +34,7 @@ def a_label_set(rows: int = 90) -> LabelSet:
 
 
 def a_query(label_set: LabelSet, **meta: str):
-    return LabelClassifier({"species": label_set}, 50.0, 3).query(parse_request_meta(meta))
+    return LabelClassifier({"species": label_set}, RULE, 3).query(parse_request_meta(meta))
 
 
 def a_vector() -> np.ndarray:
@@ -84,7 +86,7 @@ def test_a_roll_up_to_as_many_groups_as_there_are_names_the_best_row_of_each(met
     label_set = a_label_set()
     query = a_query(label_set, rank="class", topk="4096", **meta)
     query.prepare()
-    cosines = label_set.index.top_k(a_vector(), 90, 50.0, label_set.mask(query.branches))[0]
+    cosines = label_set.index.top_k(a_vector(), 90, RULE, label_set.mask(query.branches))[0]
 
     (groups,) = query.score(a_vector())
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lumen_resources.errors import LabelSetError
 from lumen_resources.labels.rows import WrongRowError
-from lumen_resources.model.layouts import LabelSetFiles
+from lumen_resources.model.layouts import LabelSetFiles, ScoreRule
 from lumen_serving.classify.labels import load_label_sets
 from lumen_serving.label_index.codes import CodeCache, encode, encode_cached, rounding
 from lumen_serving.label_index.index import LabelIndex
@@ -21,11 +21,12 @@ from lumen_serving.label_index.query import (
     exact_cosines,
     group_by_rank,
     rows_of_blocks,
-    shares,
 )
 from lumen_serving.label_index.scorers import Approximation, FloatScorer, IntegerScorer
+from lumen_serving.label_index.scores import shares
 
 SCALE = 100.0
+SOFTMAX = ScoreRule(scale=SCALE)
 by_either_scorer = pytest.mark.parametrize("small_rows", [0, 10**9], ids=["integer", "float"])
 
 
@@ -48,7 +49,7 @@ def a_query(seed: int, dim: int, toward: np.ndarray | float = 0.0) -> np.ndarray
 def found(matrix: np.ndarray, query: np.ndarray, k: int, small_rows: int, include=None) -> list:
     """The hits of one query in a new index."""
     index = LabelIndex.build(matrix, small_rows=small_rows)
-    (hits,) = index.top_k(query[None], k, SCALE, include)
+    (hits,) = index.top_k(query[None], k, SOFTMAX, include)
     return hits
 
 
@@ -127,7 +128,7 @@ def test_no_row_is_missed_when_every_score_is_as_wrong_as_it_may_be(rows, k, see
     matrix = a_matrix("random", rows, 24, seed)
     query = unit(rng.standard_normal(24))
 
-    (hits,) = LabelIndex(matrix, WorstScorer(matrix, k, rng)).top_k(query[None], k, SCALE)
+    (hits,) = LabelIndex(matrix, WorstScorer(matrix, k, rng)).top_k(query[None], k, SOFTMAX)
 
     assert rows_of(hits) == brute_force(matrix, query, k)
 
@@ -204,9 +205,9 @@ def test_a_query_gets_the_same_answer_alone_and_in_any_batch(small_rows):
     queries = unit(np.random.default_rng(5).standard_normal((40, 64)))
     index = LabelIndex.build(matrix, small_rows=small_rows)
 
-    together = index.top_k(queries, 5, SCALE)
+    together = index.top_k(queries, 5, SOFTMAX)
 
-    assert [index.top_k(query[None], 5, SCALE)[0] for query in queries] == together
+    assert [index.top_k(query[None], 5, SOFTMAX)[0] for query in queries] == together
 
 
 @pytest.mark.parametrize("scale", [1, 20, SCALE, 1000])
@@ -216,10 +217,10 @@ def test_shares_of_a_few_are_those_of_the_whole_set(kind, sign, scale):
     matrix = a_matrix(kind, 20_000, 256, 9)
     query = a_query(10, 256, sign * 20 * matrix[77])
 
-    (hits,) = LabelIndex.build(matrix).top_k(query[None], 5, scale)
+    (hits,) = LabelIndex.build(matrix).top_k(query[None], 5, ScoreRule(scale=scale))
 
     whole = shares(exact_cosines(matrix, query.astype(np.float64)), scale)
-    assert [hit.share for hit in hits] == pytest.approx(whole[rows_of(hits)].tolist(), rel=5e-3)
+    assert [hit.score for hit in hits] == pytest.approx(whole[rows_of(hits)].tolist(), rel=5e-3)
 
 
 @pytest.mark.parametrize("share", [0.01, 1])
@@ -229,14 +230,14 @@ def test_a_set_restricted_or_whole_is_ranked_and_shared_among_its_own(small_rows
     query = a_query(12, 48)
     include = np.random.default_rng(13).random(3000) < share
     index = LabelIndex.build(matrix, small_rows=small_rows)
-    (hits,) = index.top_k(query[None], 10**6, SCALE, None if include.all() else include)
+    (hits,) = index.top_k(query[None], 10**6, SOFTMAX, None if include.all() else include)
 
     allowed = np.flatnonzero(include)
     wanted = allowed[brute_force(matrix[allowed], query, len(allowed))]
     assert rows_of(hits) == wanted.tolist()
-    assert sum(hit.share for hit in hits) == pytest.approx(1.0, abs=1e-9)
-    assert all(0 <= hit.share <= 1 for hit in hits)
-    (few,) = index.top_k(query[None], 3, SCALE, include)
+    assert sum(hit.score for hit in hits) == pytest.approx(1.0, abs=1e-9)
+    assert all(0 <= hit.score <= 1 for hit in hits)
+    (few,) = index.top_k(query[None], 3, SOFTMAX, include)
     assert rows_of(few) == wanted[:3].tolist()
 
 
@@ -255,7 +256,7 @@ def test_a_set_restricted_to_the_rows_of_one_block_is_ranked(small_rows):
 def test_an_empty_restriction_has_no_hits():
     index = LabelIndex.build(a_matrix("random", 50, 8, 1))
 
-    assert index.top_k(unit(np.ones((1, 8))), 3, SCALE, np.zeros(50, bool)) == [[]]
+    assert index.top_k(unit(np.ones((1, 8))), 3, SOFTMAX, np.zeros(50, bool)) == [[]]
 
 
 @pytest.mark.parametrize("share", [0.5, 1])
@@ -269,14 +270,14 @@ def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows, share):
     include = np.random.default_rng(17).random(5000) < share
 
     (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_groups(
-        query[None], 4, SCALE, groups, include if share < 1 else None
+        query[None], 4, SOFTMAX, groups, include if share < 1 else None
     )
 
     cosines = np.where(include, exact_cosines(matrix, query.astype(np.float64)), -np.inf)
     sums = np.bincount(codes, weights=shares(cosines, SCALE), minlength=40)
     wanted = np.argsort(-sums)[:4]
     assert [hit.group for hit in hits] == wanted.tolist()
-    assert [hit.share for hit in hits] == pytest.approx(sums[wanted].tolist(), rel=5e-3)
+    assert [hit.score for hit in hits] == pytest.approx(sums[wanted].tolist(), rel=5e-3)
     best = [np.flatnonzero(codes == g)[np.argmax(cosines[codes == g])] for g in wanted]
     assert [hit.row for hit in hits] == best
 
