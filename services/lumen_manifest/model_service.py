@@ -12,6 +12,7 @@ from pydantic import Field
 
 from lumen_manifest.names import PINS_INFIX, digest_of
 from lumen_manifest.spec.enums import (
+    SCENE_FAMILIES,
     Family,
     MetricType,
 )
@@ -106,10 +107,10 @@ class ModelServiceSpec(Strict):
             holds=lambda spec: (spec.pool is None) != (spec.external is None),
         ),
         Rule(
-            cel="!has(self.scenes) || self.family == 'clip'",
-            message="scenes belong to family clip",
+            cel="!has(self.scenes) || self.family in ['clip', 'siglip']",
+            message="scenes belong to the families clip and siglip",
             at="scenes",
-            holds=lambda spec: spec.scenes is None or spec.family is Family.CLIP,
+            holds=lambda spec: spec.scenes is None or spec.family in SCENE_FAMILIES,
         ),
         Rule(
             cel="self.family == oldSelf.family",
@@ -147,7 +148,8 @@ class ModelServiceSpec(Strict):
     )
     scenes: ScenesSpec | None = Field(
         default=None,
-        description="The first stage of smart_classify, for family clip; {} takes the defaults.",
+        description="The first stage of smart_classify, for the families clip and siglip; "
+        "{} takes the defaults.",
     )
     pool: Annotated[str, Field(pattern=NAMESPACE.regex, max_length=63)] | None = Field(
         default=None,

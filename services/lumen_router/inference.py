@@ -55,9 +55,9 @@ class InferenceCore:
             asked = parse_request_meta(request.meta)
             if request.task == SMART_CLASSIFY.name:
                 counted.kind = TaskKind.SMART_CLASSIFY
-                clip = scene_service(routes, asked.service)
-                counted.service = clip.name
-                answer = await self._smart.answer(request, asked, clip, routes, deadline)
+                scene_by = scene_service(routes, asked.service)
+                counted.service = scene_by.name
+                answer = await self._smart.answer(request, asked, scene_by, routes, deadline)
             else:
                 target = routes.resolve(request.task, asked.service)
                 counted.service, counted.kind = target.service.name, target.kind

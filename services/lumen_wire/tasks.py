@@ -61,6 +61,7 @@ TASKS: tuple[Task, ...] = (
     Task("siglip_text_embed", TaskKind.TEXT_EMBED, SIGLIP, ("siglip_embed",)),
     Task("siglip_image_embed", TaskKind.IMAGE_EMBED, SIGLIP),
     Task("siglip_classify", TaskKind.CLASSIFY, SIGLIP, (), 5),
+    Task("siglip_scene_classify", TaskKind.SCENE_CLASSIFY, SIGLIP, (), 1),
     Task("smart_classify", TaskKind.SMART_CLASSIFY, None, (), 3),
 )
 
@@ -91,7 +92,7 @@ def unprefixed(name: str) -> TaskKind | None:
 def names_for(family: str, kinds: Collection[TaskKind]) -> dict[str, TaskKind]:
     """Return every name that a model server of `family` advertises for `kinds`, in table order.
 
-    Unprefixed names are its own, whatever the family; scenes are CLIP's alone.
+    Unprefixed names are its own, whatever the family; scenes are CLIP's and SigLIP's.
     """
     names: dict[str, TaskKind] = {}
     for task in TASKS:

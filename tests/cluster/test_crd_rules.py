@@ -108,9 +108,9 @@ SERVICE_CASES = [
     ),
     Case(
         "spec",
-        "scenes belong to family clip",
+        "scenes belong to the families clip and siglip",
         {"family": "bioclip", "scenes": {}},
-        {"family": "clip", "scenes": {}},
+        {"family": "siglip", "scenes": {}},
     ),
     Case(
         "spec",

@@ -49,7 +49,8 @@ class TinyModel:
     """What to build; two specs that differ in `seed` give two embedding spaces.
 
     `label_sets` maps a name to a list of class names or of `[lineage, common name]` entries.
-    `ship_vectors` False leaves their matrices to be computed by `prepare`.
+    `ship_vectors` False leaves their matrices to be computed by `prepare`. `score` is the model
+    info's own section, in place of the scale.
     """
 
     name: str = "tiny-clip"
@@ -58,6 +59,7 @@ class TinyModel:
     image_size: int = 32
     context_length: int = 24
     logit_scale: float = 50.0
+    score: dict[str, object] | None = None
     resize_mode: str = "shortest"
     seed: int = 7
     label_sets: dict[str, Sequence[object]] = field(
@@ -109,7 +111,7 @@ def write_model_info(
     lumen: dict[str, object] = {
         "files": files,
         "preprocess": preprocess_cfg(spec),
-        "logit_scale": spec.logit_scale,
+        **({"score": spec.score} if spec.score else {"logit_scale": spec.logit_scale}),
         "context_length": spec.context_length,
     }
     if parity is not None:

@@ -1,6 +1,6 @@
-"""smart_classify: the scene from CLIP, and for routed scenes the species from BioCLIP.
+"""smart_classify: the scene from CLIP or SigLIP, and for routed scenes the species from BioCLIP.
 
-Four outcomes (`rule.Source`, and UNAVAILABLE when CLIP can't answer). The decision is
+Four outcomes (`rule.Source`, and UNAVAILABLE when the first can't answer). The decision is
 `rule`'s; sending is `forward`'s.
 """
 
@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 import structlog
 
-from lumen_manifest.spec.enums import Family
+from lumen_manifest.spec.enums import SCENE_FAMILIES, Family
 from lumen_manifest.spec.model_spec import ScenesSpec
 from lumen_router.cascade.rule import (
     CascadeDecision,
@@ -43,6 +43,7 @@ ALL_SCENES: Final = "1000"
 SPECIES_HOLD_S: Final = 1.0
 SCENE: Final = "scene"
 SPECIES: Final = "species"
+SIGMOIDS: Final = "sigmoids"
 
 # What a caller says about the species; with one of these a refusal is the caller's to see.
 _SPECIES_KEYS: Final = frozenset({"labels", "label_format", "rank", "include", "namespace"})
@@ -69,7 +70,7 @@ class SmartClassify:
         self,
         request: InferenceRequest,
         asked: RequestMeta,
-        clip: Service,
+        scene_by: Service,
         routes: Routes,
         deadline: Deadline,
     ) -> InferenceAnswer:
@@ -80,14 +81,14 @@ class SmartClassify:
         started = time.monotonic()
         # The fallback's share is of the caller's whole deadline, not of what the scene leaves.
         species_deadline = deadline.earlier_by(fallback_reserve_s(deadline.remaining_s()))
-        scene = await self._ask(_scene_call(request, asked, clip, self._hold_s), deadline)
+        scene = await self._ask(_scene_call(request, asked, scene_by, self._hold_s), deadline)
         scenes = _read_scenes(scene.answer)
-        verdict = decide([(one.label, one.score) for one in scenes.labels], clip.scenes)
+        verdict = decide([(one.label, one.score) for one in scenes.labels], scene_by.scenes)
         species: _Stage | None = None
         failure = ""
         if verdict.decision is CascadeDecision.ROUTED:
             try:
-                target = _species_target(clip.scenes, routes)
+                target = _species_target(scene_by.scenes, routes)
                 hold_s = min(self._hold_s, SPECIES_HOLD_S)
                 call = _species_call(request, asked, target, hold_s)
                 species = await self._ask(call, species_deadline)
@@ -95,7 +96,7 @@ class SmartClassify:
                 failure = _failure_name(error, request.meta)
         source = _source(verdict.decision, species)
         self._metrics.decided(verdict.decision, source)
-        meta = _meta(verdict, clip.scenes, scene, species)
+        meta = _meta(verdict, scene_by.scenes, scene, species)
         meta["source"] = source.value
         meta["scenes"] = _shares(scenes)
         if failure:
@@ -120,16 +121,21 @@ class _NoSpecies(Exception):
 
 
 def scene_service(routes: Routes, asked: str | None) -> Service:
-    """Return the CLIP service that names the scene; raises what `Routes.find` raises."""
+    """Return the service that names the scene; raises what `Routes.find` raises."""
     if not asked:
-        return routes.default_of(Family.CLIP)
+        return default_scene_service(routes) or routes.default_of(Family.CLIP)
     service = routes.find(asked)
-    if service.family is not Family.CLIP:
+    if service.family not in SCENE_FAMILIES:
         raise TaskOfAnotherFamily(
-            f'smart_classify begins with a CLIP service, meta["service"] names {service.name}, '
-            f"which is of family {service.family}. Leave it out"
+            'smart_classify begins with a CLIP or SigLIP service, meta["service"] names '
+            f"{service.name}, which is of family {service.family}. Leave it out"
         )
     return service
+
+
+def default_scene_service(routes: Routes) -> Service | None:
+    """Return the default CLIP service, else the default SigLIP service, else None."""
+    return routes.defaults.get(Family.CLIP) or routes.defaults.get(Family.SIGLIP)
 
 
 def species_service(scenes: ScenesSpec, routes: Routes) -> Service | None:
@@ -148,9 +154,9 @@ def _species_target(scenes: ScenesSpec, routes: Routes) -> RouteTarget:
 
 
 def _scene_call(
-    request: InferenceRequest, asked: RequestMeta, clip: Service, hold_s: float
+    request: InferenceRequest, asked: RequestMeta, scene_by: Service, hold_s: float
 ) -> Call:
-    target = target_of(clip, TaskKind.SCENE_CLASSIFY)
+    target = target_of(scene_by, TaskKind.SCENE_CLASSIFY)
     meta = _without_options(request.meta) | {"top_k": ALL_SCENES}
     return Call.of(request, target, meta, hold_s, asked.embedding_space)
 
@@ -173,7 +179,7 @@ def _without_options(meta: Mapping[str, str]) -> dict[str, str]:
 def _read_scenes(answer: InferenceAnswer) -> results.LabelsDocument:
     scenes = results.parse_labels(answer.result)
     if not scenes.labels:
-        raise PodAnswerBroken("the CLIP service answered no scenes: try again")
+        raise PodAnswerBroken("the scene service answered no scenes: try again")
     return scenes
 
 
@@ -207,6 +213,8 @@ def _meta(
     if species is None:
         # What the scene stage says of its other scenes does not fit an answer of one.
         meta.pop("lineage", None)
+        meta.pop(SIGMOIDS, None)
+    meta |= _sigmoids(verdict.scene, scene.answer.meta.get(SIGMOIDS, ""))
     meta |= {
         "scene": verdict.scene,
         "scene_score": f"{verdict.scene_share:.6g}",
@@ -222,6 +230,21 @@ def _meta(
         meta["species_ms"] = f"{species.ms:.2f}"
         meta |= stage_figures(SPECIES, species.answer.meta)
     return meta
+
+
+def _sigmoids(scene: str, told: str) -> dict[str, str]:
+    """Return what a model that scores each scene for itself says of all of them, and of this one.
+
+    `told` is the scene stage's own JSON, empty for a model that only compares them.
+    """
+    try:
+        found = orjson.loads(told) if told else {}
+    except orjson.JSONDecodeError:
+        found = {}
+    value = found.get(scene) if isinstance(found, dict) else None
+    if not isinstance(value, float | int):
+        return {}
+    return {"scene_sigmoid": f"{value:.6g}", "scene_sigmoids": told}
 
 
 def _shares(scenes: results.LabelsDocument) -> str:

@@ -1,7 +1,7 @@
 """What the router advertises: one record per service, one for smart_classify, or all in one."""
 
 from lumen_manifest.spec.enums import Family
-from lumen_router.cascade.run import species_service
+from lumen_router.cascade.run import default_scene_service, species_service
 from lumen_router.errors import NothingReady
 from lumen_router.routes.table import Routes, advertised_names
 from lumen_router.upstream.pod import PodCapabilities
@@ -54,11 +54,11 @@ def _record(pods: BackendPool, routes: Routes) -> pb.Capability:
 
 
 def _smart_record(known: dict[str, BackendPool], routes: Routes) -> pb.Capability | None:
-    clip = routes.defaults.get(Family.CLIP)
-    scenes = known.get(clip.name) if clip is not None else None
-    if clip is None or scenes is None or TaskKind.SCENE_CLASSIFY not in _learnt(scenes).kinds:
+    scene_by = default_scene_service(routes)
+    scenes = known.get(scene_by.name) if scene_by is not None else None
+    if scene_by is None or scenes is None or TaskKind.SCENE_CLASSIFY not in _learnt(scenes).kinds:
         return None
-    named = species_service(clip.scenes, routes)
+    named = species_service(scene_by.scenes, routes)
     species = known.get(named.name) if named is not None else None
     stages = [_learnt(pods).record for pods in (scenes, species) if pods is not None]
     runtimes = {record.runtime for record in stages}
@@ -69,11 +69,11 @@ def _smart_record(known: dict[str, BackendPool], routes: Routes) -> pb.Capabilit
         max_concurrency=min(_concurrency(pods) for pods in (scenes, species) if pods is not None),
         precisions=sorted({one for record in stages for one in record.precisions}),
         extra={
-            "scene_service": clip.name,
+            "scene_service": scene_by.name,
             "species_service": named.name if species is not None and named is not None else "",
-            "scene_routes": ",".join(clip.scenes.effective_routes),
-            "threshold": f"{clip.scenes.threshold:g}",
-            "margin": f"{clip.scenes.margin:g}",
+            "scene_routes": ",".join(scene_by.scenes.effective_routes),
+            "threshold": f"{scene_by.scenes.threshold:g}",
+            "margin": f"{scene_by.scenes.margin:g}",
         },
     )
     return wire.capability(facts, {SMART_CLASSIFY.name: TaskKind.SMART_CLASSIFY})

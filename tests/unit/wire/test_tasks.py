@@ -35,6 +35,7 @@ def test_default_top_k_is_5_for_clip_1_for_scenes_3_for_species_and_smart():
         "clip_scene_classify": 1,
         "bioclip_classify": 3,
         "siglip_classify": 5,
+        "siglip_scene_classify": 1,
         "smart_classify": 3,
     }
 
