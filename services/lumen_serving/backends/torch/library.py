@@ -181,3 +181,9 @@ def dtype_of(precision: Precision) -> Any:
 def bytes_of(tower: Module) -> int:
     """Return the memory that the tensors of a tower take."""
     return sum(t.numel() * t.element_size() for t in (*tower.parameters(), *tower.buffers()))
+
+
+def vocabulary_of(tower: Module) -> int:
+    """Return how many tokens a text tower has a vector for: the rows of its largest table."""
+    tables = (part for part in tower.modules() if isinstance(part, nn.Embedding))
+    return max((int(table.num_embeddings) for table in tables), default=0)

@@ -84,9 +84,8 @@ def _check_names(empty: Mapping[Modality, EmptyTower], checkpoint: Checkpoint, f
         name for name in checkpoint.shapes.keys() - wanted if not _BESIDE.fullmatch(name)
     )
     if missing or unknown:
-        said = [f"has no {missing[0]}"] * bool(missing) + [f"has {unknown[0][:200]}"] * bool(
-            unknown
-        )
+        said = [f"has no {name}" for name in missing[:1]]
+        said += [f"has {name[:200]}" for name in unknown[:1]]
         raise ResourceValidationError(
             f"{file} holds another model than its configuration describes: it "
             f"{' and '.join(said)} ({len(missing)} names missing, {len(unknown)} unknown).",
