@@ -92,6 +92,7 @@ def facts(warm: WarmModel, record: pb.Capability) -> dict[str, Any]:
             "providers": list(warm.report.providers),
             "details": dict(warm.report.details),
             "parityCosine": warm.parity_cosine,
+            "coloursFound": warm.colours_found and "{} of {}".format(*warm.colours_found),
         },
         "files": {
             "revision": warm.model.revision,

@@ -35,6 +35,7 @@ from lumen_serving.inference.costs import Measured, measure
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.parity import FAKE, check_parity, check_report
+from lumen_serving.startup.probe import colours_found, probe
 from lumen_terms.modality import Modality
 from lumen_wire.tasks import TaskKind, task_for
 
@@ -47,6 +48,8 @@ class WarmModel:
 
     `tokenizer` is None when the model has no text tower; `measured` has the towers that it has.
     `parity_cosine` is None when the model ships no golden set, or nothing real computes.
+    `colours_found` is how many plain pictures found the name of their colour, and of how many;
+    None where that was not tried.
     `warnings` are sentences for whoever runs the service.
     """
 
@@ -59,6 +62,7 @@ class WarmModel:
     measured: Mapping[Modality, Measured]
     parity_cosine: float | None
     cores: int
+    colours_found: tuple[int, int] | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -97,7 +101,8 @@ def on_its_device(model: VerifiedModel, config: ServerConfig, settings: ServerSe
     """Return a backend that has loaded the model, on the device that was asked for.
 
     Raises:
-        StartError: there is no such runtime here, or what computes is not what it must be.
+        StartError: there is no such runtime here, what computes is not what it must be, or its
+            vectors cannot mean anything.
 
     """
     backend = load_backend(runtime_of(config, settings), config, settings)
@@ -109,7 +114,16 @@ def on_its_device(model: VerifiedModel, config: ServerConfig, settings: ServerSe
             device_memory_mib=config.server.device_memory_mib,
         )
         backend.load(model, use)
-        check_report(backend.report(), config.accelerator, model.embedding_dim)
+        report = backend.report()
+        check_report(report, config.accelerator, model.embedding_dim)
+        log.info(
+            "loaded",
+            engine=f"{report.runtime} {report.version}",
+            precision=report.precision,
+            details=dict(report.details),
+        )
+        if report.runtime != FAKE:
+            probe(backend, model)
         on_failure.pop_all()
     return backend
 
@@ -131,8 +145,27 @@ def _warm(model: VerifiedModel, backend: Backend, config: ServerConfig, cores: i
         measured=measure(backend, model, config.server.max_batch_size),
         parity_cosine=parity,
         cores=cores,
+        colours_found=_colours(config, model, backend, tokenizer),
         warnings=(*model.warnings, *_label_remarks(sets.values())),
     )
+
+
+def _colours(
+    config: ServerConfig, model: VerifiedModel, backend: Backend, tokenizer: Tokenizer | None
+) -> tuple[int, int] | None:
+    """Try colours where they are known: not on species, not without both towers."""
+    sees = Modality.IMAGE in model.modalities and backend.report().runtime != FAKE
+    if config.family is Family.BIOCLIP or tokenizer is None or not sees:
+        return None
+    found, tried = colours_found(backend, model, tokenizer)
+    if found <= tried // 2:
+        log.warning(
+            "plain colours are not told apart by their names",
+            found=found,
+            tried=tried,
+            remedy="Check that the weights are trained and both towers of one model.",
+        )
+    return found, tried
 
 
 def _refuse_wrong_scenes(scenes: SceneSet, vectors: NDArray[np.float32]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving_servers import NOT_SERVING, SERVING, a_config, a_server
-from tiny_models import a_jpeg, spoil_parity, write_model
+from tiny_models import TinyModel, a_jpeg, ignore_input, spoil_parity, write_model
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from lumen_resources.fetch.fetch import fetch_and_verify
@@ -147,6 +147,13 @@ def of_wrong_vectors(folder):
     return a_config(root), {}, True
 
 
+def of_vectors_that_are_always_the_same(folder):
+    """Without a golden set."""
+    root = write_model(folder / "source", TinyModel(parity=False))
+    ignore_input(root)
+    return a_config(root), {}, True
+
+
 def of_no_configuration(folder):
     config = a_config(write_model(folder / "source"))
     return config, {**FAKE, "LUMEN_CONFIG": str(folder / "nowhere.json")}, True
@@ -158,6 +165,7 @@ def of_no_configuration(folder):
         (of_a_changed_file, {"ChecksumMismatch"}, "vision.fp32.onnx"),
         (of_a_missing_device, {"DeviceMismatch", "RuntimeUnavailable"}, "CUDA"),
         (of_wrong_vectors, {"ParityFailed"}, "vectors.npy"),
+        (of_vectors_that_are_always_the_same, {"ParityFailed"}, "Different pictures have the same"),
         (of_no_configuration, {"InvalidSpec"}, "nowhere.json"),
     ],
 )
