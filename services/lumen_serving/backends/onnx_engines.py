@@ -194,7 +194,7 @@ def _installed(package: str) -> bool:
 
 def _openvino() -> ModuleType:
     try:
-        return importlib.import_module("lumen_serving.graphs.openvino")
+        return importlib.import_module("lumen_serving.graphs.openvino.session")
     except ImportError as error:
         raise BackendUnavailable(
             "The engine openvino needs the Python package 'openvino', which cannot be loaded here.",

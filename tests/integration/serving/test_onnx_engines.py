@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 import serving_servers
 import tiny_models
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from lumen_manifest.spec.enums import Accelerator, OnnxEngine, Precision
@@ -19,7 +20,7 @@ from lumen_serving.backends.base import BackendSettings
 from lumen_serving.backends.onnx import OnnxBackend
 from lumen_serving.backends.onnx_engines import EngineWish
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch
-from lumen_serving.graphs import openvino
+from lumen_serving.graphs.openvino import session as openvino
 
 SPEC = tiny_models.TinyModel()
 SIZES = (1, 2, 3, 4, 5, 8)
@@ -194,3 +195,190 @@ def test_a_damaged_graph_is_refused_by_openvino_with_its_name(model, tmp_path, c
         loaded(with_graph(model, path), OnnxEngine.OPENVINO)
 
     assert tuple(capfd.readouterr()) == ("", "")
+
+
+def a_graph_for_one_picture(path, mixing=False, width=96, heads=4):
+    """A transformer as exports without dynamic axes write it: the one picture is in its shapes.
+
+    As torch does it, positions come first, heads are merged with the batch, and the class token
+    is a constant. `mixing` lets items see each other, which shapes do not show.
+    """
+    count, head, side = 17, width // heads, SPEC.image_size
+    mixed = (
+        "m = ReduceMean <axes=[1], keepdims=1> (z) y = Add (z, m)" if mixing else "y = Add (z, z)"
+    )
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        one (float[1,3,{side},{side}] image) => (float[1,{SPEC.dim}] embedding) {{
+          p = Conv <strides=[8,8]> (image, patches)
+          r = Reshape (p, rows)
+          t = Transpose <perm=[0,2,1]> (r)
+          c = Concat <axis=1> (token, t)
+          x = Transpose <perm=[1,0,2]> (c)
+          qa = MatMul (x, wq)  qb = Reshape (qa, merged)  qc = Transpose <perm=[1,0,2]> (qb)
+          ka = MatMul (x, wk)  kb = Reshape (ka, merged)  kc = Transpose <perm=[1,0,2]> (kb)
+          va = MatMul (x, wv)  vb = Reshape (va, merged)  vc = Transpose <perm=[1,0,2]> (vb)
+          q = Reshape (qc, apart)  k = Reshape (kc, apart)  v = Reshape (vc, apart)
+          kt = Transpose <perm=[0,1,3,2]> (k)
+          s = MatMul (q, kt)  a = Softmax <axis=-1> (s)  o = MatMul (a, v)
+          oa = Transpose <perm=[2,0,1,3]> (o)
+          ob = Reshape (oa, flat)  g = Gemm <transB=1> (ob, wo)  z = Reshape (g, unflat)
+          {mixed if mixing else "y = Add (z, z)"}
+          b = Transpose <perm=[1,0,2]> (y)
+          pooled = Gather <axis=1> (b, first)
+          embedding = MatMul (pooled, head)
+        }}"""
+    )
+    rng = np.random.default_rng(2)
+    shapes = {"patches": (width, 3, 8, 8), "token": (1, 1, width), "head": (width, SPEC.dim)}
+    shapes |= dict.fromkeys(("wq", "wk", "wv", "wo"), (width, width))
+    arrays = {
+        name: (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    arrays |= {
+        "rows": np.array([1, width, -1]),
+        "merged": np.array([count, heads, head]),
+        "apart": np.array([1, heads, count, head]),
+        "flat": np.array([count, width]),
+        "unflat": np.array([count, 1, width]),
+        "first": np.array(0),
+    }
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in arrays.items()
+    )
+    onnx.save(model, path)
+    return path
+
+
+def test_a_graph_for_one_picture_takes_batches_once_openvino_has_opened_it(model, tmp_path):
+    one = with_graph(model, a_graph_for_one_picture(tmp_path / "one.onnx"))
+    singly = loaded(one, OnnxEngine.ONNXRUNTIME)
+
+    backend = loaded(one)
+
+    details = backend.report().details
+    assert (details["batch.images"], details["batching.images"]) == ("opened", "together")
+    assert singly.report().details["batching.images"] == "one at a time"
+    got = backend.embed_images(pictures())
+    assert cosines(got, singly.embed_images(pictures())).min() >= 0.99999
+    alone = np.concatenate([backend.embed_images(picture[None]) for picture in pictures()])
+    assert got.tobytes() == alone.tobytes()
+
+
+def test_a_graph_for_one_picture_that_would_mix_a_batch_is_found_out_and_runs_singly(
+    model, tmp_path
+):
+    one = with_graph(model, a_graph_for_one_picture(tmp_path / "one.onnx", mixing=True))
+
+    backend = loaded(one, OnnxEngine.OPENVINO)
+
+    details = backend.report().details
+    assert (details["batch.images"], details["batching.images"]) == ("opened", "one at a time")
+    wanted = loaded(one, OnnxEngine.ONNXRUNTIME).embed_images(pictures())
+    assert cosines(backend.embed_images(pictures()), wanted).min() >= 0.99999
+
+
+def rewired(model, path, change):
+    """The tiny vision graph with other ports; `change` edits it in place."""
+    graph = onnx.load(model.files.vision)
+    change(graph.graph)
+    onnx.save(graph, path)
+    return with_graph(model, path)
+
+
+def put_before(graph, nodes, arrays, port):
+    """Let the graph begin with these nodes, from `port` to pixel_values."""
+    for i, node in enumerate(nodes):
+        graph.node.insert(i, node)
+    graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in arrays.items())
+    graph.input[0].CopyFrom(port)
+
+
+def taking_bytes(graph, *, channels_last):
+    side = SPEC.image_size
+    mean = np.array(tiny_models.MEAN, np.float32).reshape(1, 3, 1, 1)
+    std = np.array(tiny_models.STD, np.float32).reshape(1, 3, 1, 1)
+    axes = [0, 3, 1, 2] if channels_last else [0, 1, 2, 3]
+    nodes = [
+        helper.make_node("Transpose", ["picture"], ["planes"], perm=axes),
+        helper.make_node("Cast", ["planes"], ["levels"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Div", ["levels", "white"], ["bright"]),
+        helper.make_node("Sub", ["bright", "mean"], ["centred"]),
+        helper.make_node("Div", ["centred", "std"], ["pixel_values"]),
+    ]
+    shape = ["n", side, side, 3] if channels_last else ["n", 3, side, side]
+    port = helper.make_tensor_value_info("picture", onnx.TensorProto.UINT8, shape)
+    put_before(graph, nodes, {"mean": mean, "std": std, "white": np.float32([255])}, port)
+
+
+def with_channels_last(graph):
+    side = SPEC.image_size
+    nodes = [helper.make_node("Transpose", ["picture"], ["pixel_values"], perm=[0, 3, 1, 2])]
+    port = helper.make_tensor_value_info("picture", onnx.TensorProto.FLOAT, ["n", side, side, 3])
+    put_before(graph, nodes, {}, port)
+
+
+def with_tokens_and_another_pooling(graph):
+    """Two more outputs before the vector: one of its shape, one of three dimensions."""
+    other = helper.make_node("Neg", ["image_embeds"], ["other"])
+    rows = helper.make_node("Unsqueeze", ["image_embeds", "one"], ["last_hidden_state"])
+    graph.node.extend([other, rows])
+    graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
+    kind, dim = onnx.TensorProto.FLOAT, SPEC.dim
+    graph.output.insert(0, helper.make_tensor_value_info("other", kind, ["n", dim]))
+    graph.output.insert(0, helper.make_tensor_value_info("last_hidden_state", kind, ["n", 1, dim]))
+
+
+@pytest.mark.parametrize("engine", [OnnxEngine.ONNXRUNTIME, OnnxEngine.OPENVINO])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda graph: taking_bytes(graph, channels_last=True),
+        lambda graph: taking_bytes(graph, channels_last=False),
+        with_channels_last,
+        with_tokens_and_another_pooling,
+    ],
+    ids=["bytes, channels last", "bytes", "channels last", "more outputs"],
+)
+def test_pictures_go_in_and_vectors_come_out_as_the_graph_has_them(model, tmp_path, change, engine):
+    wanted = loaded(model, OnnxEngine.ONNXRUNTIME).embed_images(pictures())
+
+    got = loaded(rewired(model, tmp_path / "other.onnx", change), engine).embed_images(pictures())
+
+    assert cosines(got, wanted).min() >= 0.99999
+
+
+def a_text_graph(path, model, kind, more):
+    """The tiny text graph with ids of a type, and a mask that weighs the tokens from outside."""
+    graph = onnx.load(model.files.text)
+    ids = graph.graph.input[0]
+    ids.type.tensor_type.elem_type = kind
+    if more:
+        graph.graph.node[3].input[0] = "attention_mask"
+        for name in ("attention_mask", "token_type_ids"):
+            port = onnx.ValueInfoProto()
+            port.CopyFrom(ids)
+            port.name = name
+            graph.graph.input.append(port)
+        kept = helper.make_node("Cast", ["token_type_ids"], ["types"], to=onnx.TensorProto.FLOAT)
+        summed = helper.make_node("ReduceSum", ["types", "middle"], ["any"], keepdims=1)
+        last = graph.graph.node[-1]
+        wanted, last.output[0] = last.output[0], "own"
+        graph.graph.node.extend([kept, summed, helper.make_node("Add", ["own", "any"], [wanted])])
+    onnx.save(graph, path)
+    return path
+
+
+@pytest.mark.parametrize("engine", [OnnxEngine.ONNXRUNTIME, OnnxEngine.OPENVINO])
+@pytest.mark.parametrize("more", [False, True], ids=["ids", "ids, mask and types"])
+@pytest.mark.parametrize("kind", [onnx.TensorProto.INT32, onnx.TensorProto.INT64])
+def test_texts_go_in_as_the_graph_takes_them(model, tmp_path, kind, more, engine):
+    items = tokens()
+    items[:, 9:] = 0
+    path = a_text_graph(tmp_path / "text.onnx", model, kind, more)
+    wanted = loaded(model, OnnxEngine.ONNXRUNTIME).embed_texts(items)
+
+    got = loaded(with_graph(model, path, vision=model.files.vision, text=path), engine)
+
+    assert cosines(got.embed_texts(items), wanted).min() >= 0.99999

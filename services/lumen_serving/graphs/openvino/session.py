@@ -1,4 +1,4 @@
-"""The one module that imports openvino: a graph compiled for the CPU, and its errors translated.
+"""A graph compiled for the CPU by OpenVINO, and its errors translated.
 
 The precision that computes is asked of the compiled graph and never assumed: by itself OpenVINO
 takes bfloat16 wherever the processor has it.
@@ -23,6 +23,7 @@ from openvino.frontend import (
 
 from lumen_manifest.spec.enums import Precision
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch
+from lumen_serving.graphs.openvino.free_batch import CannotBeFreed, free_batch
 from lumen_serving.graphs.ports import Port, RunFailed
 
 VERSION: str = ov.__version__.partition("-")[0]
@@ -54,7 +55,9 @@ class OpenVinoSession:
     `precision` is what its matrix products are computed in, `devices` where.
     """
 
-    def __init__(self, model: ov.Model, settings: OpenVinoSettings) -> None:
+    def __init__(
+        self, model: ov.Model, settings: OpenVinoSettings, remarks: Mapping[str, str]
+    ) -> None:
         # Compiled, a port has the names of what was folded into it as well.
         self.inputs = tuple(_port(port) for port in model.inputs)
         self.outputs = tuple(_port(port) for port in model.outputs)
@@ -74,7 +77,7 @@ class OpenVinoSession:
         )
         self.precision = _COMPUTED.get(compiled.get_property("INFERENCE_PRECISION_HINT"))
         self.devices: tuple[str, ...] = tuple(compiled.get_property("EXECUTION_DEVICES"))
-        self.remarks: Mapping[str, str] = {}
+        self.remarks = remarks
         self._request = compiled.create_infer_request()
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -117,7 +120,7 @@ def open_session(graph: Path, settings: OpenVinoSettings) -> OpenVinoSession:
             "AVX512-BF16 or AMX.",
         )
     try:
-        session = OpenVinoSession(_read(graph), settings)
+        session = _of_any_batch(graph, settings) or OpenVinoSession(_read(graph), settings, {})
     except _ERRORS as error:
         raise BackendUnavailable(
             f"openvino {VERSION} cannot load {graph.name}: {_said(error)}.",
@@ -132,6 +135,18 @@ def open_session(graph: Path, settings: OpenVinoSettings) -> OpenVinoSession:
             file=graph.name,
         )
     return session
+
+
+def _of_any_batch(graph: Path, settings: OpenVinoSettings) -> OpenVinoSession | None:
+    """Return a session whose fixed batch of one was opened; None where there is nothing to open."""
+    model = _read(graph)
+    if any(port.shape[:1] != (1,) for port in map(_port, model.inputs)):
+        return None
+    try:
+        free_batch(model)
+        return OpenVinoSession(model, settings, {"batch": "opened"})
+    except (CannotBeFreed, *_ERRORS):
+        return None
 
 
 def _read(graph: Path) -> ov.Model:
