@@ -62,6 +62,11 @@ class ServerMetrics:
         )
         self._batch_failures = counter("lumen_batch_failures", "Batches on which the model failed.")
         self._ready = gauge("lumen_ready", "1 while the model serves.")
+        self._model = gauge(
+            "lumen_model_info",
+            "What computes: always 1, its labels say it.",
+            ["runtime", "version", "device", "precision", "embedding_space"],
+        )
 
     def request_done(self, task: str, code: str, seconds: float) -> None:
         """Count an answered request; `task` is a task's kind, `code` a gRPC status name."""
@@ -123,6 +128,12 @@ class ServerMetrics:
     def ready(self, serves: bool) -> None:
         """Set whether the model serves."""
         self._ready.set(1 if serves else 0)
+
+    def model_is(
+        self, runtime: str, version: str, device: str, precision: str, embedding_space: str
+    ) -> None:
+        """Say once what computes."""
+        self._model.labels(runtime, version, device, precision, embedding_space).set(1)
 
     def page(self) -> tuple[str, bytes]:
         """Return the content type and the text of `/metrics`."""

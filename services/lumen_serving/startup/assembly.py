@@ -14,6 +14,7 @@ from lumen_serving.inference.queue import DecodeQueues
 from lumen_serving.label_index.scores import score_facts
 from lumen_serving.metrics import ServerMetrics
 from lumen_serving.service import ModelService
+from lumen_serving.startup.driver import driver_of
 from lumen_serving.startup.load import WarmModel
 from lumen_wire import capabilities
 from lumen_wire.pb import ml_service_pb2 as pb
@@ -34,6 +35,8 @@ async def assembled(warm: WarmModel, metrics: ServerMetrics) -> AsyncIterator[Mo
         warm.cores, warm.config.server.decode_memory_mib * _MIB, max(1, limits.requests // 2)
     )
     metrics.decode_bytes_with(lambda: lines.held_bytes)
+    computes, space = warm.report, warm.model.embedding_space
+    metrics.model_is(computes.runtime, computes.version, computes.device, computes.precision, space)
     try:
         async with (
             Engine(warm.backend, warm.max_batch_sizes, metrics, admission.batch_done) as engine,
@@ -64,6 +67,7 @@ def capability(warm: WarmModel, kinds: Collection[TaskKind]) -> pb.Capability:
             "embedding_dim": str(warm.model.embedding_dim),
             "device": warm.report.device,
             "precision": warm.report.precision,
+            "runtime_version": warm.report.version,
             "batch_size": str(max(warm.max_batch_sizes.values())),
             **score_facts(warm.model.score),
             **({"license": warm.model.info.license} if warm.model.info.license else {}),
@@ -88,6 +92,7 @@ def facts(warm: WarmModel, record: pb.Capability) -> dict[str, Any]:
             "name": warm.report.runtime,
             "version": warm.report.version,
             "device": warm.report.device,
+            "driver": driver_of(warm.report.device),
             "precision": warm.report.precision,
             "providers": list(warm.report.providers),
             "details": dict(warm.report.details),

@@ -113,7 +113,7 @@ def test_every_name_is_advertised_with_the_enforced_limit_and_nothing_else(serve
     assert {task.tensor_preprocess_id for task in record.tasks} == {""}
     assert record.protocol_version == "1.0.0"
     assert list(record.model_ids) == ["tiny-clip"]
-    assert record.extra["device"] == "fake"
+    assert (record.extra["device"], record.extra["runtime_version"]) == ("fake", "1")
     assert len(record.extra["embedding_space"]) == 64
     assert list(pb_grpc.InferenceStub(server.channel()).StreamCapabilities(Empty())) == [record]
 
@@ -122,8 +122,11 @@ def test_status_says_what_computes_and_what_was_measured(server):
     status = server.status()
 
     assert status["phase"] == "serving"
-    assert status["runtime"]["device"] == "fake"
-    assert status["embeddingSpace"]
+    assert (status["runtime"]["device"], status["runtime"]["driver"]) == ("fake", "")
+    space = status["embeddingSpace"]
+    (says,) = [name for name in server.metrics() if name.startswith("lumen_model_info{")]
+    assert f'embedding_space="{space}"' in says
+    assert 'device="fake",' in says
     assert status["batches"]["image"]["cap"] >= 1
     assert status["rssBytes"] > 0
     assert status["warnings"] == []
