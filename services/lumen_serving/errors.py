@@ -30,6 +30,8 @@ For whoever started the server, written to the log and the termination message:
     ├── SettingsInvalid          the environment or the configuration file
     ├── BackendUnavailable       no such runtime, or its package is missing
     ├── DeviceMismatch           asked for one device and found another
+    ├── DriverMismatch           the device's driver or library is too old
+    ├── DeviceTreeMasked         the NPU's library cannot read /proc/device-tree
     ├── ParityFailed             the vectors differ from the reference
     └── LabelsUnusable           a label set does not fit the model
 """
@@ -129,6 +131,18 @@ class DeviceMismatch(StartError):
     """The model was asked for on one device and runs on another."""
 
     reason = Reason.DEVICE_MISMATCH
+
+
+class DriverMismatch(StartError):
+    """The device's driver or library does not fit the image or the model's files."""
+
+    reason = Reason.DRIVER_MISMATCH
+
+
+class DeviceTreeMasked(StartError):
+    """The NPU's library cannot tell the chip, since the container hides the device tree."""
+
+    reason = Reason.DEVICE_TREE_MASKED
 
 
 class ParityFailed(StartError):

@@ -35,8 +35,8 @@ _LEVELS, _LEVELS_APART = 255.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class RknnInput:
-    """An input as the graph had it that was converted.
+class RknnPort:
+    """An input or output as the graph had it that was converted.
 
     `dtype` is empty when the file does not say. `mean` and `std`, per channel and in levels of
     0..255, are what the NPU normalises with; empty when it does not.
@@ -68,8 +68,8 @@ class RknnFile:
 
     targets: tuple[str, ...]
     version: str
-    inputs: tuple[RknnInput, ...]
-    outputs: tuple[tuple[int, ...], ...]
+    inputs: tuple[RknnPort, ...]
+    outputs: tuple[RknnPort, ...]
 
 
 def read_rknn(path: Path) -> RknnFile:
@@ -114,28 +114,24 @@ def _parsed(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> RknnF
     return RknnFile(
         targets=tuple(str(each).lower() for each in _list(document["target_platform"])),
         version=str(document["version"]),
-        inputs=tuple(_input(each, attributes) for each in ends["input"]),
-        outputs=tuple(_shape(each) for each in ends["output"]),
+        inputs=tuple(_port(each, attributes) for each in ends["input"]),
+        outputs=tuple(_port(each, attributes) for each in ends["output"]),
     )
 
 
-def _input(tensor: Mapping[str, Any], attributes: Mapping[str, Any]) -> RknnInput:
+def _port(tensor: Mapping[str, Any], attributes: Mapping[str, Any]) -> RknnPort:
     name = str(tensor["url"])
     said = attributes.get(name)
     said = said if isinstance(said, Mapping) else {}
     mean, std = (tuple(float(x) for x in _list(said.get(key) or [])) for key in ("mean", "std"))
     plain = not any(mean) and all(x == 1 for x in std)
-    return RknnInput(
+    return RknnPort(
         name=name,
-        shape=_shape(tensor),
+        shape=tuple(int(length) for length in _list(tensor["size"])),
         dtype=str(said.get("dtype", "")),
         mean=() if plain else mean,
         std=() if plain else std,
     )
-
-
-def _shape(tensor: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(length) for length in _list(tensor["size"]))
 
 
 def _list(value: Any) -> Sequence[Any]:
@@ -189,13 +185,13 @@ def _checked(place: Path, path: str, target: str, dim: int) -> RknnFile:
     batches = {each.shape[:1] for each in file.inputs}
     if batches != {(1,)}:
         raise _other(path, _takes(file), "one item at a time is expected")
-    if not any(shape[0] == 1 and shape[-1] == dim and len(shape) == 2 for shape in file.outputs):
-        gives = "; ".join(str(list(shape)) for shape in file.outputs) or "nothing"
+    if all(each.shape != (1, dim) for each in file.outputs):
+        gives = "; ".join(map(str, file.outputs)) or "nothing"
         raise _other(path, f"gives {gives}", f"[1, {dim}] is expected (embedding_dim)")
     return file
 
 
-def _check_pixels(pixels: RknnInput, path: str, preprocess: Preprocess) -> None:
+def _check_pixels(pixels: RknnPort, path: str, preprocess: Preprocess) -> None:
     side = preprocess.size
     if pixels.shape not in {(1, 3, side, side), (1, side, side, 3)}:
         raise _other(path, f"takes {pixels}", f"[1, 3, {side}, {side}] is expected")

@@ -98,6 +98,7 @@ BACKENDS: dict[str, tuple[str, str]] = {
     "fake": ("lumen_serving.backends.fake:FakeBackend", "lumen-serve"),
     "onnx": ("lumen_serving.backends.onnx:OnnxBackend", "lumen-serve[onnx]"),
     "torch": ("lumen_serving.backends.torch.backend:TorchBackend", "lumen-serve[torch]"),
+    "rknn": ("lumen_serving.backends.rknn:RknnBackend", "lumen-serve[rknn]"),
 }
 
 

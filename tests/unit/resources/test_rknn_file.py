@@ -7,7 +7,7 @@ from rknn_files import RknnSpec, RknnTensor, write_rknn
 
 from lumen_resources.errors import ResourceValidationError, RuntimeNotSupportedError
 from lumen_resources.model.layouts import ChosenFiles, Preprocess
-from lumen_resources.model.rknn_file import RknnInput, check_rknn, read_rknn
+from lumen_resources.model.rknn_file import RknnPort, check_rknn, read_rknn
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
 LEVEL_MEAN, LEVEL_STD = [127.5, 102.0, 76.5], [63.75, 51.0, 25.5]
@@ -31,9 +31,10 @@ def checked(tmp_path, chosen, target="rk3588", dim=16):
 def test_it_names_chip_toolkit_and_tensors_and_how_a_picture_is_normalised(tmp_path):
     file = read_rknn(write_rknn(tmp_path / "a.rknn", VISION))
 
-    assert (file.targets, file.version, file.outputs) == (("rk3588",), "2.3.2", ((1, 16),))
+    assert (file.targets, file.version) == (("rk3588",), "2.3.2")
+    assert file.outputs == (RknnPort("vector", (1, 16), "float32"),)
     assert file.inputs == (
-        RknnInput("pixels", (1, 3, 32, 32), "float32", tuple(LEVEL_MEAN), tuple(LEVEL_STD)),
+        RknnPort("pixels", (1, 3, 32, 32), "float32", tuple(LEVEL_MEAN), tuple(LEVEL_STD)),
     )
     assert file.inputs[0].takes_levels
 
@@ -57,7 +58,7 @@ def test_a_file_without_the_second_description_says_nothing_of_types(tmp_path):
     spec = replace(VISION, says_attributes=False)
 
     assert read_rknn(write_rknn(tmp_path / "a.rknn", spec)).inputs == (
-        RknnInput("pixels", (1, 3, 32, 32)),
+        RknnPort("pixels", (1, 3, 32, 32)),
     )
 
 
@@ -90,7 +91,11 @@ def test_files_for_another_chip_are_refused_with_what_to_do(tmp_path):
         (replace(VISION, inputs=[replace(PIXELS, shape=[1, 3, 64, 64])]), TEXT, r"\[1, 3, 64, 64"),
         (replace(VISION, inputs=[replace(PIXELS, shape=[4, 3, 32, 32])]), TEXT, "one item"),
         (replace(VISION, inputs=[]), TEXT, "takes nothing"),
-        (replace(VISION, outputs=[replace(VECTOR, shape=[1, 8])]), TEXT, r"gives \[1, 8\]"),
+        (
+            replace(VISION, outputs=[replace(VECTOR, shape=[1, 8])]),
+            TEXT,
+            r"gives vector: float32 \[1, 8\]",
+        ),
         (replace(VISION, outputs=[]), TEXT, "gives nothing"),
         (VISION, replace(TEXT, inputs=[replace(IDS, shape=[1, 24, 1])]), r"\[1, L\] is expected"),
         (VISION, replace(TEXT, inputs=[IDS, replace(IDS, name="m", shape=[1, 9])]), r"\[1, L\]"),
@@ -145,4 +150,4 @@ def test_a_second_description_that_is_no_dict_is_passed_over(tmp_path):
     path = write_rknn(tmp_path / "a.rknn", GOOD)
     path.write_bytes(path.read_bytes().replace(b"'dtype'", b"dtype  "))
 
-    assert read_rknn(path).inputs[0] == RknnInput("pixels", (1, 3, 32, 32))
+    assert read_rknn(path).inputs[0] == RknnPort("pixels", (1, 3, 32, 32))

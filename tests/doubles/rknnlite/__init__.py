@@ -1,0 +1,1 @@
+"""A double of Rockchip's package for the NPU; see `rknnlite.api`."""
