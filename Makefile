@@ -82,6 +82,11 @@ test-models:  ## every supported model beside open_clip's and transformers' own 
 	$(call setup,models)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/models
 
+.PHONY: test-rknn
+test-rknn: setup  ## Rockchip's converter and its simulator on tiny models, in .venv-rknn
+	@echo "make test-rknn: 6 GB of disk in .venv-rknn, once"
+	$(BIN)/python -m pytest tests/rknn
+
 .PHONY: latest
 latest: VENV := .venv-latest
 latest:  ## `make test` with the newest of everything that pyproject.toml allows, in .venv-latest

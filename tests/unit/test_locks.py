@@ -30,7 +30,7 @@ LOCK = _load_lock()
 
 
 def text_of(name):
-    return (ROOT / "images" / "locks" / f"{name}.txt").read_text()
+    return LOCK.file_of(name).read_text()
 
 
 def entries(name):
@@ -93,7 +93,13 @@ def test_what_installs_and_builds_is_locked_too(name):
         assert_satisfied(requirement, name)
 
 
-@pytest.mark.parametrize("name", sorted({*LOCK.NAMES} - {LOCK.TESTED}))
+@pytest.mark.parametrize("name", sorted(LOCK.APART))
+def test_what_runs_apart_is_locked_too(name):
+    for requirement in map(Requirement, LOCK.APART[name].requirements):
+        assert_satisfied(requirement, name)
+
+
+@pytest.mark.parametrize("name", sorted({*LOCK.NAMES} - {LOCK.TESTED, *LOCK.APART}))
 def test_a_lock_file_has_the_versions_that_were_tested(name):
     like = LOCK.LOCKED[name].like if name in LOCK.LOCKED else LOCK.TESTED
     tested = pins(like) | pins(LOCK.TESTED)
