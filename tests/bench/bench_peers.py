@@ -9,8 +9,10 @@ asked in turn, so that a change of the machine's speed meets all of them.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -39,7 +41,7 @@ Contestants = dict[str, Callable[[float], float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("bench-results"))
     options = parser.parse_args()
@@ -108,7 +110,7 @@ def clip_as_service(folder: Path, source: Path, picture: Path) -> Iterator[Conte
         (model / theirs).unlink(missing_ok=True)
         (model / theirs).symlink_to(source / "onnx" / ours)
     (port,) = free_ports(1)
-    flow = folder / "clip-as-service.json"
+    flow = folder / "clip-as-service.yml"
     encoder = {
         "name": "clip",
         "uses": {
@@ -201,13 +203,10 @@ def peer(
         yield path, process
     finally:
         # Its workers are processes of its session, which this bench began.
-        for number in (15, 9):
-            try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(subprocess.TimeoutExpired, ProcessLookupError):
                 os.killpg(process.pid, number)
                 process.wait(20)
-                break
-            except subprocess.TimeoutExpired:
-                continue
 
 
 def quiet(python: Path) -> dict[str, str]:
