@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from lumen_manifest.default_repositories import OWNERS, default_uri
 from lumen_manifest.model_service import ModelServiceSpec
-from lumen_manifest.spec.enums import Region
 
-DEFAULT_OWNERS = {Region.OTHER: "hf://Lumilio-Photos", Region.CN: "modelscope://LumilioPhotos"}
 IN_PLACE = frozenset({"pvc", "file"})
 """Schemes whose files are read where they are: nothing is fetched."""
 
@@ -43,9 +42,9 @@ class SourceUri:
 
 
 def model_uri(spec: ModelServiceSpec) -> str:
-    """Give the model's source, the region's hub and owner when the manifest names none."""
+    """Give the model's source; the region's hub when the manifest names none."""
     source = spec.model.source
-    return source.uri or f"{DEFAULT_OWNERS[source.region]}/{spec.model.name}"
+    return source.uri or default_uri(spec.model) or f"{OWNERS[source.region]}/{spec.model.name}"
 
 
 def all_sources(spec: ModelServiceSpec) -> Iterator[SourceUri]:

@@ -26,7 +26,7 @@ from lumen_resources.fetch.listing import list_cache
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, read
 from lumen_resources.progress import Progress
-from lumen_resources.sources.open import folder_of, open_source, source_uri
+from lumen_resources.sources.open import folder_of, open_source, remote_uri, source_uri
 from lumen_resources.sources.protocol import SourceAccess
 
 LISTED = ("name", "runtimes", "size", "license", "status", "source")
@@ -214,7 +214,8 @@ def validate(files: tuple[Path, ...], output: str) -> None:
         uri = source_uri(config)
         try:
             if folder_of(uri, selected.source_dir) is None:
-                open_source(uri, SourceAccess()).close()
+                uri = remote_uri(config)
+                open_source(uri, SourceAccess.from_environment(os.environ)).close()
         except ResourceError as error:
             explain(config.service, error)
             failed = True
@@ -224,7 +225,7 @@ def validate(files: tuple[Path, ...], output: str) -> None:
                 "model": config.model.name,
                 "runtime": str(config.model.runtime),
                 "precision": str(config.model.precision),
-                "source": uri or "the default hub",
+                "source": uri or "unknown",
                 "labels": ", ".join(spec.name for spec in config.label_sets),
             }
         )

@@ -154,18 +154,18 @@ CALLER_NAME = Pattern(
     "use letters, digits and . _ : / - in between",
 )
 MODEL_NAME = Pattern(
-    r"^[A-Za-z0-9][A-Za-z0-9._-]*(::[A-Za-z0-9][A-Za-z0-9._-]*)?$",
-    "write a model's name such as MobileCLIP2-S2, or open_clip's arch::tag",
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*((::|/)[A-Za-z0-9][A-Za-z0-9._-]*)?$",
+    "write a model's name such as MobileCLIP2-S2, open_clip's arch::tag, or a hub's owner/name",
 )
 FILE_STEM = Pattern(
     r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     "use letters, digits, dots, underscores and hyphens, starting with a letter or digit",
 )
 MODEL_URI = Pattern(
-    r"^(hf://[^/\s]+/[^/\s]+|modelscope://[^/\s]+/[^/\s]+|https?://\S+|s3://[^/\s]+(/\S*)?"
+    r"^(hf://(datasets/)?[^/\s]+/[^/\s@]+(@\S+)?|modelscope://[^/\s]+/[^/\s@]+(@\S+)?|https?://\S+|s3://[^/\s]+(/\S*)?"
     r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/\S*)?|file://\S+)$",
-    "write hf://owner/name, modelscope://owner/name, https://host/path, s3://bucket/prefix, "
-    "pvc://claim/path or file:///path",
+    "write hf://owner/name, hf://datasets/owner/name, modelscope://owner/name, https://host/path, "
+    "s3://bucket/prefix, pvc://claim/path or file:///path",
 )
 REVISION = Pattern(
     r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", "name a branch, a tag or a commit, such as main"

@@ -82,14 +82,13 @@ class SourceSpec(Strict):
 
     region: Region = Field(
         default=Region.OTHER,
-        description="The hub when no uri is given: other is Hugging Face (owner Lumilio-Photos), "
-        "cn is ModelScope (owner LumilioPhotos).",
+        description="The hub when no uri is given: other is Hugging Face, cn is ModelScope.",
     )
     uri: Uri | None = Field(
         default=None,
-        description="The repository or folder: hf://owner/name, modelscope://owner/name, "
-        "https://host/path, s3://bucket/prefix, pvc://claim/path, file:///path (in the image; "
-        "with `lumen up` also file://path relative to the manifest).",
+        description="The repository or folder: hf://owner/name, modelscope://owner/name (either "
+        "with @revision), https://host/path, s3://bucket/prefix, pvc://claim/path, file:///path "
+        "(in the image; with `lumen up` also file://path relative to the manifest).",
     )
     revision: Revision | None = Field(
         default=None,
@@ -125,7 +124,8 @@ class ModelSpec(Strict):
     )
 
     name: Annotated[str, Field(pattern=MODEL_NAME.regex, min_length=1, max_length=100)] = Field(
-        description="The model: MobileCLIP2-S2, bioclip-2, ..., or an open_clip name as arch::tag."
+        description="The model: MobileCLIP2-S2, bioclip-2, ..., an open_clip name as arch::tag, "
+        "or a hub's repository as owner/name."
     )
     runtime: Runtime = Field(
         description="The library that computes: torch, onnx or rknn. The pool must offer it."
@@ -154,7 +154,8 @@ class ModelSpec(Strict):
     )
     source: SourceSpec = Field(
         default=SourceSpec(),
-        description="Where the files come from; by default the region's hub and owner.",
+        description="Where the files come from; by default the repository that the name is known "
+        "by.",
     )
     expect_embedding_space: Annotated[str, Field(pattern=EMBEDDING_SPACE.regex, max_length=64)] = (
         Field(

@@ -13,7 +13,7 @@ from lumen_resources.fetch.remote_model import FetchOptions, RemoteFetch
 from lumen_resources.labels.prepared_labels import adopt
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import FetchPhase, Progress
-from lumen_resources.sources.open import folder_of, open_source, source_uri
+from lumen_resources.sources.open import folder_of, open_source, remote_uri, source_uri
 
 __all__ = ["FetchOptions", "fetch_and_verify", "open_verified", "verify_here"]
 
@@ -55,7 +55,7 @@ def _verified(
         if model is not None:
             return model
     try:
-        remote = open_source(local.uri, options.access)
+        remote = open_source(remote_uri(config), options.access)
     except ResourceError:
         if damage is not None:
             raise damage from None

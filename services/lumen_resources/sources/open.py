@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from lumen_manifest.default_repositories import default_uri
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import InvalidConfig, UnsupportedSourceError
 from lumen_resources.sources.protocol import RemoteSource, SourceAccess
@@ -14,6 +15,23 @@ WORKING = "hf://, modelscope://, s3://, https://, http://, file:// and pvc://"
 def source_uri(config: ServerConfig) -> str:
     """Return the URI that the manifest names, or '' when the default hub is meant."""
     return config.model.source.uri or ""
+
+
+def remote_uri(config: ServerConfig) -> str:
+    """Return the URI to fetch from: the manifest's, else of the repository the name stands for.
+
+    Raises InvalidConfig for a name that stands for none.
+    """
+    spec = config.model
+    uri = spec.source.uri or default_uri(spec)
+    if uri is None:
+        raise InvalidConfig(
+            f"spec.model.name: {spec.name} stands for no repository that is known for region "
+            f"{spec.source.region}.",
+            remedy="Name its repository or folder in spec.model.source.uri, such as "
+            f"hf://owner/{spec.name.replace('::', '-')}.",
+        )
+    return uri
 
 
 def folder_of(uri: str, source_dir: Path) -> Path | None:

@@ -503,3 +503,15 @@ def test_a_repository_of_something_else_is_no_model(hub, cache, tmp_path):
     hub.publish("models/me/other", other)
 
     assert refused(cache, "hf://me/other").reason == "ModelInfoInvalid"
+
+
+def test_a_repository_may_be_the_models_name_and_an_unknown_name_wants_a_source(hub, cache):
+    named = {"name": "me/tiny-clip", "runtime": "onnx"}
+
+    model = fetch(cache, None, model=named)
+
+    assert model.root == cache / "models" / "me__tiny-clip"
+    assert lock_file.read(model.root).source == "hf://me/tiny-clip"
+    error = refused(cache, None)
+    assert error.reason == "InvalidSpec"
+    assert "tiny-clip stands for no repository" in error.message
