@@ -15,8 +15,7 @@ import structlog
 from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_manifest.spec.enums import Family
-from lumen_manifest.spec.enums import SCENE_FAMILIES
+from lumen_manifest.spec.enums import SCENE_FAMILIES, Family
 from lumen_process.heap import trim_heap
 from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.fetch.verify import ensure_unchanged
