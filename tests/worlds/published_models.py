@@ -349,7 +349,10 @@ BY_ROW: Mapping[str, Published] = {
     ),
     "Apple's MobileCLIP2": Published(
         "apple/MobileCLIP2-S0",
-        {"config.json": {}, "README.md": "---\nlicense: apple-amlr\n---\n"},
+        {
+            "config.json": {"embed_dim": 512, "image_cfg": {"model_name": "mci0"}, "text_cfg": {}},
+            "README.md": "---\nlicense: apple-amlr\n---\n",
+        },
         ("mobileclip2_s0.pt",),
     ),
     "M-CLIP": Published(

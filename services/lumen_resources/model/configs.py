@@ -25,7 +25,7 @@ def model_cfg_of(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
     inside = section(config, "model_cfg")
     if inside or config is None:
         return inside
-    return config if "vision_cfg" in config or "text_cfg" in config else {}
+    return config if "vision_cfg" in config else {}
 
 
 def whole(config: Mapping[str, Any], key: str, most: int) -> int | None:

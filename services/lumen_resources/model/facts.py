@@ -9,9 +9,9 @@ from typing import Any
 
 from lumen_manifest.spec.enums import Runtime, Tower
 from lumen_resources.errors import ModelInfoError, TokenizerError
-from lumen_resources.model.choice import TOKENIZER
+from lumen_resources.model.choice import PREPROCESS_CFG, TOKENIZER
 from lumen_resources.model.configs import model_cfg_of, section, token_text, whole, word
-from lumen_resources.model.layouts import CONFIGS
+from lumen_resources.model.layouts import CONFIGS, PREPROCESSOR
 from lumen_resources.model.model_info import (
     ArchitectureInfo,
     PreprocessInfo,
@@ -66,7 +66,7 @@ def facts_of(there: Repository, graphs: Collection[str], measure: Measure | None
     kind = word(config, "model_type")
     if kind:
         return _transformers(there, config, kind)
-    known = find_tag(there.name) or _by_checkpoint(there.files)
+    known = _known_tag(there)
     if known is not None:
         return _from_table(known)
     measured = None if measure is None else _measured(there, graphs, measure)
@@ -118,6 +118,9 @@ def _open_clips(there: Repository, source: str, config: Mapping[str, Any]) -> Fa
     _refuse_one_tower(source, architecture)
     score = inferred_score(config)
     text = inferred_text(config, tokenizer_files(there))
+    preprocess = None
+    if not any(path in there.files for path in (CONFIGS[0], PREPROCESS_CFG, PREPROCESSOR)):
+        preprocess = _preprocess_by_name(there, source, config, dim)
     kind = "siglip" if score.kind == "sigmoid" else "clip"
     return Facts(
         source=source,
@@ -127,7 +130,25 @@ def _open_clips(there: Repository, source: str, config: Mapping[str, Any]) -> Fa
         text=text.model_copy(update={"context_length": configured_length(config) or 77}),
         score=score,
         config=config,
+        preprocess=preprocess,
     )
+
+
+def _preprocess_by_name(
+    there: Repository, source: str, config: Mapping[str, Any], dim: int
+) -> PreprocessInfo | None:
+    """Return how pictures are prepared for a bare architecture, which does not say it."""
+    if section(config, "preprocess_cfg"):
+        return None
+    known = _known_tag(there)
+    if known is None:
+        raise bad_file(source, "has no preprocess_cfg, so nothing says how pictures are prepared")
+    if known.embedding_dim != dim:
+        raise bad_file(
+            source,
+            f"gives vectors of {dim}; {known.name}, as it is called, has {known.embedding_dim}",
+        )
+    return _preprocess_of(known)
 
 
 def _refuse_one_tower(source: str, architecture: Mapping[str, Any]) -> None:
@@ -229,11 +250,18 @@ _READERS: dict[str, Callable[[Repository, Mapping[str, Any]], Facts]] = {
 }
 
 
-def _by_checkpoint(files: Mapping[str, int]) -> OpenClipTag | None:
-    """Know a checkpoint by its file's name, if only one tag can be meant: mobileclip2_s0.pt."""
-    stems = {path.removesuffix(".pt") for path in files if path.endswith(".pt") and "/" not in path}
-    tags = [tag for stem in stems for tag in architecture_tags(stem)]
-    return tags[0] if len(tags) == 1 else None
+def _known_tag(there: Repository) -> OpenClipTag | None:
+    """Return the tag that a repository's name means, or its checkpoint's: mobileclip2_s0.pt.
+
+    An architecture means a tag where it has only one.
+    """
+    named = find_tag(there.name)
+    if named is not None:
+        return named
+    names = {there.name.rpartition("/")[2]}
+    names |= {p.removesuffix(".pt") for p in there.files if p.endswith(".pt") and "/" not in p}
+    tags = {tag.name: tag for name in names for tag in architecture_tags(name)}
+    return next(iter(tags.values())) if len(tags) == 1 else None
 
 
 def _from_table(known: OpenClipTag) -> Facts:
@@ -249,14 +277,18 @@ def _from_table(known: OpenClipTag) -> Facts:
             context_length=known.context_length, cleaning=known.cleaning, frame="clip", pad_id=0
         ),
         score=ScoreInfo(kind="sigmoid" if known.has_bias else "softmax"),
-        preprocess=PreprocessInfo(
-            size=known.image_size,
-            mean=known.mean,
-            std=known.std,
-            interpolation=known.interpolation,
-            resize_mode=known.resize_mode,
-        ),
+        preprocess=_preprocess_of(known),
         architecture=ArchitectureInfo(name=known.architecture, quick_gelu=known.quick_gelu),
+    )
+
+
+def _preprocess_of(known: OpenClipTag) -> PreprocessInfo:
+    return PreprocessInfo(
+        size=known.image_size,
+        mean=known.mean,
+        std=known.std,
+        interpolation=known.interpolation,
+        resize_mode=known.resize_mode,
     )
 
 

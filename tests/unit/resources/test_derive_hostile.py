@@ -175,6 +175,23 @@ def test_files_that_are_missing_empty_or_too_large_are_named():
         derive("huge", files, there.read())
 
 
+def test_a_bare_architecture_takes_its_pictures_from_the_table_or_is_refused():
+    config = {"embed_dim": 512, "vision_cfg": {"image_size": 256}, "text_cfg": {"width": 8}}
+
+    def bare(repository: str, **changes: object) -> Published:
+        return Published(repository, {"config.json": config | changes}, ("model.pt",))
+
+    there = bare("me/MobileCLIP2-S2")
+    info, _ = derive("m", there.files(), there.read(), repository=there.repository)
+    assert info.lumen.preprocess is not None
+    assert (info.lumen.preprocess.interpolation, info.lumen.preprocess.std) == (
+        "bilinear",
+        (1.0, 1.0, 1.0),
+    )
+    assert "nothing says how pictures" in refused(bare("me/mine")).message
+    assert "vectors of 640" in refused(bare("me/MobileCLIP2-S2", embed_dim=640)).message
+
+
 def test_two_files_that_prepare_pictures_differently_are_refused():
     there = changed(
         "ViT-B-32", "preprocessor_config.json", lambda said: said | {"image_mean": HALF}
