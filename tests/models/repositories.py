@@ -239,11 +239,14 @@ ENCODERS: Mapping[str, Any] = {
 
 
 def _apple(folder: Path, row: Published) -> Reference:
-    """Write what apple/MobileCLIP2-* has: config.json without preprocessing, a .pt of tensors."""
-    cfg = _model_cfg(row)
-    (folder / "config.json").write_text(json.dumps(cfg, indent=2))
+    """Write what apple/MobileCLIP2-S0 has: a .pt of tensors, and no configuration of open_clip's.
+
+    At full size: the architecture is known by the file's name alone.
+    """
+    (folder / "config.json").write_text(json.dumps(dict(row.cfg)))
+    cfg = open_clip.get_model_config("MobileCLIP2-S0")
     model = randomised(_built(cfg))
-    torch.save(model.state_dict(), folder / "model.pt")
+    torch.save(model.state_dict(), folder / "mobileclip2_s0.pt")
     return _reference(model, cfg["embed_dim"])
 
 
@@ -461,7 +464,7 @@ ROWS: Mapping[str, Published] = {
         "clip",
         _picture(256, "shortest", "bilinear", NONE),
         license="apple-amlr",
-        cfg=_FASTVIT,
+        cfg={"model_name": "MobileCLIP2-S0"},
     ),
     "siglip": Published(
         _open_clip,

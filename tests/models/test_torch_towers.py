@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import repositories
 import torch
-from verified_repositories import verified
+from verified_repositories import derived, verified
 
 from lumen_serving.backends.torch.towers import open_towers
 from lumen_terms.modality import Modality
@@ -30,9 +30,25 @@ def published(request, tmp_path_factory):
     row = repositories.ROWS[request.param]
     folder = tmp_path_factory.mktemp("repositories") / request.param
     reference = repositories.write(folder, request.param)
-    modalities = {Modality.IMAGE: reference.pictures, Modality.TEXT: reference.texts}
-    present = frozenset(modality for modality, encode in modalities.items() if encode)
-    return row, reference, verified(folder, row, reference.dim, modalities=present)
+    return row, reference, derived(folder)
+
+
+def test_what_is_derived_is_what_the_row_says(published):
+    row, reference, model = published
+    encoders = {Modality.IMAGE: reference.pictures, Modality.TEXT: reference.texts}
+    present = frozenset(modality for modality, encode in encoders.items() if encode)
+
+    said = verified(model.root, row, reference.dim, modalities=present)
+
+    assert model.modalities == said.modalities
+    assert model.embedding_dim == reference.dim
+    if Modality.IMAGE in present:
+        assert model.preprocess == said.preprocess
+    assert model.context_length == row.context
+    assert (model.text.frame, model.text.pad_id) == (said.text.frame, said.text.pad_id)
+    assert model.score.kind == row.score
+    assert model.score.scale == pytest.approx(reference.scale, rel=1e-5)
+    assert model.score.bias == pytest.approx(reference.bias, rel=1e-5)
 
 
 def test_vectors_are_those_of_the_models_own_library(published):

@@ -1,13 +1,16 @@
-"""A repository as a VerifiedModel, with the facts of its row and not those that Lumen derives."""
+"""A repository as a VerifiedModel: with the facts of its row, or with those that Lumen derives."""
 
 from pathlib import Path
 
 from repositories import Published
 from trained_tokenizers import KINDS
 
+from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Precision, Runtime
+from lumen_resources.fetch.fetch import fetch_and_verify
+from lumen_resources.fetch.recording import record
+from lumen_resources.model.choice import TORCH_WEIGHTS
 from lumen_resources.model.layouts import (
-    TORCH_WEIGHTS,
     Cleaning,
     ModelFiles,
     Preprocess,
@@ -17,7 +20,23 @@ from lumen_resources.model.layouts import (
 )
 from lumen_resources.model.lock_file import LockedFile, digest_of, stat_identity
 from lumen_resources.model.model_info import ModelInfo
+from lumen_resources.progress import Progress
 from lumen_terms.modality import Modality
+
+
+def config_of(folder: Path, **model: str) -> ServerConfig:
+    """Return the configuration of a server for the repository in `folder`, by torch."""
+    source = {"uri": f"file://{folder}"}
+    document = {"name": folder.name, "runtime": "torch", "source": source, **model}
+    return ServerConfig.model_validate({"service": "clip", "family": "clip", "model": document})
+
+
+def derived(folder: Path, **model: str) -> VerifiedModel:
+    """Record the folder and return the model as a server would find it."""
+    if not (folder / "model_info.json").exists():
+        record(folder, Progress())
+    return fetch_and_verify(config_of(folder, **model), folder, folder, Progress())
+
 
 _CONFIGS = ("open_clip_config.json", "config.json")
 
@@ -32,7 +51,7 @@ def verified(
 ) -> VerifiedModel:
     """Return the model in `folder`, all its files as they are now."""
     paths = [path for path in folder.iterdir() if path.is_file()]
-    weights = (*TORCH_WEIGHTS, "pytorch_model.bin")
+    weights = (*TORCH_WEIGHTS, "mobileclip2_s0.pt")
     picture, kind = row.picture, KINDS[row.kind]
     return VerifiedModel(
         name=folder.name,

@@ -1,7 +1,7 @@
 """The tensors of a checkpoint by name, each read when it is asked for: safetensors or pickles."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +28,26 @@ class Checkpoint:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Checkpoint]:
-    """Yield the checkpoint in a file of the verified model.
+def opened(paths: Sequence[Path]) -> Iterator[Checkpoint]:
+    """Yield the checkpoint in a file of the verified model, or in its shards.
 
-    Raises ResourceValidationError when it holds anything but tensors.
+    Raises ResourceValidationError when one holds anything but tensors.
     """
+    with ExitStack() as stack:
+        parts = [stack.enter_context(_opened_one(path)) for path in paths]
+        owners = {name: part for part in parts for name in part.shapes}
+        if len(owners) < sum(len(part.shapes) for part in parts):
+            raise ResourceValidationError(
+                f"Two of the shards {paths[0].name} to {paths[-1].name} hold the same tensor.",
+                remedy="Take all shards from one revision of the repository.",
+                file=paths[0].name,
+            )
+        shapes = {name: part.shapes[name] for name, part in owners.items()}
+        yield Checkpoint(shapes, lambda name: owners[name].read(name))
+
+
+@contextmanager
+def _opened_one(path: Path) -> Iterator[Checkpoint]:
     if path.suffix != _SAFETENSORS:
         tensors = pickled_tensors(path)
         names = _plain_names(tensors)
@@ -52,5 +67,5 @@ def opened(path: Path) -> Iterator[Checkpoint]:
         ) from error
 
 
-def _plain_names(names: Mapping[str, Tensor] | list[str]) -> dict[str, str]:
+def _plain_names(names: Iterable[str]) -> dict[str, str]:
     return {name.removeprefix(_PARALLEL): name for name in names}

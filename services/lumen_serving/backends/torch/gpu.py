@@ -5,10 +5,8 @@ otherwise depend on how many came with it. One replay costs one launch, however 
 Called by one thread at a time.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,6 @@ from lumen_manifest.spec.enums import Accelerator, Precision
 BATCH = 16
 _WARM_UPS = 3
 _MIB = 1 << 20
-# Where Linux says which driver is loaded; absent with ROCm, whose driver is the kernel's.
-_DRIVER = Path("/proc/driver/nvidia/version")
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +46,6 @@ class GpuDevice:
                 for name, version in (("cuda", torch.version.cuda), ("hip", torch.version.hip))
                 if version
             },
-            **_driver(),
         }
 
     def place(self, tower: Any, trial: NDArray[Any]) -> "GpuTower":
@@ -133,12 +128,3 @@ class GpuTower:
         self.stream.synchronize()
         given: NDArray[np.float32] = self.given.numpy()
         return given[: len(items)]
-
-
-def _driver() -> Mapping[str, str]:
-    """Return the version of the kernel's driver, as it stands behind `Kernel Module`."""
-    try:
-        found = re.search(r"Module\S*(?: for \S+)?\s+(\S+)", _DRIVER.read_text(errors="replace"))
-    except OSError:
-        return {}
-    return {"driver": found[1]} if found else {}

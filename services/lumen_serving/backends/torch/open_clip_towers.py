@@ -10,7 +10,7 @@ from typing import Any
 import open_clip
 import timm
 
-from lumen_resources.errors import ResourceValidationError
+from lumen_resources.errors import ResourceValidationError, RuntimeNotSupportedError
 from lumen_resources.model.configs import section
 from lumen_serving.backends.torch.architecture import bounded, built
 from lumen_serving.backends.torch.checkpoint import Checkpoint
@@ -40,6 +40,22 @@ def model_cfg(config: Mapping[str, Any]) -> dict[str, Any] | None:
     if not all(key in found for key in _SECTIONS):
         return None
     return {**found}
+
+
+def known_cfg(name: str, *, quick_gelu: bool) -> dict[str, Any]:
+    """Return the architecture that open_clip knows by this name.
+
+    Raises RuntimeNotSupportedError for a name that it does not know.
+    """
+    # A name with a scheme would be looked for elsewhere.
+    cfg = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+    if cfg is None:
+        raise RuntimeNotSupportedError(
+            f"{_LIBRARY} has no architecture {name[:100]!r}.",
+            remedy="Correct extra_metadata.lumen.architecture in model_info.json, or upgrade "
+            "open_clip.",
+        )
+    return {**cfg, "quick_gelu": quick_gelu or cfg.get("quick_gelu", False)}
 
 
 def empty_towers(cfg: Mapping[str, Any], checkpoint: Checkpoint) -> dict[Modality, EmptyTower]:

@@ -44,18 +44,18 @@ def open_towers(
         FileMissingError: the repository has no configuration.
 
     """
-    weights, config = model.files.weights, model.files.config
-    if weights is None or config is None:
+    files = model.files
+    weights = files.shards or ((files.weights,) if files.weights else ())
+    if not weights:
         raise FileMissingError(
-            f"{model.name} has no {'weights' if weights is None else 'open_clip_config.json'}, "
-            "without which torch cannot build it.",
+            f"{model.name} has no weights that torch could load.",
             remedy="Complete the model's folder at its source, or set spec.model.runtime to onnx.",
         )
-    with only_verified(model, (weights, config)) as folder:
-        said = read_config(folder / config.name) or {}
-        with opened(folder / weights.name) as checkpoint:
-            empty = _empty_towers(said, checkpoint)
-            _check_names(empty, checkpoint, weights.name)
+    with only_verified(model, (*weights, *((files.config,) if files.config else ()))) as folder:
+        config = read_config(folder / files.config.name) if files.config else None
+        with opened([folder / path.name for path in weights]) as checkpoint:
+            empty = _empty_towers(model, config or {}, checkpoint)
+            _check_names(empty, checkpoint, weights[0].name)
             wanted = model.modalities if modalities is None else modalities
             absent = sorted(modality for modality in wanted if modality not in empty)
             if absent:
@@ -69,10 +69,22 @@ def open_towers(
             }
 
 
-def _empty_towers(config: Mapping[str, Any], checkpoint: Checkpoint) -> dict[Modality, EmptyTower]:
+def _empty_towers(
+    model: VerifiedModel, config: Mapping[str, Any], checkpoint: Checkpoint
+) -> dict[Modality, EmptyTower]:
     cfg = open_clip_towers.model_cfg(config)
+    named = model.info.lumen.architecture
+    if cfg is None and named is not None:
+        cfg = open_clip_towers.known_cfg(named.name, quick_gelu=named.quick_gelu)
     if cfg is not None:
         return open_clip_towers.empty_towers(cfg, checkpoint)
+    if not config:
+        raise FileMissingError(
+            f"{model.name} has no open_clip_config.json and no config.json, without which torch "
+            "cannot build it.",
+            remedy="Complete the model's folder at its source, or name open_clip's architecture in "
+            "model_info.json: extra_metadata.lumen.architecture.",
+        )
     return transformers_towers.empty_towers(config, checkpoint)
 
 
