@@ -38,6 +38,7 @@ COMMANDS = {
     "embed": Entry("lumen_cli.embed", "Print the vectors of texts and pictures."),
     "resources": Entry("lumen_cli.resources", "Fetch, verify and inspect models' files."),
     "bench": Entry("lumen_cli.bench", "Send load to a server and print its figures."),
+    "tune": Entry("lumen_cli.tune", "Find the fastest way to compute a model on this machine."),
     "version": Entry("lumen_cli.version", "Print the versions of what is installed."),
 }
 

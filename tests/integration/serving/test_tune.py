@@ -1,0 +1,39 @@
+"""`lumen tune` on a real model: each way in a process of its own, figures on stdout."""
+
+import json
+import subprocess
+import sys
+
+import tiny_models
+
+from lumen_serving.graphs.openvino import session as openvino
+
+
+def test_every_way_of_this_machine_is_tried_and_lines_for_the_manifest_are_printed(tmp_path):
+    root = tiny_models.write_model(tmp_path / "source")
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "lumen_cli", "tune", "tiny-clip"),
+            *("--uri", f"file://{root}", "--cache-dir", str(tmp_path / "cache")),
+            *("--seconds", "0.1", "--output", "json", "--plot", str(tmp_path / "ways.png")),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    ways = {(way["engine"], way["precision"]): way for way in json.loads(done.stdout)}
+    assert ("onnxruntime", "fp32") in ways
+    assert ("openvino", "fp32") in ways
+    assert (("openvino", "bf16") in ways) == openvino.computes_in_bf16()
+    for way in ways.values():
+        assert way["computedBy"].startswith(way["engine"])
+        assert way["imagesPerSecond"] > 0
+        assert way["textSingleMs"] > 0
+        assert way["batchInvariant"]
+        assert way["cosine"] > 0.999
+    (best,) = [way for way in ways.values() if way["best"]]
+    assert f"  engine: {best['engine']}\n  precision: {best['precision']}" in done.stderr
+    assert "onnxruntime int8  not here: onnx/vision.int8.onnx is not there" in done.stderr
+    assert (tmp_path / "ways.png").read_bytes().startswith(b"\x89PNG")
