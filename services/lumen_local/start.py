@@ -103,7 +103,12 @@ def up(files: Sequence[str], settings: LaunchSettings, display: Display) -> int:
     machine = gather_machine()
     pools = choose_pools(manifests.services, manifests.pools, machine)
     planned = [
-        Planned(service, pools[service.name], manifests.folders[service.name])
+        Planned(
+            service,
+            pools[service.name],
+            manifests.folders[service.name],
+            RenderContext(rknn_target=machine.rknn_target),
+        )
         for service in manifests.services
         if service.name in pools and service.spec.replicas > 0
     ]
@@ -146,7 +151,7 @@ def serve(server: SingleServer, source: Path, settings: LaunchSettings, display:
             source,
             RenderContext(
                 backend=single.backend,
-                rknn_target=single.rknn_target,
+                rknn_target=single.rknn_target or machine.rknn_target,
                 # Behind a router the server's own address is of no use to anybody.
                 mdns=server.mdns if direct else None,
             ),

@@ -16,6 +16,7 @@ from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool, default_pool
 from lumen_manifest.spec.enums import Accelerator, Runtime
 from lumen_process.addresses import NO_SUCH_ADDRESS
+from lumen_process.device_tree import COMPATIBLE, compatible, rockchip_chip
 
 # The package that must be importable for a runtime, and the extra that brings it.
 PACKAGES = {
@@ -29,31 +30,37 @@ DEVICE_NODES = {
     Accelerator.CUDA: ("dev/nvidia0", "dev/nvidiactl", "dev/dxg"),
     Accelerator.ROCM: ("dev/kfd",),
 }
-DEVICE_TREE = "proc/device-tree/compatible"
-RK3588_NAME = b"rockchip,rk3588"
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a pool made of this machine may promise."""
+    """What a pool made of this machine may promise.
+
+    `rknn_target` is the Rockchip chip whose files it takes, such as rk3588; empty without one.
+    """
 
     cores: int
     memory_bytes: int
     accelerators: frozenset[Accelerator]
     runtimes: frozenset[Runtime]
+    rknn_target: str = ""
 
 
 def gather_machine(root: Path = Path("/")) -> Machine:
     """Look at this machine; `root` is where its file system begins."""
+    chip = rockchip_chip(compatible(root))
+    # The accelerator is called after the one of these chips that most boards have.
+    npu = {Accelerator.RK3588} if chip else set()
     return Machine(
         cores=_cores(root),
         memory_bytes=_memory_bytes(root),
-        accelerators=frozenset(_accelerators(root)),
+        accelerators=frozenset({*_accelerators(root), *npu}),
         runtimes=frozenset(
             runtime
             for runtime, (package, _) in PACKAGES.items()
             if importlib.util.find_spec(package) is not None
         ),
+        rknn_target=chip,
     )
 
 
@@ -80,8 +87,6 @@ def _accelerators(root: Path) -> Iterable[Accelerator]:
     for accelerator, nodes in DEVICE_NODES.items():
         if any((root / node).exists() for node in nodes):
             yield accelerator
-    if RK3588_NAME in _read(root / DEVICE_TREE).encode():
-        yield Accelerator.RK3588
 
 
 def _read(path: Path) -> str:
@@ -148,7 +153,10 @@ def _why_absent(accelerator: str) -> str:
         node = DEVICE_NODES[Accelerator(accelerator)][0]
         return f"There is no /{node}: is the driver loaded? "
     if accelerator == Accelerator.RK3588:
-        return f"/{DEVICE_TREE} does not name an RK3588. "
+        return (
+            f"/{COMPATIBLE} names no Rockchip chip with an NPU: run this on the board "
+            "(`lumen export` converts models elsewhere). "
+        )
     return ""
 
 

@@ -26,7 +26,7 @@ def server_config(rendering: Rendering) -> ServerConfig:
         scenes=spec.scenes,
         server=spec.server,
         accelerator=accelerator,
-        rknn_target=context.rknn_target or (accelerator.value if on_npu else ""),
+        rknn_target=(context.rknn_target or accelerator.value) if on_npu else "",
         mdns=context.mdns,
         onnx_providers=context.backend.onnx_providers,
         intra_op_threads=context.backend.intra_op_threads,

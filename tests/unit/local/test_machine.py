@@ -42,10 +42,32 @@ def test_a_machine_without_devices_has_a_cpu(tmp_path):
         ({"dev__nvidia0": ""}, Accelerator.CUDA),
         ({"dev__kfd": ""}, Accelerator.ROCM),
         ({"proc__device-tree__compatible": "radxa\0rockchip,rk3588\0"}, Accelerator.RK3588),
+        ({"proc__device-tree__compatible": "radxa\0rockchip,rk3588s\0"}, Accelerator.RK3588),
+        ({"proc__device-tree__compatible": "radxa\0rockchip,rk3566\0"}, Accelerator.RK3588),
     ],
 )
 def test_device_nodes_make_accelerators(tmp_path, files, found):
     assert gather_machine(a_root(tmp_path, **files)).accelerators == {Accelerator.CPU, found}
+
+
+@pytest.mark.parametrize(
+    ("names", "chip"),
+    [
+        ("radxa,rock-5b\0rockchip,rk3588\0", "rk3588"),
+        ("orangepi,5\0rockchip,rk3588s\0", "rk3588"),
+        ("radxa,zero3\0rockchip,rk3566\0", "rk3566"),
+        ("friendly,r76s\0rockchip,rk3576\0", "rk3576"),
+        ("raspberrypi,4-model-b\0brcm,bcm2711\0", ""),
+        ("pine64,rockpro64\0rockchip,rk3399\0", ""),
+        ("\0\xff\0", ""),
+        ("", ""),
+    ],
+)
+def test_a_device_tree_tells_whose_files_the_npu_takes(tmp_path, names, chip):
+    machine = gather_machine(a_root(tmp_path, **{"proc__device-tree__compatible": names}))
+
+    assert machine.rknn_target == chip
+    assert (Accelerator.RK3588 in machine.accelerators) is bool(chip)
 
 
 def test_a_cgroups_quota_and_memory_limit_count(tmp_path):
