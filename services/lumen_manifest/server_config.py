@@ -59,7 +59,7 @@ class ServerConfig(BackendOverrides):
     """Everything a model server and its init containers need to know.
 
     `pinned_revision` and `pinned_digest` are the first verified pod's commit and lock digest;
-    empty until there is one.
+    empty until there is one. `pinned_label_sets` has the commits of those from elsewhere, by name.
     """
 
     service: str
@@ -74,6 +74,7 @@ class ServerConfig(BackendOverrides):
     mdns: MdnsSpec | None = None
     pinned_revision: str = ""
     pinned_digest: str = ""
+    pinned_label_sets: Mapping[str, str] = Field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Self:

@@ -83,6 +83,11 @@ class Progress:
             self._files_done += 1
             self._working.pop(file, None)
 
+    def wait_for(self, holder: str) -> None:
+        """Say that another process works in the same folder, and that it is waited for."""
+        self.begin(FetchPhase.WAITING)
+        self.at(f"the cache is in use by {holder}")
+
     def add(self, count: int) -> None:
         """Count bytes; negative when some must be fetched anew."""
         now = time.monotonic()

@@ -1,7 +1,7 @@
 """From verified files to a VerifiedModel: contents are checked here, and pins compared."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from lumen_manifest.spec.enums import Runtime
 from lumen_resources.arrays import UnreadableArrayError, map_npy
 from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
 from lumen_resources.fetch.plan import DEFAULT_TARGET, WantedFile
-from lumen_resources.fetch.verify import PathResolver
+from lumen_resources.fetch.verify import PathResolver, inside
 from lumen_resources.labels.checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
 from lumen_resources.labels.label_sets import load_labels
 from lumen_resources.model.contents import (
@@ -31,7 +31,7 @@ from lumen_resources.model.layouts import (
     VerifiedModel,
 )
 from lumen_resources.model.lock_file import locked_files, overall
-from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo
+from lumen_resources.model.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
 from lumen_resources.model.preprocessing import preprocess_of
 from lumen_resources.model.rknn_file import check_rknn
 from lumen_resources.model.scores import scalars_of, score_rule_of
@@ -46,11 +46,26 @@ SPACE_OF_ONE_TOWER = (
 
 
 @dataclass(frozen=True, slots=True)
+class SetApart:
+    """A label set from a source of its own: verified files in a folder of their own.
+
+    `seen` is by path the stat identity that each had when it was read.
+    """
+
+    root: Path
+    dataset: Dataset
+    digests: Mapping[str, FileDigest]
+    seen: Mapping[str, str]
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnverifiedModel:
     """A model whose files agree with their digests (model_info.json's own is among them).
 
     `root` is where the files are or will be, `cache` the model's folder in the cache.
     `derived` says from what the model info was derived, when the source has none.
+    `apart` has by name the label sets that are from elsewhere.
     """
 
     config: ServerConfig
@@ -62,6 +77,7 @@ class UnverifiedModel:
     revision: str
     warnings: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
+    apart: Mapping[str, SetApart] = field(default_factory=dict)
 
     def promised(self) -> dict[str, FileDigest]:
         """Return the digests of the files that model_info.json proves."""
@@ -97,6 +113,8 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     if thorough:
         _check_thoroughly(subject, at, dim, text)
     label_sets = tuple(_label_sets(subject, at, dim, thorough=thorough))
+    digests = (subject.digests, *(apart.digests for apart in subject.apart.values()))
+    files = [digest for each in digests for digest in each.values()]
     model = VerifiedModel(
         name=subject.config.model.name,
         model_id=info.name,
@@ -115,8 +133,8 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         parity=_parity(info, subject.root),
         label_sets=label_sets,
         cache=subject.cache,
-        bytes=sum(d.size for d in subject.digests.values()),
-        file_count=len(subject.digests),
+        bytes=sum(digest.size for digest in files),
+        file_count=len(files),
         warnings=(*subject.warnings, *subject.derived, *remarks, *_about(label_sets)),
         modalities=chosen.modalities,
     )
@@ -129,7 +147,11 @@ def proven_by(
 ) -> VerifiedModel:
     """Return the model with what proves each file; `seen` is its stat identity when it was read."""
     locked = locked_files(subject.digests, seen)
-    return replace(model, proofs={subject.root / path: file for path, file in locked.items()})
+    proofs = {subject.root / path: file for path, file in locked.items()}
+    for one in subject.apart.values():
+        locked = locked_files(one.digests, one.seen)
+        proofs |= {one.root / path: file for path, file in locked.items()}
+    return replace(model, proofs=proofs)
 
 
 def _about(label_sets: Iterable[LabelSetFiles]) -> Iterator[str]:
@@ -207,16 +229,23 @@ def _label_sets(
     subject: UnverifiedModel, at: PathResolver, dim: int, *, thorough: bool
 ) -> list[LabelSetFiles]:
     found = []
-    family = subject.config.family
-    for spec, dataset in subject.wanted.label_sets:
-        files = label_set_files(spec, family, at(dataset.labels), subject.digests[dataset.labels])
+    own = {spec.name: dataset for spec, dataset in subject.wanted.label_sets}
+    for spec in subject.config.label_sets:
+        apart = subject.apart.get(spec.name)
+        root, digests, place, dataset = subject.root, subject.digests, at, own.get(spec.name)
+        if apart is not None:
+            root, digests, dataset = apart.root, apart.digests, apart.dataset
+            place = inside(apart.root)
+        assert dataset is not None, "a plan has every label set that is not from elsewhere"
+        labels = place(dataset.labels)
+        files = label_set_files(spec, subject.config.family, labels, digests[dataset.labels])
         if dataset.embeddings:
-            digest = subject.digests[dataset.embeddings]
-            check = MatrixCheck(at(dataset.embeddings), digest, dim, subject.cache)
+            digest = digests[dataset.embeddings]
+            check = MatrixCheck(place(dataset.embeddings), digest, dim, subject.cache)
             files = check.check(files) if thorough else check.recall(files)
         elif thorough:
             files = checked(files, load_labels(files))
-        found.append(_in_place(files, subject.root, dataset.labels, dataset.embeddings, at))
+        found.append(_in_place(files, root, dataset.labels, dataset.embeddings, place))
     return found
 
 

@@ -4,12 +4,16 @@
 """
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ChecksumMismatchError, FileMissingError, ResourceError
+from lumen_resources.fetch.describe import SetApart
+from lumen_resources.fetch.label_sources import fetch_label_sets, label_sets_here
 from lumen_resources.fetch.local_model import Cached, InPlace
-from lumen_resources.fetch.remote_model import FetchOptions, RemoteFetch
+from lumen_resources.fetch.remote_model import RemoteFetch
+from lumen_resources.fetch.staging import FetchOptions
 from lumen_resources.labels.prepared_labels import adopt
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import FetchPhase, Progress
@@ -43,7 +47,8 @@ def _verified(
     progress: Progress,
     options: FetchOptions,
 ) -> VerifiedModel:
-    local = _local(config, cache_dir, source_dir)
+    apart = fetch_label_sets(config, cache_dir, progress, options)
+    local = _local(config, cache_dir, source_dir, apart)
     if isinstance(local, InPlace):
         return local.verify(progress)
     damage = None
@@ -69,7 +74,8 @@ def open_verified(config: ServerConfig, cache_dir: Path, source_dir: Path) -> Ve
 
     Files that changed since are read and compared again. Raises ResourceError.
     """
-    return _local(config, cache_dir, source_dir).reopen()
+    apart = label_sets_here(config, cache_dir, Progress(), thorough=False)
+    return _local(config, cache_dir, source_dir, apart).reopen()
 
 
 def verify_here(
@@ -79,13 +85,20 @@ def verify_here(
 
     Raises ResourceError; ResourceNotFoundError when nothing was fetched yet.
     """
-    local = _local(config, cache_dir, source_dir)
-    if isinstance(local, InPlace):
-        return fetch_and_verify(config, cache_dir, source_dir, progress)
-    return local.verify(progress)
+    apart = label_sets_here(config, cache_dir, progress, thorough=True)
+    local = _local(config, cache_dir, source_dir, apart)
+    if isinstance(local, Cached):
+        return local.verify(progress)
+    model = local.verify(progress)
+    adopt(model)
+    return model
 
 
-def _local(config: ServerConfig, cache_dir: Path, source_dir: Path) -> InPlace | Cached:
+def _local(
+    config: ServerConfig, cache_dir: Path, source_dir: Path, apart: Mapping[str, SetApart]
+) -> InPlace | Cached:
     uri = source_uri(config)
     root = folder_of(uri, source_dir)
-    return Cached(config, cache_dir, uri) if root is None else InPlace(config, cache_dir, root)
+    if root is None:
+        return Cached(config, cache_dir, uri, apart)
+    return InPlace(config, cache_dir, root, apart)

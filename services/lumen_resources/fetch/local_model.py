@@ -14,7 +14,7 @@ from lumen_resources.errors import (
     ResourceNotFoundError,
     translated,
 )
-from lumen_resources.fetch.describe import UnverifiedModel, describe, proven_by
+from lumen_resources.fetch.describe import SetApart, UnverifiedModel, describe, proven_by
 from lumen_resources.fetch.plan import (
     WantedFile,
     check_revision,
@@ -33,8 +33,11 @@ from lumen_resources.progress import FetchPhase, Progress
 class Cached:
     """A model's folder in the cache, as far as its lock (or its model info) proves it."""
 
-    def __init__(self, config: ServerConfig, cache_dir: Path, uri: str) -> None:
+    def __init__(
+        self, config: ServerConfig, cache_dir: Path, uri: str, apart: Mapping[str, SetApart]
+    ) -> None:
         self.config = config
+        self.apart = apart
         self.uri = uri
         self.asked = config.model.source.revision or ""
         self.place = model_folder(cache_dir, config.model.name)
@@ -71,15 +74,16 @@ class Cached:
         identities = verify_files(self._at, used, progress, promise=FROM_LOCK, seen=seen)
         progress.begin(FetchPhase.CHECKING)
         subject = UnverifiedModel(
-            self.config,
-            self.place,
-            self.place,
-            info,
-            wanted,
-            used,
-            lock.revision,
-            warnings,
-            lock.derived,
+            config=self.config,
+            root=self.place,
+            cache=self.place,
+            info=info,
+            wanted=wanted,
+            digests=used,
+            revision=lock.revision,
+            warnings=warnings,
+            derived=lock.derived,
+            apart=self.apart,
         )
         return proven_by(describe(subject, self._at, thorough=thorough), subject, identities)
 
@@ -87,11 +91,7 @@ class Cached:
         """Write the lock; files of the same revision that others verified stay in it."""
         lock = _lock_of(subject, source, seen).model_copy(update={"asked": self.asked})
         with contextlib.suppress(ResourceError):
-            before = lock_file.read(self.place)
-            if before and (before.source, before.revision) == (lock.source, lock.revision):
-                files = {**before.files, **lock.files}
-                digest = overall({path: file.digest for path, file in files.items()})
-                lock = lock.model_copy(update={"files": files, "digest": digest})
+            lock = lock_file.joined(lock_file.read(self.place), lock)
         lock_file.write(self.place, lock)
 
     def _found(self, model: VerifiedModel | None) -> VerifiedModel:
@@ -134,7 +134,7 @@ class Cached:
         """
         if self.uri or not (self.place / FILE_NAME).is_file():
             return None
-        subject = _proven_by_itself(self.config, self.place, self.place)
+        subject = _proven_by_itself(self.config, self.place, self.place, self.apart)
         at = inside(self.place)
         identities = verify_files(at, subject.digests, progress, promise=IN_PLACE)
         progress.begin(FetchPhase.CHECKING)
@@ -144,8 +144,11 @@ class Cached:
 class InPlace:
     """A folder that is read where it is; lock and prepared vectors go to the cache."""
 
-    def __init__(self, config: ServerConfig, cache_dir: Path, root: Path) -> None:
+    def __init__(
+        self, config: ServerConfig, cache_dir: Path, root: Path, apart: Mapping[str, SetApart]
+    ) -> None:
         self._config = config
+        self._apart = apart
         self._root = root
         name = folder_name(config.model.name)
         place = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:8]
@@ -182,10 +185,12 @@ class InPlace:
                     "manifest's folder.",
                     file=str(self._root),
                 )
-        return _proven_by_itself(self._config, self._root, self._cache)
+        return _proven_by_itself(self._config, self._root, self._cache, self._apart)
 
 
-def _proven_by_itself(config: ServerConfig, root: Path, cache: Path) -> UnverifiedModel:
+def _proven_by_itself(
+    config: ServerConfig, root: Path, cache: Path, apart: Mapping[str, SetApart]
+) -> UnverifiedModel:
     """Return what a folder is whose own model info proves its files."""
     content = read_bytes(inside(root)(FILE_NAME))
     info, warnings = parse(content, file=str(root / FILE_NAME))
@@ -195,7 +200,17 @@ def _proven_by_itself(config: ServerConfig, root: Path, cache: Path) -> Unverifi
     with translated(root, "listing"):
         wanted = plan_files(info, config, local_files(root, info))
     digests = {FILE_NAME: itself} | proven(wanted, info, info.digests(), str(root))
-    return UnverifiedModel(config, root, cache, info, wanted, digests, revision, warnings)
+    return UnverifiedModel(
+        config=config,
+        root=root,
+        cache=cache,
+        info=info,
+        wanted=wanted,
+        digests=digests,
+        revision=revision,
+        warnings=warnings,
+        apart=apart,
+    )
 
 
 def _lock_of(

@@ -11,7 +11,6 @@ from lumen_resources.errors import (
     ChecksumMismatchError,
     DatasetNotFoundError,
     FileMissingError,
-    InvalidConfig,
     ModelInfoError,
     ResourceNotFoundError,
 )
@@ -74,7 +73,8 @@ def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]
     target = config.rknn_target or DEFAULT_TARGET
     how = ComputeChoice(spec.runtime, spec.precision, target)
     chosen, whole = _towers(info, replace(how, towers=spec.towers or ()), available)
-    label_sets = tuple((s, _dataset(info, s, available)) for s in config.label_sets)
+    own = (spec for spec in config.label_sets if spec.source is None)
+    label_sets = tuple((spec, _dataset(info, spec, available)) for spec in own)
     parity = info.lumen.parity
     golden = (
         (parity.vectors, *(i.image for i in parity.inputs if i.image is not None)) if parity else ()
@@ -102,12 +102,6 @@ def _towers(
 
 def _dataset(info: ModelInfo, spec: LabelSetSpec, available: Collection[str]) -> Dataset:
     """Return a label set's files: as the model info says, else by their name in older layouts."""
-    if spec.source is not None:
-        raise InvalidConfig(
-            f"spec.labelSets {spec.name}: a source of its own is not available in this version.",
-            remedy="Put its files into the model's folder and name them under `datasets` in "
-            "model_info.json.",
-        )
     if spec.name in info.datasets:
         dataset = info.datasets[spec.name]
         # A matrix that is named but not there was not shipped: it is computed.

@@ -149,6 +149,15 @@ def read(folder: Path) -> Lock | None:
         ) from error
 
 
+def joined(before: Lock | None, lock: Lock) -> Lock:
+    """Return a lock with the files of the same revision that others verified."""
+    if before is None or (before.source, before.revision) != (lock.source, lock.revision):
+        return lock
+    files = {**before.files, **lock.files}
+    digest = overall({path: file.digest for path, file in files.items()})
+    return lock.model_copy(update={"files": files, "digest": digest})
+
+
 def write(folder: Path, lock: Lock) -> None:
     """Put the lock into place in one step."""
     path = folder / FILE_NAME
