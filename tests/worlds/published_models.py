@@ -347,6 +347,12 @@ BY_ROW: Mapping[str, Published] = {
         cfg("squash", "bicubic", HALF, HALF, size=[224, 224], mode="RGB"),
         T5_TOKENS,
     ),
+    "Immich's M-CLIP": immich(
+        "LABSE-Vit-L-14",
+        open_clip_config(768, BPE, None),
+        OPENAI | {"size": [224, 224], "mode": "RGB"},
+        tokens("[PAD]", 0, "BertTokenizer", do_lower_case=False),
+    ),
     "Apple's MobileCLIP2": Published(
         "apple/MobileCLIP2-S0",
         {

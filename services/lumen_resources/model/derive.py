@@ -55,7 +55,7 @@ def derive(
     outputs, where the files are at hand. Raises ModelInfoError or TokenizerError for a repository
     that is none of the known kinds, or whose files contradict each other.
     """
-    there = Repository(repository or name, _plain(files), read)
+    there = Repository(repository or name, name, _plain(files), read)
     runtimes = _runtimes(there)
     facts = facts_of(there, _graphs(runtimes, "onnx"), measure)
     towers = _towers(runtimes, facts)

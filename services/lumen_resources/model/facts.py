@@ -86,7 +86,7 @@ def _measured(there: Repository, graphs: Collection[str], measure: Measure) -> F
     return Facts(
         source="the graphs, and CLIP's values for what they do not say",
         origin=SourceFormat.CUSTOM,
-        model_type="bioclip" if "bioclip" in there.name.casefold() else "clip",
+        model_type="bioclip" if there.is_bioclip else "clip",
         embedding_dim=dims.pop(),
         text=TextInfo(cleaning="lower", frame="clip", pad_id=0),
         score=ScoreInfo(),
@@ -125,7 +125,7 @@ def _open_clips(there: Repository, source: str, config: Mapping[str, Any]) -> Fa
     return Facts(
         source=source,
         origin=SourceFormat.OPENCLIP,
-        model_type="bioclip" if "bioclip" in there.name.casefold() else kind,
+        model_type="bioclip" if there.is_bioclip else kind,
         embedding_dim=dim,
         text=text.model_copy(update={"context_length": configured_length(config) or 77}),
         score=score,
@@ -163,8 +163,8 @@ _REFUSED = {
     "size (google/siglip2-base-patch16-224 or timm/ViT-B-16-SigLIP2)",
     "metaclip_2": "MetaCLIP 2 in transformers' words: take it in open_clip's "
     "(timm/vit_huge_patch14_clip_224.metaclip2_worldwide)",
-    "jina_clip": "jina-clip, which runs by its owner's code: take its onnx/vision_model.onnx and "
-    "onnx/text_model.onnx where they are published",
+    "jina_clip": "jina-clip, which runs by its owner's own code: describe a pair of its graphs "
+    "(onnx/vision_model.onnx, onnx/text_model.onnx) in a model_info.json",
     "clipseg": "a model that segments: take the CLIP it was made of",
     "owlvit": "a detector: take a CLIP or SigLIP",
     "owlv2": "a detector: take a CLIP or SigLIP",
@@ -255,10 +255,10 @@ def _known_tag(there: Repository) -> OpenClipTag | None:
 
     An architecture means a tag where it has only one.
     """
-    named = find_tag(there.name)
+    names = {name.rpartition("/")[2] for name in (there.name, there.called)}
+    named = find_tag(there.called) or find_tag(there.name)
     if named is not None:
         return named
-    names = {there.name.rpartition("/")[2]}
     names |= {p.removesuffix(".pt") for p in there.files if p.endswith(".pt") and "/" not in p}
     tags = {tag.name: tag for name in names for tag in architecture_tags(name)}
     return next(iter(tags.values())) if len(tags) == 1 else None

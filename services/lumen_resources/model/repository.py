@@ -24,13 +24,19 @@ _TERMS = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}")
 class Repository:
     """A repository's listing, sizes in bytes by path, and a way to its small files.
 
-    `name` is owner/name where it has one, else what the manifest calls the model; `read` gives a
-    file's verified bytes.
+    `name` is owner/name where it has one, `called` what the manifest calls the model; `read` gives
+    a file's verified bytes.
     """
 
     name: str
+    called: str
     files: Mapping[str, int]
     read: Callable[[str], bytes]
+
+    @property
+    def is_bioclip(self) -> bool:
+        """Whether it is of the family whose labels are taxa; only names tell."""
+        return any("bioclip" in name.casefold() for name in (self.name, self.called))
 
     def first(self, *paths: str) -> str | None:
         """Return the first of these that is there."""

@@ -42,7 +42,10 @@ def inferred_text(config: Mapping[str, Any] | None, tokenizer: TokenizerFiles) -
     """
     architecture = model_cfg_of(config)
     if architecture:
-        return _open_clips(section(architecture, "text_cfg"), tokenizer)
+        text_cfg = section(architecture, "text_cfg")
+        if config is architecture and _is_foreign(text_cfg, tokenizer):
+            return _uncleaned(text_cfg, tokenizer)
+        return _open_clips(text_cfg, tokenizer)
     read = _TRANSFORMERS.get(word(config or {}, "model_type"))
     return TextInfo() if read is None else read(section(config, "text_config"), tokenizer)
 
@@ -124,11 +127,20 @@ def _open_clips(text_cfg: Mapping[str, Any], tokenizer: TokenizerFiles) -> TextI
     )
 
 
+def _is_foreign(text_cfg: Mapping[str, Any], tokenizer: TokenizerFiles) -> bool:
+    """Whether a bare architecture stands beside the tokenizer of another text tower than its own.
+
+    Exports of M-CLIP keep the architecture of the CLIP whose pictures they take.
+    """
+    kind = _class_of(tokenizer)
+    return bool(kind) and not kind.startswith("CLIP") and not word(text_cfg, "hf_tokenizer_name")
+
+
 def _language(options: Mapping[str, Any], tokenizer: TokenizerFiles) -> str:
     return word(options, "language") or word(tokenizer.settings, "src_lang") or NLLB_DEFAULT
 
 
-def _transformers_clip(_: Mapping[str, Any], tokenizer: TokenizerFiles) -> TextInfo:
+def _uncleaned(_: Mapping[str, Any], tokenizer: TokenizerFiles) -> TextInfo:
     return _text_info(cleaning="none", frame="own", pad_id=pad_id_of(tokenizer))
 
 
@@ -145,10 +157,10 @@ def _transformers_siglip(_: Mapping[str, Any], tokenizer: TokenizerFiles) -> Tex
 
 # By transformers' model_type.
 _TRANSFORMERS: dict[str, Callable[[Mapping[str, Any], TokenizerFiles], TextInfo]] = {
-    "clip": _transformers_clip,
-    "chinese_clip": _transformers_clip,
+    "clip": _uncleaned,
+    "chinese_clip": _uncleaned,
     "siglip": _transformers_siglip,
-    "M-CLIP": _transformers_clip,
+    "M-CLIP": _uncleaned,
 }
 _DEFAULT_POSITIONS = {"clip": 77, "siglip": 64}
 

@@ -155,6 +155,13 @@ EXPECTED: dict[str, tuple[str, int, tuple[int, str, str, float], tuple[Any, ...]
         (64, "canonicalize", "own", 1, ""),
         "sigmoid",
     ),
+    "Immich's M-CLIP": (
+        "clip",
+        768,
+        (224, "shortest", "bicubic", OPENAI),
+        (77, "none", "own", 0, ""),
+        "softmax",
+    ),
     "Apple's MobileCLIP2": (
         "clip",
         512,
@@ -230,6 +237,18 @@ FILES = {
     "Apple's MobileCLIP2": (TORCH, "mobileclip2_s0.pt", "config.json", None),
     "M-CLIP": (TORCH, "pytorch_model.bin", "config.json", "tokenizer.json"),
 }
+
+
+def test_a_model_is_known_by_what_the_manifest_calls_it_too():
+    there = BY_ROW["clip-as-service"]
+
+    info, _ = derive("ViT-B-32::openai", there.files(), there.read(), repository="me/mirror")
+
+    assert (info.name, info.source.repo_id, info.embedding_dim) == (
+        "ViT-B-32::openai",
+        "me/mirror",
+        512,
+    )
 
 
 @pytest.mark.parametrize("row", FILES)
