@@ -369,3 +369,14 @@ BY_ROW: Mapping[str, Published] = {
     ),
     "clip-as-service": Published("ViT-B-32::openai", {}, ("visual.onnx", "textual.onnx")),
 }
+
+
+def without(row: str, *paths: str) -> Published:
+    """The repository of a row, these files gone."""
+    there = BY_ROW[row]
+    return Published(
+        there.repository,
+        {path: said for path, said in there.documents.items() if path not in paths},
+        tuple(path for path in there.large if path not in paths),
+        {path: size for path, size in there.sizes.items() if path not in paths},
+    )

@@ -32,7 +32,7 @@ DECISIVE = frozenset(
 )
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TRANSFORMERS_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-# In a folder with one configuration; safetensors first.
+# In any other folder; safetensors first.
 TORCH_WEIGHTS = (
     "model.safetensors",
     "open_clip_model.safetensors",
@@ -163,17 +163,22 @@ def _there(pairs: Iterator[tuple[str, str]], files: Collection[str]) -> list[str
 
 
 def _torch_choice(available: Collection[str]) -> tuple[str | None, str | None]:
-    """Return weights and the configuration they belong to; the latter only where there are two.
+    """Return weights and, where it decides, the configuration they belong to.
 
-    A repository may hold a model twice, in open_clip's words and in those of transformers.
+    A repository may hold a model twice, in open_clip's words and in those of transformers or timm.
     """
-    if set(CONFIGS) <= set(available):
-        pairs = [(w, CONFIGS[0]) for w in OPEN_CLIP_WEIGHTS]
-        pairs += [(w, CONFIGS[1]) for w in TRANSFORMERS_WEIGHTS]
-        return next((pair for pair in pairs if pair[0] in available), (None, None))
-    known = next((path for path in TORCH_WEIGHTS if path in available), None)
+    hub, plain = CONFIGS
+    pairs: list[tuple[str, str | None]] = []
+    if hub in available:
+        pairs += [(weights, hub) for weights in OPEN_CLIP_WEIGHTS]
+        if plain not in available:
+            pairs.insert(1, (TRANSFORMERS_WEIGHTS[0], hub))
+    if plain in available:
+        pairs += [(weights, plain) for weights in TRANSFORMERS_WEIGHTS]
+    pairs += [(weights, None) for weights in TORCH_WEIGHTS]
+    known = next((pair for pair in pairs if pair[0] in available), None)
     if known is not None:
-        return known, None
+        return known
     checkpoints = [p for p in available if "/" not in p and p.endswith(".pt")]
     return (checkpoints[0] if len(checkpoints) == 1 else None), None
 
@@ -197,7 +202,11 @@ def _shards(weights: str, available: Collection[str]) -> tuple[str, ...]:
     for number in range(1, min(count, 1000) + 1):
         path = f"model-{number:05}-of-{count:05}.safetensors"
         if path not in shards:
-            raise _missing(path, "torch", Precision.FP32, available, ".safetensors")
+            raise FileMissingError(
+                f"{path} is not there; {weights} says that the weights lie in several files.",
+                remedy="Complete the model's folder at its source.",
+                file=path,
+            )
     return tuple(shards)
 
 

@@ -25,7 +25,6 @@ from lumen_resources.model.model_info import (
     FILE_NAME,
     MAX_FILES,
     ExtraMetadata,
-    FileDigest,
     LumenMetadata,
     Metadata,
     ModelInfo,
@@ -65,22 +64,6 @@ def derive(
     path = there.first(PREPROCESSOR, PREPROCESS_CFG)
     preprocess = preprocess_of(info, facts.config, there.document(path) if path else None)
     return info, tuple(_sentences(info, facts, preprocess, path))
-
-
-def with_digests(info: ModelInfo, digests: Mapping[str, FileDigest]) -> ModelInfo:
-    """Return the model info with what is known of its runtimes' files and tokenizer.
-
-    A tower that is not loaded need not be fetched, and decides the embedding space all the same.
-    """
-    named = {path for runtime in info.runtimes.values() for path in runtime.all_files()}
-    files = {
-        path: digest
-        for path, digest in sorted(digests.items())
-        if path in named or path.rpartition("/")[2] == TOKENIZER
-    }
-    lumen = info.lumen.model_copy(update={"files": files})
-    metadata = info.extra_metadata.model_copy(update={"lumen": lumen})
-    return info.model_copy(update={"extra_metadata": metadata})
 
 
 def _plain(files: Mapping[str, int]) -> dict[str, int]:
@@ -132,6 +115,7 @@ def _refuse_missing_processor(there: Repository, facts: Facts, towers: frozenset
 def _model_info(there: Repository, name: str, facts: Facts, runtimes: Runtimes) -> ModelInfo:
     own = name.rpartition("/")[2] or name
     licence = licence_of(there)
+    tokenizer = [p for p in (TOKENIZER, f"textual/{TOKENIZER}") if p in there.files][:1]
     try:
         return ModelInfo(
             name=own[:100],
@@ -140,7 +124,7 @@ def _model_info(there: Repository, name: str, facts: Facts, runtimes: Runtimes) 
             model_type=facts.model_type,
             source=Origin(format=facts.origin, repo_id=there.name[:500]),
             runtimes={
-                runtime: RuntimeInfo(available=True, files=tuple(paths))
+                runtime: RuntimeInfo(available=True, files=(*paths, *tokenizer))
                 for runtime, paths in runtimes.items()
             },
             embedding_dim=facts.embedding_dim,

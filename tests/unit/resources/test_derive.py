@@ -4,9 +4,11 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from published_models import BY_ROW, Published
+from model_sources import an_info
+from published_models import BY_ROW, Published, without
 
 from lumen_manifest.spec.enums import Precision, Runtime, Tower
+from lumen_resources.errors import FileMissingError
 from lumen_resources.model.choice import ComputeChoice, choose
 from lumen_resources.model.derive import derive
 from lumen_resources.model.layouts import PREPROCESSOR, ChosenFiles
@@ -259,6 +261,35 @@ def test_weights_go_with_the_configuration_that_they_belong_to(row):
     assert [files.weights, files.config, files.tokenizer] == expected
     shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     assert list(files.shards) == (shards if row == "transformers' SigLIP 2" else [])
+
+
+@pytest.mark.parametrize(
+    ("there", "weights", "config"),
+    [
+        (["open_clip_config.json", "model.safetensors", "open_clip_pytorch_model.bin"], 1, 0),
+        (["open_clip_config.json", "open_clip_model.safetensors", "model.safetensors"], 1, 0),
+        (["open_clip_config.json", "config.json", "model.safetensors"], 2, 1),
+        (["config.json", "open_clip_pytorch_model.bin", "pytorch_model.bin"], 2, 0),
+        (["config.json", "open_clip_pytorch_model.bin"], 1, 0),
+        (["config.json", "model.safetensors.index.json", "open_clip_pytorch_model.bin"], 1, 0),
+    ],
+)
+def test_of_two_models_in_one_repository_weights_and_configuration_are_the_same_one(
+    there, weights, config
+):
+    available = {*there, "model-00001-of-00001.safetensors"}
+    files = choose(available, an_info("torch"), ComputeChoice(TORCH, Precision.FP32))
+
+    assert (files.weights, files.config) == (there[weights], there[config])
+
+
+def test_shards_are_all_there_or_the_one_that_lacks_is_named():
+    there = without("transformers' SigLIP 2", "model-00001-of-00002.safetensors")
+
+    with pytest.raises(FileMissingError) as caught:
+        derived(there)
+
+    assert caught.value.file == "model-00001-of-00002.safetensors"
 
 
 GRAPHS = {

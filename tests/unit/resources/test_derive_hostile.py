@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from published_models import BY_ROW, CLIP, HALF, SIGLIP, Published
+from published_models import BY_ROW, CLIP, HALF, SIGLIP, Published, without
 
 from lumen_resources.errors import ModelInfoError, ResourceError, TokenizerError
 from lumen_resources.model.derive import derive
@@ -31,16 +31,6 @@ def changed(row: str, path: str, edit: Callable[[dict[str, Any]], object]) -> Pu
     edited = edit(document)
     said = document if edited is None else edited
     return Published(there.repository, {**there.documents, path: said}, there.large, there.sizes)
-
-
-def without(row: str, *paths: str) -> Published:
-    there = BY_ROW[row]
-    return Published(
-        there.repository,
-        {path: said for path, said in there.documents.items() if path not in paths},
-        tuple(path for path in there.large if path not in paths),
-        {path: size for path, size in there.sizes.items() if path not in paths},
-    )
 
 
 @pytest.mark.parametrize(
