@@ -23,6 +23,8 @@ class Preprocess:
 
     `shortest` scales the shorter edge to `size` and crops the centre; `squash` scales both.
     `mean` and `std` are per channel, for values in 0..1.
+    Half of what is cropped away may be half a pixel: it is rounded to `even` (torchvision, and so
+    open_clip) or `down` (transformers).
     """
 
     size: int
@@ -30,6 +32,7 @@ class Preprocess:
     interpolation: Literal["bicubic", "bilinear"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    crop: Literal["even", "down"] = "even"
 
 
 class Cleaning(StrEnum):

@@ -95,12 +95,20 @@ def preprocess_of(
     std = _first(declared.std, CLIP_STD)
     if min(std) <= 0:
         raise _unsupported(f"a std of {std}; each must be above 0")
+    resize_mode = _first(declared.resize_mode, "shortest")
+    cropped_by_transformers = (
+        resize_mode == "shortest"
+        and info.lumen.preprocess is None
+        and "model_type" in (config or {})
+        and _is_transformers(preprocessor)
+    )
     return Preprocess(
         size=size,
-        resize_mode=_first(declared.resize_mode, "shortest"),
+        resize_mode=resize_mode,
         interpolation=_first(declared.interpolation, "bicubic"),
         mean=_first(declared.mean, CLIP_MEAN),
         std=std,
+        crop="down" if cropped_by_transformers else "even",
     )
 
 
@@ -158,6 +166,11 @@ def _published(config: Mapping[str, Any] | None) -> PreprocessInfo:
     return _validated(PreprocessInfo, known, lambda found: _unsupported(f"preprocess_cfg.{found}"))
 
 
+def _is_transformers(document: Mapping[str, Any] | None) -> bool:
+    """Whether the file is there, and of transformers' own kind."""
+    return document is not None and not any(key in document for key in _OPEN_CLIPS_OWN)
+
+
 def _preprocess_info(document: Mapping[str, Any] | None) -> PreprocessInfo:
     """Return what the file says, as far as it does; nothing for a model without one.
 
@@ -165,7 +178,7 @@ def _preprocess_info(document: Mapping[str, Any] | None) -> PreprocessInfo:
     """
     if document is None:
         return PreprocessInfo()
-    if any(key in document for key in _OPEN_CLIPS_OWN):
+    if not _is_transformers(document):
         # jina-clip's is open_clip's preprocess_cfg by another name.
         known = {k: v for k, v in document.items() if k in PreprocessInfo.model_fields}
         twice = (_Document.model_fields.keys() - {*known, *_KINDS}) & document.keys()

@@ -31,6 +31,8 @@ def embedding_space(
             "interpolation": preprocess.interpolation,
             "mean": [float(v) for v in preprocess.mean],
             "std": [float(v) for v in preprocess.std],
+            # Named only where it is not open_clip's, so that the others keep their space.
+            **({} if preprocess.crop == "even" else {"crop": preprocess.crop}),
         },
         "dimension": dimension,
     }

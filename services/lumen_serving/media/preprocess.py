@@ -34,9 +34,10 @@ def resized_size(width: int, height: int, preprocess: Preprocess) -> tuple[int, 
     return int(side * width / height), side
 
 
-def crop_offset(edge: int, side: int) -> int:
-    """Return where torchvision's CenterCrop begins on an edge: half of the rest, half to even."""
-    return round((edge - side) / 2.0)
+def crop_offset(edge: int, preprocess: Preprocess) -> int:
+    """Return where the centre crop begins on an edge: half of the rest, rounded as the model's."""
+    rest = edge - preprocess.size
+    return round(rest / 2.0) if preprocess.crop == "even" else rest // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def model_square(decoded: Decoded, preprocess: Preprocess) -> Image.Image:
     """Return the picture resized and cropped to `size` x `size`."""
     side, resample = preprocess.size, _FILTERS[preprocess.interpolation]
     width, height = resized_size(*decoded.original, preprocess)
-    left, top = crop_offset(width, side), crop_offset(height, side)
+    left, top = crop_offset(width, preprocess), crop_offset(height, preprocess)
     if max(width, height) <= _MOST_RATIO * side:
         resized = decoded.picture.resize((width, height), resample, box=decoded.region)
         return resized.crop((left, top, left + side, top + side))

@@ -105,6 +105,23 @@ def test_what_the_file_says_is_what_is_done(document, expected):
 
 
 @pytest.mark.parametrize(
+    ("document", "config", "crop"),
+    [
+        (CLIP, {"model_type": "clip"}, "down"),
+        (CHINESE, {"model_type": "chinese_clip"}, "even"),
+        (CLIP, {"model_cfg": {}, "preprocess_cfg": AS_INFO}, "even"),
+        (JINA, {"model_type": "jina_clip"}, "even"),
+        (CLIP, None, "even"),
+    ],
+    ids=["transformers", "nothing cropped", "open_clip's as well", "jina", "no configuration"],
+)
+def test_only_transformers_own_repositories_are_cropped_as_transformers_does(
+    document, config, crop
+):
+    assert preprocess_of(an_info(), config, document).crop == crop
+
+
+@pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"do_resize": False}, "do_resize"),

@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -260,13 +261,17 @@ def test_the_resized_picture_always_covers_the_crop(width, height):
     size = resized_size(width, height, a_preprocess(224))
 
     assert min(size) == 224
-    assert all(0 <= crop_offset(edge, 224) <= edge - 224 for edge in size)
+    for way in ("even", "down"):
+        preprocess = replace(a_preprocess(224), crop=way)
+        assert all(0 <= crop_offset(edge, preprocess) <= edge - 224 for edge in size)
 
 
 def test_sizes_round_as_torchvision_rounds_them():
     # Long edges are truncated (299 * 1.5 = 448.5), half offsets go to the even number.
     assert resized_size(3, 2, a_preprocess(299)) == (448, 299)
-    assert [crop_offset(edge, 224) for edge in (225, 227, 229)] == [0, 2, 2]
+    assert [crop_offset(edge, a_preprocess(224)) for edge in (225, 227, 229)] == [0, 2, 2]
+    transformers = replace(a_preprocess(224), crop="down")
+    assert [crop_offset(edge, transformers) for edge in (225, 227, 229)] == [0, 1, 2]
 
 
 def test_normalising_equals_float32_arithmetic_bit_for_bit():
