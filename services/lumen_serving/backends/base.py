@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Accelerator
-from lumen_resources.model.layouts import VerifiedModel
+from lumen_resources.model.layouts import ScoreRule, VerifiedModel
 from lumen_serving.errors import BackendUnavailable
 from lumen_serving.settings import ServerSettings
 from lumen_terms.modality import Modality
@@ -39,7 +39,8 @@ class BackendReport:
     """What computes, from evidence and not from what was asked for.
 
     `device` is an `Accelerator` value or `fake`, `precision` what is computed in (fp16 files on a
-    CPU compute in fp32), `details` free text pairs for people.
+    CPU compute in fp32), `details` free text pairs for people, `score` the rule that the weights
+    have for scores where the runtime alone can read it (torch's pickles).
     """
 
     runtime: str
@@ -49,6 +50,7 @@ class BackendReport:
     dim: int
     providers: tuple[str, ...] = ()
     details: Mapping[str, str] = field(default_factory=dict)
+    score: ScoreRule | None = None
 
 
 class Backend(Protocol):

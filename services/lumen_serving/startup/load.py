@@ -7,7 +7,7 @@ this module.
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,7 @@ def warm_up(config: ServerConfig, settings: ServerSettings) -> WarmModel:
     backend = on_its_device(model, config, settings)
     with ExitStack() as on_failure:
         on_failure.callback(backend.close)
+        model = replace(model, score=backend.report().score or model.score)
         warm = _warm(model, backend, config, cores)
         ensure_unchanged(model)
         on_failure.pop_all()

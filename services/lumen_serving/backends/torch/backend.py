@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources.model.layouts import VerifiedModel
+from lumen_resources.model.layouts import ScoreRule, VerifiedModel
 from lumen_serving.backends.base import BackendReport, BackendSettings, noise, unit_rows
 from lumen_serving.backends.torch.devices import ComputeDevice, PlacedTower, open_device
 from lumen_serving.backends.torch.library import (
@@ -16,7 +16,7 @@ from lumen_serving.backends.torch.library import (
     dtype_of,
     vocabulary_of,
 )
-from lumen_serving.backends.torch.towers import open_towers
+from lumen_serving.backends.torch.towers import open_model
 from lumen_serving.errors import BackendUnavailable
 from lumen_serving.settings import ServerSettings
 from lumen_terms.modality import Modality
@@ -50,7 +50,8 @@ class TorchBackend:
         """
         device = open_device(TORCH, model.precision, settings)
         self.batch_sizes = device.batch_sizes
-        towers = open_towers(model, device.precision)
+        opened = open_model(model, device.precision)
+        towers = opened.towers
         trial = noise(model, _TRIAL_ITEMS)
         dims = set()
         for modality in sorted(towers):
@@ -71,7 +72,7 @@ class TorchBackend:
                     "weights were published with.",
                 ) from error
             self._placed[modality] = placed
-        self._report = self._describe(model, device, min(dims))
+        self._report = self._describe(model, device, min(dims), opened.score)
 
     def embed_images(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return unit rows [N, dim] for RGB pictures [N, S, S, 3]."""
@@ -97,7 +98,9 @@ class TorchBackend:
         """Drop the towers; their memory goes with them."""
         self._placed.clear()
 
-    def _describe(self, model: VerifiedModel, device: ComputeDevice, dim: int) -> BackendReport:
+    def _describe(
+        self, model: VerifiedModel, device: ComputeDevice, dim: int, score: ScoreRule | None
+    ) -> BackendReport:
         details = {
             f"{name}.{modality.value}s": text
             for modality, placed in self._placed.items()
@@ -110,4 +113,5 @@ class TorchBackend:
             precision=device.precision.value,
             dim=dim,
             details={**device.evidence, **details, "files": model.precision.value},
+            score=score,
         )

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from lumen_resources.errors import ResourceValidationError
 from lumen_serving.backends.torch.library import Tensor, pickled_tensors
 
-_SAFETENSORS = ".safetensors"
+SAFETENSORS = ".safetensors"
 # What training in parallel puts before each name.
 _PARALLEL = "module."
 
@@ -48,7 +48,7 @@ def opened(paths: Sequence[Path]) -> Iterator[Checkpoint]:
 
 @contextmanager
 def _opened_one(path: Path) -> Iterator[Checkpoint]:
-    if path.suffix != _SAFETENSORS:
+    if path.suffix != SAFETENSORS:
         tensors = pickled_tensors(path)
         names = _plain_names(tensors)
         shapes = {name: tuple(tensors[at].shape) for name, at in names.items()}

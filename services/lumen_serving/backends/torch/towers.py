@@ -4,8 +4,10 @@ Both towers are described, so that every name in the checkpoint is accounted for
 are asked for get memory and weights.
 """
 
+import math
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lumen_manifest.spec.enums import Precision
@@ -16,9 +18,10 @@ from lumen_resources.errors import (
 )
 from lumen_resources.fetch.verify import only_verified
 from lumen_resources.model.contents import read_config
-from lumen_resources.model.layouts import VerifiedModel
+from lumen_resources.model.layouts import ScoreRule, VerifiedModel
+from lumen_resources.model.scores import BIAS, SCALE, score_rule_of
 from lumen_serving.backends.torch import open_clip_towers, transformers_towers
-from lumen_serving.backends.torch.checkpoint import Checkpoint, opened
+from lumen_serving.backends.torch.checkpoint import SAFETENSORS, Checkpoint, opened
 from lumen_serving.backends.torch.library import EmptyTower, TorchTower, dtype_of
 from lumen_terms.modality import Modality
 
@@ -31,12 +34,32 @@ _BESIDE = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A model's towers on the CPU; `score` is what its weights say of scores.
+
+    None where that is known already: safetensors tell it without torch.
+    """
+
+    towers: dict[Modality, TorchTower]
+    score: ScoreRule | None
+
+
 def open_towers(
     model: VerifiedModel,
     precision: Precision = Precision.FP32,
     modalities: Collection[Modality] | None = None,
 ) -> dict[Modality, TorchTower]:
-    """Return the towers of a model, by default all that it has, on the CPU and in `precision`.
+    """Return the towers of a model, by default all that it has; errors as `open_model`."""
+    return open_model(model, precision, modalities).towers
+
+
+def open_model(
+    model: VerifiedModel,
+    precision: Precision = Precision.FP32,
+    modalities: Collection[Modality] | None = None,
+) -> OpenedModel:
+    """Load a model's towers in `precision`, by default all that it has.
 
     Raises:
         ResourceValidationError: configuration and weights do not make a model together.
@@ -63,10 +86,27 @@ def open_towers(
                     f"{model.name} has no tower for {absent[0].value}s.",
                     remedy="Set spec.model.towers to what the model has.",
                 )
-            return {
+            towers = {
                 modality: empty[modality].filled(checkpoint.read, dtype_of(precision))
                 for modality in sorted(wanted)
             }
+            told = all(path.suffix == SAFETENSORS for path in weights)
+            return OpenedModel(towers, None if told else _score(model, config, checkpoint))
+
+
+def _score(
+    model: VerifiedModel, config: Mapping[str, Any] | None, checkpoint: Checkpoint
+) -> ScoreRule:
+    rule, _ = score_rule_of(
+        model.info,
+        config,
+        {
+            name: checkpoint.read(name).item()
+            for name in (SCALE, BIAS)
+            if math.prod(checkpoint.shapes.get(name, (0,))) == 1
+        },
+    )
+    return rule
 
 
 def _empty_towers(
