@@ -53,7 +53,7 @@ def add_rknn(
                 says_attributes=says_attributes or name == "text",
             ),
         )
-    _record(root, spec, target)
+    record(root, spec, target)
 
 
 def _take_channels_last(graph: onnx.ModelProto, shape: list[int]) -> None:
@@ -66,7 +66,8 @@ def _take_channels_last(graph: onnx.ModelProto, shape: list[int]) -> None:
         dim.dim_value = length
 
 
-def _record(root: Path, spec: tiny_models.TinyModel, target: str) -> None:
+def record(root: Path, spec: tiny_models.TinyModel, target: str) -> None:
+    """Name the files in model_info.json, with the digests of all."""
     path = root / "model_info.json"
     before = json.loads(path.read_text())
     parity = before["extra_metadata"]["lumen"].get("parity")

@@ -72,7 +72,7 @@ class RknnSession:
         self.inputs = tuple(_port(each) for each in self.file.inputs)
         # Outputs come back as float32, whatever they are inside.
         self.outputs = tuple(Port(e.name, np.float32, e.shape) for e in self.file.outputs)
-        self._formats = [_format(each) for each in self.file.inputs]
+        self._formats = _formats(self.file.inputs)
         self._lite = RKNNLite()
         try:
             self._start(path, core)
@@ -113,7 +113,8 @@ class RknnSession:
             raise RunFailed(f"{[a.shape for a in arrays]} is not what {self.inputs} take")
         steps = self._lite.rknn_runtime
         try:
-            steps.set_inputs(arrays, None, self._formats)
+            # The list is theirs: they write their own numbers over the words.
+            steps.set_inputs(arrays, None, self._formats and [*self._formats])
             answer = steps.run()
             found = steps.get_outputs() if answer == 0 else None
         except Exception as error:  # the library raises no narrower class
@@ -136,14 +137,14 @@ def _port(item: RknnPort) -> Port:
     return Port(item.name, _TYPES.get(item.dtype or _IDS), item.shape)
 
 
-def _format(item: RknnPort) -> str | None:
-    """Return the library's word for how a picture [1, S, S, 3] lies in memory, beside its graph.
+def _formats(items: Sequence[RknnPort]) -> list[str] | None:
+    """Return the library's words for how pictures [1, S, S, 3] lie in memory; None for ids.
 
     A graph's own order is nchw to it, also one that takes the channels last.
     """
-    if len(item.shape) != 4:
+    if any(len(item.shape) != 4 for item in items):
         return None
-    return "nchw" if item.channels_last else "nhwc"
+    return ["nchw" if item.channels_last else "nhwc" for item in items]
 
 
 @contextmanager

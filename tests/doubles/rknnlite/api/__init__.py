@@ -90,6 +90,10 @@ class RKNNRuntime:
                     "buffer feed."
                 )
             layout = data_format[index] if isinstance(data_format, list) else data_format
+            if isinstance(data_format, list) and layout not in {"nchw", "nhwc"}:
+                raise Exception(f"Unsupport data format: {layout}")
+            if isinstance(data_format, list):
+                data_format[index] = {"nchw": 0, "nhwc": 1}[layout]
             fed.append(np.moveaxis(each, -1, 1) if wanted == 4 and layout != "nchw" else each)
         if os.environ.get("RKNN_SET"):
             raise Exception(f"Set inputs failed. error code: {os.environ['RKNN_SET']}")
