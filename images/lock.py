@@ -71,11 +71,7 @@ LOCKED = {
         python="3.12",
         platform="x86_64-manylinux_2_34",
     ),
-    "server-rknn-rk3588": Lock(
-        "onnx",
-        add=("rknn-toolkit-lite2>=2.3,<3",),
-        platform="aarch64-manylinux_2_28",
-    ),
+    "server-rknn-rk3588": Lock("rknn", platform="aarch64-manylinux_2_28", like="models"),
 }
 TOOLS = {
     "uv": ["uv>=0.7,<1"],  # installs the others
