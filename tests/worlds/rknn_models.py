@@ -84,3 +84,46 @@ def a_board(root: Path, compatible: str = ROCK_5B) -> Path:
     tree.mkdir(parents=True, exist_ok=True)
     (tree / "compatible").write_text(compatible)
     return root
+
+
+def write_immich(root: Path, spec: tiny_models.TinyModel) -> Path:
+    """Write the model as Immich publishes one: no model info, a batch of one, unit vectors."""
+    config = {
+        "embed_dim": spec.dim,
+        "vision_cfg": {"image_size": spec.image_size, "layers": 2, "width": 48, "patch_size": 4},
+        "text_cfg": {"context_length": spec.context_length, "vocab_size": 600, "width": 48},
+    }
+    said = tiny_models.preprocess_cfg(spec)
+    for tower in ("visual", "textual"):
+        (root / tower).mkdir(parents=True, exist_ok=True)
+    (root / "config.json").write_text(json.dumps(config))
+    (root / "visual" / "preprocess_cfg.json").write_text(json.dumps(said))
+    tiny_models.a_tokenizer().save(str(root / "textual" / "tokenizer.json"))
+    (root / "textual" / "tokenizer_config.json").write_text(
+        json.dumps(
+            {"tokenizer_class": "CLIPTokenizer", "pad_token": "!", "eos_token": tiny_models.END}
+        )
+    )
+    side = spec.image_size
+    towers = {
+        "visual": (
+            tiny_models.vision_graph(spec),
+            RknnTensor("pixel_values", [1, 3, side, side], "float32"),
+            "image_embeds",
+        ),
+        "textual": (
+            tiny_models.text_graph(spec),
+            RknnTensor("input_ids", [1, spec.context_length], "int32"),
+            "text_embeds",
+        ),
+    }
+    for tower, (graph, takes, gives) in towers.items():
+        onnx.save(graph, root / tower / "model.onnx")
+        file = RknnSpec(
+            [takes],
+            [RknnTensor(gives, [1, spec.dim])],
+            version="2.3.0",
+            graph=graph.SerializeToString(),
+        )
+        write_rknn(root / tower / "rknpu" / "rk3588" / "model.rknn", file)
+    return root

@@ -13,6 +13,7 @@ from rknnlite.api import RKNNRuntime
 from lumen_manifest.spec.enums import Accelerator, Precision
 from lumen_resources.errors import ChecksumMismatchError
 from lumen_resources.fetch.fetch import fetch_and_verify
+from lumen_resources.fetch.recording import record
 from lumen_resources.progress import Progress
 from lumen_serving.backends.base import BackendSettings, load_backend
 from lumen_serving.backends.rknn import RknnBackend, RknnOptions
@@ -92,6 +93,28 @@ def test_pictures_get_open_clips_vectors_from_every_kind_of_file(tmp_path, board
     wanted = tiny_models.image_vectors(tmp_path / "source" / "models" / SPEC.name, pictures, SPEC)
     assert got.dtype == np.float32
     assert cosines(got, wanted).min() > 0.9999
+    backend.close()
+
+
+def test_immichs_repository_serves_as_it_is(tmp_path, board):
+    root = rknn_models.write_immich(tmp_path / "source" / "ViT-Tiny__openai", SPEC)
+    record(root, Progress())
+    source = {"uri": f"file://{root}"}
+    asked = {"name": root.name, "runtime": "rknn", "precision": "fp16", "source": source}
+    config = serving_servers.a_config(root, **CONFIG, service="clip", family="clip", model=asked)
+    model = fetch_and_verify(config, tmp_path / "cache", tmp_path, Progress())
+    pictures, texts = [tiny_models.a_picture(i, 90, 60) for i in range(3)], ["a photo of a cat"]
+    plain = tiny_models.write_model(tmp_path / "plain", SPEC)
+    backend = RknnBackend(RknnOptions(root=board))
+
+    backend.load(model, NPU)
+
+    wanted = tiny_models.image_vectors(plain, pictures, SPEC)
+    assert cosines(backend.embed_images(squares(model, pictures)), wanted).min() > 0.9999
+    rows, _ = Tokenizer.load(model).encode(texts)
+    wanted = tiny_models.text_vectors(plain, texts)
+    assert cosines(backend.embed_texts(rows), wanted).min() > 0.9999
+    assert model.files.vision == root / "visual" / "rknpu" / "rk3588" / "model.rknn"
     backend.close()
 
 
