@@ -11,6 +11,7 @@ sx = max|x| / 127, and likewise for w.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -49,11 +50,11 @@ class _Rewriter:
     rows: dict[str, tuple[str, str]] = field(default_factory=dict)
     columns: dict[tuple[str, bool], tuple[str, str]] = field(default_factory=dict)
 
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        self.constants.setdefault(name, numpy_helper.from_array(value, name))
+    def constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
+        self.constants.setdefault(name, numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def node(self, op: str, inputs: list[str], output: str, **attributes: int) -> str:
+    def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 

@@ -1,0 +1,133 @@
+"""Each product is opened as a server opens it, and compared with the source's own vectors."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumen_export.errors import BelowTheBar, ExportRefused
+from lumen_export.golden import GoldenSet, worst_cosine
+from lumen_manifest.server_config import ServerConfig
+from lumen_manifest.spec.enums import Accelerator, Family, OnnxEngine, Precision, Runtime
+from lumen_manifest.spec.model_spec import ModelSpec
+from lumen_resources.fetch.local_model import InPlace
+from lumen_resources.model.layouts import VerifiedModel
+from lumen_resources.progress import Progress
+from lumen_serving.backends.base import Backend, BackendSettings
+from lumen_serving.backends.onnx import OnnxBackend
+from lumen_serving.backends.onnx_engines import EngineWish
+from lumen_serving.errors import BackendUnavailable
+from lumen_serving.startup.load import usable_cores
+from lumen_serving.startup.parity import tolerance
+from lumen_terms.modality import Modality
+
+Vectors = Mapping[Modality, NDArray[np.float32]]
+
+_ITEMS = {Modality.IMAGE: "picture", Modality.TEXT: "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How near one product's vectors are to the source's.
+
+    `cosines` has the worst of each modality, `batching` how the engine runs batches of it; both
+    are empty where this machine cannot compute so, and `note` then says why.
+    """
+
+    runtime: Runtime
+    precision: Precision
+    engine: str
+    cosines: Mapping[Modality, float] = field(default_factory=dict)
+    batching: Mapping[Modality, str] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def product(self) -> str:
+        """What it is a proof of, in words."""
+        return f"{self.runtime.value} {self.precision.value}"
+
+    def as_document(self) -> dict[str, Any]:
+        """Return what the model info keeps of it."""
+        return {
+            "runtime": self.runtime.value,
+            "precision": self.precision.value,
+            "engine": self.engine,
+            **{f"{m.value}s": round(cosine, 7) for m, cosine in self.cosines.items()},
+            **({"note": self.note} if self.note else {}),
+        }
+
+
+def prove_onnx(
+    folder: Path, source: VerifiedModel, golden: GoldenSet, wanted: Vectors, precision: Precision
+) -> Iterator[Proof]:
+    """Yield a proof for each engine of this machine that serves the folder's graphs.
+
+    `wanted` has the source's vectors of the golden set in fp32. Raises BelowTheBar for the first
+    that is further away than a server would accept at its start, ResourceError or StartError when
+    the folder cannot be served.
+    """
+    for wish in (None, OnnxEngine.ONNXRUNTIME):
+        if precision is Precision.BF16 and wish is not None:
+            continue
+        model = _opened(folder, source, precision, wish)
+        backend = OnnxBackend(EngineWish(wish, precision))
+        with closing(backend):
+            try:
+                backend.load(model, BackendSettings(Accelerator.CPU, usable_cores(None)))
+            except BackendUnavailable as error:
+                # Any other precision runs everywhere; this one wants a CPU that computes in it.
+                if precision is not Precision.BF16:
+                    raise
+                yield Proof(Runtime.ONNX, precision, "none", note=str(error))
+                return
+            report = backend.report()
+            items = golden.items(model)
+            cosines = {m: worst_cosine(_vectors(backend, m, items[m]), wanted[m]) for m in items}
+        batching = {m: report.details.get(f"batching.{m}s", "") for m in items}
+        proof = Proof(
+            Runtime.ONNX, precision, f"{report.runtime} {report.version}", cosines, batching
+        )
+        refuse_below_the_bar(proof)
+        yield proof
+        if wish is None and report.runtime == OnnxEngine.ONNXRUNTIME.value:
+            return
+
+
+def _vectors(backend: Backend, modality: Modality, items: NDArray[Any]) -> NDArray[np.float32]:
+    if modality is Modality.IMAGE:
+        return backend.embed_images(items)
+    return backend.embed_texts(items)
+
+
+def refuse_below_the_bar(proof: Proof) -> None:
+    """Raise BelowTheBar unless every cosine is what a server demands at its start."""
+    least = tolerance(proof.precision)
+    for modality, cosine in proof.cosines.items():
+        # `not >=` also takes a cosine that is not a number.
+        if not cosine >= least:
+            raise BelowTheBar(
+                f"{proof.product} on {proof.engine}: a {_ITEMS[modality]}'s vector has cosine "
+                f"{cosine:.6f} to the source's; at least {least} is needed. Nothing was kept.",
+                remedy=f"Leave {proof.precision.value} out of --precision for this model.",
+            )
+
+
+def _opened(
+    folder: Path, source: VerifiedModel, precision: Precision, engine: OnnxEngine | None
+) -> VerifiedModel:
+    """Verify the folder as a server's init container does, and check that the space stayed."""
+    spec = ModelSpec(name=source.name, runtime=Runtime.ONNX, precision=precision, engine=engine)
+    config = ServerConfig(service="export", family=Family.CLIP, model=spec)
+    model = InPlace(config, folder.with_name("cache"), folder).verify(Progress())
+    moved = model.embedding_space != source.embedding_space
+    # A tokenizer that the source did not bring is part of the product and of its space.
+    if moved and (source.files.tokenizer is not None or Modality.TEXT not in source.modalities):
+        raise ExportRefused(
+            "The product's embedding space is not the source's, although nothing was changed.",
+            remedy="Report this with the name of the model.",
+        )
+    return model
