@@ -122,7 +122,7 @@ def _opened(
     """Verify the folder as a server's init container does, and check that the space stayed."""
     spec = ModelSpec(name=source.name, runtime=Runtime.ONNX, precision=precision, engine=engine)
     config = ServerConfig(service="export", family=Family.CLIP, model=spec)
-    model = InPlace(config, folder.with_name("cache"), folder).verify(Progress())
+    model = InPlace(config, folder.with_name("cache"), folder, apart={}).verify(Progress())
     moved = model.embedding_space != source.embedding_space
     # A tokenizer that the source did not bring is part of the product and of its space.
     if moved and (source.files.tokenizer is not None or Modality.TEXT not in source.modalities):
