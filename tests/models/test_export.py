@@ -19,7 +19,6 @@ from lumen_manifest.spec.enums import Family, Precision, Runtime
 from lumen_manifest.spec.model_spec import ModelSpec
 from lumen_resources.fetch.local_model import InPlace
 from lumen_resources.fetch.recording import record
-from lumen_resources.model.derive import derive
 from lumen_resources.progress import Progress
 from lumen_terms.modality import Modality
 
@@ -30,9 +29,6 @@ ALL = (Precision.FP32, Precision.FP16, Precision.INT8)
 def verified_source(folder, name):
     """The repository `name`, as it was published, vouched for and opened for torch."""
     reference = repositories.write(folder, name)
-    files = {p.name: p.stat().st_size for p in folder.iterdir() if p.is_file()}
-    info, _ = derive(name, files, lambda path: (folder / path).read_bytes())
-    (folder / "model_info.json").write_text(info.model_dump_json(exclude_none=True))
     record(folder, Progress())
     return reference, opened(folder, name, Runtime.TORCH, Precision.FP32)
 
