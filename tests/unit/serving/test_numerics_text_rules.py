@@ -119,7 +119,9 @@ def test_a_list_of_merges_is_a_vocabulary(tmp_path):
     assert built.token_to_id("a</w>") == core.token_to_id("a</w>")
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"v\none\n")])
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(b"v\none\n")], ids=["empty", "text", "short"]
+)
 def test_what_is_no_list_of_merges_is_refused(tmp_path, content):
     path = tmp_path / "merges.txt.gz"
     path.write_bytes(content)
