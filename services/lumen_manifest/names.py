@@ -41,7 +41,12 @@ SECRET_ENV = {
 """Variables of the init container, and the Secret's keys they come from."""
 
 PINS_INFIX = "-pins-"
-PIN_ENV = {"LUMEN_PINNED_REVISION": "revision", "LUMEN_PINNED_DIGEST": "digest"}
+LABEL_PIN = "LUMEN_PINNED_LABEL_SETS"
+PIN_ENV = {
+    "LUMEN_PINNED_REVISION": "revision",
+    "LUMEN_PINNED_DIGEST": "digest",
+    LABEL_PIN: "labelSets",
+}
 """Variables of every container, and the keys of the ConfigMap they come from once it exists."""
 
 

@@ -59,7 +59,7 @@ _PAGE = (
 )
 _PARTS = {
     "runtime": ("name", "version", "device", "precision", "parityCosine"),
-    "files": ("revision", "digest", "bytes", "license"),
+    "files": ("revision", "digest", "labelSets", "bytes", "license"),
 }
 _REASONS = {reason.value: reason for reason in Reason}
 
@@ -81,7 +81,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What the resources step reports when every file is as it should be."""
+    """What the resources step reports when every file is as it should be.
+
+    `label_sets` has the commits of label sets from elsewhere, as `name=commit name=commit`.
+    """
 
     revision: str
     digest: str
@@ -89,6 +92,7 @@ class Verified:
     file_bytes: int
     files: int
     license: str = ""
+    label_sets: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ def verified_of(message: Mapping[str, Any]) -> Verified:
         file_bytes=_count(message, "bytes"),
         files=_count(message, "files"),
         license=_word(message, "license"),
+        label_sets=_line(message, "labelSets"),
     )
 
 
@@ -233,6 +238,12 @@ def files_status(verified: Verified | None) -> FilesStatus | None:
 def _text(message: Mapping[str, Any], key: str, limit: int = TEXT_MAX) -> str:
     value = message.get(key)
     return value[:limit] if isinstance(value, str) else ""
+
+
+def _line(message: Mapping[str, Any], key: str) -> str:
+    """Read one line of any length that a message may have."""
+    value = _text(message, key)
+    return value if value.isprintable() else ""
 
 
 def _word(message: Mapping[str, Any], key: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, ValidationError
+from pydantic.alias_generators import to_snake
 
 from lumen_manifest.names import PIN_ENV
 from lumen_manifest.reading.problems import first_problem
@@ -59,7 +60,8 @@ class ServerConfig(BackendOverrides):
     """Everything a model server and its init containers need to know.
 
     `pinned_revision` and `pinned_digest` are the first verified pod's commit and lock digest;
-    empty until there is one. `pinned_label_sets` has the commits of those from elsewhere, by name.
+    empty until there is one. `pinned_label_sets` has the commits of label sets from elsewhere, as
+    `name=commit name=commit`.
     """
 
     service: str
@@ -74,7 +76,7 @@ class ServerConfig(BackendOverrides):
     mdns: MdnsSpec | None = None
     pinned_revision: str = ""
     pinned_digest: str = ""
-    pinned_label_sets: Mapping[str, str] = Field(default_factory=dict)
+    pinned_label_sets: str | None = None
 
     @classmethod
     def load(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Self:
@@ -95,7 +97,7 @@ class ServerConfig(BackendOverrides):
             raise ConfigError(f"{path} is not a server configuration: {said}") from error
 
         pins = {
-            f"pinned_{key}": environment[name]
+            f"pinned_{to_snake(key)}": environment[name]
             for name, key in PIN_ENV.items()
             if environment.get(name)
         }

@@ -21,6 +21,7 @@ MAX_BYTES = 4096
 def success_line(model: "VerifiedModel") -> bytes:
     """Return what the operator records of the first verified pod."""
     terms = {"license": model.info.license} if model.info.license else {}
+    sets = {"labelSets": model.label_revisions} if model.label_revisions else {}
     return _line(
         {
             "reason": str(Reason.VERIFIED),
@@ -30,6 +31,7 @@ def success_line(model: "VerifiedModel") -> bytes:
             "bytes": model.bytes,
             "files": model.file_count,
             **terms,
+            **sets,
         }
     )
 

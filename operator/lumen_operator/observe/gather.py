@@ -67,6 +67,7 @@ class PinView:
     revision: str
     digest: str
     embedding_space: str
+    label_sets: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +329,7 @@ def _pins(mine: _OfService) -> dict[str, PinView]:
                 revision=decode.text(data, "revision"),
                 digest=decode.text(data, "digest"),
                 embedding_space=decode.text(data, "embeddingSpace"),
+                label_sets=decode.text(data, "labelSets"),
             )
     return found
 

@@ -62,7 +62,7 @@ def pinned_for(observed: Observed, service: LumenModelService) -> Pinned | None:
     commit = recorded or _of_model(observed.pins.values(), service.model_digest)
     first = _first_verified(observed, name, commit.revision if commit else None)
     if first is not None:
-        return Pinned(first.revision, first.digest, first.embedding_space)
+        return Pinned(first.revision, first.digest, first.embedding_space, first.label_sets)
     return Pinned(commit.revision, "", commit.embedding_space) if commit else None
 
 
@@ -76,7 +76,7 @@ def space_of(observed: Observed, pod: PodView) -> str:
 
 
 def _pinned(pin: PinView) -> Pinned:
-    return Pinned(pin.revision, pin.digest, pin.embedding_space)
+    return Pinned(pin.revision, pin.digest, pin.embedding_space, pin.label_sets)
 
 
 def _of_model(pins: Iterable[PinView], model: str) -> PinView | None:

@@ -182,8 +182,13 @@ def _shared_env(rendering: Rendering) -> list[Manifest]:
     pins = [
         _from("configMapKeyRef", variable, config_map, key)
         for variable, key in names.PIN_ENV.items()
+        if variable != names.LABEL_PIN or _has_sets_from_elsewhere(rendering)
     ]
     return [*_plain(values.items()), *pins]
+
+
+def _has_sets_from_elsewhere(rendering: Rendering) -> bool:
+    return any(label_set.source for label_set in rendering.service.spec.label_sets)
 
 
 def _cpu_limit(rendering: Rendering, container: str) -> list[Manifest]:

@@ -42,11 +42,13 @@ class Pinned:
     """The first verified pod's commit and lock digest: every later pod fetches exactly these.
 
     `digest` is empty while only the commit is known, from the same model with other label sets.
+    `label_sets` has the commits of those that are from elsewhere.
     """
 
     revision: str
     digest: str
     embedding_space: str = ""
+    label_sets: str = ""
 
 
 @dataclass(frozen=True, slots=True)

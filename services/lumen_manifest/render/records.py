@@ -62,6 +62,7 @@ def pins_config_map(rendering: Rendering) -> Manifest | None:
             "digest": pinned.digest,
             "embeddingSpace": pinned.embedding_space,
             "model": rendering.service.model_digest,
+            **({"labelSets": pinned.label_sets} if pinned.label_sets else {}),
         },
     }
 

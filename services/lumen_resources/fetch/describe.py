@@ -245,6 +245,7 @@ def _label_sets(
             files = check.check(files) if thorough else check.recall(files)
         elif thorough:
             files = checked(files, load_labels(files))
+        files = replace(files, revision=apart.revision if apart is not None else "")
         found.append(_in_place(files, root, dataset.labels, dataset.embeddings, place))
     return found
 

@@ -5,6 +5,7 @@ The heads that are published for species lie in data sets, under names of their 
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.sources.open import open_source
 from lumen_resources.sources.protocol import SourceSnapshot
 
+_PIN = re.compile(r"(?:^|(?<= ))([^ =]+)=([0-9a-f]{40})(?= |$)")
 # Under which names TreeOfLife's data sets publish the vectors of a model's species.
 PUBLISHED_STEMS = ("txt_emb_{model}", "txt_emb_species")
 
@@ -94,7 +96,7 @@ class _LabelFolder:
         self._spec = spec
         self._uri = source.uri
         self._asked = source.revision or ""
-        self._pinned = config.pinned_label_sets.get(spec.name, "")
+        self._pinned = _pins(config).get(spec.name, "")
         self._model = config.model.name
         parts = urlsplit(source.uri)
         if parts.scheme in {"file", "pvc"}:
@@ -210,6 +212,11 @@ class _LabelFolder:
         with contextlib.suppress(ResourceError):
             lock = lock_file.joined(lock_file.read(self._place), lock)
         lock_file.write(self._place, lock)
+
+
+def _pins(config: ServerConfig) -> dict[str, str]:
+    """Return by name the commits that the first pod verified."""
+    return dict(_PIN.findall(config.pinned_label_sets or ""))
 
 
 def _paths(dataset: Dataset) -> tuple[str, ...]:

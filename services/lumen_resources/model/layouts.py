@@ -116,6 +116,7 @@ class LabelSetFiles:
     `digest` is the SHA-256 of the labels file, `remarks` what a thorough look found to say.
     Vectors that are computed are those of the labels' taxonomic texts if `taxonomic`, else of their
     names, under `template`; `label_format` is only how an answer is written.
+    `revision` is the commit of its own source, empty where it is the model's.
     """
 
     name: str
@@ -128,6 +129,7 @@ class LabelSetFiles:
     exclude: tuple[str, ...] = ()
     taxonomic: bool = False
     note: str = ""
+    revision: str = ""
     remarks: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -164,6 +166,11 @@ class VerifiedModel:
     warnings: tuple[str, ...] = ()
     modalities: frozenset[Modality] = frozenset(Modality)
     proofs: Mapping[Path, LockedFile] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def label_revisions(self) -> str:
+        """The commits of label sets from elsewhere, as `name=commit name=commit`."""
+        return " ".join(f"{s.name}={s.revision}" for s in self.label_sets if s.revision)
 
     @property
     def logit_scale(self) -> float:

@@ -104,6 +104,7 @@ def facts(warm: WarmModel, record: pb.Capability) -> dict[str, Any]:
             "digest": warm.model.digest,
             "bytes": warm.model.bytes,
             "license": warm.model.info.license,
+            "labelSets": warm.model.label_revisions or None,
         },
         "cores": warm.cores,
         "batches": {

@@ -21,6 +21,7 @@ from lumen_resources.fetch.fetch import (
 from lumen_resources.fetch.verify import ensure_unchanged
 from lumen_resources.progress import Progress
 from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
+from lumen_resources.termination import success_line
 
 URI = "hf://me/tiny-clip"
 TREE = "datasets/me/TreeOfLife"
@@ -134,7 +135,9 @@ def test_a_pinned_label_set_stays_at_its_commit(hub, tree, tmp_path):
     shutil.copytree(tree, newer)
     (newer / LABELS).write_text(json.dumps([*CLASSES[:-1], "another"]))
     hub.publish(TREE, newer)
-    pins = {"pinnedLabelSets": {"TreeOfLife": first}}
+    told = json.loads(success_line(fetch(a_service(), tmp_path / "a fourth")))["labelSets"]
+    assert told == f"TreeOfLife={hub.repositories[TREE].names['main']}"
+    pins = {"pinnedLabelSets": f"TreeOfLife={first}"}
 
     (pinned,) = fetch(a_service(**pins), tmp_path / "cache").label_sets
     (current,) = fetch(a_service(), tmp_path / "another").label_sets

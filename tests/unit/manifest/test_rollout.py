@@ -27,6 +27,21 @@ def test_pins_belong_to_a_model_and_its_label_sets_and_to_nothing_else(rendered)
     assert name() != name(labelSets=[{"name": "ImageNet_1k"}])
 
 
+def test_commits_of_label_sets_reach_the_pods_of_a_service_that_has_some_from_elsewhere(rendered):
+    sets = [{"name": "TreeOfLife", "source": {"uri": "hf://datasets/me/tree"}}]
+    pinned = RenderContext(pinned=Pinned("c0ffee", "d1", label_sets="TreeOfLife=b0b"))
+
+    with_sets, without = rendered(labelSets=sets, context=pinned), rendered(context=pinned)
+
+    assert with_sets.pins["data"]["labelSets"] == "TreeOfLife=b0b"
+    asked = [
+        "LUMEN_PINNED_LABEL_SETS"
+        in str(deployment_of(each)["spec"]["template"]["spec"]["initContainers"][0]["env"])
+        for each in (with_sets, without)
+    ]
+    assert asked == [True, False]
+
+
 def test_pods_say_which_revision_they_are_made_from(rendered):
     template = deployment_of(rendered(context=RenderContext(revision="clip-0123456789")))["spec"][
         "template"

@@ -30,6 +30,16 @@ def test_a_pin_never_moves_whatever_later_pods_find(world):
     assert pins_of(world) == before
 
 
+def test_the_commits_of_label_sets_from_elsewhere_are_pinned_with_the_files(world):
+    key = world.settled(replicas=3)
+    said = verified(labelSets="TreeOfLife=" + "a" * 40)
+    world.a_pod(key, "p1", initContainerStatuses=[ended_well("resources", said)])
+    world.settle(key)
+
+    (pin,) = pins_of(world).values()
+    assert pin["labelSets"] == "TreeOfLife=" + "a" * 40
+
+
 def test_without_a_word_from_the_init_container_the_server_s_page_pins(world):
     key = world.settled(replicas=3)
     world.ready(key, "p1")
