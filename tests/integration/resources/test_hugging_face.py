@@ -5,12 +5,14 @@ import gzip
 import hashlib
 import json
 import shutil
+import signal
 
 import huggingface_hub
 import pytest
 from fault_server import BLOCK
 from hub_server import SIGNATURE, HubServer, files, git_blob
 from huggingface_hub import constants
+from init_containers import InitContainer, until
 from model_sources import TEXT, VISION, a_config, bent, edited_info
 from tiny_models import TinyModel, write_model
 
@@ -515,3 +517,28 @@ def test_a_repository_may_be_the_models_name_and_an_unknown_name_wants_a_source(
     error = refused(cache, None)
     assert error.reason == "InvalidSpec"
     assert "tiny-clip stands for no repository" in error.message
+
+
+def test_a_killed_download_goes_on_where_it_was_at_the_content_network(hub, folder, tmp_path):
+    large = hub.large(NAME, TEXT)
+    size, held = (folder / TEXT).stat().st_size, 5 * BLOCK
+    hub.content.hold_after[large] = held
+    container = InitContainer(tmp_path, URI)
+    container.variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf-home")}
+    process = container.start()
+    assert hub.content.held.wait(60)
+    until(lambda: [part.stat().st_size for part in container.parts()] == [held], 60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    hub.content.release.set()
+    served = hub.content.sent[large]
+    others = hub.content.sent.total() - served + hub.sent.total()
+
+    code, line = container.run()
+
+    assert (code, line["revision"]) == (0, hub.repositories[NAME].names["main"])
+    assert size - held <= hub.content.sent[large] - served <= size - held + 2 * BLOCK
+    assert hub.content.sent.total() - hub.content.sent[large] + hub.sent.total() == others
+    hub.close()
+    container.variables["HF_HUB_OFFLINE"] = "1"
+    assert container.run() == (0, line)

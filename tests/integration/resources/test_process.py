@@ -8,69 +8,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fault_server import BLOCK, FaultServer
+from init_containers import InitContainer, until
 from model_sources import TEXT, a_config, edited_info
-from ports import free_ports
 from tiny_models import TinyModel, write_model
 
 # Wide enough that a download spans many blocks.
 BIG = TinyModel(dim=4096)
-
-
-class Container:
-    """One run of `python -m lumen_resources` with folders of its own, readable by every user."""
-
-    def __init__(self, folder: Path, uri: str, cache: Path | None = None) -> None:
-        self.folder = folder
-        self.cache = cache or folder / "cache"
-        self.log = folder / "termination.log"
-        self.log.touch()
-        self.log.chmod(0o666)
-        (folder / "server.json").write_text(a_config(uri).to_json())
-        (self.port,) = free_ports(1)
-
-    def start(
-        self, command: Sequence[str] = ("-m", "lumen_resources"), **options: object
-    ) -> subprocess.Popen[bytes]:
-        env = {
-            **os.environ,
-            "LUMEN_CONFIG": str(self.folder / "server.json"),
-            "LUMEN_CACHE_DIR": str(self.cache),
-            "LUMEN_SOURCE_DIR": str(self.folder),
-            "LUMEN_TERMINATION_LOG": str(self.log),
-            "LUMEN_BIND": "127.0.0.1",
-            "LUMEN_METRICS_PORT": str(self.port),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        return subprocess.Popen(
-            [sys.executable, *command], env=env, cwd=self.folder, stderr=subprocess.PIPE, **options
-        )
-
-    def run(self, **options: object) -> tuple[int, dict[str, object]]:
-        process = self.start(**options)
-        _, errors = process.communicate(timeout=60)
-        assert b"Traceback" not in errors, errors.decode()
-        return process.returncode, self.termination()
-
-    def termination(self) -> dict[str, object]:
-        content = self.log.read_bytes()
-        assert len(content) <= 4096
-        return json.loads(content)
-
-    def status(self) -> dict[str, object]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status", timeout=5) as answer:
-            return json.load(answer)
-
-    def parts(self) -> list[Path]:
-        incoming = self.cache / "models" / "tiny-clip" / ".lumen" / "incoming"
-        return list(incoming.glob("*/*.part"))
 
 
 @pytest.fixture
@@ -89,14 +39,7 @@ def source(folder):
         yield server
 
 
-def until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
-
-
-def grown(container: Container, to: int) -> bool:
+def grown(container: InitContainer, to: int) -> bool:
     """Whether the text graph's part has come that far, and no other file is on its way."""
     parts = container.parts()
     return [part.stem for part in parts] == [Path(TEXT).name] and parts[0].stat().st_size >= to
@@ -106,7 +49,7 @@ def test_a_killed_download_goes_on_where_it_was(source, folder):
     size = (source.root / TEXT).stat().st_size
     held = 5 * BLOCK
     source.hold_after[TEXT] = held
-    container = Container(folder, source.url)
+    container = InitContainer(folder, source.url)
     process = container.start()
     assert source.held.wait(30)
     until(lambda: grown(container, held - BLOCK))
@@ -127,7 +70,7 @@ def test_a_killed_download_goes_on_where_it_was(source, folder):
 
 def test_sigterm_stops_at_once_keeps_the_part_and_says_so(source, folder):
     source.hold_after[TEXT] = 5 * BLOCK
-    container = Container(folder, source.url)
+    container = InitContainer(folder, source.url)
     process = container.start()
     assert source.held.wait(30)
     until(lambda: grown(container, 4 * BLOCK))
@@ -143,7 +86,7 @@ def test_sigterm_stops_at_once_keeps_the_part_and_says_so(source, folder):
 
 def test_status_tells_how_far_a_download_is(source, folder):
     source.hold_after[TEXT] = 5 * BLOCK
-    container = Container(folder, source.url)
+    container = InitContainer(folder, source.url)
     process = container.start()
     assert source.held.wait(30)
     until(lambda: grown(container, 4 * BLOCK))
@@ -166,7 +109,7 @@ def in_company(source: FaultServer, folder: Path) -> Iterator[list[subprocess.Po
     processes = []
     for name in ("first", "second"):
         (folder / name).mkdir()
-        container = Container(folder / name, source.url, cache=folder / "cache")
+        container = InitContainer(folder / name, source.url, cache=folder / "cache")
         processes.append(container.start())
         assert source.held.wait(30)
     until(lambda: _answers(container) and container.status()["phase"] == "Waiting")
@@ -176,7 +119,7 @@ def in_company(source: FaultServer, folder: Path) -> Iterator[list[subprocess.Po
         process.communicate(timeout=60)
 
 
-def _answers(container: Container) -> bool:
+def _answers(container: InitContainer) -> bool:
     try:
         container.status()
     except OSError:
@@ -205,7 +148,7 @@ def test_the_second_takes_over_when_the_first_is_killed(source, folder):
 
 def test_a_disk_that_is_too_small_is_named_before_anything_is_fetched(source, folder):
     size = (source.root / TEXT).stat().st_size
-    container = Container(folder, source.url)
+    container = InitContainer(folder, source.url)
     container.cache.mkdir()
     with small_disk(container.cache) as smallest_model_that_fails:
         claim(source, smallest_model_that_fails)
@@ -243,7 +186,7 @@ def claim(source: FaultServer, size: int) -> None:
 def test_space_that_runs_out_on_the_way_is_named_and_what_was_fetched_is_kept(source, folder):
     """A limit on file sizes stands for a quota: the write fails, as on a full disk."""
     limit = 300_000
-    container = Container(folder, source.url)
+    container = InitContainer(folder, source.url)
 
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
 
@@ -262,7 +205,7 @@ def test_space_that_runs_out_on_the_way_is_named_and_what_was_fetched_is_kept(so
 def test_a_cache_that_may_not_be_written_is_permission_denied(source, folder):
     cache = folder / "cache"
     cache.mkdir(mode=0o555)
-    container = Container(folder, source.url)
+    container = InitContainer(folder, source.url)
 
     code, line = container.run(**as_someone_else())
 
@@ -278,7 +221,7 @@ def test_a_cache_that_may_not_be_written_is_permission_denied(source, folder):
 def test_a_source_folder_that_may_not_be_read_is_permission_denied(folder):
     root = write_model(folder / "source", BIG)
     (root / TEXT).chmod(0o000)
-    container = Container(folder, "file://./source/models/tiny-clip")
+    container = InitContainer(folder, "file://./source/models/tiny-clip")
 
     code, line = container.run(**as_someone_else())
 
@@ -315,7 +258,7 @@ for capability in (override, read_search):
 
 
 def test_a_configuration_that_cannot_be_read_is_said_in_the_termination_message(folder):
-    container = Container(folder, "file:///nowhere")
+    container = InitContainer(folder, "file:///nowhere")
     (folder / "server.json").write_text("{")
 
     code, line = container.run()
@@ -330,7 +273,7 @@ def test_a_variable_that_cannot_be_used_is_said_in_the_termination_message(
     folder, monkeypatch, name
 ):
     monkeypatch.setenv(name, "loud")
-    container = Container(folder, "file://./source/models/tiny-clip")
+    container = InitContainer(folder, "file://./source/models/tiny-clip")
     if name == "LUMEN_METRICS_PORT":
         container.port = "loud"
 
@@ -354,7 +297,7 @@ def test_verifying_a_large_file_needs_little_memory(folder):
         check=True,
         capture_output=True,
     )
-    container = Container(folder, "file://./source/models/tiny-clip")
+    container = InitContainer(folder, "file://./source/models/tiny-clip")
     config = a_config("file://./source/models/tiny-clip", runtime="torch")
     (folder / "server.json").write_text(config.to_json())
 
