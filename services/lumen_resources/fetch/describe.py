@@ -39,6 +39,7 @@ from lumen_resources.model.text_rules import DEFAULT_CONTEXT_LENGTH, TokenizerFi
 from lumen_resources.model.traits import embedding_space
 from lumen_terms.modality import Modality
 
+SAFETENSORS = (".safetensors", ".safetensors.index.json")
 SPACE_OF_ONE_TOWER = (
     "only one tower's files are known, so its vectors count as another embedding space than the "
     "whole model's: record all digests with `lumen resources verify --write` to have one"
@@ -107,6 +108,8 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         text = text_rule_of(info, config, _tokenizer_files(chosen, at), graph_length)
         _refuse_other_length(text, graph_length)
     score, remarks = score_rule_of(info, config, _scalars(chosen, at))
+    if chosen.weights and not chosen.weights.endswith(SAFETENSORS):
+        remarks = ()  # what a pickle holds is known when torch has loaded it
     whole, known = subject.wanted.whole, info.digests() | dict(subject.digests)
     if not known.keys() >= set(whole.weight_files()):
         whole, remarks = chosen, (*remarks, SPACE_OF_ONE_TOWER)

@@ -167,14 +167,20 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
         tensors = {k: _tensor(v) for k, v in document.items() if k != "__metadata__"}
     except (ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
         raise _invalid(path, f"has a header that is not a tensor list: {error}") from error
+    end = max((tensor.end for tensor in tensors.values()), default=0)
+    if end > size - 8 - length:
+        raise _invalid(path, f"has {size - 8 - length:,} bytes of tensors, its header says {end:,}")
     return SafetensorsHeader(tensors, 8 + length)
 
 
 def _tensor(entry: Any) -> StoredTensor:
     start, end = entry["data_offsets"]
-    if not 0 <= start <= end:
-        raise ValueError(f"a tensor lies from {start} to {end}")
-    return StoredTensor(str(entry["dtype"]), math.prod(entry["shape"]), start, end)
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start <= end):
+        raise ValueError("a tensor lies nowhere")
+    shape = entry["shape"]
+    if not (isinstance(shape, list) and all(isinstance(edge, int) for edge in shape)):
+        raise ValueError("a tensor has no shape")
+    return StoredTensor(str(entry["dtype"]), math.prod(shape), start, end)
 
 
 def check_safetensors(path: Path) -> None:

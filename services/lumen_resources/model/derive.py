@@ -35,6 +35,7 @@ from lumen_resources.model.model_info import (
 )
 from lumen_resources.model.preprocessing import preprocess_of
 from lumen_resources.model.repository import Repository, bad_file, licence_of
+from lumen_resources.model.scores import DEFAULT_SCALE
 
 Runtimes = Mapping[str, list[str]]
 
@@ -163,6 +164,8 @@ def _sentences(
         yield f"Texts: {_text_sentence(facts.text)} ({facts.source}, {TOKENIZER})."
     if facts.score.kind == "sigmoid":
         yield f"Scores: sigmoid, each label for itself ({facts.source})."
+    elif "torch" not in info.runtimes:
+        yield f"Scores: shares, by a scale of {DEFAULT_SCALE:g}, since graphs do not hold theirs."
     if info.metadata and info.metadata.license:
         yield f"Licence: {info.metadata.license} (README.md)."
 

@@ -69,11 +69,12 @@ def scalars_of(paths: Collection[Path]) -> dict[str, float]:
         header = read_safetensors_header(path)
         for name in (SCALE, BIAS):
             tensor = header.tensors.get(name)
-            if tensor is None or tensor.elements != 1 or tensor.dtype not in _WIDTHS:
+            width = 0 if tensor is None else _WIDTHS.get(tensor.dtype, 0)
+            if tensor is None or tensor.elements != 1 or tensor.end - tensor.start != width:
                 continue
             with open_regular(path) as file:
                 file.seek(header.data_start + tensor.start)
-                content = file.read(_WIDTHS[tensor.dtype])
+                content = file.read(width)
             found[name] = _number(content, tensor.dtype)
     return found
 

@@ -4,6 +4,7 @@ import errno
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,13 @@ from lumen_resources.errors import (
     StoppedError,
     from_os_error,
 )
-from lumen_resources.model.contents import check_safetensors, check_weights, rows_to_sample
+from lumen_resources.model.contents import (
+    check_graphs,
+    check_safetensors,
+    check_weights,
+    rows_to_sample,
+)
+from lumen_resources.model.layouts import ChosenFiles, Preprocess
 from lumen_resources.model.lock_file import canonical_json, digest_of, overall
 from lumen_resources.model.model_info import FileDigest, Metadata
 from lumen_resources.model.onnx_graph import FLOAT, INSIDE, INT64, Message, Value, read_graph
@@ -287,6 +294,63 @@ def test_a_graph_that_is_cut_short_is_refused(tmp_path):
 
     with pytest.raises(ResourceValidationError, match="ends in the middle"):
         read_graph(tmp_path / "g.onnx")
+
+
+def write_graph(path: Path, inputs: dict[str, tuple[int, list[Any]]], *outputs: list[Any]) -> None:
+    """A graph of these inputs and outputs, and nothing in between."""
+    takes = [helper.make_tensor_value_info(n, t, s) for n, (t, s) in inputs.items()]
+    gives = [
+        helper.make_tensor_value_info(f"out{n}", TensorProto.FLOAT, shape)
+        for n, shape in enumerate(outputs)
+    ]
+    onnx.save(helper.make_model(helper.make_graph([], "g", takes, gives)), path)
+
+
+PREPROCESS = Preprocess(32, "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
+PIXELS = {"image": (TensorProto.FLOAT, [1, 3, 32, 32])}
+IDS = {"text": (TensorProto.INT32, [1, 24])}
+
+
+@pytest.mark.parametrize(
+    ("pixels", "tokens"),
+    [
+        (PIXELS, IDS),
+        ({"pixel_values": (TensorProto.FLOAT16, ["n", "c", "h", "w"])}, IDS),
+        ({"image": (TensorProto.UINT8, [1, 3, 32, 32])}, IDS),
+        ({"image": (TensorProto.UINT8, [1, 32, 32, 3])}, IDS),
+        (PIXELS, {"ids": (TensorProto.INT64, ["n", 24]), "mask": (TensorProto.INT64, ["n", 24])}),
+    ],
+)
+def test_graphs_are_taken_as_their_publishers_export_them(tmp_path, pixels, tokens):
+    write_graph(tmp_path / "v.onnx", pixels, ["n", 50, 48], [1, 32])
+    write_graph(tmp_path / "t.onnx", tokens, [1, 32])
+
+    def length(**files: str) -> int | None:
+        return check_graphs(tmp_path.joinpath, ChosenFiles(**files), PREPROCESS, 32)
+
+    assert length(vision="v.onnx", text="t.onnx") == 24
+    assert length(text="t.onnx") == 24
+    assert length(vision="v.onnx") is None
+
+
+@pytest.mark.parametrize(
+    ("pixels", "outputs"),
+    [
+        ({"image": (TensorProto.FLOAT, [1, 32, 32, 3])}, [[1, 32]]),
+        ({"image": (TensorProto.UINT8, [1, 3, 32, 48])}, [[1, 32]]),
+        ({"image": (TensorProto.INT64, [1, 3, 32, 32])}, [[1, 32]]),
+        ({"image": (TensorProto.FLOAT, [3, 32, 32])}, [[1, 32]]),
+        (PIXELS, [[1, 33]]),
+        (PIXELS, [["n", 50, 32]]),
+        ({}, [[1, 32]]),
+    ],
+)
+def test_graphs_that_take_or_give_something_else_are_refused(tmp_path, pixels, outputs):
+    write_graph(tmp_path / "v.onnx", pixels, *outputs)
+
+    with pytest.raises(ResourceValidationError) as caught:
+        check_graphs(tmp_path.joinpath, ChosenFiles(vision="v.onnx"), PREPROCESS, 32)
+    assert caught.value.file == "v.onnx"
 
 
 def safetensors(header: object, data: bytes = b"") -> bytes:
