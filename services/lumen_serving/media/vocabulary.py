@@ -89,6 +89,8 @@ def frame_of(core: tokenizers.Tokenizer, rule: TextRule, path: Path) -> Frame:
         frame = Frame((_known(core, rule.language, path),), (_known(core, _ENDS_A_TEXT, path),))
     else:
         frame = _own_frame(core, path)
+    if core.id_to_token(rule.pad_id) is None:
+        raise _odd(path, f"has no token {rule.pad_id}, with which texts are to be filled up")
     if frame.room(rule.context_length) < 1 or (rule.strip_sep and not frame.after):
         raise TokenizerError(
             f"{path.name} puts {len(frame.before)} tokens before and {len(frame.after)} after each "

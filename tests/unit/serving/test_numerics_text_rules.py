@@ -94,6 +94,7 @@ def test_what_canonicalizing_leaves_nothing_of_is_empty(tmp_path):
     [
         (TextRule(1, frame="own"), "$A </s>", "0 tokens before and 1 after"),
         (TextRule(8, frame="own", language="xyz"), "$A </s>", "no token 'xyz'"),
+        (TextRule(8, frame="own", pad_id=9999), "$A </s>", "no token 9999"),
         (TextRule(8, frame="own", strip_sep=True), "$A", "does not go with"),
         (TextRule(8, frame="own"), "[CLS] </s>", "leaves nothing of a text"),
         (TextRule(8, frame="own"), "$A </s> $A", "more than a start and an end"),
