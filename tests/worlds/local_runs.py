@@ -191,9 +191,9 @@ class Lumen:
         self.events.append(json.loads(line))
         return self.events[-1]
 
-    def until(self, name: str, **fields: object) -> dict[str, Any]:
+    def until(self, name: str, *, bound_s: float = 60, **fields: object) -> dict[str, Any]:
         """Wait for the next event of that name and those fields."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + bound_s
         while True:
             try:
                 event = self._next(deadline - time.monotonic())
