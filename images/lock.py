@@ -57,7 +57,17 @@ LOCKED = {
     "router": Lock("router"),
     "resources": Lock("resources"),
     "server-onnx-cpu": Lock("openvino"),
+    # On x86 the index has torch with CUDA only; it computes on CPUs as well.
+    "server-torch-cpu": Lock("torch", like="models"),
     "server-torch-cuda": Lock("torch", platform="x86_64-manylinux_2_28", like="models"),
+    # AMD's base image brings torch, torchvision and Triton for its own ROCm.
+    "server-torch-rocm": Lock(
+        "torch",
+        without=("torch", "torchvision", "triton"),
+        python="3.12",
+        platform="x86_64-manylinux_2_34",
+        like="models",
+    ),
     "server-onnx-cuda": Lock(
         "onnx",
         add=("onnxruntime-gpu[cuda,cudnn]>=1.22,<2",),
