@@ -1,11 +1,14 @@
 """What gRPC, batching and the router cost, beside the limit of the same machine in the same run.
 
     python tests/bench/bench_serving.py --cores 2 --pairs 5
+    python tests/bench/bench_serving.py --engines onnxruntime,openvino --precisions fp32,bf16
 
-A ViT-B/32-sized ONNX model with random weights, JPEGs of 1024x768. Limit and server run in turn,
-pair by pair. The load generator shares the cores with what it measures, so its CPU is measured and
-given back: ratio = (server answers / CPU seconds left to the server) / (limit pictures / CPU
-seconds left to the limit), where left = cores * seconds - the generator's CPU seconds.
+A ViT-B/32-sized ONNX model with random weights, JPEGs of 1024x768, short texts. Limit and server
+run in turn, pair by pair; each engine and precision has its own of both, and beside them the
+engine's bare library. The load generator shares the cores with what it measures, so its CPU is
+measured and given back:
+ratio = (server answers / CPU seconds left to the server) / (limit pictures / CPU seconds left to
+the limit), where left = cores * seconds - the generator's CPU seconds.
 On a machine whose host takes its time away (steal), wall-clock figures say little; the ratio by CPU
 (the limit's CPU milliseconds a picture / the server's) holds there too.
 """
@@ -21,12 +24,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import psutil
 import uvloop
 import vit_model
+from limit import TEXT
 from processes import Served, processor, served
 from router_processes import write_routes
 from router_world import a_service
@@ -47,6 +52,7 @@ class Plan:
     pairs: int
     seconds: float
     folder: Path
+    ways: tuple[tuple[str, str], ...] = (("openvino", "fp32"),)
     fake_delay_ms: float = 20.0
 
 
@@ -56,8 +62,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
     parser.add_argument("--folder", type=Path, default=Path("bench-results"))
+    parser.add_argument("--engines", default="openvino", help="separated by commas")
+    parser.add_argument("--precisions", default="fp32", help="separated by commas")
     options = parser.parse_args()
-    plan = Plan(options.cores, options.pairs, options.seconds, options.folder.resolve())
+    engines, precisions = options.engines.split(","), options.precisions.split(",")
+    ways = tuple(way for way in product(engines, precisions) if way not in NOT_COMPUTED)
+    folder = options.folder.resolve()
+    plan = Plan(options.cores, options.pairs, options.seconds, folder, ways)
     cores = set(sorted(os.sched_getaffinity(0))[: plan.cores])
     os.sched_setaffinity(0, cores)
     cache = plan.folder / "cache"
@@ -67,14 +78,23 @@ def main() -> None:
     }
     stolen = steal_s()
     began_s = time.monotonic()
-    with ExitStack() as stack:
-        server = stack.enter_context(a_server(plan, source, cache, cores, {}))
-        results["model"] = model_figures(server, source)
-        limit = stack.enter_context(a_limit(plan, cache, server, cores))
-        results |= compare_with_limit(plan, server, limit)
-        router = stack.enter_context(a_router(plan, server, "router-vit"))
-        rate = 0.3 * results["throughput"]["32"]["per_second"]
-        results["router_before_vit"] = compare_with_router(plan, server, router, rate)
+    results["ways"] = {}
+    for engine, precision in plan.ways:
+        with ExitStack() as stack:
+            way = f"{engine} {precision}"
+            say(way)
+            server = stack.enter_context(
+                a_server(plan, source, cache, cores, {}, precision, engine)
+            )
+            limit = stack.enter_context(a_limit(plan, cache, server, cores))
+            found = {"model": model_figures(server, source)}
+            found |= compare_with_limit(plan, server, limit)
+            found["texts"] = compare_texts(plan, server, limit)
+            results["ways"][way] = found
+            if (engine, precision) == plan.ways[0]:
+                router = stack.enter_context(a_router(plan, server, "router-vit"))
+                rate = 0.3 * found["throughput"]["32"]["per_second"]
+                results["router_before_vit"] = compare_with_router(plan, server, router, rate)
     with ExitStack() as stack:
         fake = {"LUMEN_BACKEND": "fake", "LUMEN_FAKE_DELAY_MS": str(plan.fake_delay_ms)}
         server = stack.enter_context(a_server(plan, source, cache, cores, fake))
@@ -91,6 +111,8 @@ def main() -> None:
     say(f"wrote {path}")
 
 
+# ONNX Runtime has no kernels in bf16 on CPUs.
+NOT_COMPUTED = {("onnxruntime", "bf16")}
 ROUTED = "lumen_router_requests_total"
 
 
@@ -111,10 +133,11 @@ def a_server(
     cores: set[int],
     more: dict[str, str],
     precision: str = "fp32",
+    engine: str = "",
 ) -> Iterator[Served]:
     """A model server of the random ViT on these cores."""
     config = plan.folder / "server.json"
-    config.write_text(json.dumps(server_config(source, precision)))
+    config.write_text(json.dumps(server_config(source, precision, engine)))
     env = {
         "LUMEN_CONFIG": str(config),
         "LUMEN_CACHE_DIR": str(cache),
@@ -126,7 +149,7 @@ def a_server(
         yield one
 
 
-def server_config(source: Path, precision: str = "fp32") -> dict[str, Any]:
+def server_config(source: Path, precision: str = "fp32", engine: str = "") -> dict[str, Any]:
     return {
         "service": "clip",
         "namespace": "default",
@@ -135,6 +158,7 @@ def server_config(source: Path, precision: str = "fp32") -> dict[str, Any]:
             "name": vit_model.NAME,
             "runtime": "onnx",
             "precision": precision,
+            **({"engine": engine} if engine else {}),
             "source": {"uri": f"file://{source}"},
         },
         "labelSets": [{"name": "classes"}],
@@ -207,23 +231,32 @@ def model_figures(server: Served, source: Path) -> dict[str, Any]:
     }
 
 
-def load(target: Served, in_flight: int, seconds: float, rate: float | None = None) -> Load:
-    body = pb.InferRequest(
-        correlation_id="bench",
-        task="image_embed",
-        payload=drawn_jpeg(1024, 768),
-        payload_mime="image/jpeg",
-        meta={"vector": "f32le"},
-    ).SerializeToString()
+def load(
+    target: Served,
+    in_flight: int,
+    seconds: float,
+    rate: float | None = None,
+    bodies: tuple[bytes, ...] = (),
+) -> Load:
     return Load(
         target=target.address,
-        requests=(body,),
+        requests=bodies or (request("image_embed", drawn_jpeg(1024, 768), "image/jpeg"),),
         concurrency=in_flight,
         rate=rate,
         duration_s=seconds,
         # A closed warm-up loop would fill the queues before an open loop.
         warmup_s=1.0 if rate is None else 0.0,
     )
+
+
+def request(task: str, payload: bytes, mime: str) -> bytes:
+    return pb.InferRequest(
+        correlation_id="bench",
+        task=task,
+        payload=payload,
+        payload_mime=mime,
+        meta={"vector": "f32le"},
+    ).SerializeToString()
 
 
 def run(what: Load) -> Run:
@@ -235,8 +268,10 @@ def compare_with_limit(plan: Plan, server: Served, limit: Limit) -> dict[str, An
     """Throughput and latency over gRPC beside the limit, in interleaved pairs."""
     pairs: dict[int, list[dict[str, float]]] = {n: [] for n in IN_FLIGHT}
     singles: list[float] = []
+    bare: list[dict[str, float]] = []
     for pair in range(plan.pairs):
         best = limit.ask("throughput", plan.seconds)
+        bare.append(limit.ask("bare", plan.seconds / 2))
         alone = limit.ask("single", plan.seconds / 2)
         say(f"pair {pair + 1} of {plan.pairs}: limit {best['per_second']:.1f} a second")
         for n in IN_FLIGHT:
@@ -245,9 +280,9 @@ def compare_with_limit(plan: Plan, server: Served, limit: Limit) -> dict[str, An
             figures["ratio"] = (figures["answered"] / left_s) / (best["per_second"] / plan.cores)
             figures["raw_ratio"] = figures["per_second"] / best["per_second"]
             figures["limit_per_second"] = best["per_second"]
-            limit_cpu_ms = best["cpu_s"] * 1000 / (best["per_second"] * best["seconds"])
-            figures["limit_cpu_ms_a_picture"] = limit_cpu_ms
-            figures["cpu_ratio"] = limit_cpu_ms / figures["server_cpu_ms_a_picture"]
+            figures["limit_cpu_ms_a_picture"] = cpu_ms(best)
+            figures["cpu_ratio"] = cpu_ms(best) / figures["server_cpu_ms_an_item"]
+            figures["bare_cpu_ratio"] = cpu_ms(bare[-1]) / figures["server_cpu_ms_an_item"]
             pairs[n].append(figures)
             say(
                 f"  {n:2} in flight: {figures['per_second']:.1f} a second, "
@@ -258,15 +293,42 @@ def compare_with_limit(plan: Plan, server: Served, limit: Limit) -> dict[str, An
         say(f"  single call above decode and model: {singles[-1]:.2f} ms")
     return {
         "throughput": {str(n): medians(rows) for n, rows in pairs.items()},
+        "bare_engine": medians([{**one, "cpu_ms_a_picture": cpu_ms(one)} for one in bare]),
         "single_above_decode_and_model_ms": round(statistics.median(singles), 2),
     }
 
 
-def one_load(plan: Plan, server: Served, in_flight: int) -> dict[str, float]:
+def compare_texts(plan: Plan, server: Served, limit: Limit) -> dict[str, float]:
+    """Texts over gRPC, 32 in flight, beside the same tokeniser and tower in one process."""
+    bodies = tuple(request("text_embed", f"{TEXT} {i}".encode(), "text/plain") for i in range(8))
+    rows = []
+    for _ in range(plan.pairs):
+        best = limit.ask("texts", plan.seconds / 2)
+        figures = one_load(plan, server, 32, bodies)
+        figures["limit_per_second"] = best["per_second"]
+        figures["raw_ratio"] = figures["per_second"] / best["per_second"]
+        figures["cpu_ratio"] = cpu_ms(best) / figures["server_cpu_ms_an_item"]
+        rows.append(figures)
+    return medians(rows)
+
+
+def cpu_ms(figures: dict[str, float]) -> float:
+    """CPU milliseconds an item of what the limit measured."""
+    done = figures["per_second"] * figures["seconds"]
+    if not done:
+        raise SystemExit("The limit ended nothing within a measurement: give --seconds more.")
+    return figures["cpu_s"] * 1000 / done
+
+
+def one_load(
+    plan: Plan, server: Served, in_flight: int, bodies: tuple[bytes, ...] = ()
+) -> dict[str, float]:
     items, batches = server.metric("lumen_batch_size_sum"), server.metric("lumen_batch_size_count")
     cpu_s = server.cpu_s()
-    report = summarise(run(load(server, in_flight, plan.seconds)))
+    report = summarise(run(load(server, in_flight, plan.seconds, bodies=bodies)))
     items = server.metric("lumen_batch_size_sum") - items
+    if not report.answered or not items:
+        raise SystemExit("The server answered nothing within a measurement: give --seconds more.")
     batches = server.metric("lumen_batch_size_count") - batches
     cpu_s = server.cpu_s() - cpu_s
     return {
@@ -280,7 +342,7 @@ def one_load(plan: Plan, server: Served, in_flight: int) -> dict[str, float]:
         "mean_batch": items / batches if batches else 0.0,
         "generator_cpu_s": report.generator_cpu_s,
         # The warm-up's calls are in both, so that they do not matter here.
-        "server_cpu_ms_a_picture": cpu_s * 1000 / items,
+        "server_cpu_ms_an_item": cpu_s * 1000 / items,
     }
 
 
@@ -294,7 +356,7 @@ def compare_with_router(
     """What the router adds at a fixed rate, an open loop, direct and routed in turn."""
     added: dict[str, list[float]] = {"p50": [], "p99": []}
     latencies: dict[str, list[float]] = {"direct": [], "routed": []}
-    cpu_ms: list[float] = []
+    router_ms: list[float] = []
     for warmed in (server, router):
         run(load(warmed, 1, 1.0))
     for _ in range(plan.pairs):
@@ -302,7 +364,7 @@ def compare_with_router(
         before_s, before = router.cpu_s(), router.metric(ROUTED)
         routed = run(load(router, 64, plan.seconds, rate))
         # Of all calls, those of the warm-up too.
-        cpu_ms.append((router.cpu_s() - before_s) * 1000 / (router.metric(ROUTED) - before))
+        router_ms.append((router.cpu_s() - before_s) * 1000 / (router.metric(ROUTED) - before))
         for name, one in (("direct", direct), ("routed", routed)):
             latencies[name] += [s.latency_ms for s in one.samples if s.code == "OK"]
         a, b = summarise(direct).percentiles_ms, summarise(routed).percentiles_ms
@@ -318,7 +380,7 @@ def compare_with_router(
         "calls": len(latencies["routed"]),
         **{f"added_{p}_ms": round(statistics.median(v), 2) for p, v in added.items()},
         **{key: round(value, 2) for key, value in pooled.items()},
-        "router_cpu_ms_a_call": round(statistics.median(cpu_ms), 3),
+        "router_cpu_ms_a_call": round(statistics.median(router_ms), 3),
     }
 
 

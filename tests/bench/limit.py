@@ -1,7 +1,9 @@
 """The limit: the best pipeline in one process, without gRPC, run as a process of its own.
 
 Same decode, same session, same batch cap as the server: decode threads feed one model thread that
-takes what is there, up to the cap. Commands come as JSON lines on stdin, figures go to stdout.
+takes what is there, up to the cap. Texts are tokenised by one thread between batches. `bare` is
+the engine's own library alone, on batches of floats that are there already: no decode, no
+normalising, no code of ours. Commands come as JSON lines on stdin, figures go to stdout.
 """
 
 import argparse
@@ -11,16 +13,22 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
+import openvino
 
 from lumen_cli.bench import drawn_jpeg
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.fetch.fetch import open_verified
 from lumen_serving.backends.base import BackendSettings, load_backend
 from lumen_serving.media.images import decode_rgb
+from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import ServerSettings
+
+TEXT = "a photo of a red boat on a lake, number"
 
 
 class Pipeline:
@@ -34,6 +42,9 @@ class Pipeline:
         self.jpeg = drawn_jpeg(1024, 768)
         self.cap = cap
         self.decoders = decoders
+        self.threads = threads
+        self.tokenizer = Tokenizer.load(self.model)
+        self.bare_run: Callable[[np.ndarray], object] | None = None
 
     def decode(self) -> np.ndarray:
         return decode_rgb(self.jpeg, "image/jpeg", self.model.preprocess)
@@ -77,6 +88,27 @@ class Pipeline:
                 break
         return len(self.backend.embed_images(np.stack(batch)))
 
+    def texts(self, seconds: float) -> dict[str, float]:
+        """Texts a second through tokenising and model, in batches of 8, and its CPU seconds."""
+        texts = [f"{TEXT} {i}" for i in range(8)]
+
+        def run() -> None:
+            self.backend.embed_texts(self.tokenizer.encode(texts)[0])
+
+        return repeated(run, len(texts), seconds)
+
+    def bare(self, seconds: float) -> dict[str, float]:
+        """Batches of `cap` pictures a second through the engine's own library alone."""
+        side = self.model.preprocess.size
+        pixels = np.random.default_rng(0).standard_normal((self.cap, 3, side, side), np.float32)
+        if self.bare_run is None:
+            report = self.backend.report()
+            make = {"openvino": bare_openvino, "onnxruntime": bare_onnxruntime}[report.runtime]
+            graph = str(self.model.files.vision)
+            self.bare_run = make(graph, self.threads, report.precision)
+        run = self.bare_run
+        return repeated(lambda: run(pixels), self.cap, seconds)
+
     def single(self, seconds: float) -> dict[str, float]:
         """Median milliseconds of one decode and of one model run, one after the other."""
         decode_ms, model_ms = [], []
@@ -95,6 +127,40 @@ class Pipeline:
         }
 
 
+def repeated(run: Callable[[], object], items: int, seconds: float) -> dict[str, float]:
+    run()
+    start_s, cpu_s, done = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - start_s < seconds:
+        run()
+        done += items
+    elapsed_s = time.perf_counter() - start_s
+    return {
+        "per_second": done / elapsed_s,
+        "cpu_s": time.process_time() - cpu_s,
+        "seconds": elapsed_s,
+    }
+
+
+def bare_onnxruntime(graph: str, threads: int, precision: str) -> Callable[[np.ndarray], object]:
+    """ONNX Runtime as its documentation shows it, with as many threads."""
+    del precision
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda pixels: session.run(None, {name: pixels})
+
+
+def bare_openvino(graph: str, threads: int, precision: str) -> Callable[[np.ndarray], object]:
+    """OpenVINO as its documentation shows it, with as many threads and this precision."""
+    hints = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+    }
+    return openvino.compile_model(graph, "CPU", hints)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
@@ -109,7 +175,7 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)
-        run = {"throughput": pipeline.throughput, "single": pipeline.single}[command["do"]]
+        run = getattr(pipeline, command["do"])
         print(json.dumps(run(command["seconds"])), flush=True)
 
 

@@ -11,6 +11,7 @@ import tiny_models
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from lumen_export.int8 import quantised
 from lumen_manifest.spec.enums import Accelerator, OnnxEngine, Precision
 from lumen_resources.fetch.fetch import fetch_and_verify
 from lumen_resources.model.lock_file import LockedFile, digest_of
@@ -277,6 +278,45 @@ def test_a_graph_for_one_picture_that_would_mix_a_batch_is_found_out_and_runs_si
     assert (details["batch.images"], details["batching.images"]) == ("opened", "one at a time")
     wanted = loaded(one, OnnxEngine.ONNXRUNTIME).embed_images(pictures())
     assert cosines(backend.embed_images(pictures()), wanted).min() >= 0.99999
+
+
+def a_perceptron():
+    """Three products over the whole picture, the first two worth 8 bits."""
+    side = SPEC.image_size
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 18]>
+        dense (float[n,3,{side},{side}] pixel_values) => (float[n,{SPEC.dim}] image_embeds) {{
+          f = Flatten (pixel_values)
+          a = MatMul (f, w1)  b = Tanh (a)  c = MatMul (b, w2)  d = Tanh (c)
+          image_embeds = MatMul (d, head)
+        }}"""
+    )
+    rng = np.random.default_rng(2)
+    for name, shape in (("w1", (3 * side * side, 96)), ("w2", (96, 96)), ("head", (96, SPEC.dim))):
+        weights = (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weights, name))
+    return model
+
+
+@pytest.mark.parametrize("engine", [None, OnnxEngine.ONNXRUNTIME, OnnxEngine.OPENVINO])
+def test_int8_with_a_scale_for_each_row_runs_in_batches_with_the_same_bytes(
+    model, tmp_path, engine
+):
+    wide, narrow = tmp_path / "vision.onnx", tmp_path / "vision.int8.onnx"
+    onnx.save(a_perceptron(), wide)
+    onnx.save(quantised(a_perceptron()), narrow)
+    wanted = loaded(with_graph(model, wide), OnnxEngine.ONNXRUNTIME).embed_images(pictures())
+
+    backend = loaded(with_graph(model, narrow), engine, Precision.INT8)
+
+    report = backend.report()
+    assert (report.precision, report.details["batching.images"]) == ("int8", "together")
+    assert report.runtime == (engine or OnnxEngine.ONNXRUNTIME)
+    got = backend.embed_images(pictures())
+    assert cosines(got, wanted).min() >= 0.999
+    alone = np.concatenate([backend.embed_images(picture[None]) for picture in pictures()])
+    for size in SIZES:
+        assert backend.embed_images(pictures(size)).tobytes() == alone[:size].tobytes()
 
 
 def rewired(model, path, change):
