@@ -111,6 +111,7 @@ def _row(one: "Tried", best: "Tried | None") -> dict[str, Any]:
         "pictures/s": rates.get(Modality.IMAGE),
         "texts/s": rates.get(Modality.TEXT),
         "one ms": f"{one.speed.single_ms:.1f}",
+        "CPU ms": f"{one.speed.cpu_ms:.1f}",
         "batch": one.speed.batch,
         "peak MiB": trial.peak_mib,
         "cosine": f"{one.cosine:.6f}",
@@ -127,6 +128,7 @@ def _record(one: "Tried", best: "Tried | None") -> dict[str, Any]:
         for name, value in (
             ("sPerSecond", round(speed.per_second, 2)),
             ("SingleMs", round(speed.single_ms, 3)),
+            ("CpuMs", round(speed.cpu_ms, 3)),
             ("Batch", speed.batch),
         )
     }

@@ -31,6 +31,7 @@ def test_every_way_of_this_machine_is_tried_and_lines_for_the_manifest_are_print
         assert way["computedBy"].startswith(way["engine"])
         assert way["imagesPerSecond"] > 0
         assert way["textSingleMs"] > 0
+        assert way["imageCpuMs"] > 0
         assert way["batchInvariant"]
         assert way["cosine"] > 0.999
     (best,) = [way for way in ways.values() if way["best"]]

@@ -21,7 +21,7 @@ def a_way(engine=ORT, precision=FP32):
 def a_trial(per_second, *, off=0.0, invariant=True, modality=Modality.IMAGE):
     rows = ROWS + off * np.roll(ROWS, 1, axis=1)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    speeds = {modality: Speed(8, per_second, 1.0)}
+    speeds = {modality: Speed(8, per_second, 1.0, 1.0)}
     vectors = {modality: rows.astype(np.float32)}
     return Trial("any", "1", "cpu", "fp32", speeds, 100, vectors, invariant, singly=False)
 
