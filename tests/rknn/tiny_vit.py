@@ -1,12 +1,15 @@
 """A vision transformer and its text tower with open_clip's operators, of tiny width."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
+import tiny_models
 import vit_model
 from onnx import TensorProto, helper
 
 WIDTH, DIM, SIDE, PATCH = 64, 32, 64, 16
-CONTEXT, VOCABULARY = 16, 400
+CONTEXT, VOCABULARY = 16, 600
 TOWER = vit_model.Tower(width=WIDTH, heads=4, layers=2)
 
 
@@ -43,3 +46,17 @@ def _model(g, name, kind, shape, out) -> onnx.ModelProto:
     gives = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", DIM])
     graph = helper.make_graph(g.nodes, "tiny-vit", [takes], [gives], g.weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+SPEC = tiny_models.TinyModel(
+    image_size=SIDE, context_length=CONTEXT, dim=DIM, label_sets={}, parity=False
+)
+
+
+def write_model(folder: Path) -> Path:
+    """Write a model's folder with both towers in ONNX and return it."""
+    root = tiny_models.write_model(folder, SPEC)
+    onnx.save(vision(), root / "onnx" / "vision.fp32.onnx")
+    onnx.save(text(), root / "onnx" / "text.fp32.onnx")
+    tiny_models.write_model_info(root, SPEC, {}, None)
+    return root

@@ -72,7 +72,6 @@ def make_board(folder: Path) -> None:
 def convert_model(folder: Path) -> Path:
     """Write a model whose towers the real converter made."""
     import numpy as np  # noqa: PLC0415
-    import onnx  # noqa: PLC0415
     import rknn_models  # noqa: PLC0415
     import tiny_models  # noqa: PLC0415
     import tiny_vit  # noqa: PLC0415
@@ -80,27 +79,19 @@ def convert_model(folder: Path) -> Path:
     from lumen_export.rknn.conversion import RknnConversion, convert  # noqa: PLC0415
     from lumen_export.rknn.toolkit import make_toolkit  # noqa: PLC0415
 
-    spec = tiny_models.TinyModel(
-        image_size=tiny_vit.SIDE, context_length=tiny_vit.CONTEXT, dim=tiny_vit.DIM,
-        label_sets={}, parity=False,
-    )  # fmt: skip
     shutil.rmtree(folder / "source", ignore_errors=True)
-    root = tiny_models.write_model(folder / "source", spec)
+    root = tiny_vit.write_model(folder / "source")
     toolkit = make_toolkit(ROOT / ".venv-rknn", print)
     picture = np.zeros((1, tiny_vit.SIDE, tiny_vit.SIDE, 3), np.uint8)
     ids = np.ones((1, tiny_vit.CONTEXT), np.int64)
     inside = (tiny_models.MEAN, tiny_models.STD)
-    for name, graph, probe, levels in (
-        ("vision", tiny_vit.vision(), picture, inside),
-        ("text", tiny_vit.text(), ids, ((), ())),
-    ):
-        onnx.save(graph, folder / f"{name}.onnx")
+    for name, probe, (mean, std) in (("vision", picture, inside), ("text", ids, ((), ()))):
+        graph = root / "onnx" / f"{name}.fp32.onnx"
         out = root / "rknn" / "rk3588" / f"{name}.fp16.rknn"
-        mean, std = levels
-        job = RknnConversion(folder / f"{name}.onnx", out, probe, mean=mean, std=std)
+        job = RknnConversion(graph, out, probe, mean=mean, std=std)
         report = convert(job, toolkit, lambda text: None)
         print(f"{name}: {report.bytes:,} bytes by {report.toolkit}", flush=True)
-    rknn_models.record(root, spec, "rk3588")
+    rknn_models.record(root, tiny_vit.SPEC, "rk3588")
     return root
 
 
