@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxscript  # noqa: F401 - torch imports it at the first export: its lack is said before
 from numpy.typing import NDArray
 
 from lumen_export.errors import ExportRefused

@@ -48,7 +48,7 @@ def problem_with(line: str) -> str:
 def test_commands_are_found():
     assert {where for where, _ in COMMANDS} >= {"docs/run-locally.md", "README.md", "remedies"}
     assert problem_with("resources verify --write FOLDER") == ""
-    assert problem_with("resources export") == "no command export"
+    assert problem_with("resources import") == "no command import"
     assert problem_with("up --porrt 1") == "no option --porrt"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from lumen_cli.output import FAILED, Format, output_option, say, write_rows
+from lumen_cli.resources.export import export_command
 from lumen_cli.resources.selection import (
     Selected,
     Selection,
@@ -392,3 +393,6 @@ def list_models(cache_dir: Path | None, output: str) -> None:
         say(f"{cache_dir} holds no model. Fetch one: lumen resources download")
         return
     write_rows(rows, LISTED if table else LISTED_FOR_MACHINES, output)
+
+
+command.add_command(export_command("resources export"))

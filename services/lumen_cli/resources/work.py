@@ -97,7 +97,7 @@ def shown(name: str, work: Callable[[Progress], Result]) -> Result:
     """Run `work` with its progress on the terminal; a first Ctrl-C stops it and says so."""
     progress = Progress()
     try:
-        with stops_on_signals(), _line(name, progress):
+        with stops_on_signals(), progress_line(name, progress):
             return work(progress)
     except StoppedError as error:
         kept = size(progress.snapshot().bytes_done)
@@ -106,7 +106,7 @@ def shown(name: str, work: Callable[[Progress], Result]) -> Result:
 
 
 @contextlib.contextmanager
-def _line(name: str, progress: Progress) -> Iterator[None]:
+def progress_line(name: str, progress: Progress) -> Iterator[None]:
     """Draw one line, several times a second, when stderr is a terminal."""
     if not sys.stderr.isatty():
         yield
