@@ -244,7 +244,7 @@ def _label_sets(
         files = label_set_files(spec, subject.config.family, labels, digests[dataset.labels])
         if dataset.embeddings:
             digest = digests[dataset.embeddings]
-            check = MatrixCheck(place(dataset.embeddings), digest, dim, subject.cache)
+            check = MatrixCheck(place(dataset.embeddings), digest, dim)
             files = check.check(files) if thorough else check.recall(files)
         elif thorough:
             files = checked(files, load_labels(files))

@@ -113,7 +113,8 @@ class LabelSetFiles:
 
     `embeddings` is an npy file [N, dim] (or an npz with `embeddings`) that passed the checks, or
     None when the vectors must be computed from the labels; `note` then says why.
-    `digest` is the SHA-256 of the labels file, `remarks` what a thorough look found to say.
+    `digest` is the SHA-256 of the labels file, `embeddings_digest` that of the matrix; `remarks` is
+    what a thorough look found to say.
     Vectors that are computed are those of the labels' taxonomic texts if `taxonomic`, else of their
     names, under `template`; `label_format` is only how an answer is written.
     `revision` is the commit of its own source, empty where it is the model's.
@@ -128,6 +129,7 @@ class LabelSetFiles:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     taxonomic: bool = False
+    embeddings_digest: str = ""
     note: str = ""
     revision: str = ""
     remarks: tuple[str, ...] = field(default=(), compare=False)

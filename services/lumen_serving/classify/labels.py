@@ -4,7 +4,6 @@ A query is checked on the event loop, its masks and groups are made in a decode 
 set takes a moment the first time), its scores in the engine's thread.
 """
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from lumen_resources.labels.checks import wrong_row
 from lumen_resources.labels.filters import Kept, kept
 from lumen_resources.labels.label_sets import Labels, Lineage, load_labels, load_matrix
 from lumen_resources.labels.rows import WrongRowError
-from lumen_resources.model.layouts import LabelSetFiles, ScoreRule, VerifiedModel, folder_name
+from lumen_resources.model.layouts import LabelSetFiles, ScoreRule, VerifiedModel
 from lumen_serving.classify.protocol import Result
 from lumen_serving.errors import BadQuery, LabelsUnusable, UnknownLabelSet
 from lumen_serving.label_index.codes import CodeCache
@@ -265,7 +264,7 @@ def _load(model: VerifiedModel, files: LabelSetFiles, threads: int) -> LabelSet:
         )
     matrix = load_matrix(path, model.embedding_dim, len(labels))
     with rows_named(path, files, labels):
-        index = LabelIndex.build(matrix, threads=threads, cache=code_cache(model, files))
+        index = LabelIndex.build(matrix, threads=threads, cache=CodeCache.of(model, files))
     return LabelSet(files, labels, index, _allowed(files, labels))
 
 
@@ -276,15 +275,6 @@ def rows_named(matrix: Path, files: LabelSetFiles, labels: Labels) -> Iterator[N
         yield
     except WrongRowError as error:
         raise wrong_row(error, matrix, files, labels) from error
-
-
-def code_cache(model: VerifiedModel, files: LabelSetFiles) -> CodeCache:
-    """Return where the codes of a label set's matrix are kept, and under which key."""
-    depends_on = (model.digest, files.name, files.digest, files.template, str(files.taxonomic))
-    return CodeCache(
-        folder=model.cache / "codes" / folder_name(files.name),
-        key=hashlib.sha256("\n".join(depends_on).encode()).hexdigest(),
-    )
 
 
 def _allowed(files: LabelSetFiles, labels: Labels) -> Kept:

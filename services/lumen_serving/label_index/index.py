@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_resources.model.layouts import ScoreRule
-from lumen_serving.label_index.codes import CodeCache, encode_cached
+from lumen_serving.label_index.close_rows import CandidateRows, CodedRows, FileRows, Narrowing
+from lumen_serving.label_index.codes import CodeCache, encode_cached, is_on_its_side
 from lumen_serving.label_index.query import (
     GroupHit,
     Groups,
@@ -33,8 +34,8 @@ from lumen_serving.label_index.scorers import (
 
 # Below, the float32 product is the quicker one.
 SMALL_ROWS = 4096
-# So many exact scores cost as much as narrowing the bounds.
-_MANY = 8192
+# So many codes cost as much to read as narrowing the bounds of all.
+_MANY = 32_768
 # No row's score is below it but an excluded one's.
 _LOWEST = float(np.finfo(np.float32).min)
 
@@ -42,9 +43,12 @@ _LOWEST = float(np.finfo(np.float32).min)
 class LabelIndex:
     """A label set's vectors, ready to be compared with unit queries."""
 
-    def __init__(self, matrix: NDArray[np.floating], scorer: Scorer) -> None:
-        self._matrix = np.asarray(matrix)
+    def __init__(
+        self, candidates: CandidateRows, scorer: Scorer, narrowing: Narrowing | None = None
+    ) -> None:
+        self._candidates = candidates
         self._scorer = scorer
+        self._narrowing = narrowing
         self._length_tops = block_tops(scorer.lengths)
         self._rest_tops = block_tops(scorer.rests)
         self._most = tuple(tops.max(initial=0.0) for tops in (self._length_tops, self._rest_tops))
@@ -60,29 +64,33 @@ class LabelIndex:
     ) -> "LabelIndex":
         """Index a matrix [N, D], float32 or float16; it stays in use and should be a memory map.
 
-        Rows need not be of unit length. `cache` keeps what takes seconds.
+        Rows need not be of unit length, and may be the columns of a file [D, N] seen as [N, D].
+        `cache` keeps what takes a minute.
 
         Raises:
             WrongRowError: a row is zero or not finite.
 
         """
         if len(matrix) < small_rows:
-            return cls(matrix, FloatScorer(matrix))
-        return cls(matrix, IntegerScorer(encode_cached(matrix, cache), threads))
+            return cls(FileRows(matrix), FloatScorer(matrix))
+        codes = encode_cached(matrix, cache)
+        on_its_side = is_on_its_side(matrix)
+        candidates = CodedRows(matrix, codes) if on_its_side else FileRows(matrix)
+        return cls(candidates, IntegerScorer(codes, threads), Narrowing(codes))
 
     def __len__(self) -> int:
-        return len(self._matrix)
+        return len(self._scorer.lengths)
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of the index in this process, without the memory map."""
-        return self._scorer.resident_bytes + self._length_tops.nbytes + self._rest_tops.nbytes
+        """Bytes of the index in this process, without memory maps."""
+        tops = self._length_tops.nbytes + self._rest_tops.nbytes
+        return self._scorer.resident_bytes + self._candidates.held_bytes + tops
 
     @property
     def runtime_bytes(self) -> int:
-        """Bytes of the packed copy that ONNX Runtime holds beside the codes; 0 for small sets."""
-        is_integer = isinstance(self._scorer, IntegerScorer)
-        return self._matrix.shape[0] * self._matrix.shape[1] if is_integer else 0
+        """Bytes of the packed codes that ONNX Runtime holds; 0 for small sets."""
+        return self._scorer.packed_bytes if isinstance(self._scorer, IntegerScorer) else 0
 
     def top_k(
         self,
@@ -125,7 +133,9 @@ class LabelIndex:
             if quick.coarse and len(rows) > max(_MANY, 2 * k):
                 quick = self._scorer.refined(query, first)
                 rows = self._reaching(quick, k, include)
-            result = QueryResult(self._matrix, query, quick, rule, include)
+            if self._narrowing is not None:
+                rows = self._narrowing.still_reaching(rows, query, k)
+            result = QueryResult(self._candidates, query, quick, rule, include)
             yield result.with_exact(rows, k)
 
     def _reaching(self, quick: Approximation, k: int, include: Mask | None) -> NDArray[np.intp]:

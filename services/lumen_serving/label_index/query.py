@@ -5,7 +5,7 @@ by their quick score: how the labels compare with each other, not how probable i
 true. Sigmoids are each row's own. Called by `index`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lumen_resources.labels.label_sets import Lineage
 from lumen_resources.model.layouts import ScoreRule
-from lumen_serving.label_index.codes import rounding
+from lumen_serving.label_index.close_rows import CandidateRows
 from lumen_serving.label_index.scorers import Approximation, Doubles, Floats
 from lumen_serving.label_index.scores import sigmoids
 
@@ -26,7 +26,6 @@ _SAFE_SHIFT = 64
 _LOG2_E = float(np.log2(np.e))
 # Rows of the best groups that are scored exactly for a roll-up.
 _MOST_MEMBERS = 20_000
-_GATHERED = 4096
 Mask = NDArray[np.bool_]
 
 
@@ -66,13 +65,13 @@ class QueryResult:
 
     def __init__(
         self,
-        matrix: NDArray[np.floating],
+        candidates: CandidateRows,
         query: NDArray[np.float32],
         quick: Approximation,
         rule: ScoreRule,
         include: Mask | None,
     ) -> None:
-        self._matrix = matrix
+        self._candidates = candidates
         self._query = query
         self._quick = quick
         self._rule = rule
@@ -83,29 +82,19 @@ class QueryResult:
     def with_exact(self, rows: NDArray[np.intp], k: int) -> "QueryResult":
         """Score these rows, and exactly those that may be among the k best; forget earlier ones.
 
-        The others of them are true to float32, which leaves no doubt about a share.
+        The others of them are true to some parts in 10,000 at the very worst, which moves no share.
         """
         near = np.arange(len(rows))
         cosines = np.empty(len(rows), np.float64)
         if k < len(rows):
-            cosines = self._in_pieces(close_cosines, rows)
-            error = 2 * rounding(len(self._query))
-            near = np.flatnonzero(cosines >= cosines[largest(cosines, k)].min() - 2 * error)
-        cosines[near] = self._in_pieces(exact_cosines, rows[near])
+            cosines, errors = self._candidates.close(rows, self._query)
+            lower = cosines - errors
+            near = np.flatnonzero(cosines + errors >= lower[largest(lower, k)].min())
+        cosines[near] = self._candidates.exact(rows[near], self._query)
         self._rows, self._cosines = rows, cosines
         # Their quick scores have done their part, and must not count a second time.
         self._quick.scores[rows] = -np.inf
         return self
-
-    def _in_pieces(
-        self, score: Callable[[NDArray[np.floating], Floats], Doubles], rows: NDArray[np.intp]
-    ) -> Doubles:
-        """Score some rows of the matrix, so many at a time that the memory stays bounded."""
-        parts = [
-            score(self._matrix[rows[at : at + _GATHERED]], self._query)
-            for at in range(0, len(rows), _GATHERED)
-        ]
-        return np.concatenate(parts) if parts else np.empty(0, np.float64)
 
     def hits(self, k: int) -> list[Hit]:
         """Return the k best rows with their scores."""
@@ -134,11 +123,11 @@ class QueryResult:
         first, _ = weigh(groups)
         members = self._members(_best(first, k + 8), groups)
         rows = np.union1d(members, self._rows)
-        self.with_exact(rows, len(rows))
+        self.with_exact(rows, len(rows) if len(rows) <= self._candidates.most_exact else 1)
         weights, ranking = weigh(groups)
         present = _best(weights, k)
         best = best_rows(groups.codes, ranking, present)
-        cosines = self._in_pieces(exact_cosines, best)
+        cosines = self._candidates.exact(best, self._query)
         if self._rule.kind == "sigmoid":
             scores = sigmoids(cosines, self._rule)
         else:
@@ -207,27 +196,11 @@ class QueryResult:
 
     def _powers(self) -> Doubles:
         """Return both in one array, float64 [N]."""
-        quick = np.empty(len(self._matrix), np.float32)
+        quick = np.empty(len(self._quick.scores), np.float32)
         self._quick_powers(0, self._shift(), quick)
         powers: Doubles = quick.astype(np.float64)
         powers[self._rows] = self._exact_powers()
         return powers
-
-
-def exact_cosines(rows: NDArray[np.floating], query: NDArray[np.floating]) -> Doubles:
-    """Return float64 cosines [n] of rows [n, D] and a unit query; equal rows get equal bits."""
-    wide = np.asarray(rows, np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    cosines: Doubles = np.einsum("ij,j->i", wide, query.astype(np.float64)) / lengths
-    return cosines
-
-
-def close_cosines(rows: NDArray[np.floating], query: Floats) -> Doubles:
-    """Return the same, wrong by no more than 2 * rounding(D) and in a quarter of the time."""
-    single = np.asarray(rows, np.float32)
-    lengths = np.sqrt(np.vecdot(single, single))
-    cosines: Doubles = (np.vecdot(single, query) / lengths).astype(np.float64)
-    return cosines
 
 
 def _best(sums: Doubles, k: int) -> list[int]:

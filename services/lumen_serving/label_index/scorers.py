@@ -7,6 +7,7 @@ bound the errors. All arithmetic of a query is its own, so that an answer does n
 other queries of a batch.
 """
 
+import mmap
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 # More at once is no quicker for a query, and 450,000 x 16 scores are 29 MB.
 _QUERIES_AT_ONCE = 32
+_TURNED_AT_ONCE = 1024
 # The product's own rounding, to float32 and by the scale, relative to the largest it can be.
 _ROUNDING = 2.0**-21
 
@@ -74,25 +76,45 @@ class FloatScorer:
 class IntegerScorer:
     """The product of int8 codes by ONNX Runtime, which reads a quarter of the bytes.
 
-    The codes must outlive it. `runtime_bytes` is the size of the packed copy that the runtime
-    makes for itself, of the codes' own size.
+    The runtime packs the codes into a copy of its own, of their size, and what it was given can
+    then be given back.
     """
 
     def __init__(self, codes: Codes, threads: int) -> None:
-        self._codes = codes
         self._levels, zero_point = _query_levels()
         self._zero_point = np.float32(zero_point)
         self._centre = codes.centre.astype(np.float64)
         self._buffers = threading.local()
         # Plain views: numpy's memmap class costs more than small gathers themselves.
         self.lengths, self.rests = np.asarray(codes.lengths), np.asarray(codes.rests)
-        dim, rows = codes.codes.shape
+        rows, dim = codes.codes.shape
+        # Of its own, private pages: only such can be given back.
+        self._turned = mmap.mmap(-1, rows * dim, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        turned = np.frombuffer(self._turned, np.int8).reshape(dim, rows)
+        _turn(codes.codes, turned)
+        self._scales = np.asarray(codes.scales)
         self._session = ort.Session(
             integer_product(rows, dim, zero_point),
             ort.SessionSettings(
-                threads=threads, initializers={CODES: codes.codes, SCALES: codes.scales}
+                threads=threads, initializers={CODES: turned, SCALES: self._scales}
             ),
         )
+        self.packed_bytes = turned.nbytes
+        self._kept_bytes = 0 if self._gives_back() else turned.nbytes
+        if self._kept_bytes:
+            _turn(codes.codes, turned)
+
+    def _gives_back(self) -> bool:
+        """Give the codes' pages back, and say whether the runtime does without them.
+
+        They read as zeros from then on: the same answer means that it has a copy.
+        """
+        dim = len(self._turned) // len(self.lengths)
+        query = {QUERY: (np.arange(dim)[None] % (2 * self._levels)).astype(np.uint8)}
+        (before,) = self._session.run([SCORES], query)
+        self._turned.madvise(mmap.MADV_DONTNEED)
+        (after,) = self._session.run([SCORES], query)
+        return bool(np.array_equal(before, after))
 
     def approximate(self, queries: Floats) -> Iterator[Approximation]:
         """Score the queries some at a time; integer sums are exact in any order."""
@@ -117,8 +139,9 @@ class IntegerScorer:
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of the codes, scales and bounds."""
-        return self._codes.nbytes
+        """Bytes of the scales and bounds, and of codes that could not be given back."""
+        bounds = (self._scales, self.lengths, self.rests)
+        return self._kept_bytes + sum(array.nbytes for array in bounds)
 
     def _quantised(self, queries: Floats) -> tuple[Floats, Floats]:
         """Return whole levels [Q, D] within the range, and the step of each query [Q]."""
@@ -149,6 +172,12 @@ class IntegerScorer:
         numbers = np.stack([steps, offsets, by_length, lengths / steps], axis=1)
         for row, (scale, offset, length, rest) in zip(scores, numbers.tolist(), strict=True):
             yield Approximation(row, scale, offset, length, rest, coarse)
+
+
+def _turn(codes: NDArray[np.int8], into: NDArray[np.int8]) -> None:
+    """Write [N, D] as [D, N], some rows at a time so that they stay in the cache."""
+    for at in range(0, len(codes), _TURNED_AT_ONCE):
+        into[:, at : at + _TURNED_AT_ONCE] = codes[at : at + _TURNED_AT_ONCE].T
 
 
 def _lengths(rows: Doubles) -> Doubles:

@@ -19,11 +19,12 @@ from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.label_sets import Labels, load_labels
-from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
+from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.progress_page import shown
 from lumen_resources.signals import StopRequest
 from lumen_serving.errors import StartError
+from lumen_serving.label_index.codes import CodeCache
 from lumen_serving.prepare.work import PrepareWork
 from lumen_serving.settings import ServerSettings
 
@@ -79,11 +80,8 @@ def _prepare(settings: ServerSettings, stop: StopRequest) -> VerifiedModel:
 
 
 def _lacks_codes(model: VerifiedModel, files: LabelSetFiles) -> bool:
-    """Whether the server, whose cache is read-only, would have to make the search codes itself.
-
-    Codes of an older matrix are known by their key; the server then makes its own.
-    """
-    if (model.cache / "codes" / folder_name(files.name) / "meta.json").is_file():
+    """Whether the server, whose cache is read-only, would have to make the search codes itself."""
+    if CodeCache.of(model, files).holds():
         return False
     return len(load_labels(files)) >= CODED_ROWS
 

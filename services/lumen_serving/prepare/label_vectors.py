@@ -21,9 +21,9 @@ from lumen_resources.labels.templates import Frame, framed, frames
 from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel
 from lumen_resources.progress import FetchPhase
 from lumen_serving.backends.base import Backend
-from lumen_serving.classify.labels import code_cache, rows_named
+from lumen_serving.classify.labels import rows_named
 from lumen_serving.errors import LabelsUnusable
-from lumen_serving.label_index.codes import encode_cached
+from lumen_serving.label_index.codes import CodeCache, encode_cached
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.prepare.work import PrepareWork
 from lumen_serving.startup.load import on_its_device
@@ -167,5 +167,5 @@ def keep_codes(model: VerifiedModel, files: LabelSetFiles) -> None:
         return
     matrix = load_matrix(path, model.embedding_dim, len(labels))
     with rows_named(path, files, labels):
-        encode_cached(matrix, code_cache(model, files))
+        encode_cached(matrix, CodeCache.of(model, files))
     log.info("search codes kept", label_set=files.name, rows=len(labels))

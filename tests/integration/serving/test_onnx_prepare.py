@@ -1,6 +1,7 @@
 """`python -m lumen_serving prepare` as a pod runs it: a process, its exit code, its last words."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -135,7 +136,23 @@ def test_a_large_set_gets_its_search_codes_where_the_cache_may_still_be_written(
     done(tmp_path, config)
 
     codes = np.load(next(model.cache.glob("codes/*/codes.npy")))
-    assert codes.shape == (model.embedding_dim, len(load_labels(model.label_sets[0])))
+    assert codes.shape == (len(load_labels(model.label_sets[0])), model.embedding_dim)
+
+
+def test_search_codes_of_another_matrix_are_made_anew(tmp_path):
+    names = [f"thing number {n}" for n in range(4200)]
+    config, model = a_pod(tmp_path, label_sets={"things": names}, ship_vectors=True)
+    done(tmp_path, config)
+    made = next(model.cache.glob("codes/*/meta.json"))
+    before = made.read_text()
+
+    shutil.rmtree(model.root)
+    config, _ = a_pod(
+        tmp_path, label_sets={"things": names}, ship_vectors=True, template="a drawing of a {}"
+    )
+    done(tmp_path, config)
+
+    assert made.read_text() != before
 
 
 @pytest.mark.parametrize("text", ["", "{}"])

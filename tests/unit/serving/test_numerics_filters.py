@@ -12,8 +12,9 @@ from lumen_resources.labels.label_sets import Labels
 from lumen_resources.model.layouts import LabelSetFiles, ScoreRule
 from lumen_serving.classify.labels import LabelClassifier, LabelSet
 from lumen_serving.errors import BadQuery
+from lumen_serving.label_index.close_rows import exact_cosines
 from lumen_serving.label_index.index import LabelIndex
-from lumen_serving.label_index.query import best_rows, exact_cosines
+from lumen_serving.label_index.query import best_rows
 from lumen_wire.meta import parse_request_meta
 
 RULE = ScoreRule(scale=50.0)

@@ -12,13 +12,18 @@ from lumen_resources.errors import LabelSetError
 from lumen_resources.labels.rows import WrongRowError
 from lumen_resources.model.layouts import LabelSetFiles, ScoreRule
 from lumen_serving.classify.labels import load_label_sets
+from lumen_serving.label_index.close_rows import (
+    CodedRows,
+    FileRows,
+    Narrowing,
+    close_cosines,
+    exact_cosines,
+)
 from lumen_serving.label_index.codes import CodeCache, encode, encode_cached, rounding
 from lumen_serving.label_index.index import LabelIndex
 from lumen_serving.label_index.query import (
     Groups,
     block_tops,
-    close_cosines,
-    exact_cosines,
     group_by_rank,
     rows_of_blocks,
 )
@@ -91,15 +96,17 @@ KINDS = ["random", "clustered", "near-duplicates", "duplicates", "spiky", "not u
     k=st.integers(1, 750),
     seed=st.integers(0, 10_000),
     near=st.booleans(),
+    turned=st.booleans(),
 )
-def test_no_row_is_ever_missed(small_rows, kind, rows, dim, k, seed, near):
+def test_no_row_is_ever_missed(small_rows, kind, rows, dim, k, seed, near, turned):
     matrix = a_matrix(kind, rows, dim, seed)
+    searched = np.asfortranarray(matrix) if turned else matrix
     query = np.random.default_rng(seed + 1).standard_normal(dim)
     if near:
         query = 0.01 * query + matrix[seed % rows]
     query = unit(query)
 
-    assert rows_of(found(matrix, query, k, small_rows)) == brute_force(matrix, query, k)
+    assert rows_of(found(searched, query, k, small_rows)) == brute_force(matrix, query, k)
 
 
 class WorstScorer:
@@ -128,7 +135,8 @@ def test_no_row_is_missed_when_every_score_is_as_wrong_as_it_may_be(rows, k, see
     matrix = a_matrix("random", rows, 24, seed)
     query = unit(rng.standard_normal(24))
 
-    (hits,) = LabelIndex(matrix, WorstScorer(matrix, k, rng)).top_k(query[None], k, SOFTMAX)
+    index = LabelIndex(FileRows(matrix), WorstScorer(matrix, k, rng))
+    (hits,) = index.top_k(query[None], k, SOFTMAX)
 
     assert rows_of(hits) == brute_force(matrix, query, k)
 
@@ -178,6 +186,35 @@ def test_close_cosines_are_as_close_as_their_rounding(kind, dim):
     for rows in (matrix, matrix.astype(np.float16)):
         wrong = np.abs(close_cosines(rows, query) - exact_cosines(rows, query))
         assert wrong.max() <= 2 * rounding(dim)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dim", [31, 768])
+def test_codes_of_a_matrix_on_its_side_are_as_close_as_they_say(kind, dim):
+    matrix = a_matrix(kind, 2000, dim, 19)
+    query = a_query(20, dim, 2 * matrix[0])
+    rows = np.arange(len(matrix))
+    on_its_side = np.asfortranarray(matrix)
+    codes = encode(on_its_side)
+
+    cosines, errors = CodedRows(on_its_side, codes).close(rows, query)
+
+    assert (np.abs(cosines - exact_cosines(matrix, query)) <= errors).all()
+    assert np.median(codes.fine_rests) < np.median(codes.rests) / 10
+    assert codes.fine.nbytes <= codes.codes.nbytes / 2 + len(matrix)
+    assert encode(matrix).fine.nbytes == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 70])
+def test_narrowing_leaves_out_most_rows_and_none_of_the_best(kind, k):
+    matrix = a_matrix(kind, 4000, 256, 29)
+    query = a_query(30, 256, 2 * matrix[0])
+
+    left = Narrowing(encode(matrix)).still_reaching(np.arange(len(matrix)), query, k)
+
+    assert set(brute_force(matrix, query, k)) <= set(left.tolist())
+    assert len(left) < 1000 or "duplicates" in kind or kind == "spiky"
 
 
 @by_either_scorer
@@ -259,9 +296,10 @@ def test_an_empty_restriction_has_no_hits():
     assert index.top_k(unit(np.ones((1, 8))), 3, SOFTMAX, np.zeros(50, bool)) == [[]]
 
 
+@pytest.mark.parametrize("on_its_side", [False, True])
 @pytest.mark.parametrize("share", [0.5, 1])
 @by_either_scorer
-def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows, share):
+def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows, share, on_its_side):
     matrix = a_matrix("clustered", 5000, 64, 14)
     codes = np.random.default_rng(15).integers(0, 40, 5000).astype(np.int32)
     groups = Groups(codes, tuple(f"g{i}" for i in range(40)), tuple((f"g{i}",) for i in range(40)))
@@ -269,7 +307,8 @@ def test_groups_are_ranked_by_the_sum_of_their_shares(small_rows, share):
 
     include = np.random.default_rng(17).random(5000) < share
 
-    (hits,) = LabelIndex.build(matrix, small_rows=small_rows).top_groups(
+    searched = np.asfortranarray(matrix) if on_its_side else matrix
+    (hits,) = LabelIndex.build(searched, small_rows=small_rows).top_groups(
         query[None], 4, SOFTMAX, groups, include if share < 1 else None
     )
 
@@ -291,7 +330,8 @@ def test_codes_are_kept_in_the_cache_and_made_anew_for_another_key(tmp_path):
 
     assert isinstance(again.codes, np.memmap)
     assert again.codes.tobytes() == first.codes.tobytes()
-    assert other.codes.tobytes() == first.codes[:, ::-1].tobytes()
+    assert other.codes.tobytes() == encode(matrix[::-1]).codes.tobytes() != first.codes.tobytes()
+    assert {path.suffix for path in (tmp_path / "index").iterdir()} == {".npy", ".json"}
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path):
@@ -300,7 +340,25 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path):
 
     made = encode_cached(matrix, CodeCache(tmp_path / "file" / "index", "one"))
 
-    assert made.codes.shape == (16, 500)
+    assert made.codes.shape == (500, 16)
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_codes_are_given_back_where_the_runtime_has_a_copy_and_put_back_where_not(
+    monkeypatch, packs
+):
+    matrix = a_matrix("random", 500, 16, 18)
+    gives_back = IntegerScorer._gives_back
+    # A runtime without a copy would answer otherwise once the pages are gone.
+    monkeypatch.setattr(IntegerScorer, "_gives_back", lambda self: gives_back(self) and packs)
+
+    scorer = IntegerScorer(encode(matrix), threads=1)
+
+    turned = np.frombuffer(scorer._turned, np.int8)
+    assert turned.any() != packs
+    assert (scorer.resident_bytes >= turned.nbytes) != packs
+    (quick,) = scorer.approximate(matrix[:1])
+    assert np.argmax(quick.scores) == 0
 
 
 def test_shares_are_stable_and_add_up_to_one():

@@ -6,8 +6,9 @@ import pytest
 
 from lumen_resources.model.layouts import ScoreRule
 from lumen_serving.classify.scenes import SceneClassifier, SceneSet
+from lumen_serving.label_index.close_rows import exact_cosines
 from lumen_serving.label_index.index import LabelIndex
-from lumen_serving.label_index.query import Groups, exact_cosines
+from lumen_serving.label_index.query import Groups
 from lumen_serving.label_index.scores import score_facts, shares, sigmoids
 from lumen_wire.meta import parse_request_meta
 
