@@ -27,9 +27,9 @@ import open_clip
 import repositories
 import tiny_models
 import torch
-from lumen_export.graphs import InputSize, write_graph
 from verified_repositories import config_of, derived
 
+from lumen_export.graphs import InputSize, write_graph
 from lumen_manifest.spec.enums import Accelerator, Precision
 from lumen_serving.backends.base import Backend, BackendSettings, noise
 from lumen_serving.backends.onnx import OnnxBackend

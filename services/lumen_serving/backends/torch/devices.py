@@ -174,6 +174,6 @@ class CpuTower:
 
     def _run(self, items: NDArray[Any]) -> NDArray[np.float32]:
         with self.torch.inference_mode():
-            rows = self.tower(self.torch.from_numpy(np.require(items, requirements="CW")))
+            rows = self.tower(self.torch.from_numpy(np.require(items, requirements=["C", "W"])))
             out: NDArray[np.float32] = rows.to(self.torch.float32).numpy()
         return out
