@@ -73,7 +73,7 @@ e2e: setup  ## test on a real kubelet: the cluster of KUBECONFIG, or as root on 
 	@$(BIN)/python tests/e2e/run.py $(E2E)
 
 .PHONY: test-all
-test-all: test test-cluster e2e  ## all three
+test-all: test test-models test-cluster e2e  ## all four
 
 .PHONY: test-models
 test-models: VENV := .venv-models
