@@ -76,8 +76,10 @@ def _sources() -> list[Manifest]:
 def _ports_in(source_env: Mapping[str, str]) -> set[int | None]:
     """Read the ports of mirrors and proxies that fetching goes through."""
     found: set[int | None] = set()
-    for value in source_env.values():
-        parts = urlsplit(value)
+    for name, value in source_env.items():
+        # This one is a host, as ModelScope's own tools read it.
+        is_host = name == "MODELSCOPE_DOMAIN" and "://" not in value
+        parts = urlsplit(f"https://{value}" if is_host else value)
         if parts.scheme in {"http", "https"}:
             found.add(parts.port or (80 if parts.scheme == "http" else 443))
     return found

@@ -7,9 +7,11 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lumen_manifest.default_repositories import default_uri
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.model_spec import LabelSetSpec, LabelSourceSpec
 from lumen_resources.errors import (
@@ -30,8 +32,10 @@ from lumen_resources.model.lock_file import Lock, locked_files, overall, stat_id
 from lumen_resources.model.model_info import FILE_NAME, Dataset, FileDigest, parse
 from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.sources.open import open_source
-from lumen_resources.sources.protocol import SourceSnapshot
+from lumen_resources.sources.protocol import SourceAccess, SourceSnapshot
 
+# Schemes that have one host for all, or keys that are of an account and not of a bucket.
+_HUBS = frozenset({"hf", "modelscope", "s3"})
 _PIN = re.compile(r"(?:^|(?<= ))([^ =]+)=([0-9a-f]{40})(?= |$)")
 # Under which names TreeOfLife's data sets publish the vectors of a model's species.
 PUBLISHED_STEMS = ("txt_emb_{model}", "txt_emb_species")
@@ -41,11 +45,25 @@ def fetch_label_sets(
     config: ServerConfig, cache_dir: Path, progress: Progress, options: FetchOptions
 ) -> dict[str, SetApart]:
     """Return the label sets that have a source of their own, by name; fetch what is not here."""
-    return {
-        spec.name: _LabelFolder(config, spec, spec.source, cache_dir).bring(progress, options)
-        for spec in config.label_sets
-        if spec.source is not None
-    }
+    found = {}
+    for spec in config.label_sets:
+        if spec.source is not None:
+            access = _access_to(spec.source.uri, config, options.access)
+            folder = _LabelFolder(config, spec, spec.source, cache_dir)
+            found[spec.name] = folder.bring(progress, replace(options, access=access))
+    return found
+
+
+def _access_to(uri: str, config: ServerConfig, access: SourceAccess) -> SourceAccess:
+    """Return with what a label set's source is asked: the Secret is of the model's source.
+
+    Another hub or host gets none of it.
+    """
+    own, other = urlsplit(config.model.source.uri or default_uri(config.model) or ""), urlsplit(uri)
+    same_host = own.scheme in _HUBS or own.netloc == other.netloc
+    if own.scheme == other.scheme and same_host:
+        return access
+    return replace(access, token="", access_key_id="", secret_access_key="")
 
 
 def label_sets_here(
@@ -106,8 +124,9 @@ class _LabelFolder:
                 "model_info.json.",
             )
         last = parts.path.strip("/").rpartition("/")[2].partition("@")[0] or parts.netloc
+        shown = re.sub(r"[^A-Za-z0-9._-]", "-", last)[:100]
         mark = hashlib.sha256(source.uri.encode()).hexdigest()[:8]
-        self._place = model_folder(cache_dir, folder_name(f"labels-{last}@{mark}"))
+        self._place = model_folder(cache_dir, folder_name(f"labels-{shown}@{mark}"))
 
     def bring(self, progress: Progress, options: FetchOptions) -> SetApart:
         """Return the set, from here or from its source."""

@@ -210,6 +210,19 @@ def test_a_source_that_keeps_failing_is_given_up_within_bounds(source, cache):
     assert [p for p, _ in source.requests].count(VISION) == 3
 
 
+def test_a_proxy_is_asked_where_one_is_set_and_not_where_it_is_excepted(
+    source, cache, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HTTP_PROXY", source.url)
+    monkeypatch.setenv("NO_PROXY", "localhost")
+
+    fetch("http://models.example.org/", cache)
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert refused("http://models.example.org/", tmp_path / "other").reason == "SourceUnreachable"
+    fetch(source.url.replace("127.0.0.1", "localhost"), tmp_path / "another")
+
+
 def test_a_wrong_token_is_unauthorized_and_the_right_one_works(source, cache):
     source.token = "right"
 

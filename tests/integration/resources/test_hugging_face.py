@@ -268,6 +268,19 @@ def test_a_moved_repository_is_followed(hub, cache):
     assert fetch(cache, "hf://me/older").revision == hub.repositories[NAME].names["main"]
 
 
+def test_a_hub_that_does_not_answer_is_unreachable_and_what_was_fetched_is_kept(hub, cache):
+    hub.content.statuses[hub.large(NAME, TEXT)] = (503, -1)
+    assert refused(cache).reason == "SourceUnreachable"
+    kept = hub.content.sent[hub.large(NAME, VISION)]
+    hub.content.statuses.clear()
+
+    fetch(cache)
+
+    assert hub.content.sent[hub.large(NAME, VISION)] <= kept + 4 * BLOCK
+    hub.close()
+    assert refused(cache, "hf://me/another").reason == "SourceUnreachable"
+
+
 def test_a_hub_that_is_asked_too_often_is_asked_later(hub, cache):
     hub.headers = {"Retry-After": "0", "RateLimit": '"api";r=0;t=0'}
     hub.statuses["/api/"] = (429, 2)

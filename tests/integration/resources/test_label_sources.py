@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from fault_server import FaultServer
 from hub_server import HubServer
 from huggingface_hub import constants
 from model_sources import a_config, bent
@@ -168,6 +169,20 @@ def test_a_repository_without_the_label_set_says_what_it_has(hub, tree, tmp_path
     error = refused(a_service(uri=URI), tmp_path / "cache")
     assert error.reason == "LabelSetInvalid"
     assert "TreeOfLife.json" in error.remedy
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_the_models_token_goes_to_its_own_hub_alone(hub, tree, tmp_path, same):
+    hub.accounts["s3cret"] = "reader"
+    folder = write_model(tmp_path / "elsewhere", TinyModel(label_sets={"TreeOfLife": CLASSES}))
+    with FaultServer(folder) as server:
+        config = a_service(uri=f"hf://{TREE}" if same else server.url)
+        access = SourceAccess(token="s3cret")
+        options = FetchOptions(access=access)
+        fetch_and_verify(config, tmp_path / "cache", tmp_path, Progress(), options)
+
+        assert hub.tokens == {"Bearer s3cret"}
+        assert server.tokens == set()
 
 
 def test_a_label_set_is_not_read_in_place(hub, tree, tmp_path):

@@ -67,6 +67,8 @@ def test_nodes_are_drained_one_pod_at_a_time(rendered):
         ("http://models.example/clip", {}, [53, 53, 80]),
         ("s3://bucket/clip", {"AWS_ENDPOINT_URL": "http://minio:9000"}, [53, 53, 443, 9000]),
         (None, {"HTTPS_PROXY": "http://proxy:3128"}, [53, 53, 443, 3128]),
+        (None, {"HF_ENDPOINT": "http://mirror:8080"}, [53, 53, 443, 8080]),
+        (None, {"MODELSCOPE_DOMAIN": "mirror.example:8443"}, [53, 53, 443, 8443]),
         ("pvc://models/clip", {"HTTPS_PROXY": "http://proxy:3128"}, []),
         ("file:///models/clip", {}, []),
     ],
@@ -80,6 +82,15 @@ def test_pods_may_reach_their_source_and_nothing_else(rendered, uri, source_env,
 
     assert found == ports
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_pods_of_a_model_on_a_volume_may_reach_where_their_label_sets_come_from(rendered):
+    sets = [{"name": "TreeOfLife", "source": {"uri": "hf://datasets/me/tree"}}]
+
+    policy = rendered(model={"source": {"uri": "pvc://models/clip"}}, labelSets=sets).network_policy
+
+    found = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+    assert found == [53, 53, 443]
 
 
 def test_fetching_reaches_no_metadata_of_a_cloud_and_names_are_asked_for_on_the_link_too(rendered):
