@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
-from trained_tokenizers import CORPUS, KINDS, LANGUAGES, write_tokenizer
-from transformers import AutoTokenizer
+from trained_tokenizers import CORPUS, KINDS, LANGUAGES, write_tokenizer, write_word_list
+from transformers import AutoTokenizer, BertTokenizer
 
 from lumen_resources.model.layouts import Cleaning, TextRule
 from lumen_serving.media.text import Tokenizer
@@ -132,6 +132,16 @@ def test_a_model_without_a_tokenizer_has_open_clips_own():
     assert rows.tolist() == SimpleTokenizer()(list(SAMPLES)).tolist()
     assert truncated[0] is False
     assert truncated[-4] is True
+
+
+def test_a_list_of_words_is_a_tokenizer_too(tmp_path):
+    write_word_list(tmp_path, "chinese-bert")
+    theirs = BertTokenizer.from_pretrained(str(tmp_path))
+    options = {"padding": "max_length", "truncation": True, "max_length": 52}
+
+    ours = load(tmp_path / "vocab.txt", rule_of("chinese-bert", 52))
+
+    assert ours.encode(list(SAMPLES))[0].tolist() == theirs(list(SAMPLES), **options).input_ids
 
 
 @pytest.mark.parametrize("name", KINDS)

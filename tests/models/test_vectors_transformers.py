@@ -8,6 +8,7 @@ import pytest
 import repositories
 import tiny_models
 import torch
+from trained_tokenizers import write_word_list
 from transformers import AutoTokenizer
 from transformers.models.chinese_clip.image_processing_pil_chinese_clip import (
     ChineseCLIPImageProcessorPil,
@@ -23,7 +24,7 @@ from lumen_serving.media.images import decode_rgb
 from lumen_serving.media.text import Tokenizer
 
 NAMES = ("transformers-clip", "transformers-siglip", "transformers-siglip2", "chinese-clip",
-         "m-clip")  # fmt: skip
+         "chinese-clip without tokenizer.json", "m-clip")  # fmt: skip
 PROCESSORS = {
     "CLIPImageProcessor": CLIPImageProcessorPil,
     "SiglipImageProcessor": SiglipImageProcessorPil,
@@ -42,8 +43,13 @@ SIZES = ((640, 427), (67, 64), (90, 300))
 
 @pytest.fixture(scope="module", params=NAMES)
 def published(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("repositories") / request.param
-    reference = repositories.write(folder, request.param)
+    name, _, without = request.param.partition(" without ")
+    folder = tmp_path_factory.mktemp("repositories") / name
+    reference = repositories.write(folder, name)
+    if without:
+        for path in (without, "tokenizer_config.json", "special_tokens_map.json"):
+            (folder / path).unlink()
+        write_word_list(folder, repositories.ROWS[name].kind)
     model = derived(folder)
     backend = TorchBackend()
     backend.load(model, BackendSettings(Accelerator.CPU, threads=2))

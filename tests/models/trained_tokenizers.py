@@ -84,6 +84,13 @@ def write_tokenizer(folder: Path, name: str) -> int:
     return Tokenizer.from_str(content).get_vocab_size()
 
 
+def write_word_list(folder: Path, name: str) -> None:
+    """Write vocab.txt alone, as OFA-Sys publishes Chinese CLIP."""
+    numbers = Tokenizer.from_str(_content(name)).get_vocab()
+    words = sorted(numbers, key=lambda word: numbers[word])
+    (folder / "vocab.txt").write_text("\n".join([*words, ""]), encoding="utf-8")
+
+
 @cache
 def _content(name: str) -> str:
     return KINDS[name].build().to_str(pretty=True)

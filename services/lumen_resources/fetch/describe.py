@@ -21,6 +21,7 @@ from lumen_resources.model.contents import (
     check_weights,
     load_tokenizer,
     read_config,
+    refuse_cased_words,
 )
 from lumen_resources.model.layouts import (
     ChosenFiles,
@@ -201,6 +202,7 @@ def _check_thoroughly(subject: UnverifiedModel, at: PathResolver, dim: int, text
         for path in chosen.companions:
             if path.endswith(TOKENIZER_SETTINGS):
                 said = read_config(at(path)) or {}
+                refuse_cased_words(chosen.tokenizer, path, said)
                 check_settings(path, said, text, tokenizer.token_to_id)
     for path in chosen.shards or ((chosen.weights,) if chosen.weights else ()):
         check_weights(at(path))

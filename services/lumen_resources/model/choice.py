@@ -12,6 +12,7 @@ from lumen_manifest.spec.enums import Precision, Runtime, Tower
 from lumen_resources.errors import FileMissingError, RuntimeNotSupportedError
 from lumen_resources.model.layouts import CONFIGS, PREPROCESSOR, ChosenFiles
 from lumen_resources.model.model_info import ModelInfo
+from lumen_resources.model.word_list import WORD_LIST
 from lumen_terms.modality import Modality
 
 # What open_clip, transformers and tokenizers may keep beside tokenizer.json.
@@ -236,11 +237,10 @@ def _shared_files(
         places = [f"{folder}{name}" for folder in ("", *folders) for name in names]
         return next((path for path in places if path in available), None)
 
-    tokenizer = first((TOKENIZER,), f"{runtime}/", "textual/")
-    folder = tokenizer.removesuffix(TOKENIZER) if tokenizer else ""
-    companions = tuple(
-        f"{folder}{name}" for name in TOKENIZER_COMPANIONS if f"{folder}{name}" in available
-    )
+    tokenizer = first((TOKENIZER,), f"{runtime}/", "textual/") or first((WORD_LIST,))
+    folder = tokenizer[: tokenizer.rfind("/") + 1] if tokenizer else ""
+    beside = [f"{folder}{name}" for name in TOKENIZER_COMPANIONS]
+    companions = tuple(path for path in beside if path in available and path != tokenizer)
     return ChosenFiles(
         config=first(CONFIGS, f"{runtime}/"),
         tokenizer=tokenizer,
@@ -248,6 +248,12 @@ def _shared_files(
         companions=companions,
         modalities=frozenset(MODALITIES[tower] for tower in towers),
     )
+
+
+def tokenizer_of(available: Collection[str]) -> str | None:
+    """Return the tokenizer of a repository whose model info is yet to be derived."""
+    known = (TOKENIZER, f"textual/{TOKENIZER}", WORD_LIST)
+    return next((path for path in known if path in available), None)
 
 
 def _runtime_is_offered(info: ModelInfo, runtime: Runtime) -> None:

@@ -29,6 +29,7 @@ from lumen_resources.model.onnx_graph import (
     Value,
     read_graph,
 )
+from lumen_resources.model.word_list import WORD_LIST, word_pieces
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
@@ -55,13 +56,16 @@ def read_config(path: Path | None) -> Mapping[str, Any] | None:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Load tokenizer.json; raises TokenizerError."""
+    """Load tokenizer.json, or BERT's list of words; raises TokenizerError."""
     with translated(path, "reading"):
         content = read_bounded(path, MAX_TOKENIZER_BYTES)
     if len(content) > MAX_TOKENIZER_BYTES:
         raise _bad_tokenizer(path, f"it has more than {MAX_TOKENIZER_BYTES:,} bytes")
     try:
-        tokenizer = Tokenizer.from_buffer(utf8(content))
+        if path.name == WORD_LIST:
+            tokenizer = word_pieces(content)
+        else:
+            tokenizer = Tokenizer.from_buffer(utf8(content))
     except BaseException as error:  # the library raises no narrower class, and panics
         if not is_failure(error):
             raise
@@ -233,6 +237,12 @@ def _bad_tokenizer(path: Path, found: str) -> TokenizerError:
         remedy="Replace it by the tokenizer.json that the model was published with.",
         file=path.name,
     )
+
+
+def refuse_cased_words(tokenizer: str, name: str, document: Mapping[str, Any]) -> None:
+    """Raise TokenizerError for a list of words that is told to keep case: it is read uncased."""
+    if tokenizer.endswith(WORD_LIST) and document.get("do_lower_case") is False:
+        raise _contradiction(name, "do_lower_case false", f"{WORD_LIST} is read without case here")
 
 
 def check_settings(

@@ -15,8 +15,8 @@ from lumen_manifest.spec.enums import Tower
 from lumen_resources.model.choice import (
     EXTERNAL_DATA,
     PREPROCESS_CFG,
-    TOKENIZER,
     runtime_files,
+    tokenizer_of,
     towers_of,
 )
 from lumen_resources.model.facts import Facts, Measure, facts_of, unknown
@@ -64,7 +64,7 @@ def derive(
     info = _model_info(there, name, facts, runtimes)
     path = there.first(PREPROCESSOR, PREPROCESS_CFG)
     preprocess = preprocess_of(info, facts.config, there.document(path) if path else None)
-    return info, tuple(_sentences(info, facts, preprocess, path))
+    return info, tuple(_sentences(there, info, facts, preprocess, path))
 
 
 def _plain(files: Mapping[str, int]) -> dict[str, int]:
@@ -116,7 +116,8 @@ def _refuse_missing_processor(there: Repository, facts: Facts, towers: frozenset
 def _model_info(there: Repository, name: str, facts: Facts, runtimes: Runtimes) -> ModelInfo:
     own = name.rpartition("/")[2] or name
     licence = licence_of(there)
-    tokenizer = [p for p in (TOKENIZER, f"textual/{TOKENIZER}") if p in there.files][:1]
+    words = tokenizer_of(there.files)
+    tokenizer = (words,) if words else ()
     try:
         return ModelInfo(
             name=own[:100],
@@ -145,7 +146,7 @@ def _model_info(there: Repository, name: str, facts: Facts, runtimes: Runtimes) 
 
 
 def _sentences(
-    info: ModelInfo, facts: Facts, preprocess: Preprocess, processor: str | None
+    there: Repository, info: ModelInfo, facts: Facts, preprocess: Preprocess, processor: str | None
 ) -> Iterator[str]:
     offered = ", ".join(info.offered())
     yield (
@@ -161,7 +162,8 @@ def _sentences(
             f"{_numbers(preprocess.std)} ({processor or facts.source})."
         )
     if Tower.TEXT in facts.towers:
-        yield f"Texts: {_text_sentence(facts.text)} ({facts.source}, {TOKENIZER})."
+        tokenizer = tokenizer_of(there.files) or "open_clip's own words"
+        yield f"Texts: {_text_sentence(facts.text)} ({facts.source}, {tokenizer})."
     if facts.score.kind == "sigmoid":
         yield f"Scores: sigmoid, each label for itself ({facts.source})."
     elif "torch" not in info.runtimes:

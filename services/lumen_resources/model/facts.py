@@ -9,7 +9,7 @@ from typing import Any
 
 from lumen_manifest.spec.enums import Runtime, Tower
 from lumen_resources.errors import ModelInfoError, TokenizerError
-from lumen_resources.model.choice import PREPROCESS_CFG, TOKENIZER
+from lumen_resources.model.choice import PREPROCESS_CFG, TOKENIZER, tokenizer_of
 from lumen_resources.model.configs import model_cfg_of, section, token_text, whole, word
 from lumen_resources.model.layouts import CONFIGS, PREPROCESSOR
 from lumen_resources.model.model_info import (
@@ -23,6 +23,7 @@ from lumen_resources.model.onnx_graph import Graph
 from lumen_resources.model.repository import MAX_TOKENIZER_BYTES, Repository, bad_file
 from lumen_resources.model.scores import inferred_score
 from lumen_resources.model.text_rules import TokenizerFiles, configured_length, inferred_text
+from lumen_resources.model.word_list import WORD_LIST, words_of
 from lumen_terms.open_clip_tags import OpenClipTag, architecture_tags, find_tag
 
 MAX_DIM = 100_000
@@ -293,25 +294,33 @@ def _preprocess_of(known: OpenClipTag) -> PreprocessInfo:
 
 
 def tokenizer_files(there: Repository) -> TokenizerFiles:
-    """Return what stands beside a configuration; tokenizer.json is read only if it must be."""
-    folder = next((f for f in ("", "textual/") if f"{f}{TOKENIZER}" in there.files), "")
-    path = f"{folder}{TOKENIZER}"
+    """Return what stands beside a configuration; the tokenizer is read only if it must be."""
+    path = tokenizer_of(there.files)
+    folder = path.rpartition(TOKENIZER)[0] if path else ""
     settings = there.document(there.first(f"{folder}tokenizer_config.json"))
 
     def number_of(token: str) -> int | None:
         for number, entry in section(settings, "added_tokens_decoder").items():
             if number.isdecimal() and len(number) < 10 and _is_token(entry, token):
                 return int(number)
-        if path not in there.files:
+        if path is None:
             raise TokenizerError(
                 f"{there.name} has no {TOKENIZER}, and its texts need one.",
-                remedy=f"Take a repository that has {TOKENIZER}; vocab.txt and spiece.model "
-                "are not read.",
+                remedy=f"Take a repository that has {TOKENIZER}; spiece.model is not read.",
                 file=TOKENIZER,
             )
+        if path == WORD_LIST:
+            return _number_of_word(there, token)
         return _number_in(there.document(path, MAX_TOKENIZER_BYTES), token)
 
     return TokenizerFiles(settings, number_of)
+
+
+def _number_of_word(there: Repository, token: str) -> int | None:
+    try:
+        return words_of(there.content(WORD_LIST, MAX_TOKENIZER_BYTES)).get(token)
+    except ValueError as error:
+        raise bad_file(WORD_LIST, f"is not UTF-8: {error}") from error
 
 
 def _is_token(entry: Any, token: str) -> bool:
