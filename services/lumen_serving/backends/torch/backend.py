@@ -10,6 +10,7 @@ from lumen_resources.model.layouts import ScoreRule, VerifiedModel
 from lumen_serving.backends.base import BackendReport, BackendSettings, noise, unit_rows
 from lumen_serving.backends.torch.devices import ComputeDevice, PlacedTower, open_device
 from lumen_serving.backends.torch.library import (
+    OUT_OF_MEMORY,
     TORCH,
     VERSION,
     PictureInput,
@@ -65,6 +66,12 @@ class TorchBackend:
             try:
                 placed = device.place(tower.eval(), trial[modality])
                 dims.add(placed.vectors(trial[modality][:1]).shape[1])
+            except OUT_OF_MEMORY as error:
+                raise BackendUnavailable(
+                    f"The model does not fit into the memory of the device: {str(error)[:200]}",
+                    remedy="Set spec.model.precision to fp16 or bf16, load one tower "
+                    "(spec.model.towers), or raise spec.server.deviceMemoryMiB.",
+                ) from error
             except (RuntimeError, ValueError, IndexError) as error:
                 raise BackendUnavailable(
                     f"The tower for {modality.value}s loads but does not run: {str(error)[:300]}",

@@ -164,13 +164,14 @@ class CpuTower:
     def try_sizes(self, items: NDArray[Any]) -> None:
         """Keep the sizes at which `items` have the bytes that each has alone."""
         began_at = time.monotonic()
-        alone = np.concatenate([self._run(items[at : at + 1]) for at in range(len(items))])
+        alone: list[bytes] = []
         for size in _TRIAL_SIZES:
-            if time.monotonic() - began_at > _TRIAL_S:
-                return
-            if self._run(items[:size]).tobytes() != alone[:size].tobytes():
+            alone += [self._run(items[at : at + 1]).tobytes() for at in range(len(alone), size)]
+            if self._run(items[:size]).tobytes() != b"".join(alone):
                 return
             self.sizes = (*self.sizes, size)
+            if time.monotonic() - began_at > _TRIAL_S:
+                return
 
     def _run(self, items: NDArray[Any]) -> NDArray[np.float32]:
         with self.torch.inference_mode():

@@ -34,6 +34,8 @@ class GpuDevice:
         self._torch = torch
         self._device = torch.device("cuda", 0)
         self._stream = torch.cuda.Stream(self._device)
+        # fp32 means fp32: by default convolutions keep 10 bits of each factor.
+        torch.backends.cudnn.allow_tf32 = False
         found = torch.cuda.get_device_properties(self._device)
         if memory_mib:
             share = min(1.0, memory_mib * _MIB / found.total_memory)

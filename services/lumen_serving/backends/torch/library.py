@@ -19,6 +19,7 @@ TORCH: Any = torch
 VERSION: str = torch.__version__
 Tensor: TypeAlias = torch.Tensor
 Module: TypeAlias = nn.Module
+OUT_OF_MEMORY: type[Exception] = torch.OutOfMemoryError
 # What torch.load and strict loading raise for files that are not what they must be.
 _UNREADABLE = (
     pickle.UnpicklingError,
