@@ -113,7 +113,7 @@ def _row(one: "Tried", best: "Tried | None") -> dict[str, Any]:
         "one ms": f"{one.speed.single_ms:.1f}",
         "CPU ms": f"{one.speed.cpu_ms:.1f}",
         "batch": one.speed.batch,
-        "peak MiB": trial.peak_mib,
+        "MiB": trial.memory_mib,
         "cosine": f"{one.cosine:.6f}",
         "in a batch": alike if trial.invariant else "differs",
     }
@@ -139,7 +139,7 @@ def _record(one: "Tried", best: "Tried | None") -> dict[str, Any]:
         "computedBy": f"{trial.runtime} {trial.version}",
         "computedIn": trial.precision,
         **speeds,
-        "peakMib": trial.peak_mib,
+        "memoryMib": trial.memory_mib,
         "cosine": round(one.cosine, 7),
         "batchInvariant": trial.invariant,
         "oneByOne": trial.singly,

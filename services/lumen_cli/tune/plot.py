@@ -25,8 +25,8 @@ def write_plot(tried: Sequence[Tried], model: str, path: Path) -> None:
         label = f"{modality.value}s"
         rates.barh(at, [s.per_second if s else 0 for s in speeds], height=0.38, label=label)
         singles.barh(at, [s.single_ms if s else 0 for s in speeds], height=0.38, label=label)
-    memory.barh(list(places), [one.trial.peak_mib for one in tried], height=0.6)
-    for axes, title in ((rates, "a second"), (singles, "ms for one"), (memory, "peak MiB")):
+    memory.barh(list(places), [one.trial.memory_mib for one in tried], height=0.6)
+    for axes, title in ((rates, "a second"), (singles, "ms for one"), (memory, "MiB")):
         axes.set_yticks(list(places), names if axes is rates else [""] * len(names))
         axes.invert_yaxis()
         axes.set_title(title)

@@ -85,11 +85,11 @@ INSIDE: dict[Message, dict[int, Message]] = {
 }
 
 
-class _DamagedError(Exception):
+class DamagedError(Exception):
     """The bytes are not protobuf, or end too early."""
 
 
-class _Reader:
+class WireReader:
     """Protobuf fields of a byte range; counts them, so that no file can keep it busy for long."""
 
     def __init__(self, data: mmap.mmap) -> None:
@@ -102,16 +102,16 @@ class _Reader:
         while at < end:
             self._left -= 1
             if self._left < 0:
-                raise _DamagedError(f"more than {MAX_FIELDS:,} fields")
+                raise DamagedError(f"more than {MAX_FIELDS:,} fields")
             key, at = self._varint(at, end)
             number, kind = key >> 3, key & 7
             if not 0 < key < 1 << 32 or number == 0:
                 # Parsers differ in what they make of such a key.
-                raise _DamagedError(f"a field's key is {key}")
+                raise DamagedError(f"a field's key is {key}")
             if kind == _BYTES:
                 length, at = self._varint(at, end)
                 if length > end - at:
-                    raise _DamagedError("it ends in the middle of a field")
+                    raise DamagedError("it ends in the middle of a field")
                 yield number, at, at + length
                 at += length
             elif kind == _VARINT:
@@ -120,13 +120,20 @@ class _Reader:
             elif kind in {_FIXED64, _FIXED32}:
                 at += 8 if kind == _FIXED64 else 4
                 if at > end:
-                    raise _DamagedError("it ends in the middle of a field")
+                    raise DamagedError("it ends in the middle of a field")
             else:
-                raise _DamagedError(f"wire type {kind} is not protobuf")
+                raise DamagedError(f"wire type {kind} is not protobuf")
+
+    def numbers(self, start: int, end: int) -> Iterator[int]:
+        """Yield the varints that are packed in a field."""
+        while start < end:
+            value, start = self._varint(start, end)
+            yield value
 
     def text(self, start: int, end: int) -> str:
+        """Return a field as UTF-8, bounded."""
         if end - start > MAX_VALUE_BYTES:
-            raise _DamagedError(f"a name is longer than {MAX_VALUE_BYTES:,} bytes")
+            raise DamagedError(f"a name is longer than {MAX_VALUE_BYTES:,} bytes")
         return self._data[start:end].decode("utf-8", "replace")
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
@@ -138,7 +145,7 @@ class _Reader:
             if byte < 0x80:
                 return value, at
             shift += 7
-        raise _DamagedError("it ends in the middle of a number")
+        raise DamagedError("it ends in the middle of a number")
 
 
 def read_graph(path: Path) -> Graph:
@@ -152,8 +159,8 @@ def read_graph(path: Path) -> Graph:
             open_regular(path) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            return _walk_model(_Reader(data), len(data))
-    except (_DamagedError, ValueError) as error:
+            return _walk_model(WireReader(data), len(data))
+    except (DamagedError, ValueError) as error:
         raise ResourceValidationError(
             f"{path.name} is not an ONNX model that can be used: {error}.",
             remedy="Export the model anew; this file was damaged before its digest was recorded.",
@@ -161,10 +168,10 @@ def read_graph(path: Path) -> Graph:
         ) from error
 
 
-def _walk_model(reader: _Reader, size: int) -> Graph:
+def _walk_model(reader: WireReader, size: int) -> Graph:
     graphs = [(s, e) for number, s, e in reader.fields(0, size) if number == 7 and e >= 0]
     if len(graphs) != 1:
-        raise _DamagedError(f"it holds {len(graphs)} graphs")
+        raise DamagedError(f"it holds {len(graphs)} graphs")
     graph, weights = Graph(), set()
     for number, start, end in reader.fields(*graphs[0]):
         if end < 0:
@@ -180,16 +187,16 @@ def _walk_model(reader: _Reader, size: int) -> Graph:
     for name in _files_named(reader, Message.MODEL, 0, size):
         graph.external_files.add(name)
         if len(graph.external_files) > MAX_FILES:
-            raise _DamagedError(f"it names more than {MAX_FILES} files")
+            raise DamagedError(f"it names more than {MAX_FILES} files")
     return graph
 
 
 def _files_named(
-    reader: _Reader, message: Message, start: int, end: int, depth: int = 1
+    reader: WireReader, message: Message, start: int, end: int, depth: int = 1
 ) -> Iterator[str]:
     """Yield every location that a tensor anywhere in a message names."""
     if depth > MAX_DEPTH:
-        raise _DamagedError(f"it is nested more than {MAX_DEPTH} deep")
+        raise DamagedError(f"it is nested more than {MAX_DEPTH} deep")
     inside = INSIDE[message]
     for number, s, e in reader.fields(start, end):
         if e < 0:
@@ -199,18 +206,18 @@ def _files_named(
         elif message is Message.TENSOR and number == 13:
             yield from _location(reader, s, e)
         elif message is Message.NODE and number == 4 and reader.text(s, e) == COMPILED:
-            raise _DamagedError(
+            raise DamagedError(
                 f"it holds a node {COMPILED}, compiled for one device, which may read files"
             )
 
 
-def _location(reader: _Reader, start: int, end: int) -> set[str]:
+def _location(reader: WireReader, start: int, end: int) -> set[str]:
     """Return the file of one StringStringEntryProto: key = 1, value = 2; of several the last."""
     pair = {n: reader.text(s, e) for n, s, e in reader.fields(start, end) if e >= 0}
     return {pair.get(2, "")} if pair.get(1) == "location" else set()
 
 
-def _value(reader: _Reader, start: int, end: int) -> Value:
+def _value(reader: WireReader, start: int, end: int) -> Value:
     """ValueInfoProto: name = 1, type = 2; TypeProto.tensor_type = 1: elem_type = 1, shape = 2."""
     name, element_type = "", 0
     shape: list[int | None] = []
@@ -227,7 +234,7 @@ def _value(reader: _Reader, start: int, end: int) -> Value:
     return Value(name, element_type, tuple(shape))
 
 
-def _dimension(reader: _Reader, start: int, end: int) -> int | None:
+def _dimension(reader: WireReader, start: int, end: int) -> int | None:
     """Dimension: dim_value = 1, else a name or nothing: open."""
     values = [
         value for number, value, kind in reader.fields(start, end) if number == 1 and kind < 0
@@ -235,5 +242,5 @@ def _dimension(reader: _Reader, start: int, end: int) -> int | None:
     return values[0] if values and values[0] > 0 else None
 
 
-def _only(reader: _Reader, start: int, end: int, wanted: int) -> Iterator[tuple[int, int, int]]:
+def _only(reader: WireReader, start: int, end: int, wanted: int) -> Iterator[tuple[int, int, int]]:
     return (f for f in reader.fields(start, end) if f[0] == wanted and f[2] >= 0)

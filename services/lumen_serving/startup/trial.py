@@ -4,7 +4,6 @@ Called by `lumen tune`, once in a process of its own for each way, so that the m
 threads of one do not stand in the figures of another.
 """
 
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
+from lumen_process.heap import trim_heap
 from lumen_resources.errors import ResourceError
 from lumen_resources.fetch.fetch import open_verified
 from lumen_resources.model.layouts import VerifiedModel
@@ -28,6 +28,7 @@ from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.load import on_its_device
 from lumen_terms.modality import Modality
+from lumen_wire.server.open_streams import own_memory
 
 Embed = Callable[[NDArray[Any]], NDArray[np.float32]]
 
@@ -64,9 +65,9 @@ class Speed:
 class Trial:
     """What one way to compute was found to do.
 
-    `peak_mib` is the most memory of its process, `vectors` the unit rows [N, dim] of the things it
-    was asked, by modality; `invariant` whether each had the same bytes alone and in any batch,
-    `singly` whether batches run item by item to reach that.
+    `memory_mib` is its process's own memory, without files that it maps; `vectors` the unit rows
+    [N, dim] of the things it was asked, by modality; `invariant` whether each had the same bytes
+    alone and in any batch, `singly` whether batches run item by item to reach that.
     """
 
     runtime: str
@@ -74,7 +75,7 @@ class Trial:
     device: str
     precision: str
     speeds: Mapping[Modality, Speed]
-    peak_mib: int
+    memory_mib: int
     vectors: Mapping[Modality, NDArray[np.float32]]
     invariant: bool
     singly: bool
@@ -133,11 +134,17 @@ def _measured(
         device=report.device,
         precision=report.precision,
         speeds=speeds,
-        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        memory_mib=_own_memory_mib(),
         vectors=vectors,
         invariant=invariant,
         singly="one at a time" in report.details.values(),
     )
+
+
+def _own_memory_mib() -> int:
+    trim_heap()
+    measure_bytes = own_memory()
+    return measure_bytes() >> 20 if measure_bytes else 0
 
 
 def _speed(measured: Measured, embed: Embed, items: NDArray[Any]) -> Speed:

@@ -272,10 +272,13 @@ def with_outside_weights(model, folder):
     return dataclasses.replace(there, files=files, proofs={**there.proofs, data: proof(data)})
 
 
-def test_weights_beside_a_graph_are_loaded_with_it(model, tmp_path):
-    outside = loaded(with_outside_weights(model, tmp_path))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_weights_beside_a_graph_are_loaded_with_it(model, tmp_path, engine):
+    outside = loaded(with_outside_weights(model, tmp_path), engine=engine)
 
-    assert (outside.embed_images(noise(2)) == loaded(model).embed_images(noise(2))).all()
+    wanted = loaded(model, engine=engine).embed_images(noise(2))
+    assert (outside.embed_images(noise(2)) == wanted).all()
+    assert outside.report().runtime == engine
 
 
 def test_a_file_that_was_only_touched_is_loaded(model, tmp_path):

@@ -1,6 +1,7 @@
 """Which engine runs a model's ONNX files, what it computes in, and what is refused."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -44,10 +45,14 @@ def loaded(model, engine=None, precision=Precision.FP32, accelerator=Accelerator
 
 
 def with_graph(model, path, **changes):
+    files = dataclasses.replace(model.files, **{"vision": path, **changes})
+    return with_proof(dataclasses.replace(model, files=files), path)
+
+
+def with_proof(model, path):
     found = digest_of(path)
     proofs = {**model.proofs, path: LockedFile(size=found.size, sha256=found.sha256)}
-    files = dataclasses.replace(model.files, **{"vision": path, **changes})
-    return dataclasses.replace(model, files=files, proofs=proofs)
+    return dataclasses.replace(model, proofs=proofs)
 
 
 def pictures(count=8):
@@ -296,6 +301,22 @@ def a_perceptron():
         weights = (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
         model.graph.initializer.append(numpy_helper.from_array(weights, name))
     return model
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["in the graph", "in a file beside it"])
+def test_openvino_maps_large_weights_from_their_files(model, tmp_path, beside):
+    path, data = tmp_path / "vision.onnx", tmp_path / "vision.onnx.data"
+    onnx.save(a_perceptron(), path, save_as_external_data=beside, location=data.name)
+    there = with_graph(model, path, external_data=(data,) if beside else ())
+    if beside:
+        there = with_proof(there, data)
+    wanted = loaded(there, OnnxEngine.ONNXRUNTIME).embed_images(pictures())
+
+    backend = loaded(there, OnnxEngine.OPENVINO)
+
+    assert cosines(backend.embed_images(pictures()), wanted).min() >= 0.99999
+    mapped = Path("/proc/self/maps").read_text()
+    assert str(data if beside else path) in mapped
 
 
 @pytest.mark.parametrize("engine", [None, OnnxEngine.ONNXRUNTIME, OnnxEngine.OPENVINO])

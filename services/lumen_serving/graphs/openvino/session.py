@@ -4,14 +4,17 @@ The precision that computes is asked of the compiled graph and never assumed: by
 takes bfloat16 wherever the processor has it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
+from openvino import opset13 as opset
 from openvino.frontend import (
     FrontEndManager,
     GeneralFailure,
@@ -22,6 +25,8 @@ from openvino.frontend import (
 )
 
 from lumen_manifest.spec.enums import Precision
+from lumen_resources.model.onnx_graph import FLOAT, FLOAT16
+from lumen_resources.model.onnx_weights import StoredWeight, without_weights
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch
 from lumen_serving.graphs.openvino.free_batch import CannotBeFreed, free_batch
 from lumen_serving.graphs.ports import Port, RunFailed
@@ -38,6 +43,7 @@ _READING = (
 )
 _ERRORS = (*_READING, RuntimeError, ValueError, TypeError)
 _COMPUTED = {ov.Type.f32: Precision.FP32, ov.Type.bf16: Precision.BF16, ov.Type.f16: Precision.FP16}
+_WEIGHT_TYPES = {FLOAT: np.float32, FLOAT16: np.float16}
 _HINTS = {Precision.BF16: "bf16"}
 
 
@@ -150,9 +156,41 @@ def _of_any_batch(graph: Path, settings: OpenVinoSettings) -> OpenVinoSession | 
 
 
 def _read(graph: Path) -> ov.Model:
-    """Read ONNX and nothing else: by itself the library tries every format that it knows."""
+    """Read ONNX and nothing else: by itself the library tries every format that it knows.
+
+    Weights that it read itself would be held twice, as they are and packed for the processor; nor
+    does it follow a link to a file beside the graph.
+    """
     front = FrontEndManager().load_by_framework("onnx")
-    return front.convert(front.load(str(graph)))
+    thin = without_weights(graph)
+    if thin is None:
+        return front.convert(front.load(str(graph)))
+    with TemporaryDirectory(prefix="lumen-graph-") as folder:
+        place = Path(folder) / graph.name
+        place.write_bytes(thin.graph)
+        model = front.convert(front.load(str(place)))
+    _fill(model, thin.weights)
+    return model
+
+
+def _fill(model: ov.Model, weights: Mapping[str, StoredWeight]) -> None:
+    """Put constants in place of the inputs of these names, mapped from their files."""
+    # "c" maps for reading; the library takes no array that cannot be written.
+    files = {file: np.memmap(file, np.uint8, "c") for file in {w.file for w in weights.values()}}
+    for parameter in model.get_parameters():
+        weight = weights.get(parameter.friendly_name)
+        if weight is None:
+            continue
+        dtype = np.dtype(_WEIGHT_TYPES[weight.element_type])
+        length = dtype.itemsize * math.prod(weight.shape)
+        content = files[weight.file][weight.offset : weight.offset + length]
+        array = content.view(dtype).reshape(weight.shape)
+        constant = opset.constant(array, shared_memory=True)
+        constant.friendly_name = parameter.friendly_name
+        for target in parameter.output(0).get_target_inputs():
+            target.replace_source_output(constant.output(0))
+        model.remove_parameter(parameter)
+    model.validate_nodes_and_infer_types()
 
 
 def _port(port: Any) -> Port:
