@@ -33,7 +33,7 @@ from lumen_resources.model.layouts import (
 )
 from lumen_resources.model.lock_file import locked_files, overall
 from lumen_resources.model.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
-from lumen_resources.model.preprocessing import preprocess_of
+from lumen_resources.model.preprocessing import preprocess_of, under_preset
 from lumen_resources.model.rknn_file import check_rknn
 from lumen_resources.model.scores import scalars_of, score_rule_of
 from lumen_resources.model.text_rules import DEFAULT_CONTEXT_LENGTH, TokenizerFiles, text_rule_of
@@ -41,6 +41,10 @@ from lumen_resources.model.traits import embedding_space
 from lumen_terms.modality import Modality
 
 SAFETENSORS = (".safetensors", ".safetensors.index.json")
+PARITY_OF_ANOTHER_SPACE = (
+    "the golden set holds vectors of pictures prepared as the model's own files say: under another "
+    "preset it is not compared"
+)
 SPACE_OF_ONE_TOWER = (
     "only one tower's files are known, so its vectors count as another embedding space than the "
     "whole model's: record all digests with `lumen resources verify --write` to have one"
@@ -97,7 +101,8 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     config, preprocessor = (
         read_config(at(path) if path else None) for path in (chosen.config, chosen.preprocessor)
     )
-    preprocess = preprocess_of(info, config, preprocessor)
+    own = preprocess_of(info, config, preprocessor)
+    preprocess = under_preset(own, subject.config.model.preprocess)
     graph_length = None
     if any(graph and graph.endswith(".onnx") for graph in (chosen.vision, chosen.text)):
         graph_length = check_graphs(at, chosen, preprocess, dim)
@@ -114,6 +119,9 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     whole, known = subject.wanted.whole, info.digests() | dict(subject.digests)
     if not known.keys() >= set(whole.weight_files()):
         whole, remarks = chosen, (*remarks, SPACE_OF_ONE_TOWER)
+    parity = _parity(info, subject.root)
+    if parity and preprocess != own and any(each.image for each in parity.inputs):
+        parity, remarks = None, (*remarks, PARITY_OF_ANOTHER_SPACE)
     if thorough:
         _check_thoroughly(subject, at, dim, text)
     label_sets = tuple(_label_sets(subject, at, dim, thorough=thorough))
@@ -134,7 +142,7 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         embedding_space=embedding_space(info, whole, known, preprocess, dim),
         revision=subject.revision,
         digest=_model_digest(subject),
-        parity=_parity(info, subject.root),
+        parity=parity,
         label_sets=label_sets,
         cache=subject.cache,
         bytes=sum(digest.size for digest in files),

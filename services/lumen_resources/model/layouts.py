@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from lumen_manifest.spec.enums import Precision, Runtime
+from lumen_manifest.spec.enums import Precision, PreprocessPreset, Runtime
 from lumen_resources.errors import InvalidConfig
 from lumen_resources.model.lock_file import LockedFile
 from lumen_resources.model.model_info import ModelInfo
@@ -25,6 +25,7 @@ class Preprocess:
     `mean` and `std` are per channel, for values in 0..1.
     Half of what is cropped away may be half a pixel: it is rounded to `even` (torchvision, and so
     open_clip) or `down` (transformers).
+    `preset` is `pybioclip` where the resize is in floats, and rounded once at its end.
     """
 
     size: int
@@ -33,6 +34,7 @@ class Preprocess:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     crop: Literal["even", "down"] = "even"
+    preset: PreprocessPreset = PreprocessPreset.MODEL
 
 
 class Cleaning(StrEnum):

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lumen_manifest.reading.problems import first_problem
-from lumen_resources.errors import ModelInfoError
+from lumen_manifest.spec.enums import PreprocessPreset
+from lumen_resources.errors import InvalidConfig, ModelInfoError
 from lumen_resources.model.configs import model_cfg_of, section
 from lumen_resources.model.layouts import PREPROCESSOR, Preprocess
 from lumen_resources.model.model_info import FILE_NAME, ModelInfo, PreprocessInfo
@@ -19,6 +20,7 @@ from lumen_resources.model.model_info import FILE_NAME, ModelInfo, PreprocessInf
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 DEFAULT_SIZE = 224
+PYBIOCLIP_SIZE = 224
 # Files round means to four digits and more; in a vector that is below the sixth.
 ROUNDED = 1e-4
 _DECIDING = ("size", "resize_mode", "interpolation", "mean", "std")
@@ -110,6 +112,23 @@ def preprocess_of(
         std=std,
         crop="down" if cropped_by_transformers else "even",
     )
+
+
+def under_preset(preprocess: Preprocess, preset: PreprocessPreset | None) -> Preprocess:
+    """Return how pictures are prepared under the manifest's preset.
+
+    pybioclip's is its `preprocess_img`: to floats, `Resize((224, 224), antialias=True)`, CLIP's
+    mean and std. Raises InvalidConfig for a model of another size.
+    """
+    if preset is not PreprocessPreset.PYBIOCLIP:
+        return preprocess
+    if preprocess.size != PYBIOCLIP_SIZE:
+        raise InvalidConfig(
+            f"spec.model.preprocess: pybioclip makes pictures of {PYBIOCLIP_SIZE} pixels, the "
+            f"model takes {preprocess.size}.",
+            remedy="Leave spec.model.preprocess out, or set it to model.",
+        )
+    return Preprocess(PYBIOCLIP_SIZE, "squash", "bilinear", CLIP_MEAN, CLIP_STD, preset=preset)
 
 
 def _agreed(statements: Mapping[str, PreprocessInfo]) -> PreprocessInfo:

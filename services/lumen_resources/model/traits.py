@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
+from lumen_manifest.spec.enums import PreprocessPreset
 from lumen_resources.model.layouts import ChosenFiles, Preprocess
 from lumen_resources.model.lock_file import canonical_json
 from lumen_resources.model.model_info import FileDigest, ModelInfo
@@ -22,6 +23,7 @@ def embedding_space(
     a model that brings none (open_clip's own is then used).
     """
     tokenizer = digests[chosen.tokenizer].sha256 if chosen.tokenizer else None
+    is_own = preprocess.preset is PreprocessPreset.MODEL
     document = {
         "checkpoint": info.lumen.checkpoint_sha256 or _weights_digest(chosen, digests),
         "tokenizer": tokenizer,
@@ -31,8 +33,9 @@ def embedding_space(
             "interpolation": preprocess.interpolation,
             "mean": [float(v) for v in preprocess.mean],
             "std": [float(v) for v in preprocess.std],
-            # Named only where it is not open_clip's, so that the others keep their space.
+            # Named only where they are not the usual ones, so that the others keep their space.
             **({} if preprocess.crop == "even" else {"crop": preprocess.crop}),
+            **({} if is_own else {"preset": preprocess.preset.value}),
         },
         "dimension": dimension,
     }

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lumen_manifest.spec.enums import PreprocessPreset
 from lumen_resources.model.layouts import Preprocess
 
 _FILTERS = {
@@ -61,6 +62,8 @@ class Decoded:
 
 def model_square(decoded: Decoded, preprocess: Preprocess) -> Image.Image:
     """Return the picture resized and cropped to `size` x `size`."""
+    if preprocess.preset is PreprocessPreset.PYBIOCLIP:
+        return _pybioclips_square(decoded, preprocess.size)
     side, resample = preprocess.size, _FILTERS[preprocess.interpolation]
     width, height = resized_size(*decoded.original, preprocess)
     left, top = crop_offset(width, preprocess), crop_offset(height, preprocess)
@@ -72,6 +75,21 @@ def model_square(decoded: Decoded, preprocess: Preprocess) -> Image.Image:
     x, y = (x1 - x0) / width, (y1 - y0) / height
     box = (x0 + left * x, y0 + top * y, x0 + (left + side) * x, y0 + (top + side) * y)
     return decoded.picture.resize((side, side), resample, box=box)
+
+
+def _pybioclips_square(decoded: Decoded, side: int) -> Image.Image:
+    """Return the picture resized channel by channel in floats, and rounded once.
+
+    torchvision's bilinear resize of a float tensor has Pillow's filter without its rounding.
+    """
+    channels = [
+        np.asarray(
+            channel.convert("F").resize((side, side), Image.Resampling.BILINEAR, box=decoded.region)
+        )
+        for channel in decoded.picture.split()
+    ]
+    levels = np.rint(np.stack(channels, axis=-1)).clip(0, 255)
+    return Image.fromarray(levels.astype(np.uint8))
 
 
 @dataclass(frozen=True, slots=True)

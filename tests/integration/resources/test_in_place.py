@@ -269,6 +269,18 @@ def test_a_matrix_that_is_turned_or_not_of_unit_rows_is_used_where_it_lies(root,
     assert not list(model.cache.rglob("*.npy"))
 
 
+def test_under_pybioclips_preset_a_model_has_another_space_and_its_golden_set_is_left_out(tmp_path):
+    root = write_model(tmp_path / "source", a_bioclip(image_size=224))
+    spec = {"name": root.name, "runtime": "onnx", "source": {"uri": f"file://{root}"}}
+
+    own, preset = (verify(root, model=spec | {"preprocess": p}) for p in ("model", "pybioclip"))
+
+    assert own.parity is not None
+    assert preset.parity is None
+    assert any("golden set" in warning for warning in preset.warnings)
+    assert own.embedding_space != preset.embedding_space
+
+
 def test_vectors_that_are_not_shipped_are_computed_and_nothing_to_be_warned_of(root):
     with edited_info(root) as info:
         del info["datasets"]["tiny-classes"]["embeddings"]

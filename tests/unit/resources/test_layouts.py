@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from model_sources import an_info
 
-from lumen_manifest.spec.enums import Precision, Runtime
+from lumen_manifest.spec.enums import Precision, PreprocessPreset, Runtime
 from lumen_resources.errors import (
     FileMissingError,
     InvalidConfig,
@@ -22,7 +23,7 @@ from lumen_resources.model.layouts import (
     model_folder,
 )
 from lumen_resources.model.model_info import FileDigest, ModelInfo
-from lumen_resources.model.preprocessing import CLIP_MEAN, CLIP_STD, preprocess_of
+from lumen_resources.model.preprocessing import CLIP_MEAN, CLIP_STD, preprocess_of, under_preset
 from lumen_resources.model.text_rules import context_length_of
 from lumen_resources.model.traits import embedding_space
 
@@ -217,7 +218,18 @@ def test_another_tokenizer_weight_preprocessing_or_dimension_is_another_space():
     others = [a_space(an_info(), digests={**DIGESTS, path: digest("f")}) for path in DIGESTS]
     others.append(embedding_space(an_info(), FILES, DIGESTS, squashed, 512))
     others.append(embedding_space(an_info(), FILES, DIGESTS, PREPROCESS, 513))
-    assert len({base, *others}) == 6
+    alike = Preprocess(224, "squash", "bilinear", CLIP_MEAN, CLIP_STD)
+    others.append(embedding_space(an_info(), FILES, DIGESTS, alike, 512))
+    preset = under_preset(PREPROCESS, PreprocessPreset.PYBIOCLIP)
+    others.append(embedding_space(an_info(), FILES, DIGESTS, preset, 512))
+    assert len({base, *others}) == 8
+
+
+def test_a_preset_is_the_manifests_and_by_default_the_models_own():
+    assert under_preset(PREPROCESS, None) == PREPROCESS
+    assert under_preset(PREPROCESS, PreprocessPreset.MODEL) == PREPROCESS
+    with pytest.raises(InvalidConfig, match="the model takes 336"):
+        under_preset(replace(PREPROCESS, size=336), PreprocessPreset.PYBIOCLIP)
 
 
 def test_a_file_that_only_moves_keeps_its_space():
