@@ -18,6 +18,7 @@ CONFIG_DIR = "/etc/lumen"
 CONFIG_PATH = f"{CONFIG_DIR}/server.json"
 CACHE_DIR = "/var/lib/lumen"
 SOURCE_DIR = "/mnt/source"
+LISTS_DIR = "/etc/lumen-names"
 TMP_DIR = "/tmp"  # noqa: S108 - a volume of the pod's own
 TERMINATION_LOG = "/dev/termination-log"
 
@@ -48,6 +49,11 @@ PIN_ENV = {
     LABEL_PIN: "labelSets",
 }
 """Variables of every container, and the keys of the ConfigMap they come from once it exists."""
+
+
+def list_file(label_set: str, field: str) -> str:
+    """Name the file of a label set's list of names; `field` says which (include_from)."""
+    return f"{label_set}.{field.partition('_')[0]}"
 
 
 def digest_of(document: Any, length: int = 10) -> str:

@@ -13,7 +13,7 @@ from lumen_manifest.spec.enums import CacheType, ProcMount
 from lumen_manifest.spec.pod_fields import EnvVar
 from lumen_manifest.spec.service_settings import CacheSpec
 
-CONFIG, CACHE, TMP, SOURCE = "config", "cache", "tmp", "source"
+CONFIG, CACHE, TMP, SOURCE, LISTS = "config", "cache", "tmp", "source", "names"
 TMP_LIMIT = "1Gi"
 PROBE_TIMEOUT_S = 5  # Kubernetes' default of 1 s is too tight for a busy CPU
 
@@ -235,7 +235,29 @@ def volumes(rendering: Rendering, config_map: str) -> list[Manifest]:
         found.append(
             {"name": SOURCE, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
         )
+    lists = _name_lists(rendering)
+    if lists:
+        found.append({"name": LISTS, "projected": {"sources": lists}})
     return found
+
+
+def _name_lists(rendering: Rendering) -> list[Manifest]:
+    """Render where the label sets' lists of names come from.
+
+    A ConfigMap may be absent: the pod then says so itself, which a volume that never mounts cannot.
+    """
+    return [
+        {
+            "configMap": {
+                "name": said.config_map.name,
+                "items": [{"key": said.config_map.key, "path": names.list_file(each.name, field)}],
+                "optional": True,
+            }
+        }
+        for each in rendering.service.spec.label_sets
+        for field, said in each.name_lists.items()
+        if said.config_map is not None
+    ]
 
 
 def mounts(rendering: Rendering, *, cache_read_only: bool) -> list[Manifest]:
@@ -247,6 +269,8 @@ def mounts(rendering: Rendering, *, cache_read_only: bool) -> list[Manifest]:
     ]
     if source_claim(rendering.service.spec) is not None:
         found.append({"name": SOURCE, "mountPath": names.SOURCE_DIR, "readOnly": True})
+    if _name_lists(rendering):
+        found.append({"name": LISTS, "mountPath": names.LISTS_DIR, "readOnly": True})
     return found
 
 

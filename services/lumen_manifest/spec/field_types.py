@@ -179,6 +179,9 @@ RANK_FILTER = Pattern(
     "write rank=name, such as class=Aves "
     "(ranks: kingdom, phylum, class, order, family, genus, species)",
 )
+RELATIVE_FILE = Pattern(
+    r"^[^/~\s][^\\]*$", "name a file below the manifest's folder, such as birds.txt"
+)
 QUANTITY = Pattern(
     r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$",
     "write an amount such as 2, 500m or 8Gi",

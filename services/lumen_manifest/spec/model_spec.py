@@ -18,11 +18,13 @@ from lumen_manifest.spec.enums import (
 )
 from lumen_manifest.spec.field_types import (
     DNS_LABEL,
+    DNS_SUBDOMAIN,
     EMBEDDING_SPACE,
     FILE_STEM,
     MODEL_NAME,
     MODEL_URI,
     RANK_FILTER,
+    RELATIVE_FILE,
     REVISION,
     TEMPLATE,
     Rule,
@@ -175,6 +177,39 @@ class LabelSourceSpec(Strict):
     )
 
 
+class ConfigMapKey(Strict):
+    """One key of a ConfigMap in the service's namespace."""
+
+    name: Annotated[str, Field(pattern=DNS_SUBDOMAIN.regex, max_length=253)] = Field(
+        description="The ConfigMap's name."
+    )
+    key: Annotated[str, Field(pattern=FILE_STEM.regex, max_length=253)] = Field(
+        description="The key that holds the list."
+    )
+
+
+class NamesSpec(Strict):
+    """A list of names: one a line, or a CSV table (GBIF's, eBird's) with a column of them."""
+
+    RULES = (
+        Rule(
+            cel="has(self.configMap) != has(self.file)",
+            message="give a configMap or a file, one of the two",
+            at="",
+            holds=lambda names: (names.config_map is None) != (names.file is None),
+        ),
+    )
+
+    config_map: ConfigMapKey | None = Field(
+        default=None, description="A ConfigMap's key; it is read when a pod starts."
+    )
+    file: Annotated[str, Field(pattern=RELATIVE_FILE.regex, max_length=500)] | None = Field(
+        default=None,
+        description="A file below the manifest's folder (`lumen up`), or below the model's volume "
+        "(pvc://).",
+    )
+
+
 class LabelSetSpec(Strict):
     """Names that pictures are classified with."""
 
@@ -203,6 +238,21 @@ class LabelSetSpec(Strict):
     exclude: Annotated[tuple[RankFilter, ...], Field(max_length=64)] = Field(
         default=(), description="Not these branches of the taxonomy, written likewise."
     )
+
+    include_from: NamesSpec | None = Field(
+        default=None,
+        description="Only the labels of a list: species (Felis catus), common names, or taxa. "
+        "It adds to include.",
+    )
+    exclude_from: NamesSpec | None = Field(
+        default=None, description="Not the labels of a list. It adds to exclude."
+    )
+
+    @property
+    def name_lists(self) -> dict[str, NamesSpec]:
+        """The lists of names, by field."""
+        lists = {"include_from": self.include_from, "exclude_from": self.exclude_from}
+        return {field: said for field, said in lists.items() if said is not None}
 
     def template_for(self, family: Family) -> str:
         """Return the template in use, the family's default resolved."""

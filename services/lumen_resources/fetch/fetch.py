@@ -14,6 +14,7 @@ from lumen_resources.fetch.label_sources import fetch_label_sets, label_sets_her
 from lumen_resources.fetch.local_model import Cached, InPlace
 from lumen_resources.fetch.remote_model import RemoteFetch
 from lumen_resources.fetch.staging import FetchOptions
+from lumen_resources.labels.name_lists import with_paths
 from lumen_resources.labels.prepared_labels import adopt
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import FetchPhase, Progress
@@ -99,6 +100,7 @@ def _local(
 ) -> InPlace | Cached:
     uri = source_uri(config)
     root = folder_of(uri, source_dir)
+    config = with_paths(config, source_dir)
     if root is None:
         return Cached(config, cache_dir, uri, apart)
     return InPlace(config, cache_dir, root, apart)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.spec.enums import Family
-from lumen_manifest.spec.model_spec import LabelSetSpec
+from lumen_manifest.spec.model_spec import LabelSetSpec, NamesSpec
 from lumen_resources.errors import LabelSetError
 from lumen_resources.labels.filters import kept
 from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, stored_matrix
@@ -35,9 +35,15 @@ def label_set_files(
         label_format=str(spec.label_format),
         include=tuple(spec.include),
         exclude=tuple(spec.exclude),
+        include_names=_list_of(spec.include_from),
+        exclude_names=_list_of(spec.exclude_from),
         taxonomic=family is Family.BIOCLIP,
         note=NOT_SHIPPED,
     )
+
+
+def _list_of(said: NamesSpec | None) -> Path | None:
+    return Path(said.file) if said and said.file else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ Called when files are checked, and by the server for the labels that it answers 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from lumen_resources.errors import LabelSetError
 from lumen_resources.labels.label_sets import Labels
-from lumen_resources.labels.taxa import Mask, TaxonIndex, Term
+from lumen_resources.labels.name_lists import ANY, read_names, without_author
+from lumen_resources.labels.taxa import Mask, NamedRows, TaxonIndex, Term
 from lumen_resources.model.layouts import LabelSetFiles
 from lumen_terms.taxonomy import Rank
 
@@ -20,8 +22,9 @@ _BROAD = frozenset({Rank.KINGDOM, Rank.PHYLUM, Rank.CLASS, Rank.ORDER})
 _FEW = 100
 # A name may contain a comma, as `Robin, European` does.
 _BETWEEN_TERMS = re.compile(rf",\s*(?=(?:{'|'.join(Rank)}|name)\s*=)")
-# Counts of so many are told one by one.
+# Counts of so many entries are told one by one, and so many unknown names of a list.
 _COUNTED = 10
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +36,69 @@ class Kept:
 
 
 def kept(labels: Labels, files: LabelSetFiles) -> Kept:
-    """Return what a set's include and exclude keep, each entry a branch of the taxonomy.
+    """Return what a set's include and exclude keep, entries and lists of names together.
 
-    A label stays when it is on any included branch (or there is none) and on no excluded one.
-    Raises LabelSetError for a term that the set has no key for.
+    A label stays when it is on any included branch or list (or there is none), and on no excluded
+    one. Raises LabelSetError for a term that the set has no key for, or a list that cannot be read.
     """
-    if not files.include and not files.exclude:
+    included, excluded = (files.include, files.include_names), (files.exclude, files.exclude_names)
+    if not any((*included, *excluded)):
         return Kept(None, ())
     taxa = labels.taxa()
     mask = np.ones(len(labels), np.bool_)
     said: list[str] = []
-    if files.include:
-        mask = _on_any(taxa, files.include, "keeps", said)
-    if files.exclude:
-        mask &= ~_on_any(taxa, files.exclude, "drops", said)
+    if any(included):
+        mask = _meant(taxa, *included, "keeps", said)
+    if any(excluded):
+        mask &= ~_meant(taxa, *excluded, "drops", said)
     said.append(f"{int(mask.sum()):,} of {len(labels):,} labels are in use.")
     return Kept(mask, tuple(said))
+
+
+def _meant(
+    taxa: TaxonIndex, entries: Sequence[str], names: Path | None, verb: str, said: list[str]
+) -> Mask:
+    """Return the rows that entries and list mean together."""
+    found = taxa.rows([])
+    if entries:
+        found |= _on_any(taxa, entries, verb, said)
+    if names is not None:
+        found |= _on_list(taxa, names, verb, said)
+    return found
+
+
+def _on_list(taxa: TaxonIndex, path: Path, verb: str, said: list[str]) -> Mask:
+    """Return the rows of a list of names; say how many are known, and name some that are not."""
+    terms = read_names(path)
+    found = taxa.rows([])
+    unknown: list[str] = []
+    for rank in dict.fromkeys(rank for rank, _ in terms):
+        names = [name for key, name in terms if key == rank]
+        named = _called(taxa, names) if rank == ANY else taxa.having(rank, names)
+        found |= named.mask
+        unknown += named.unknown
+    said.append(
+        f"{path.name} {verb} {int(found.sum()):,}: {len(terms) - len(unknown):,} of its "
+        f"{len(terms):,} names are known."
+    )
+    if unknown:
+        more = len(unknown) - _SHOWN
+        shown = ", ".join(repr(name) for name in unknown[:_SHOWN])
+        said.append(f"Not known: {shown}{f' and {more:,} more' if more > 0 else ''}.")
+    return found
+
+
+def _called(taxa: TaxonIndex, names: Sequence[str]) -> NamedRows:
+    """Return the rows of names of any kind; a species' author is left out where he stands."""
+    named = taxa.called(names)
+    bare = {name: without_author(name) for name in named.unknown}
+    bare = {name: short for name, short in bare.items() if short != name}
+    if not bare:
+        return named
+    again = taxa.called(list(dict.fromkeys(bare.values())))
+    left = set(again.unknown)
+    unknown = tuple(name for name in named.unknown if name not in bare or bare[name] in left)
+    return NamedRows(named.mask | again.mask, unknown)
 
 
 def _on_any(taxa: TaxonIndex, entries: Sequence[str], verb: str, said: list[str]) -> Mask:

@@ -100,6 +100,27 @@ class TaxonIndex:
             known |= self._binomials([name for name in names if " " in name], mask)
         return NamedRows(mask, tuple(name for name in names if name not in known))
 
+    def called(self, names: Collection[str]) -> "NamedRows":
+        """Return which rows have one of these names, whatever kind of name it is.
+
+        A common name, a species as `Genus epithet`, or a taxon of any rank from genus up; and which
+        names are none of them.
+        """
+        column = self._column(NAME)
+        codes = column.known(names)
+        mask, known = column.rows(codes.values()), set(codes)
+        if self._ranks:
+            known |= self._binomials([name for name in names if " " in name], mask)
+        for rank in reversed(self._ranks[:-1]):
+            left = [name for name in names if name not in known]
+            if not left:
+                break
+            column = self._column(rank)
+            codes = column.known(left)
+            known |= codes.keys()
+            mask |= column.rows(codes.values())
+        return NamedRows(mask, tuple(name for name in names if name not in known))
+
     def _binomials(self, names: Sequence[str], mask: Mask) -> set[str]:
         """Set the rows of these in the mask, and return those that any row has."""
         genera, epithets = self._column(GENUS), self._column(EPITHET)

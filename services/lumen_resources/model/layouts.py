@@ -117,6 +117,7 @@ class LabelSetFiles:
     None when the vectors must be computed from the labels; `note` then says why.
     `digest` is the SHA-256 of the labels file, `embeddings_digest` that of the matrix; `remarks` is
     what a thorough look found to say.
+    `include_names` and `exclude_names` are lists of names, which add to `include` and `exclude`.
     Vectors that are computed are those of the labels' taxonomic texts if `taxonomic`, else of their
     names, under `template`; `label_format` is only how an answer is written.
     `revision` is the commit of its own source, empty where it is the model's.
@@ -130,6 +131,8 @@ class LabelSetFiles:
     label_format: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    include_names: Path | None = None
+    exclude_names: Path | None = None
     taxonomic: bool = False
     embeddings_digest: str = ""
     note: str = ""

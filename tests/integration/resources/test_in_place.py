@@ -469,6 +469,23 @@ def test_a_filter_that_the_labels_do_not_know_is_refused_when_they_are_verified(
     assert refused(plain, labelSets=sets).reason == "LabelSetInvalid"
 
 
+def test_a_list_of_names_beside_the_manifest_narrows_a_set_and_says_what_it_found(tmp_path):
+    root = write_model(tmp_path / "source", a_bioclip())
+    (root.parent / "park.csv").write_text("scientificName\nErithacus rubecula L., 1758\nNo one\n")
+    sets = [{"name": "tiny-species", "includeFrom": {"file": "park.csv"}}]
+
+    model = verify(root, labelSets=sets)
+
+    assert any("1 of its 2 names are known" in warning for warning in model.warnings)
+    assert any("Not known: 'No one'" in warning for warning in model.warnings)
+    assert (
+        "leads out"
+        in refused(
+            root, labelSets=[sets[0] | {"includeFrom": {"file": "../../etc/passwd"}}]
+        ).message
+    )
+
+
 def test_a_model_put_into_the_cache_by_hand_is_verified_against_its_model_info(root):
     cache = root.parent.parent
     config = a_config(None, "tiny-classes")

@@ -154,6 +154,18 @@ def test_a_model_on_a_claim_is_mounted_read_only_in_every_container(rendered):
         assert mount in container(children, name)["volumeMounts"]
 
 
+def test_lists_of_names_are_mounted_where_every_container_reads_them(rendered):
+    birds = {"name": "birds", "includeFrom": {"configMap": {"name": "parks", "key": "park.csv"}}}
+    children = rendered(labelSets=[birds, {"name": "all"}])
+
+    pod = pod_of(children)
+    items = [{"key": "park.csv", "path": "birds.include"}]
+    source = {"configMap": {"name": "parks", "items": items, "optional": True}}
+    assert {"name": "names", "projected": {"sources": [source]}} in pod["volumes"]
+    mount = {"name": "names", "mountPath": "/etc/lumen-names", "readOnly": True}
+    assert all(mount in c["volumeMounts"] for c in (*pod["initContainers"], *pod["containers"]))
+
+
 def test_a_service_without_a_cache_takes_its_pools(rendered, a_pool):
     volumes = pod_of(rendered(a_pool(cache={"sizeLimit": "20Gi"})))["volumes"]
 
