@@ -20,6 +20,7 @@ from lumen_resources.fetch.fetch import (
     verify_here,
 )
 from lumen_resources.fetch.verify import ensure_unchanged
+from lumen_resources.labels.label_sets import load_matrix
 from lumen_resources.progress import Progress
 from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
 from lumen_resources.termination import success_line
@@ -77,7 +78,7 @@ def test_a_label_set_of_another_repository_is_fetched_by_the_name_it_was_publish
 
     (found,) = model.label_sets
     assert (tree / LABELS).read_bytes() == found.labels.read_bytes()
-    assert np.load(found.embeddings).shape == (len(CLASSES), 32)
+    assert load_matrix(found.embeddings, 32, len(CLASSES)).shape == (len(CLASSES), 32)
     assert not any("parquet" in path for path in hub.requests)
     ensure_unchanged(model)
     asked = hub.asked()
