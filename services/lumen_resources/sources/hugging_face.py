@@ -25,6 +25,7 @@ from lumen_resources.errors import (
     SourceUnavailableError,
     UnauthorizedError,
 )
+from lumen_resources.sources import hub_cache
 from lumen_resources.sources.promises import HUB, DigestRule, FilePromise
 from lumen_resources.sources.protocol import Part, SourceAccess, SourceSnapshot
 from lumen_resources.sources.repositories import (
@@ -92,8 +93,9 @@ class HuggingFaceSource:
 
     def snapshot(self, revision: str) -> SourceSnapshot:
         """Resolve a branch, tag or commit, and list what the repository has there."""
-        self._refuse_offline()
         asked = self._repository.chosen_revision(revision) or constants.DEFAULT_REVISION
+        if constants.is_offline_mode():
+            return self._from_cache(asked)
         url = f"{self._api}/revision/{quote(asked, safe='')}"
         document = self._web.document(url, "", MAX_PAGE_BYTES)
         self._commit = read_answer(document, _REVISION, url).sha
@@ -103,12 +105,12 @@ class HuggingFaceSource:
     def at_hand(self, path: str, promise: FilePromise) -> Path | None:
         """Return where the hub's own library keeps the file, if it fetched it."""
         del path
-        folder = f"{self._repository.kind}--{self._repository.name.replace('/', '--')}"
-        place = Path(constants.HF_HUB_CACHE) / folder / "blobs" / promise.digest
-        return place if place.is_file() else None
+        return hub_cache.blob(self._cache, promise)
 
     def read(self, path: str, offset: int, validator: str) -> AbstractContextManager[Part]:
         """Ask for a file; large ones come from a content network, which gets no token."""
+        if constants.is_offline_mode():
+            raise self._offline(f"{path} is not in {self._cache}")
         url = f"{self._pages}/resolve/{self._commit}/{quote(path)}"
         return self._web.read(url, path, offset, validator)
 
@@ -125,14 +127,26 @@ class HuggingFaceSource:
         kind = "" if self._repository.kind == "models" else f"{self._repository.kind}/"
         return f"{self._endpoint}/{kind}{self._repository.name}"
 
-    def _refuse_offline(self) -> None:
-        if constants.is_offline_mode():
-            raise SourceUnavailableError(
-                f"{self.uri} is not asked, since HF_HUB_OFFLINE is set, and the cache does not "
-                "hold all that is needed.",
-                remedy="Fetch it once without HF_HUB_OFFLINE (`lumen resources download`); every "
-                "later start needs no network.",
-            )
+    @property
+    def _cache(self) -> Path:
+        kind, name = self._repository.kind, self._repository.name
+        return hub_cache.repository_folder(Path(constants.HF_HUB_CACHE), kind, name)
+
+    def _from_cache(self, revision: str) -> SourceSnapshot:
+        """Describe what the hub's own tools have fetched, where the hub must not be asked."""
+        commit = hub_cache.commit_of(self._cache, revision)
+        if commit is None:
+            raise self._offline(f"{self._cache} does not have revision {revision}")
+        self._commit = commit
+        promises = promises_of(hub_cache.listed(self._cache, commit), self.uri)
+        return SourceSnapshot(commit, promises, repository=self._repository.name)
+
+    def _offline(self, found: str) -> SourceUnavailableError:
+        return SourceUnavailableError(
+            f"{self.uri} is not asked, since HF_HUB_OFFLINE is set; {found}.",
+            remedy="Fetch it once without HF_HUB_OFFLINE (`lumen resources download`); every "
+            "later start needs no network.",
+        )
 
     def _files(self) -> Iterator[tuple[str, FilePromise]]:
         url = f"{self._api}/tree/{self._commit}?recursive=true&expand=false"

@@ -315,6 +315,40 @@ def test_without_a_network_a_complete_cache_starts_and_an_empty_one_says_why(
     assert asked == hub.asked()
 
 
+def test_without_a_network_what_the_hubs_own_library_fetched_is_verified_and_served(
+    hub, folder, cache, tmp_path, monkeypatch
+):
+    commit = hub.publish(NAME, folder, "v1.0")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    hf_cache = tmp_path / "hf-cache"
+    for revision in ("main", "v1.0"):
+        huggingface_hub.snapshot_download(
+            "me/tiny-clip",
+            revision=revision,
+            cache_dir=hf_cache,
+            endpoint=hub.url,
+            token=False,
+            max_workers=1,
+        )
+    hub.close()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    model = fetch(cache)
+
+    assert model.revision == commit
+    assert (folder / TEXT).read_bytes() == (model.root / TEXT).read_bytes()
+    for number, revision in enumerate(("v1.0", commit)):
+        assert fetch(tmp_path / f"another{number}", revision=revision).digest == model.digest
+    blob = next((hf_cache / "models--me--tiny-clip" / "snapshots").glob(f"*/{TEXT}")).resolve()
+    blob.chmod(0o644)
+    blob.write_bytes(bent(blob.read_bytes()))
+    damaged = refused(tmp_path / "a third")
+    assert (damaged.reason, damaged.file) == ("SourceUnreachable", "")
+    assert TEXT in damaged.message
+
+
 def test_what_the_hubs_own_library_fetched_is_not_fetched_again(hub, folder, cache, tmp_path):
     blobs = tmp_path / "hf-cache" / "models--me--tiny-clip" / "blobs"
     blobs.mkdir(parents=True)
