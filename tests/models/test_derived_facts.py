@@ -1,17 +1,12 @@
 """What is derived from published repositories is what their own libraries were told."""
 
-from pathlib import Path
-
 import open_clip
 import pytest
 from repositories import ROWS, write
 from trained_tokenizers import KINDS
+from verified_repositories import derived
 
-from lumen_manifest.server_config import ServerConfig
-from lumen_resources.fetch.fetch import fetch_and_verify
-from lumen_resources.fetch.recording import record
 from lumen_resources.model.layouts import Cleaning, TextRule
-from lumen_resources.progress import Progress
 from lumen_terms.modality import Modality
 from lumen_terms.open_clip_tags import open_clip_tags
 
@@ -19,31 +14,13 @@ from lumen_terms.open_clip_tags import open_clip_tags
 _UNCLEANED = {"transformers-clip", "transformers-siglip", "transformers-siglip2", "m-clip"}
 
 
-def described(folder: Path):
-    """Record a folder as it was published, and verify it as a service would."""
-    record(folder, Progress())
-    config = ServerConfig.model_validate(
-        {
-            "service": "clip",
-            "family": "clip",
-            "model": {
-                "name": "published",
-                "runtime": "torch",
-                "source": {"uri": f"file://{folder}"},
-            },
-        }
-    )
-    return fetch_and_verify(config, folder.parent / "cache", folder, Progress())
-
-
 @pytest.mark.parametrize("name", ROWS)
 def test_a_published_repository_is_what_its_own_library_makes_of_it(name, tmp_path):
     row = ROWS[name]
-    # The checkpoint of a bare architecture is known by its name.
-    folder = tmp_path / ("MobileCLIP2-S0" if name == "mobileclip2-apple" else name)
+    folder = tmp_path / name
     reference = write(folder, name)
 
-    model = described(folder)
+    model = derived(folder)
 
     kind = KINDS[row.kind]
     rule = TextRule(
