@@ -18,6 +18,7 @@ from lumen_resources.model.contents import (
     TOKENIZER_SETTINGS,
     check_graphs,
     check_settings,
+    check_sides,
     check_weights,
     load_tokenizer,
     read_config,
@@ -212,6 +213,8 @@ def _check_thoroughly(subject: UnverifiedModel, at: PathResolver, dim: int, text
                 said = read_config(at(path)) or {}
                 refuse_cased_words(chosen.tokenizer, path, said)
                 check_settings(path, said, text, tokenizer.token_to_id)
+                if text.frame == "own" and not text.language:
+                    check_sides(path, said, tokenizer)
     for path in chosen.shards or ((chosen.weights,) if chosen.weights else ()):
         check_weights(at(path))
     parity = subject.info.lumen.parity

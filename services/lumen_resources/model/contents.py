@@ -35,6 +35,8 @@ MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 MAX_SAFETENSORS_HEADER_BYTES = 100 * 1024 * 1024
 
+# A word that every vocabulary has a token for, if only the unknown one.
+_PROBE = "a"
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -243,6 +245,35 @@ def refuse_cased_words(tokenizer: str, name: str, document: Mapping[str, Any]) -
     """Raise TokenizerError for a list of words that is told to keep case: it is read uncased."""
     if tokenizer.endswith(WORD_LIST) and document.get("do_lower_case") is False:
         raise _contradiction(name, "do_lower_case false", f"{WORD_LIST} is read without case here")
+
+
+def check_sides(name: str, document: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    """Compare what a file says of a text's two sides with what tokenizer.json does.
+
+    transformers rewrites tokenizer.json's start and end by it, Gemma's among them; here
+    tokenizer.json alone is followed, so the two must agree. Raises TokenizerError.
+    """
+    for key in ("padding_side", "truncation_side"):
+        if document.get(key) == "left":
+            raise _contradiction(name, f"{key} left", "texts begin at the left and are cut behind")
+    try:
+        ids = tokenizer.encode(_PROBE).ids
+    except BaseException as error:  # a pattern that backtracks too long makes it panic
+        if not is_failure(error):
+            raise
+        raise _bad_tokenizer(Path("tokenizer.json"), str(error)) from error
+    for side, end in (("bos", ids[:1]), ("eos", ids[-1:])):
+        key, text = f"add_{side}_token", token_text(document, f"{side}_token")
+        wanted, number = document.get(key), None if text is None else tokenizer.token_to_id(text)
+        if not isinstance(wanted, bool) or number is None:
+            continue
+        added = end == [number]
+        if added is not wanted:
+            raise _contradiction(
+                name,
+                f"{key} {str(wanted).lower()}",
+                f"tokenizer.json {'adds' if added else 'does not add'} {text!r}",
+            )
 
 
 def check_settings(

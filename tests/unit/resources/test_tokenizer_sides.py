@@ -1,0 +1,51 @@
+"""What stands before and after a text: two files that must say the same of it."""
+
+import pytest
+from tokenizers import Tokenizer, models, processors
+
+from lumen_resources.errors import TokenizerError
+from lumen_resources.model.contents import check_sides
+
+GEMMA = {
+    "bos_token": "<bos>",
+    "eos_token": {"content": "<eos>"},
+    "add_bos_token": False,
+    "add_eos_token": True,
+    "padding_side": "right",
+}
+
+
+def a_tokenizer(single: str) -> Tokenizer:
+    numbers = {"<eos>": 1, "<bos>": 2, "a": 3}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="a"))
+    special = [(token, numbers[token]) for token in ("<bos>", "<eos>") if token in single]
+    tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("document", "single"),
+    [
+        (GEMMA, "$A <eos>"),
+        ({**GEMMA, "add_bos_token": True}, "<bos> $A <eos>"),
+        ({"eos_token": "<eos>", "add_eos_token": None}, "$A"),
+        ({"add_eos_token": True}, "$A"),
+        ({}, "<bos> $A"),
+    ],
+)
+def test_files_that_agree_are_taken(document, single):
+    check_sides("tokenizer_config.json", document, a_tokenizer(single))
+
+
+@pytest.mark.parametrize(
+    ("document", "single", "words"),
+    [
+        (GEMMA, "$A", "add_eos_token true; tokenizer.json does not add '<eos>'"),
+        (GEMMA, "<bos> $A <eos>", "add_bos_token false; tokenizer.json adds '<bos>'"),
+        ({**GEMMA, "padding_side": "left"}, "$A <eos>", "padding_side left"),
+        ({**GEMMA, "truncation_side": "left"}, "$A <eos>", "truncation_side left"),
+    ],
+)
+def test_files_that_contradict_each_other_are_refused(document, single, words):
+    with pytest.raises(TokenizerError, match=words):
+        check_sides("tokenizer_config.json", document, a_tokenizer(single))
