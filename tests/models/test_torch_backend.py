@@ -2,12 +2,13 @@
 
 import json
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
 import repositories
 import torch
-from verified_repositories import verified
+from verified_repositories import derived, verified
 
 from lumen_manifest.spec.enums import Accelerator, Precision
 from lumen_resources.errors import (
@@ -111,6 +112,14 @@ def test_a_tower_alone_holds_nothing_of_the_other(published, modality):
     assert one(items).shape == (2, reference.dim)
 
 
+def test_a_service_of_one_tower_loads_that_one(changed):
+    folder, _ = changed
+
+    model = derived(folder, towers=["vision"])
+
+    assert list(open_towers(model)) == [Modality.IMAGE]
+
+
 def test_parameters_that_wait_for_weights_have_no_memory():
     with parameters_without_memory():
         table = torch.nn.Embedding(10_000, 10_000)
@@ -150,6 +159,30 @@ def test_a_file_that_is_no_checkpoint_is_refused(changed, content):
         loaded(model())
 
 
+def test_an_archive_that_would_unfold_is_refused(changed):
+    folder, model = changed
+    (folder / "open_clip_model.safetensors").unlink()
+    file = folder / "open_clip_pytorch_model.bin"
+    torch.save({"visual.proj": torch.zeros(1000, 1000)}, tmp := folder / "plain.bin")
+    with zipfile.ZipFile(tmp) as plain, zipfile.ZipFile(file, "w") as packed:
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry), zipfile.ZIP_DEFLATED)
+    tmp.unlink()
+
+    with pytest.raises(ResourceValidationError, match="not a file of tensors alone"):
+        loaded(model())
+
+
+def test_a_tensor_that_claims_more_than_is_stored_is_refused(changed):
+    folder, model = changed
+    (folder / "open_clip_model.safetensors").unlink()
+    claimed = torch.zeros(1).expand(10**6, 10**6)
+    torch.save({"visual.proj": claimed}, folder / "open_clip_pytorch_model.bin")
+
+    with pytest.raises(ResourceValidationError, match="not a file of tensors alone"):
+        loaded(model())
+
+
 def test_a_pickle_of_tensors_loads_as_the_safetensors_do(changed, published):
     folder, model = changed
     weights = folder / "open_clip_model.safetensors"
@@ -175,7 +208,9 @@ def test_a_pickle_of_tensors_loads_as_the_safetensors_do(changed, published):
         ({"vision_cfg": {"layers": 1}}, "has visual.transformer.resblocks.1"),
         ({"text_cfg": {"width": 96, "heads": 3}}, "makes it"),
         ({"vision_cfg": {"layers": 10**6}}, "at most 512 makes sense"),
-        ({"embed_dim": 10**9}, "at most 4,000,000 makes sense"),
+        ({"embed_dim": 10**6}, "at most 16,384 makes sense"),
+        ({"vision_cfg": {"image_size": 4096, "patch_size": 1}}, "16,777,216 patches"),
+        ({"text_cfg": {"context_length": 10**5}}, "at most 8,192 makes sense"),
         ({"embed_dim": "wide"}, "open_clip .* cannot build"),
         ({"vision_cfg": {"flavour": "new"}}, "open_clip .* cannot build .*flavour"),
         ({"vision_cfg": {"timm_model_name": "hf-hub:someone/else"}}, "not one of timm's"),

@@ -24,14 +24,14 @@ from lumen_resources.progress import Progress
 from lumen_terms.modality import Modality
 
 
-def config_of(folder: Path, **model: str) -> ServerConfig:
+def config_of(folder: Path, **model: object) -> ServerConfig:
     """Return the configuration of a server for the repository in `folder`, by torch."""
     source = {"uri": f"file://{folder}"}
     document = {"name": folder.name, "runtime": "torch", "source": source, **model}
     return ServerConfig.model_validate({"service": "clip", "family": "clip", "model": document})
 
 
-def derived(folder: Path, **model: str) -> VerifiedModel:
+def derived(folder: Path, **model: object) -> VerifiedModel:
     """Record the folder and return the model as a server would find it."""
     if not (folder / "model_info.json").exists():
         record(folder, Progress())

@@ -97,6 +97,9 @@ def test_the_library_is_shown_a_folder_with_the_configuration_alone():
 @pytest.mark.parametrize(
     "config",
     [
+        {"vision_cfg": {"image_size": 4096, "patch_size": 2}},
+        {"vision_cfg": {"image_size": 224, "patch_size": 0}},
+        {"text_cfg": {"context_length": 8193}},
         {"text_cfg": {"layers": 513}},
         {"text_config": {"num_hidden_layers": 10**5}},
         {"vision_cfg": {"layers": [3, 4, 10**4]}},
@@ -111,4 +114,7 @@ def test_numbers_that_no_model_has_are_refused_before_anything_is_built(config):
 
 
 def test_what_models_have_is_let_through():
-    bounded({"embed_dim": 1024, "text_cfg": {"vocab_size": 901629, "layers": 24, "eos": None}})
+    text = {"vocab_size": 901629, "layers": 24, "eos_id": 2, "proj_type": None}
+    vision = {"image_size": 448, "patch_size": 14, "layers": [3, 4, 6, 3], "mlp_ratio": 4.9231}
+    bounded({"embed_dim": 1280, "text_cfg": text, "vision_cfg": vision})
+    bounded({"text_config": {"eos_token_id": 49407, "intermediate_size": 8192}})

@@ -1,4 +1,8 @@
-"""What any repository's configuration must keep to before a library builds a model from it."""
+"""What any repository's configuration must keep to before a library builds a model from it.
+
+A library draws some parameters before anything could compare them with the weights: what is let
+through here costs a gigabyte or two at most.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,29 +11,50 @@ from typing import Any
 
 from lumen_resources.errors import ResourceValidationError
 
-# The largest of any model in use is a vocabulary of 901,629; a list of layers is counted through.
-MOST = 4_000_000
-MOST_LAYERS = 512
-_LAYERS = "layers"
+# The most that makes sense of a number, by how its name ends. The largest of any model in use are
+# a vocabulary of 901,629, a width of 1,664 and 577 patches.
+_MOST = (
+    ("vocab_size", 4_000_000),
+    ("_id", 4_000_000),
+    ("intermediate_size", 131_072),
+    ("context_length", 8192),
+    ("image_size", 4096),
+    ("layers", 512),
+    ("", 16_384),
+)
+_MOST_PATCHES = 16_384
 _REMEDY = "Use the configuration that the weights were published with."
 
 
 def bounded(config: Any, key: str = "") -> None:
     """Refuse numbers that no model has, before anything is made of them."""
     if isinstance(config, Mapping):
+        _bound_patches(config)
         for name, value in config.items():
             bounded(value, str(name))
     elif isinstance(config, list):
         for value in config:
             bounded(value, key)
     elif isinstance(config, int | float):
-        most = MOST_LAYERS if key.endswith(_LAYERS) else MOST
+        most = next(most for ending, most in _MOST if key.endswith(ending))
+        # `not <=` also takes what is not a number.
         if not abs(config) <= most:
-            raise ResourceValidationError(
-                f"The model's configuration has {key[:100]} {json.dumps(config)[:40]}; at most "
-                f"{most:,} makes sense.",
-                remedy=_REMEDY,
-            )
+            raise _senseless(f"{key[:100]} {json.dumps(config)[:40]}", most)
+
+
+def _bound_patches(config: Mapping[str, Any]) -> None:
+    size, patch = config.get("image_size"), config.get("patch_size")
+    if not isinstance(size, int) or not isinstance(patch, int):
+        return
+    across = size / patch if patch > 0 else size
+    if across**2 > _MOST_PATCHES:
+        raise _senseless(f"pictures of {across**2:,.0f} patches", _MOST_PATCHES)
+
+
+def _senseless(found: str, most: int) -> ResourceValidationError:
+    return ResourceValidationError(
+        f"The model's configuration has {found}; at most {most:,} makes sense.", remedy=_REMEDY
+    )
 
 
 @contextmanager

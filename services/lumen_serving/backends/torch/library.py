@@ -31,6 +31,8 @@ _UNREADABLE = (
     TypeError,
     ValueError,
 )
+# The names and shapes of a large model take a megabyte.
+_MOST_PICKLE_BYTES = 64 << 20
 _DTYPES = {
     Precision.FP32: torch.float32,
     Precision.FP16: torch.float16,
@@ -150,9 +152,10 @@ def pickled_tensors(path: Path) -> Mapping[str, Tensor]:
     Nothing but tensors is unpickled. Raises ResourceValidationError for any other file.
     """
     try:
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        is_archive = zipfile.is_zipfile(path)
+        if is_archive and not _is_plain(path):
+            raise _not_tensors(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except _UNREADABLE as error:
         raise _not_tensors(path) from error
     for wrapper in ("state_dict", "model"):
@@ -160,9 +163,28 @@ def pickled_tensors(path: Path) -> Mapping[str, Tensor]:
             content = content[wrapper]
     if not isinstance(content, dict) or not content:
         raise _not_tensors(path)
-    if not all(isinstance(k, str) and torch.is_tensor(v) for k, v in content.items()):
+    if not all(isinstance(k, str) and _is_whole(v) for k, v in content.items()):
         raise _not_tensors(path)
     return content
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether an archive is as torch.save makes it: nothing compressed, a pickle of some names."""
+    with zipfile.ZipFile(path) as archive:
+        return all(
+            entry.compress_type == zipfile.ZIP_STORED
+            and not (entry.filename.endswith(".pkl") and entry.file_size > _MOST_PICKLE_BYTES)
+            for entry in archive.infolist()
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it is a tensor whose every element is stored: a few bytes can claim any shape."""
+    return (
+        torch.is_tensor(value)
+        and value.layout is torch.strided
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    )
 
 
 def _not_tensors(path: Path) -> ResourceValidationError:
