@@ -4,7 +4,7 @@ All that decides a vector is written out: who serves the folder later has neithe
 its configuration to derive it from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,14 @@ def copy_companions(source: VerifiedModel, folder: Path) -> None:
 def write_model_info(
     source: VerifiedModel,
     golden: GoldenSet,
-    runtimes: Mapping[str, Sequence[str]],
+    runtimes: Mapping[str, Any],
     datasets: Mapping[str, Any],
     folder: Path,
 ) -> None:
     """Write model_info.json with the digests of all files of the folder.
 
-    `runtimes` has each runtime's files, `datasets` the label sets. Raises ResourceError.
+    `runtimes` has each runtime's files (for an NPU by chip), `datasets` the label sets. Raises
+    ResourceError.
     """
     info = source.info
     document: dict[str, Any] = {
@@ -59,9 +60,7 @@ def write_model_info(
         "model_type": info.model_type,
         "embedding_dim": source.embedding_dim,
         "source": info.source.model_dump(mode="json"),
-        "runtimes": {
-            name: {"available": True, "files": list(files)} for name, files in runtimes.items()
-        },
+        "runtimes": {name: {"available": True, "files": files} for name, files in runtimes.items()},
         "datasets": dict(datasets),
         "extra_metadata": {"lumen": _lumen(source, golden)},
     }

@@ -25,9 +25,16 @@ from lumen_serving.startup.load import usable_cores
 from lumen_serving.startup.parity import tolerance
 from lumen_terms.modality import Modality
 
-Vectors = Mapping[Modality, NDArray[np.float32]]
-
 _ITEMS = {Modality.IMAGE: "picture", Modality.TEXT: "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceModel:
+    """The checkpoint, and the unit vectors [N, dim] that it itself gives the golden set in fp32."""
+
+    model: VerifiedModel
+    golden: GoldenSet
+    vectors: Mapping[Modality, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +68,16 @@ class Proof:
         }
 
 
-def prove_onnx(
-    folder: Path, source: VerifiedModel, golden: GoldenSet, wanted: Vectors, precision: Precision
-) -> Iterator[Proof]:
+def prove_onnx(folder: Path, source: SourceModel, precision: Precision) -> Iterator[Proof]:
     """Yield a proof for each engine of this machine that serves the folder's graphs.
 
-    `wanted` has the source's vectors of the golden set in fp32. Raises BelowTheBar for the first
-    that is further away than a server would accept at its start, ResourceError or StartError when
-    the folder cannot be served.
+    Raises BelowTheBar for the first that is further away than a server would accept at its start,
+    ResourceError or StartError when the folder cannot be served.
     """
     for wish in (None, OnnxEngine.ONNXRUNTIME):
         if precision is Precision.BF16 and wish is not None:
             continue
-        model = _opened(folder, source, precision, wish)
+        model = _opened(folder, source.model, precision, wish)
         backend = OnnxBackend(EngineWish(wish, precision))
         with closing(backend):
             try:
@@ -85,8 +89,11 @@ def prove_onnx(
                 yield Proof(Runtime.ONNX, precision, "none", note=str(error))
                 return
             report = backend.report()
-            items = golden.items(model)
-            cosines = {m: worst_cosine(_vectors(backend, m, items[m]), wanted[m]) for m in items}
+            items = source.golden.items(model)
+            got = {
+                modality: _vectors(backend, modality, batch) for modality, batch in items.items()
+            }
+            cosines = {m: worst_cosine(rows, source.vectors[m]) for m, rows in got.items()}
         batching = {m: report.details.get(f"batching.{m}s", "") for m in items}
         proof = Proof(
             Runtime.ONNX, precision, f"{report.runtime} {report.version}", cosines, batching

@@ -5,7 +5,7 @@ complete and proven model, or nothing.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +18,9 @@ from lumen_export.golden import GoldenSet, golden_set, stacked, write_pictures
 from lumen_export.graphs import InputSize, embed, write_graph, write_int8
 from lumen_export.int8 import OPSET
 from lumen_export.model_folder import VECTORS, add_report, copy_companions, write_model_info
-from lumen_export.proof import Proof, prove_onnx
-from lumen_manifest.spec.enums import Precision
+from lumen_export.npu import NpuPlan, prove_rknn
+from lumen_export.proof import Proof, SourceModel, prove_onnx
+from lumen_manifest.spec.enums import Precision, Runtime
 from lumen_process.wording import size
 from lumen_resources.errors import DiskFullError, translated
 from lumen_resources.fetch.verify import ensure_unchanged
@@ -47,10 +48,19 @@ Towers = Mapping[Modality, TorchTower]
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """What to make, and where: `out` must not hold anything yet."""
+    """What to make, and where: `out` must not hold anything yet.
 
-    precisions: tuple[Precision, ...]
+    `onnx` are the precisions of ONNX files, none for none; `npu` what to make of them for an NPU.
+    """
+
+    onnx: tuple[Precision, ...]
     out: Path
+    npu: NpuPlan | None = None
+
+    @property
+    def files(self) -> frozenset[Precision]:
+        """The ONNX files that are kept."""
+        return frozenset(_FILES[precision] for precision in self.onnx)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ class Exported:
     bytes: int
 
 
-def export(source: VerifiedModel, plan: ExportPlan, progress: Progress) -> Exported:
+def export(model: VerifiedModel, plan: ExportPlan, progress: Progress) -> Exported:
     """Export a verified model of torch.
 
     Raises ExportError, ResourceError, StartError; nothing is left of what could not be finished.
@@ -75,10 +85,10 @@ def export(source: VerifiedModel, plan: ExportPlan, progress: Progress) -> Expor
     with scratch as place:
         folder = Path(place) / "model"
         with translated(plan.out, "writing"):
-            proofs = _made(source, plan, folder, progress)
+            proofs = _made(model, plan, folder, progress)
             written = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
             folder.replace(plan.out)
-    return Exported(plan.out, source.embedding_space, proofs, written)
+    return Exported(plan.out, model.embedding_space, proofs, written)
 
 
 def refuse_if_taken(out: Path) -> None:
@@ -92,55 +102,70 @@ def refuse_if_taken(out: Path) -> None:
 
 
 def _made(
-    source: VerifiedModel, plan: ExportPlan, folder: Path, progress: Progress
+    model: VerifiedModel, plan: ExportPlan, folder: Path, progress: Progress
 ) -> tuple[Proof, ...]:
     (folder / "onnx").mkdir(parents=True)
-    golden = golden_set(source.modalities)
+    golden = golden_set(model.modalities)
     progress.begin(FetchPhase.CHECKING)
     progress.at("the checkpoint")
-    towers = open_towers(source)
+    towers = open_towers(model)
     _refuse_full_disk(towers, plan, folder)
-    wanted = source_vectors(source, towers, golden)
-    ensure_unchanged(source)
-    files = _write_graphs(source, towers, plan, folder, progress)
+    source = SourceModel(model, golden, _vectors(model, towers, golden))
+    ensure_unchanged(model)
+    _write_graphs(model, towers, plan, folder, progress)
     del towers
     write_pictures(golden, folder)
-    np.save(folder / VECTORS, stacked(wanted))
-    copy_companions(source, folder)
-    write_model_info(source, golden, {"onnx": files}, {}, folder)
-    proofs: list[Proof] = []
-    for precision in plan.precisions:
+    np.save(folder / VECTORS, stacked(source.vectors))
+    copy_companions(model, folder)
+    proofs = tuple(_proofs(source, plan, folder, progress))
+    add_report(
+        folder,
+        {"torch": VERSION, "opset": OPSET, "proofs": [proof.as_document() for proof in proofs]},
+    )
+    return proofs
+
+
+def _proofs(
+    source: SourceModel, plan: ExportPlan, folder: Path, progress: Progress
+) -> Iterator[Proof]:
+    """Convert for the NPU, describe the folder, and yield a proof of everything in it."""
+    runtimes: dict[str, object] = {}
+    if plan.npu is not None:
+        graphs = {m: _graph(folder, m, Precision.FP32) for m in source.model.modalities}
+        progress.begin(FetchPhase.PREPARING, files=len(graphs) * len(plan.npu.precisions))
+        yield from prove_rknn(graphs, source, plan.npu, folder, progress)
+        runtimes[Runtime.RKNN.value] = {plan.npu.target: _paths(folder, "rknn/*/*")}
+    if Precision.FP32 not in plan.files:
+        for path in folder.glob("onnx/*.fp32.onnx*"):
+            path.unlink()
+    if plan.onnx:
+        runtimes[Runtime.ONNX.value] = _paths(folder, "onnx/*")
+    write_model_info(source.model, source.golden, runtimes, {}, folder)
+    for precision in plan.onnx:
         progress.begin(FetchPhase.CHECKING)
         progress.at(f"{precision.value} beside the source")
-        proofs += prove_onnx(folder, source, golden, wanted, precision)
-    add_report(folder, {"torch": VERSION, "opset": OPSET, "proofs": _documents(proofs)})
-    return tuple(proofs)
+        yield from prove_onnx(folder, source, precision)
 
 
-def _documents(proofs: list[Proof]) -> list[dict[str, object]]:
-    return [proof.as_document() for proof in proofs]
-
-
-def source_vectors(
-    source: VerifiedModel, towers: Towers, golden: GoldenSet
+def _vectors(
+    model: VerifiedModel, towers: Towers, golden: GoldenSet
 ) -> dict[Modality, NDArray[np.float32]]:
     """Return the checkpoint's own unit vectors of the golden set, in fp32."""
-    items = golden.items(source)
+    items = golden.items(model)
     if Modality.IMAGE in items:
-        items[Modality.IMAGE] = Normaliser.of(source.preprocess)(items[Modality.IMAGE])
+        items[Modality.IMAGE] = Normaliser.of(model.preprocess)(items[Modality.IMAGE])
     return {modality: embed(towers[modality], batch) for modality, batch in items.items()}
 
 
 def _write_graphs(
-    source: VerifiedModel, towers: Towers, plan: ExportPlan, folder: Path, progress: Progress
-) -> list[str]:
-    """Write the graphs of every precision and return their paths."""
-    wanted = {_FILES[precision] for precision in plan.precisions}
-    shape = InputSize(source.preprocess.size, source.text.context_length)
-    progress.begin(FetchPhase.PREPARING, files=len(wanted | {Precision.FP32}) * len(towers))
+    model: VerifiedModel, towers: Towers, plan: ExportPlan, folder: Path, progress: Progress
+) -> None:
+    """Write the graphs of every precision; fp32's are needed for the others."""
+    shape = InputSize(model.preprocess.size, model.text.context_length)
+    progress.begin(FetchPhase.PREPARING, files=len(plan.files | {Precision.FP32}) * len(towers))
 
     def at(modality: Modality, precision: Precision) -> Path:
-        path = folder / "onnx" / f"{GRAPH_NAMES[modality]}.{precision.value}.onnx"
+        path = _graph(folder, modality, precision)
         progress.at(path.name)
         return path
 
@@ -148,27 +173,34 @@ def _write_graphs(
         full = at(modality, Precision.FP32)
         write_graph(tower, modality, shape, full)
         progress.file_done(full.name)
-        if Precision.INT8 in wanted:
+        if Precision.INT8 in plan.files:
             small = at(modality, Precision.INT8)
             write_int8(full, small)
             progress.file_done(small.name)
-        if Precision.FP32 not in wanted:
-            for path in folder.glob(f"onnx/{full.name}*"):
-                path.unlink()
-    if Precision.FP16 in wanted:
+    if Precision.FP16 in plan.files:
         for modality in towers:
-            half = open_towers(source, Precision.FP16, [modality])[modality]
+            half = open_towers(model, Precision.FP16, [modality])[modality]
             path = at(modality, Precision.FP16)
             write_graph(half, modality, shape, path)
             progress.file_done(path.name)
-    return sorted(path.relative_to(folder).as_posix() for path in folder.glob("onnx/*"))
+
+
+def _graph(folder: Path, modality: Modality, precision: Precision) -> Path:
+    return folder / "onnx" / f"{GRAPH_NAMES[modality]}.{precision.value}.onnx"
+
+
+def _paths(folder: Path, pattern: str) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
 
 
 def _refuse_full_disk(towers: Towers, plan: ExportPlan, folder: Path) -> None:
     """Refuse before the first graph what would stop at the last."""
     weights = sum(bytes_of(tower) for tower in towers.values()) // _WIDTHS[Precision.FP32]
-    kept = {_FILES[precision] for precision in plan.precisions} | {Precision.FP32}
-    needed = weights * sum(_WIDTHS[precision] for precision in kept) + _ROOM_BESIDE_BYTES
+    kept = plan.files | {Precision.FP32}
+    widths = sum(_WIDTHS[p] for p in kept)
+    if plan.npu is not None:
+        widths += sum(_WIDTHS[p] for p in plan.npu.precisions)
+    needed = weights * widths + _ROOM_BESIDE_BYTES
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DiskFullError(

@@ -17,6 +17,7 @@ from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Family, Precision, Runtime
 from lumen_manifest.spec.model_spec import ModelSpec, SourceSpec
+from lumen_process.device_tree import ROCKCHIP
 from lumen_process.wording import size
 from lumen_resources.errors import ResourceError, StoppedError
 from lumen_resources.progress import Progress
@@ -25,7 +26,8 @@ from lumen_resources.signals import stops_on_signals
 if TYPE_CHECKING:
     from lumen_export.proof import Proof
 
-TARGETS = (Runtime.ONNX,)
+TARGETS = (Runtime.ONNX, Runtime.RKNN)
+NPU_PRECISIONS = (Precision.FP16, Precision.INT8)
 COLUMNS = ("product", "engine", "pictures", "texts", "batches", "note")
 FOLDER = click.Path(file_okay=False, path_type=Path)
 _HELP = """Export a model on torch to files for other runtimes.
@@ -39,7 +41,7 @@ bf16 is computed from the fp32 files and makes none of its own.
 Examples:
   lumen {words} ViT-B-32::laion2b_s34b_b79k --out ./vit-b-32
   lumen {words} hf://timm/MobileCLIP2-S2-OpenCLIP --precision fp32,int8 --out ./mobileclip2-s2
-  lumen {words} ./my-model --precision fp16 --out ./my-model-onnx
+  lumen {words} ./my-model --to onnx,rknn --precision fp32,fp16 --out ./my-model-rk3588
 
 Exit codes: 0 made and proven, 1 refused, or below the bar, 2 a wrong option or a missing package.
 """
@@ -50,7 +52,11 @@ Member = TypeVar("Member", Runtime, Precision)
 def _listed(kind: type[Member], known: tuple[Member, ...]) -> Callable[..., tuple[Member, ...]]:
     """Return a click callback that reads `a,b` into members, without repeats."""
 
-    def read(context: click.Context, option: click.Parameter, text: str) -> tuple[Member, ...]:
+    def read(
+        context: click.Context, option: click.Parameter, text: str | None
+    ) -> tuple[Member, ...]:
+        if text is None:
+            return ()
         words = [word.strip().lower() for word in text.split(",")]
         wrong = next((word for word in words if word not in known), None)
         if wrong is not None:
@@ -77,10 +83,21 @@ def export_command(words: str) -> click.Command:
         click.option(
             "--precision",
             "precisions",
-            default=Precision.FP32.value,
-            show_default=True,
             callback=_listed(Precision, tuple(Precision)),
-            help="In which precisions, by commas: fp32, bf16, fp16, int8.",
+            help="In which precisions, by commas: fp32, bf16, fp16, int8; an NPU computes in the "
+            "last two.  [default: fp32, and fp16 for an NPU]",
+        ),
+        click.option(
+            "--rknn-target",
+            type=click.Choice(ROCKCHIP),
+            default=ROCKCHIP[0],
+            show_default=True,
+            help="Which chip RKNN files are for.",
+        ),
+        click.option(
+            "--rknn-toolkit",
+            type=FOLDER,
+            help="Where Rockchip's converter is kept, 7 GB.  [default: in ~/.cache/lumen]",
         ),
         click.option("--revision", help="The source's revision to insist on."),
         click.option(
@@ -95,7 +112,7 @@ def export_command(words: str) -> click.Command:
     for option in reversed(options):
         made = option(made)
     name = words.rpartition(" ")[2]
-    short = "Export a model on torch to ONNX files."
+    short = "Export a model on torch to ONNX and RKNN files."
     return click.command(name, help=_HELP.format(words=words), short_help=short)(made)
 
 
@@ -104,13 +121,16 @@ def _export(
     out: Path,
     targets: tuple[Runtime, ...],
     precisions: tuple[Precision, ...],
+    rknn_target: str,
+    rknn_toolkit: Path | None,
     revision: str | None,
     cache_dir: Path | None,
     output: str,
 ) -> None:
-    del targets  # one of them today
     try:
         from lumen_export.errors import ExportError
+        from lumen_export.npu import NpuPlan
+        from lumen_export.rknn.toolkit import default_folder
         from lumen_export.run import ExportPlan, export, refuse_if_taken
         from lumen_serving.errors import StartError
     except ModuleNotFoundError as error:
@@ -123,15 +143,17 @@ def _export(
     from lumen_resources.sources.protocol import SourceAccess
 
     config = _config(source, revision)
+    onnx, rknn = _products(targets, precisions)
+    toolkit = (rknn_toolkit or default_folder()).absolute()
+    plan = ExportPlan(onnx, out.absolute(), NpuPlan(rknn_target, rknn, toolkit) if rknn else None)
     cache = (cache_dir or default_cache_dir(os.environ)).absolute()
     access = SourceAccess(token=os.environ.get("LUMEN_SOURCE_TOKEN", ""))
     progress = Progress()
     try:
-        out = out.absolute()
-        refuse_if_taken(out)
+        refuse_if_taken(plan.out)
         with stops_on_signals(), progress_line(config.model.name, progress):
             model = fetch_and_verify(config, cache, Path.cwd(), progress, FetchOptions(access))
-            made = export(model, ExportPlan(precisions, out), progress)
+            made = export(model, plan, progress)
     except StoppedError as error:
         say(f"Stopped. Nothing was left at {out}; what was fetched is kept in the cache.")
         raise SystemExit(error.exit_code) from None
@@ -142,9 +164,24 @@ def _export(
     say(*model.warnings)
     rows = [_row(proof) for proof in made.proofs]
     if output == Format.JSON:
-        rows = [row | {"folder": str(out), "embeddingSpace": made.embedding_space} for row in rows]
+        rows = [
+            row | {"folder": str(plan.out), "embeddingSpace": made.embedding_space} for row in rows
+        ]
     write_rows(rows, COLUMNS if output == Format.TABLE else (*COLUMNS, *rows[0]), output)
-    say(f"{out}: {size(made.bytes)}. Serve it with spec.model.source.uri: {out.as_uri()}")
+    say(f"{out}: {size(made.bytes)}. Serve it with spec.model.source.uri: {plan.out.as_uri()}")
+
+
+def _products(
+    targets: tuple[Runtime, ...], precisions: tuple[Precision, ...]
+) -> tuple[tuple[Precision, ...], tuple[Precision, ...]]:
+    """Return the precisions of ONNX files and those of RKNN files."""
+    onnx = (precisions or (Precision.FP32,)) if Runtime.ONNX in targets else ()
+    if Runtime.RKNN not in targets:
+        return onnx, ()
+    rknn = tuple(p for p in precisions or (Precision.FP16,) if p in NPU_PRECISIONS)
+    if not rknn:
+        fail("An NPU computes in fp16 or int8: name one of them with --precision.", USAGE)
+    return onnx, rknn
 
 
 def _row(proof: "Proof") -> dict[str, Any]:
