@@ -1,0 +1,104 @@
+"""The whole way by its commands: a repository, `lumen export`, `lumen up`, and vectors."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import repositories
+import tiny_models
+import torch
+from local_runs import ENVIRONMENT
+from open_clip.transform import PreprocessCfg, image_transform_v2
+
+NAME = "laion-vit-b-32"
+MANIFEST = """
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {{name: exported}}
+spec:
+  family: clip
+  pool: cpu
+  model:
+    name: exported
+    runtime: onnx
+    precision: {precision}
+    source: {{uri: "{uri}"}}
+"""
+
+
+def lumen(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "lumen_cli", *map(str, words)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A repository, and the folder that `lumen export` made of it."""
+    folder = tmp_path_factory.mktemp("served")
+    reference = repositories.write(folder / "source", NAME)
+    lumen("resources", "verify", "--write", folder / "source")
+    done = lumen(
+        "export", folder / "source", "--out", folder / "out", "--precision", "fp32,int8",
+        "--cache-dir", folder / "cache", "--output", "json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, reference, done
+
+
+def test_each_product_is_shown_with_its_cosines(exported):
+    folder, _, done = exported
+    products = json.loads(done.stdout)
+
+    assert [(p["product"], p["engine"].split()[0]) for p in products] == [
+        ("onnx fp32", "openvino"),
+        ("onnx fp32", "onnxruntime"),
+        ("onnx int8", "onnxruntime"),
+    ]
+    for product in products:
+        assert 0.999 < float(product["pictures"]) <= 1
+        assert 0.999 < float(product["texts"]) <= 1
+        assert product["folder"] == str(folder / "out")
+    assert f"spec.model.source.uri: {(folder / 'out').as_uri()}" in done.stderr
+    assert sorted(p.name for p in folder.iterdir()) == ["cache", "out", "source"]
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.9999), ("int8", 0.999)])
+def test_the_folder_serves_the_source_s_own_vectors(exported, precision, least):
+    folder, reference, _ = exported
+    manifest = folder / f"{precision}.yaml"
+    manifest.write_text(MANIFEST.format(precision=precision, uri=(folder / "out").as_uri()))
+    picture = tiny_models.a_picture(3, 200, 120)
+    picture.save(folder / "picture.png")
+
+    done = lumen(
+        "up", "-f", manifest, "--port", 0, "--state-dir", folder / precision, "--",
+        sys.executable, "-m", "lumen_cli", "embed", folder / "picture.png", "--output", "json",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    rows = next(line for line in done.stdout.splitlines() if line.startswith("["))
+    (got,) = (np.array(row["vector"]) for row in json.loads(rows))
+    wanted = reference.pictures(transformed(picture)[None])[0].numpy()
+    assert got @ wanted > least
+
+
+def transformed(picture) -> torch.Tensor:
+    cfg = PreprocessCfg(**repositories.ROWS[NAME].picture)
+    return image_transform_v2(cfg, is_train=False)(picture)
+
+
+def test_a_second_export_does_not_touch_the_first(exported):
+    folder, _, _ = exported
+
+    done = lumen("export", folder / "source", "--out", folder / "out")
+
+    assert done.returncode == 1
+    assert "nothing is overwritten" in done.stderr
