@@ -6,6 +6,7 @@ Called by the engine thread; scenes are scored by it as well.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,28 +129,30 @@ class LabelIndex:
         self, queries: Floats, k: int, rule: ScoreRule, include: Mask | None
     ) -> Iterator[QueryResult]:
         """Yield what is known of each unit query, exactly of all rows that may be among k."""
+        among = None if include is None else Restriction.to(include)
         for query, first in zip(queries, self._scorer.approximate(queries), strict=True):
-            quick, rows = first, self._reaching(first, k, include)
+            quick, rows = first, self._reaching(first, k, among)
             if quick.coarse and len(rows) > max(_MANY, 2 * k):
                 quick = self._scorer.refined(query, first)
-                rows = self._reaching(quick, k, include)
+                rows = self._reaching(quick, k, among)
             if self._narrowing is not None:
                 rows = self._narrowing.still_reaching(rows, query, k)
             result = QueryResult(self._candidates, query, quick, rule, include)
             yield result.with_exact(rows, k)
 
-    def _reaching(self, quick: Approximation, k: int, include: Mask | None) -> NDArray[np.intp]:
+    def _reaching(
+        self, quick: Approximation, k: int, among: "Restriction | None"
+    ) -> NDArray[np.intp]:
         """Return every row that may be among the k best, in row order.
 
         The k-th largest lower bound is a floor that the k-th best cosine cannot be below; rows
         whose upper bound is below it are out.
         """
-        if include is not None:
+        if among is not None:
             # An excluded row's bounds are minus infinity, and it stays so below.
-            quick.scores[~include] = -np.inf
-        count = len(self) if include is None else int(include.sum())
-        if k >= count:
-            return np.arange(len(self)) if include is None else np.flatnonzero(include)
+            np.add(quick.scores, among.penalties, out=quick.scores)
+        if k >= (len(self) if among is None else among.count):
+            return np.arange(len(self)) if among is None else np.flatnonzero(among.include)
         tops = block_tops(quick.scores)
         floor = self._floor(quick, tops, k)
         # The largest error of all leaves out most blocks without a look at their own, and that of
@@ -185,3 +188,22 @@ class LabelIndex:
         by_length: Doubles = quick.by_length * lengths.astype(np.float64)
         by_rest: Doubles = quick.by_rest * rests.astype(np.float64)
         return by_length + by_rest
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """The rows that may be answered with, made once for the queries of a call.
+
+    `penalties` float32 [N] is 0 for them and minus infinity for the others: adding it takes a tenth
+    of the time of an assignment by `include`.
+    """
+
+    include: Mask
+    penalties: Floats
+    count: int
+
+    @classmethod
+    def to(cls, include: Mask) -> "Restriction":
+        """Keep the rows of bool [N]."""
+        penalties = np.where(include, np.float32(0), np.float32(-np.inf))
+        return cls(include, penalties, int(np.count_nonzero(include)))
