@@ -19,7 +19,8 @@ from hub_server import LARGE, files
 class ModelScopeServer:
     """Serves `owner/name` on loopback: folders by commit, commits by branch or tag.
 
-    `says_commit` False leaves out which commit a list is of; `digests` replaces a file's digest.
+    `says_commit` False leaves out which commit a list is of, `committer` says something else of it;
+    `digests` replaces a file's digest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,6 +30,7 @@ class ModelScopeServer:
         self.names: dict[str, str] = {}
         self.token = ""
         self.says_commit = True
+        self.committer: dict[str, Any] = {}
         self.digests: dict[str, str] = {}
         self.requests: list[str] = []
         self._folder = folder
@@ -99,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
             listed = [{"Path": "onnx", "Name": "onnx", "Type": "tree", "Size": 0, "Sha256": ""}]
             listed += [self._entry(folder, path, commit) for path in files(folder)]
             latest = {"Id": "", "ShortId": commit[:8]} if hub.says_commit else {"Name": "me"}
-            data |= {"Files": listed, "LatestCommitter": latest}
+            data |= {"Files": listed, "LatestCommitter": self.server.hub.committer or latest}
         return {"Code": 200, "Data": data, "Message": "success", "Success": True}
 
     def _entry(self, folder: Path, place: Path, commit: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Repositories of ModelScope: its API lists every file with its SHA-256."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -29,6 +30,7 @@ from lumen_resources.sources.repositories import (
 from lumen_resources.sources.web import Refusal, WebClient, may_have_token
 
 DOMAIN, TOKEN = "MODELSCOPE_DOMAIN", "MODELSCOPE_API_TOKEN"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 USUAL_DOMAIN, USUAL_BRANCH = "www.modelscope.cn", "master"
 
 
@@ -59,10 +61,12 @@ class _Data(_Said):
         It says eight digits of it, and of each file the commit that last changed it.
         """
         latest = self.latest or _Committer()
-        if latest.commit and len(latest.commit) == 40:
-            return latest.commit
+        if _COMMIT.fullmatch(latest.commit or ""):
+            return latest.commit or ""
         changes = {file.revision or "" for file in self.files or ()}
-        return next((c for c in changes if latest.short and c.startswith(latest.short)), "")
+        commits = sorted(change for change in changes if _COMMIT.fullmatch(change))
+        short = latest.short or ""
+        return next((c for c in commits if len(short) >= 8 and c.startswith(short)), "")
 
 
 class _Listing(_Said):

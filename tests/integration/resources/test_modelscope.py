@@ -69,6 +69,19 @@ def test_where_no_commit_is_told_the_revision_is_of_what_is_listed(hub, tmp_path
     assert refused(hub, tmp_path / "a third", **pins).reason == "ChecksumMismatch"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [{"Id": "../../etc"}, {"Id": "\x1b[31m" * 8}, {"ShortId": ""}, {"ShortId": "0"}, {"Id": None}],
+)
+def test_what_is_said_in_place_of_a_commit_is_not_taken_for_one(hub, tmp_path, said):
+    hub.committer = said
+
+    model = fetch(hub, tmp_path / "cache")
+
+    assert model.revision not in {*hub.commits, "0" * 40, *said.values()}
+    assert set(model.revision) <= set("0123456789abcdef")
+
+
 def test_a_file_that_is_not_the_listed_one_is_named(hub, tmp_path):
     good = next(iter(hub.commits.values())) / VISION
     hub.content.contents[f"{hub.names['master']}/{VISION}"] = bent(good.read_bytes())
