@@ -210,13 +210,17 @@ def validate(files: tuple[Path, ...], output: str) -> None:
       lumen resources validate clip-service.yaml
     """
     rows, failed = [], False
+    access = SourceAccess.from_environment(os.environ)
     for selected in from_files(files):
         config = selected.config
         uri = source_uri(config)
         try:
             if folder_of(uri, selected.source_dir) is None:
                 uri = remote_uri(config)
-                open_source(uri, SourceAccess.from_environment(os.environ)).close()
+                open_source(uri, access).close()
+            for spec in config.label_sets:
+                if spec.source is not None:
+                    open_source(spec.source.uri, access).close()
         except ResourceError as error:
             explain(config.service, error)
             failed = True

@@ -1,6 +1,7 @@
 """Models in buckets, read from a real S3 protocol: keys, ranges, and what ETags do not prove."""
 
 import contextlib
+import hashlib
 
 import boto3
 import pytest
@@ -12,7 +13,9 @@ from tiny_models import write_model
 from lumen_process.backoff import Backoff
 from lumen_resources.errors import ResourceError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
+from lumen_resources.fetch.transfer import fetch_missing, partial, staged
 from lumen_resources.progress import Progress
+from lumen_resources.sources.promises import FilePromise
 from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
 from lumen_resources.sources.s3 import S3Source
 
@@ -100,6 +103,31 @@ def test_an_object_that_is_not_the_promised_one_is_named(bucket, tmp_path):
     put(bucket, VISION, good)
 
     fetch(bucket, tmp_path / "cache", variables=KEYS)
+
+
+def test_a_model_info_without_end_is_refused_within_bounds(bucket, tmp_path):
+    put(bucket, "model_info.json", b" " * (20 * 1024 * 1024))
+
+    error = refused(bucket, tmp_path / "cache", variables=KEYS)
+
+    assert error.reason == "ModelInfoInvalid"
+    assert "bytes" in error.message
+
+
+def test_what_was_kept_of_an_object_is_not_fetched_again(bucket, tmp_path):
+    content = (tmp_path / "source/models/tiny-clip" / TEXT).read_bytes()
+    promise = FilePromise(len(content), hashlib.sha256(content).hexdigest())
+    part = partial(staged(tmp_path / "incoming", TEXT, promise))
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content[:1000])
+    progress = Progress()
+    with contextlib.closing(S3Source(URI, access(bucket, variables=KEYS))) as source:
+        found = fetch_missing(
+            source, {TEXT: promise}, tmp_path / "incoming", progress, RetryPolicy()
+        )
+
+    assert found[TEXT].place.read_bytes() == content
+    assert progress.snapshot().bytes_done == len(content)
 
 
 def test_what_is_not_there_is_named(bucket, tmp_path):
