@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from local_runs import Lumen
 from model_sources import a_config
 from published_models import BPE, CLIP_TOKENS, open_clip_config, tokens
-from tiny_models import MEAN, STD, TinyModel, write_model
+from tiny_models import MEAN, STD, TinyModel, a_jpeg, write_model
 
 from lumen_cli.resources import command as resources
+from lumen_client import Client, ClientError
 from lumen_manifest.spec.enums import Tower
 from lumen_resources.errors import ModelInfoError, ResourceValidationError, TokenizerError
 from lumen_resources.fetch.fetch import fetch_and_verify, open_verified
@@ -104,6 +107,35 @@ def test_one_tower_needs_its_own_files_alone_and_shares_the_embedding_space(tmp_
     assert (pictures.files.text, pictures.files.tokenizer) == (None, None)
     assert pictures.embedding_space == both.embedding_space
     assert pictures.warnings == ()
+
+
+def test_lumen_up_serves_one_tower_of_a_published_folder(tmp_path):
+    root = immich(tmp_path / "ViT-Tiny__immich")
+    record(root)
+    (root / "textual/model.onnx").unlink()
+    (tmp_path / "service.yaml").write_text(
+        f"""
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {{name: clip}}
+spec:
+  family: clip
+  model:
+    name: published
+    runtime: onnx
+    towers: [vision]
+    source: {{uri: "file://{root}"}}
+  pool: cpu
+"""
+    )
+    command = ("up", "-f", "service.yaml", "--port", "0", "--state-dir", str(tmp_path / "state"))
+
+    with Lumen(*command, cwd=tmp_path) as run, Client(f"grpc://{run.until_up()}") as client:
+        (vector,) = client.encode([a_jpeg()])
+        with pytest.raises(ClientError):
+            client.encode(["a text"])
+
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
 
 def test_graphs_that_nothing_describes_are_measured(tmp_path):

@@ -91,7 +91,7 @@ def test_a_success_line_has_what_the_operator_records():
     }
     for terms, said in ((None, {}), (" apple-amlr\n", {"license": "apple-amlr"})):
         info = an_info().model_copy(update={"metadata": Metadata(license=terms)})
-        model = SimpleNamespace(**facts, info=info)
+        model = SimpleNamespace(**facts, info=info, label_revisions="")
         assert json.loads(termination.success_line(model)) == line | said
 
 
