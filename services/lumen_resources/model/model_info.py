@@ -236,9 +236,13 @@ class ModelInfo(_Section):
 
     @property
     def license(self) -> str:
-        """The terms that the model is under, as its owner names them; empty where nobody does."""
-        said = self.metadata.license if self.metadata else None
-        return " ".join((said or "").split())[:SHOWN_CHARACTERS]
+        """The terms that the model is under, as its owner names them; empty where nobody does.
+
+        One line without anything that a terminal obeys.
+        """
+        said = (self.metadata.license if self.metadata else None) or ""
+        line = " ".join(said.split())[:SHOWN_CHARACTERS]
+        return line if line.isprintable() else ""
 
     def digests(self) -> dict[str, FileDigest]:
         """Return size and SHA-256 of every file the model info vouches for, by relative path."""

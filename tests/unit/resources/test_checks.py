@@ -89,7 +89,11 @@ def test_a_success_line_has_what_the_operator_records():
         "bytes": 12,
         "files": 3,
     }
-    for terms, said in ((None, {}), (" apple-amlr\n", {"license": "apple-amlr"})):
+    for terms, said in (
+        (None, {}),
+        ("\x1b[2Jmit", {}),
+        (" apple-amlr\n", {"license": "apple-amlr"}),
+    ):
         info = an_info().model_copy(update={"metadata": Metadata(license=terms)})
         model = SimpleNamespace(**facts, info=info, label_revisions="")
         assert json.loads(termination.success_line(model)) == line | said
