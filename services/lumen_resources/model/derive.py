@@ -57,8 +57,11 @@ def derive(
     """
     there = Repository(repository or name, name, _plain(files), read)
     runtimes = _runtimes(there)
+    there = replace(there, towers=_towers(runtimes))
     facts = facts_of(there, _graphs(runtimes, "onnx"), measure)
-    towers = _towers(runtimes, facts)
+    towers = facts.towers & there.towers
+    if not towers:
+        raise bad_file(facts.source, "describes no tower that there are files for")
     _refuse_missing_processor(there, facts, towers)
     facts = replace(facts, towers=towers)
     info = _model_info(there, name, facts, runtimes)
@@ -97,13 +100,10 @@ def _graphs(runtimes: Runtimes, *names: str) -> list[str]:
     return [path for path in paths if not path.endswith(EXTERNAL_DATA)]
 
 
-def _towers(runtimes: Runtimes, facts: Facts) -> frozenset[Tower]:
-    """Return what every runtime has: torch's weights hold both, graphs are one each."""
+def _towers(runtimes: Runtimes) -> frozenset[Tower]:
+    """Return what there are files of: torch's weights hold both towers, graphs are one each."""
     graphs = towers_of(_graphs(runtimes, "onnx", "rknn"))
-    towers = facts.towers if "torch" in runtimes else facts.towers & graphs
-    if not towers:
-        raise bad_file(facts.source, "describes no tower that there are files for")
-    return towers
+    return frozenset(Tower) if "torch" in runtimes else graphs
 
 
 def _refuse_missing_processor(there: Repository, facts: Facts, towers: frozenset[Tower]) -> None:

@@ -118,9 +118,10 @@ def _open_clips(there: Repository, source: str, config: Mapping[str, Any]) -> Fa
         raise bad_file(source, "has no model_cfg.embed_dim, the length of the model's vectors")
     _refuse_one_tower(source, architecture)
     score = inferred_score(config)
-    text = inferred_text(config, tokenizer_files(there))
+    text = _text_of(there, config)
     preprocess = None
-    if not any(path in there.files for path in (CONFIGS[0], PREPROCESS_CFG, PREPROCESSOR)):
+    is_said = there.first(CONFIGS[0], PREPROCESS_CFG, PREPROCESSOR) is not None
+    if Tower.VISION in there.towers and not is_said:
         preprocess = _preprocess_by_name(there, source, config, dim)
     kind = "siglip" if score.kind == "sigmoid" else "clip"
     return Facts(
@@ -150,6 +151,13 @@ def _preprocess_by_name(
             f"gives vectors of {dim}; {known.name}, as it is called, has {known.embedding_dim}",
         )
     return _preprocess_of(known)
+
+
+def _text_of(there: Repository, config: Mapping[str, Any]) -> TextInfo:
+    """Return how texts become tokens; nothing for a repository of pictures alone."""
+    if Tower.TEXT not in there.towers:
+        return TextInfo()
+    return inferred_text(config, tokenizer_files(there))
 
 
 def _refuse_one_tower(source: str, architecture: Mapping[str, Any]) -> None:
@@ -213,7 +221,7 @@ def _siglip(there: Repository, config: Mapping[str, Any]) -> Facts:
 
 
 def _transformers_facts(there: Repository, config: Mapping[str, Any], dim: int) -> Facts:
-    text = inferred_text(config, tokenizer_files(there))
+    text = _text_of(there, config)
     return Facts(
         source=CONFIGS[1],
         origin=SourceFormat.HUGGINGFACE,
@@ -235,7 +243,7 @@ def _m_clip(there: Repository, config: Mapping[str, Any]) -> Facts:
         origin=SourceFormat.HUGGINGFACE,
         model_type="M-CLIP",
         embedding_dim=dim,
-        text=inferred_text(config, tokenizer_files(there)),
+        text=_text_of(there, config),
         score=ScoreInfo(),
         config=config,
         towers=frozenset({Tower.TEXT}),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lumen_manifest.spec.enums import Tower
 from lumen_resources.errors import ModelInfoError
 from lumen_resources.json_text import parse_json
 
@@ -25,13 +26,14 @@ class Repository:
     """A repository's listing, sizes in bytes by path, and a way to its small files.
 
     `name` is owner/name where it has one, `called` what the manifest calls the model; `read` gives
-    a file's verified bytes.
+    a file's verified bytes. `towers` are those that there are weights or graphs of.
     """
 
     name: str
     called: str
     files: Mapping[str, int]
     read: Callable[[str], bytes]
+    towers: frozenset[Tower] = frozenset(Tower)
 
     @property
     def is_bioclip(self) -> bool:

@@ -8,14 +8,19 @@ from model_sources import an_info
 from published_models import BY_ROW, Published, without
 
 from lumen_manifest.spec.enums import Precision, Runtime, Tower
-from lumen_resources.errors import FileMissingError
+from lumen_resources.errors import FileMissingError, RuntimeNotSupportedError
 from lumen_resources.model.choice import ComputeChoice, choose
 from lumen_resources.model.derive import derive
 from lumen_resources.model.layouts import PREPROCESSOR, ChosenFiles
 from lumen_resources.model.model_info import ModelInfo, parse
 from lumen_resources.model.preprocessing import preprocess_of
 from lumen_resources.model.text_rules import TokenizerFiles, text_rule_of
+from lumen_terms.modality import Modality
 
+TEXTUAL, VISUAL = (
+    [path for path in BY_ROW["Immich's SigLIP"].files() if path.startswith(f"{tower}/")]
+    for tower in ("textual", "visual")
+)
 TORCH, ONNX, RKNN = Runtime.TORCH, Runtime.ONNX, Runtime.RKNN
 OPENAI, HALF, PLAIN = 0.4815, 0.5, 0.0
 
@@ -281,6 +286,24 @@ def test_of_two_models_in_one_repository_weights_and_configuration_are_the_same_
     files = choose(available, an_info("torch"), ComputeChoice(TORCH, Precision.FP32))
 
     assert (files.weights, files.config) == (there[weights], there[config])
+
+
+@pytest.mark.parametrize(
+    ("there", "towers", "modality"),
+    [
+        (without("Immich's SigLIP", *TEXTUAL), (Tower.VISION,), Modality.IMAGE),
+        (without("Immich's SigLIP", *VISUAL), (Tower.TEXT,), Modality.TEXT),
+    ],
+)
+def test_a_repository_of_one_tower_is_what_it_is(there, towers, modality):
+    info, sentences = derived(there)
+    files = chosen(there, ONNX)
+
+    assert info.lumen.towers == towers
+    assert files.modalities == {modality}
+    assert any("alone" in sentence for sentence in sentences)
+    with pytest.raises(RuntimeNotSupportedError, match="has no"):
+        choose(there.files(), info, ComputeChoice(ONNX, Precision.FP32, towers=tuple(Tower)))
 
 
 def test_shards_are_all_there_or_the_one_that_lacks_is_named():
