@@ -82,7 +82,7 @@ class ModelService:
             nonlocal truncated
             text = _text(request.payload)
             texts = [text, PROMPT.format(text)] if request.meta.prompt_template else [text]
-            tokens, cut = tokenizer.encode(texts)
+            tokens, cut = tokenizer.encode(texts, request.meta.language or "")
             if tokenizer.is_empty(tokens[0]):
                 raise BadText("The text is empty. Send some words as UTF-8.")
             truncated = cut[-1]

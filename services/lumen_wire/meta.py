@@ -78,6 +78,7 @@ class RequestMeta:
     score: Score = Score.SHARE
     vector: VectorFormat = VectorFormat.JSON
     prompt_template: bool = False
+    language: str | None = None
     embedding_space: str | None = None
     error_mode: ErrorMode = ErrorMode.AUTO
     tensor: bool = False
@@ -106,6 +107,7 @@ def parse_request_meta(meta: Mapping[str, str]) -> RequestMeta:
         score=_choice(meta, "score", Score) or Score.SHARE,
         vector=_choice(meta, "vector", VectorFormat) or VectorFormat.JSON,
         prompt_template=_prompt_template(meta),
+        language=meta.get("language") or None,
         embedding_space=meta.get("embedding_space") or None,
         error_mode=_choice(meta, "error_mode", ErrorMode) or ErrorMode.AUTO,
         tensor=meta.get("lumen.input.kind") == "tensor",

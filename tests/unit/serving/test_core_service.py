@@ -39,3 +39,37 @@ def a_request() -> Request:
 async def test_a_ranking_without_an_answer_is_a_failure_and_not_an_empty_success(labels):
     with pytest.raises(BackendFailed):
         await a_service(labels).answer(a_request())
+
+
+class ATokenizer:
+    """Notes in which language it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[str], str]] = []
+
+    def encode(self, texts, language=""):
+        self.asked.append((list(texts), language))
+        return np.ones((len(texts), 4), np.int64), (False,) * len(texts)
+
+    def is_empty(self, row):
+        return False
+
+
+class ALookingPipeline(APipeline):
+    """Does the work of an item as well."""
+
+    async def run(self, caller, modality, deadline_at, look, scoring=None):
+        look().make()
+        return await super().run(caller, modality, deadline_at, look, scoring)
+
+
+@pytest.mark.parametrize("language", [None, "deu_Latn"])
+async def test_a_text_is_tokenised_in_the_language_that_the_request_names(language):
+    tokenizer = ATokenizer()
+    model = SimpleNamespace(modalities={Modality.TEXT}, embedding_space="s", model_id="m")
+    service = ModelService(Family.CLIP, model, tokenizer, {}, ALookingPipeline())
+    meta = RequestMeta(language=language)
+
+    await service.answer(Request(TaskKind.TEXT_EMBED, b"ein Hund", "", meta, 0.0))
+
+    assert tokenizer.asked == [(["ein Hund"], language or "")]

@@ -11,11 +11,13 @@ from tokenizers import models, pre_tokenizers, processors
 
 from lumen_resources.errors import TokenizerError
 from lumen_resources.model.layouts import Cleaning, TextRule
+from lumen_serving.errors import BadText
 from lumen_serving.media import vocabulary
 from lumen_serving.media.cleaning import clean
 from lumen_serving.media.text import Tokenizer
 
-WORDS = ("<pad>", "</s>", "<unk>", "[SEP]", "[CLS]", "deu_Latn", "a", "cat", "Cat", "the", "dog")
+SPECIAL = ("<pad>", "</s>", "<unk>", "[SEP]", "[CLS]", "deu_Latn", "fra_Latn")
+WORDS = (*SPECIAL, "a", "cat", "Cat", "the", "dog")
 ID = {word: number for number, word in enumerate(WORDS)}
 
 
@@ -23,7 +25,7 @@ def a_core(single: str = "$A </s>") -> Core:
     core = Core(models.WordLevel(ID, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.post_processor = processors.TemplateProcessing(
-        single=single, special_tokens=[(word, ID[word]) for word in WORDS[:6] if word in single]
+        single=single, special_tokens=[(word, ID[word]) for word in SPECIAL if word in single]
     )
     return core
 
@@ -79,6 +81,32 @@ def test_a_language_comes_first_whatever_the_file_says(tmp_path):
     rows, _ = a_tokenizer(tmp_path, rule, "$A </s> deu_Latn").encode(["the cat"])
 
     assert rows.tolist() == [[ID["deu_Latn"], ID["the"], ID["cat"], ID["</s>"], 0]]
+
+
+def test_a_text_may_say_its_own_language(tmp_path):
+    rule = TextRule(5, Cleaning.WHITESPACE, frame="own", pad_id=0, language="deu_Latn")
+    tokenizer = a_tokenizer(tmp_path, rule)
+
+    rows, _ = tokenizer.encode(["the cat", ""], "fra_Latn")
+
+    assert rows[0].tolist() == [ID["fra_Latn"], ID["the"], ID["cat"], ID["</s>"], 0]
+    assert [tokenizer.is_empty(row) for row in rows] == [False, True]
+
+
+@pytest.mark.parametrize("language", ["xyz_Latn", "cat", "the", "</s>", "deu_Latn" * 100])
+def test_a_language_that_the_model_knows_not_is_refused(tmp_path, language):
+    rule = TextRule(5, Cleaning.WHITESPACE, frame="own", pad_id=0, language="deu_Latn")
+
+    with pytest.raises(BadText, match="knows no language"):
+        a_tokenizer(tmp_path, rule).encode(["the cat"], language)
+
+
+def test_a_language_means_nothing_to_other_models(tmp_path):
+    tokenizer = a_tokenizer(tmp_path, TextRule(5, Cleaning.WHITESPACE, frame="own"))
+
+    plain, told = tokenizer.encode(["the cat"]), tokenizer.encode(["the cat"], "xyz_Latn")
+
+    assert told[0].tolist() == plain[0].tolist()
 
 
 def test_what_canonicalizing_leaves_nothing_of_is_empty(tmp_path):

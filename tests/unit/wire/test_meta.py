@@ -57,6 +57,7 @@ def test_all_that_shapes_an_answer_is_read():
             "score": "cosine",
             "vector": "f32le",
             "prompt": "template",
+            "language": "deu_Latn",
             "embedding_space": "abc",
         }
     )
@@ -73,6 +74,7 @@ def test_all_that_shapes_an_answer_is_read():
         score=Score.COSINE,
         vector=VectorFormat.F32LE,
         prompt_template=True,
+        language="deu_Latn",
         embedding_space="abc",
     )
 
