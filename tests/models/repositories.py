@@ -334,7 +334,7 @@ def _chinese_clip(row: Published) -> nn.Module:
 # M-CLIP's layout
 
 
-class _MultilingualCLIP(nn.Module):
+class MultilingualCLIP(nn.Module):
     """M-CLIP's own model, in its names: an encoder, the mean over its mask, a linear layer."""
 
     def __init__(self, config: Any, dim: int) -> None:
@@ -352,7 +352,7 @@ class _MultilingualCLIP(nn.Module):
 def _m_clip(folder: Path, row: Published) -> Reference:
     """Write what M-CLIP/XLM-Roberta-Large-Vit-B-32 has: a text tower alone, in a pickle."""
     config = ENCODERS["xlm-roberta-base"]
-    model = randomised(_MultilingualCLIP(config, 48))
+    model = randomised(MultilingualCLIP(config, 48))
     (folder / "config.json").write_text(
         json.dumps(
             {
