@@ -1,5 +1,7 @@
 """The way to a GPU, walked on a double of torch.cuda: what is asked of it, and in which order."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -109,3 +111,35 @@ def test_a_gpu_that_is_not_there_is_refused(gpu, kind, said):
 def test_int8_is_refused():
     with pytest.raises(BackendUnavailable, match="int8"):
         open_device(GpuTorch(), Precision.INT8, GPU)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "current_stream",
+        "device_count",
+        "get_device_name",
+        "get_device_properties",
+        "graph",
+        "is_available",
+        "is_bf16_supported",
+        "set_per_process_memory_fraction",
+        "stream",
+    ],
+)
+def test_the_double_takes_what_torch_takes(name):
+    real = getattr(torch.cuda, name)
+    known = list(inspect.signature(real.__init__ if inspect.isclass(real) else real).parameters)
+    known = [parameter for parameter in known if parameter != "self"]
+
+    taken = list(inspect.signature(getattr(GpuTorch().cuda, name)).parameters)
+
+    assert taken == known[: len(taken)]
+
+
+@pytest.mark.parametrize(("name", "verbs"), [("Stream", ["wait_stream", "synchronize"]),
+                                             ("CUDAGraph", ["replay"])])  # fmt: skip
+def test_the_double_has_no_verb_that_torch_has_not(name, verbs):
+    for verb in verbs:
+        assert callable(getattr(getattr(GpuTorch().cuda, name), verb))
+        assert callable(getattr(getattr(torch.cuda, name), verb))
