@@ -2,10 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
 import onnx.parser
+import onnxruntime
 import pytest
 import serving_servers
 import tiny_models
@@ -443,3 +445,41 @@ def test_texts_go_in_as_the_graph_takes_them(model, tmp_path, kind, more, engine
     got = loaded(with_graph(model, path, vision=model.files.vision, text=path), engine)
 
     assert cosines(got.embed_texts(items), wanted).min() >= 0.99999
+
+
+class SessionOfAGpu(onnxruntime.InferenceSession):
+    """Takes what a session takes, computes on the CPU, and says that it has what was asked for."""
+
+    asked: ClassVar[list] = []
+
+    def __init__(
+        self, path_or_bytes, sess_options=None, providers=None, provider_options=None, **kwargs
+    ):
+        self.asked.append((providers, sess_options))
+        super().__init__(path_or_bytes, providers=["CPUExecutionProvider"])
+
+    def get_providers(self):
+        providers, _ = self.asked[-1]
+        return [one if isinstance(one, str) else one[0] for one in providers]
+
+
+@pytest.mark.parametrize(
+    ("precision", "half"), [(Precision.FP32, "false"), (Precision.FP16, "true")]
+)
+def test_tensorrt_is_asked_for_with_cuda_beside_it_and_the_cpu_never(
+    model, monkeypatch, precision, half
+):
+    here = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: here)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", SessionOfAGpu)
+    monkeypatch.setattr(SessionOfAGpu, "asked", [])
+
+    report = loaded(model, OnnxEngine.TENSORRT, precision, Accelerator.CUDA).report()
+
+    assert (report.runtime, report.device, report.precision) == ("tensorrt", "cuda", precision)
+    assert report.providers == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    for providers, options in SessionOfAGpu.asked:
+        first, second = providers
+        assert first == ("TensorrtExecutionProvider", {"trt_fp16_enable": half})
+        assert second == "CUDAExecutionProvider"
+        assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
