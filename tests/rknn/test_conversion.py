@@ -88,6 +88,15 @@ def test_a_text_tower_takes_ids(toolkit, text, tmp_path):
     assert read_rknn(job.out).inputs[0].shape == (1, tiny_vit.CONTEXT)
 
 
+def test_a_tower_that_pools_by_a_learned_query_is_converted_too(toolkit, tmp_path):
+    onnx.save(tiny_vit.pooled_vision(), tmp_path / "pooled.onnx")
+
+    report = convert(a_job(tmp_path / "pooled.onnx", tmp_path), toolkit, print)
+
+    print(report.worst)
+    assert report.worst > 0.9999
+
+
 def test_int8_is_calibrated_with_pictures(toolkit, vision, tmp_path):
     job = a_job(vision, tmp_path, precision=Precision.INT8, calibration=PICTURES)
 

@@ -26,6 +26,26 @@ def vision(seed: int = 1) -> onnx.ModelProto:
     return _model(g, "pixel_values", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE], out)
 
 
+def pooled_vision(seed: int = 3) -> onnx.ModelProto:
+    """As `vision`, but what is pooled is asked for by a learned query, as SigLIP does."""
+    g, heads, width = vit_model.Graph(seed), TOWER.heads, TOWER.head_width
+    patches = (SIDE // PATCH) ** 2
+    grid = g.node("Conv", "pixel_values", g.weight(WIDTH, 3, PATCH, PATCH), strides=[PATCH, PATCH])
+    flat = g.node("Reshape", grid, g.constant([0, WIDTH, patches]))
+    x = g.norm(g.node("Transpose", flat, perm=[0, 2, 1]), WIDTH)
+    shape = g.constant([0, patches, heads, width])
+    k, v = (
+        g.node("Transpose", g.node("Reshape", g.linear(x, WIDTH, WIDTH), shape), perm=order)
+        for order in ([0, 2, 3, 1], [0, 2, 1, 3])
+    )
+    scale = g.constant(width**-0.25, np.float32)
+    query = g.node("Mul", g.weight(1, heads, 1, width, scale=1.0), scale)
+    shares = g.node("Softmax", g.node("MatMul", query, g.node("Mul", k, scale)), axis=-1)
+    mixed = g.node("Transpose", g.node("MatMul", shares, v), perm=[0, 2, 1, 3])
+    out = g.linear(g.node("Reshape", mixed, g.constant([0, WIDTH])), WIDTH, DIM)
+    return _model(g, "pixel_values", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE], out)
+
+
 def text(seed: int = 2) -> onnx.ModelProto:
     """input_ids int64 [N, 16] -> [N, 32], causal, pooled at the largest id as CLIP does."""
     g = vit_model.Graph(seed)

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def _carried_out(job: dict[str, Any], say: Any) -> dict[str, Any]:
     _done("build", toolkit.build(**quantised))
     _done("export_rknn", toolkit.export_rknn(job["out"]))
     converted_at = time.monotonic()
-    vectors, wanted = _simulated(toolkit, job, name, graph, say)
+    vectors, wanted = _simulated(toolkit, job, name, say)
     toolkit.release()
     np.save(job["vectors"], vectors)
     return {
@@ -75,6 +76,7 @@ def _prepared(path: Path) -> tuple[Path, str, list[int]]:
         for name, value in _DEFAULTS.get(node.op_type, {}).items():
             if name not in said:
                 node.attribute.append(onnx.helper.make_attribute(name, value))
+    _turn_constant_queries(model)
     weights = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in weights]
     if len(inputs) != 1:
@@ -87,6 +89,43 @@ def _prepared(path: Path) -> tuple[Path, str, list[int]]:
     # Above protobuf's 2 GiB the weights must stand apart.
     onnx.save(model, str(prepared), save_as_external_data=True, location="prepared.data")
     return prepared, inputs[0].name, shape
+
+
+def _turn_constant_queries(model: Any) -> None:
+    """Swap the sides of products whose left one is constant: AB is (B'A')'.
+
+    A learned query that pools a picture (SigLIP's) is such a one, and the toolkit fails when it
+    makes an attention of it that has no query to be fed with.
+    """
+    from onnx import helper, shape_inference  # noqa: PLC0415 - beside the toolkit only
+
+    graph = model.graph
+    with suppress(ValueError):  # above 2 GiB; an exporter of such graphs says the shapes itself
+        graph = shape_inference.infer_shapes(model).graph
+    known = [*graph.value_info, *graph.input, *graph.output]
+    ranks = {each.name: len(each.type.tensor_type.shape.dim) for each in known}
+    ranks |= {each.name: len(each.dims) for each in graph.initializer}
+    constant = {each.name for each in graph.initializer}
+    graph, nodes = model.graph, []
+    for node in graph.node:
+        given = [name for name in node.input if name]
+        # With a batch of one every shape is known.
+        if node.op_type in {"Shape", "Constant"} or (given and constant.issuperset(given)):
+            constant.update(node.output)
+        rank = ranks.get(node.input[0], 0) if node.op_type == "MatMul" else 0
+        if rank <= 2 or node.input[0] not in constant or node.input[1] in constant:
+            nodes.append(node)
+            continue
+        swap = [*range(rank - 2), rank - 1, rank - 2]
+        (left, right), (out,) = node.input, node.output
+        nodes += [
+            helper.make_node("Transpose", [right], [f"{out}_right"], perm=swap),
+            helper.make_node("Transpose", [left], [f"{out}_left"], perm=swap),
+            helper.make_node("MatMul", [f"{out}_right", f"{out}_left"], [f"{out}_swapped"]),
+            helper.make_node("Transpose", [f"{out}_swapped"], [out], perm=swap),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _dataset(path: Path) -> str:
@@ -109,14 +148,12 @@ def _dataset(path: Path) -> str:
     return str(listed)
 
 
-def _simulated(
-    toolkit: Any, job: dict[str, Any], name: str, graph: Path, say: Any
-) -> tuple[Any, Any]:
-    """Return [N, dim] of the simulated NPU, and of onnxruntime on the graph in fp32."""
+def _simulated(toolkit: Any, job: dict[str, Any], name: str, say: Any) -> tuple[Any, Any]:
+    """Return [N, dim] of the simulated NPU, and of onnxruntime on the graph as it was given."""
     import onnxruntime  # noqa: PLC0415 - beside the toolkit only
 
     _done("init_runtime", toolkit.init_runtime())
-    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(job["onnx"], providers=["CPUExecutionProvider"])
     probes = np.load(job["probes"])
     found, wanted = [], []
     for number, probe in enumerate(probes):
