@@ -29,6 +29,7 @@ _PORTS = {
 }
 # One item would be taken for a fixed batch.
 _EXAMPLES = 2
+_AT_ONCE = 8
 _NOISY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
 
 
@@ -84,12 +85,10 @@ def write_graph(tower: TorchTower, modality: Modality, size: InputSize, path: Pa
 
 
 def embed(tower: TorchTower, items: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the unit vectors [N, dim] of a tower for normalised pictures or token rows.
-
-    One item at a time: the memory of a large model's batch is not needed here.
-    """
+    """Return the unit vectors [N, dim] of a tower for normalised pictures or token rows."""
     with TORCH.inference_mode():
-        rows = [tower(TORCH.from_numpy(items[n : n + 1])).double() for n in range(len(items))]
+        batches = [items[n : n + _AT_ONCE] for n in range(0, len(items), _AT_ONCE)]
+        rows = [tower(TORCH.from_numpy(batch)).double() for batch in batches]
         vectors: NDArray[np.float32] = (
             TORCH.nn.functional.normalize(TORCH.cat(rows)).float().numpy()
         )

@@ -13,7 +13,7 @@ from lumen_export.errors import BelowTheBar, ExportRefused
 from lumen_export.golden import GoldenSet, worst_cosine
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Accelerator, Family, OnnxEngine, Precision, Runtime
-from lumen_manifest.spec.model_spec import ModelSpec
+from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec
 from lumen_resources.fetch.local_model import InPlace
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import Progress
@@ -30,11 +30,16 @@ _ITEMS = {Modality.IMAGE: "picture", Modality.TEXT: "text"}
 
 @dataclass(frozen=True, slots=True)
 class SourceModel:
-    """The checkpoint, and the unit vectors [N, dim] that it itself gives the golden set in fp32."""
+    """The checkpoint, and the unit vectors [N, dim] that it itself gives the golden set in fp32.
+
+    `label_sets` go along with it, for a model of this `family`.
+    """
 
     model: VerifiedModel
     golden: GoldenSet
     vectors: Mapping[Modality, NDArray[np.float32]]
+    family: Family = Family.CLIP
+    label_sets: tuple[LabelSetSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ def prove_onnx(folder: Path, source: SourceModel, precision: Precision) -> Itera
     for wish in (None, OnnxEngine.ONNXRUNTIME):
         if precision is Precision.BF16 and wish is not None:
             continue
-        model = _opened(folder, source.model, precision, wish)
+        model = _opened(folder, source, precision, wish)
         backend = OnnxBackend(EngineWish(wish, precision))
         with closing(backend):
             try:
@@ -124,15 +129,20 @@ def refuse_below_the_bar(proof: Proof) -> None:
 
 
 def _opened(
-    folder: Path, source: VerifiedModel, precision: Precision, engine: OnnxEngine | None
+    folder: Path, source: SourceModel, precision: Precision, engine: OnnxEngine | None
 ) -> VerifiedModel:
     """Verify the folder as a server's init container does, and check that the space stayed."""
-    spec = ModelSpec(name=source.name, runtime=Runtime.ONNX, precision=precision, engine=engine)
-    config = ServerConfig(service="export", family=Family.CLIP, model=spec)
+    checkpoint = source.model
+    spec = ModelSpec(name=checkpoint.name, runtime=Runtime.ONNX, precision=precision, engine=engine)
+    config = ServerConfig(
+        service="export", family=source.family, model=spec, label_sets=source.label_sets
+    )
     model = InPlace(config, folder.with_name("cache"), folder, apart={}).verify(Progress())
-    moved = model.embedding_space != source.embedding_space
+    moved = model.embedding_space != checkpoint.embedding_space
     # A tokenizer that the source did not bring is part of the product and of its space.
-    if moved and (source.files.tokenizer is not None or Modality.TEXT not in source.modalities):
+    if moved and (
+        checkpoint.files.tokenizer is not None or Modality.TEXT not in checkpoint.modalities
+    ):
         raise ExportRefused(
             "The product's embedding space is not the source's, although nothing was changed.",
             remedy="Report this with the name of the model.",

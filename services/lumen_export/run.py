@@ -6,7 +6,7 @@ complete and proven model, or nothing.
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +17,7 @@ from lumen_export.errors import ExportRefused
 from lumen_export.golden import GoldenSet, golden_set, stacked, write_pictures
 from lumen_export.graphs import InputSize, embed, write_graph, write_int8
 from lumen_export.int8 import OPSET
+from lumen_export.label_files import LabelPlan, label_set_specs, write_labels
 from lumen_export.model_folder import VECTORS, add_report, copy_companions, write_model_info
 from lumen_export.npu import NpuPlan, prove_rknn
 from lumen_export.proof import Proof, SourceModel, prove_onnx
@@ -56,6 +57,7 @@ class ExportPlan:
     onnx: tuple[Precision, ...]
     out: Path
     npu: NpuPlan | None = None
+    labels: LabelPlan = field(default_factory=LabelPlan)
 
     @property
     def files(self) -> frozenset[Precision]:
@@ -110,41 +112,68 @@ def _made(
     progress.at("the checkpoint")
     towers = open_towers(model)
     _refuse_full_disk(towers, plan, folder)
-    source = SourceModel(model, golden, _vectors(model, towers, golden))
+    source = SourceModel(
+        model,
+        golden,
+        _vectors(model, towers, golden),
+        plan.labels.family,
+        label_set_specs(plan.labels),
+    )
     ensure_unchanged(model)
+    datasets = _labels(model, towers, plan, folder, progress)
     _write_graphs(model, towers, plan, folder, progress)
     del towers
     write_pictures(golden, folder)
     np.save(folder / VECTORS, stacked(source.vectors))
     copy_companions(model, folder)
-    proofs = tuple(_proofs(source, plan, folder, progress))
+    proofs = [*_npu_files(source, plan, folder, progress)]
+    if Precision.FP32 not in plan.files:
+        for path in folder.glob("onnx/*.fp32.onnx*"):
+            path.unlink()
+    if not plan.onnx:
+        (folder / "onnx").rmdir()
+    write_model_info(model, golden, _runtimes(plan, folder), datasets, folder)
+    for precision in plan.onnx:
+        progress.begin(FetchPhase.CHECKING)
+        progress.at(f"{precision.value} beside the source")
+        proofs += prove_onnx(folder, source, precision)
     add_report(
         folder,
         {"torch": VERSION, "opset": OPSET, "proofs": [proof.as_document() for proof in proofs]},
     )
-    return proofs
+    return tuple(proofs)
 
 
-def _proofs(
+def _npu_files(
     source: SourceModel, plan: ExportPlan, folder: Path, progress: Progress
 ) -> Iterator[Proof]:
-    """Convert for the NPU, describe the folder, and yield a proof of everything in it."""
-    runtimes: dict[str, object] = {}
     if plan.npu is not None:
         graphs = {m: _graph(folder, m, Precision.FP32) for m in source.model.modalities}
         progress.begin(FetchPhase.PREPARING, files=len(graphs) * len(plan.npu.precisions))
         yield from prove_rknn(graphs, source, plan.npu, folder, progress)
-        runtimes[Runtime.RKNN.value] = {plan.npu.target: _paths(folder, "rknn/*/*")}
-    if Precision.FP32 not in plan.files:
-        for path in folder.glob("onnx/*.fp32.onnx*"):
-            path.unlink()
+
+
+def _runtimes(plan: ExportPlan, folder: Path) -> dict[str, object]:
+    """Return each runtime's files, for an NPU by chip."""
+    found: dict[str, object] = {}
     if plan.onnx:
-        runtimes[Runtime.ONNX.value] = _paths(folder, "onnx/*")
-    write_model_info(source.model, source.golden, runtimes, {}, folder)
-    for precision in plan.onnx:
-        progress.begin(FetchPhase.CHECKING)
-        progress.at(f"{precision.value} beside the source")
-        yield from prove_onnx(folder, source, precision)
+        found[Runtime.ONNX.value] = _paths(folder, "onnx/*")
+    if plan.npu is not None:
+        found[Runtime.RKNN.value] = {plan.npu.target: _paths(folder, "rknn/*/*")}
+    return found
+
+
+def _labels(
+    model: VerifiedModel, towers: Towers, plan: ExportPlan, folder: Path, progress: Progress
+) -> dict[str, dict[str, str]]:
+    if not plan.labels.files:
+        return {}
+    if Modality.TEXT not in towers:
+        raise ExportRefused(
+            f"{model.name} has no text tower, so no label gets a vector.",
+            remedy="Leave --labels out.",
+        )
+    return write_labels(plan.labels, model, towers[Modality.TEXT], folder, progress)
 
 
 def _vectors(

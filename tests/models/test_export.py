@@ -13,16 +13,19 @@ from PIL import Image
 
 from lumen_export.errors import BelowTheBar, ExportRefused
 from lumen_export.graphs import OPSET
+from lumen_export.label_files import LabelPlan
 from lumen_export.run import ExportPlan, export
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Family, Precision, Runtime
-from lumen_manifest.spec.model_spec import ModelSpec
+from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec
 from lumen_resources.fetch.local_model import InPlace
 from lumen_resources.fetch.recording import record
 from lumen_resources.progress import Progress
+from lumen_serving.media.text import Tokenizer
 from lumen_terms.modality import Modality
 
 torch.set_num_threads(2)
+THINGS = ["cat", "dog", "house"]
 ALL = (Precision.FP32, Precision.FP16, Precision.INT8)
 
 
@@ -33,18 +36,20 @@ def verified_source(folder, name):
     return reference, opened(folder, name, Runtime.TORCH, Precision.FP32)
 
 
-def opened(folder, name, runtime, precision):
+def opened(folder, name, runtime, precision, labels=()):
     spec = ModelSpec(name=name, runtime=runtime, precision=precision)
-    config = ServerConfig(service="test", family=Family.CLIP, model=spec)
-    return InPlace(config, folder.with_name("cache"), folder).verify(Progress())
+    sets = tuple(LabelSetSpec(name=label) for label in labels)
+    config = ServerConfig(service="test", family=Family.CLIP, model=spec, label_sets=sets)
+    return InPlace(config, folder.with_name("cache"), folder, apart={}).verify(Progress())
 
 
 @pytest.fixture(scope="module")
 def laion(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     reference, source = verified_source(folder / "source", "laion-vit-b-32")
-    made = export(source, ExportPlan(ALL, folder / "out" / "laion"), Progress())
-    return reference, source, made
+    (folder / "things.json").write_text(json.dumps(THINGS))
+    plan = ExportPlan(ALL, folder / "out" / "laion", labels=LabelPlan((folder / "things.json",)))
+    return reference, source, export(source, plan, Progress())
 
 
 def rows(path, items):
@@ -136,6 +141,19 @@ def test_every_product_s_cosines_are_kept_beside_it(laion):
     for proof in kept["proofs"]:
         assert 0.999 < proof["images"] <= 1.000001
         assert 0.999 < proof["texts"] <= 1.000001
+
+
+def test_label_sets_go_along_with_the_source_s_own_vectors(laion):
+    reference, source, made = laion
+    tokens, _ = Tokenizer.load(source).encode([f"a photo of a {thing}" for thing in THINGS])
+
+    model = opened(made.folder, "laion", Runtime.ONNX, Precision.INT8, labels=("things",))
+
+    (files,) = model.label_sets
+    rows = np.load(files.embeddings)
+    assert cosines(rows, reference.texts(torch.from_numpy(tokens))).min() > 0.999999
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+    assert json.loads(files.labels.read_text()) == THINGS
 
 
 def test_what_is_at_the_goal_already_is_left_alone(laion, tmp_path):

@@ -99,6 +99,13 @@ def export_command(words: str) -> click.Command:
             type=FOLDER,
             help="Where Rockchip's converter is kept, 7 GB.  [default: in ~/.cache/lumen]",
         ),
+        click.option(
+            "--labels",
+            multiple=True,
+            metavar="FILE",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="A JSON file of labels to take along, with their vectors. May be repeated.",
+        ),
         click.option("--revision", help="The source's revision to insist on."),
         click.option(
             "--cache-dir",
@@ -123,12 +130,14 @@ def _export(
     precisions: tuple[Precision, ...],
     rknn_target: str,
     rknn_toolkit: Path | None,
+    labels: tuple[Path, ...],
     revision: str | None,
     cache_dir: Path | None,
     output: str,
 ) -> None:
     try:
         from lumen_export.errors import ExportError
+        from lumen_export.label_files import LabelPlan
         from lumen_export.npu import NpuPlan
         from lumen_export.rknn.toolkit import default_folder
         from lumen_export.run import ExportPlan, export, refuse_if_taken
@@ -145,7 +154,8 @@ def _export(
     config = _config(source, revision)
     onnx, rknn = _products(targets, precisions)
     toolkit = (rknn_toolkit or default_folder()).absolute()
-    plan = ExportPlan(onnx, out.absolute(), NpuPlan(rknn_target, rknn, toolkit) if rknn else None)
+    npu = NpuPlan(rknn_target, rknn, toolkit) if rknn else None
+    plan = ExportPlan(onnx, out.absolute(), npu, LabelPlan(labels, config.family))
     cache = (cache_dir or default_cache_dir(os.environ)).absolute()
     access = SourceAccess(token=os.environ.get("LUMEN_SOURCE_TOKEN", ""))
     progress = Progress()
