@@ -73,6 +73,12 @@ def _on_list(taxa: TaxonIndex, path: Path, verb: str, said: list[str]) -> Mask:
     found = taxa.rows([])
     unknown: list[str] = []
     for rank in dict.fromkeys(rank for rank, _ in terms):
+        if rank not in {ANY, *taxa.keys}:
+            raise LabelSetError(
+                f"{path.name} lists names of the rank {rank}, and the labels have no ranks.",
+                remedy="List the labels' own names, one a line.",
+                file=str(path),
+            )
         names = [name for key, name in terms if key == rank]
         named = _called(taxa, names) if rank == ANY else taxa.having(rank, names)
         found |= named.mask
@@ -106,6 +112,7 @@ def _on_any(taxa: TaxonIndex, entries: Sequence[str], verb: str, said: list[str]
     branches = [parse_branch(entry, taxa.keys) for entry in entries]
     found = taxa.rows(branches)
     counts = [int(taxa.rows([branch]).sum()) for branch in branches]
+    entries = [_printable(entry) for entry in entries]
     shown = [f"{entry} {verb} {n:,}" for entry, n in zip(entries, counts, strict=True)]
     if len(shown) > _COUNTED:
         said.append(f"{len(shown)} branches together: {verb.rstrip('s')} {int(found.sum()):,}.")
@@ -126,7 +133,11 @@ def _on_any(taxa: TaxonIndex, entries: Sequence[str], verb: str, said: list[str]
 def _unknown(taxa: TaxonIndex, branch: Sequence[Term]) -> Iterator[str]:
     for key, name in branch:
         if taxa.having(key, [name]).unknown:
-            yield f"{key}={name}"
+            yield _printable(f"{key}={name}")
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)
 
 
 def parse_branch(entry: str, keys: Sequence[str]) -> tuple[Term, ...]:

@@ -23,6 +23,8 @@ _PIECE = 1 << 16
 _ONES = np.ones(2048, np.float32)
 # Powers of two up to this leave float32 room for the sum of them, and for what is far smaller.
 _SAFE_SHIFT = 64
+# Below, a float32 power of two is no normal number any more.
+_LEAST_POWER = np.float32(-126)
 _LOG2_E = float(np.log2(np.e))
 # Rows of the best groups that are scored exactly for a roll-up.
 _MOST_MEMBERS = 20_000
@@ -168,12 +170,14 @@ class QueryResult:
         total, shift = 0.0, self._shift()
         # One factor of the sum does for a sweep over all, where no power leaves float32's range.
         late = shift if abs(shift) < _SAFE_SHIFT else 0.0
+        # A power that is zero takes ten times as long; so many of the least are nothing together.
+        lowest = None if self._include is None else _LEAST_POWER
         piece = np.zeros((_PIECE // len(_ONES), len(_ONES)), np.float32)
         for start in range(0, len(self._quick.scores), _PIECE):
             left = len(self._quick.scores) - start
             if left < _PIECE:
                 piece[...] = 0
-            self._quick_powers(start, shift - late, piece.reshape(-1)[:left])
+            self._quick_powers(start, shift - late, piece.reshape(-1)[:left], lowest=lowest)
             total += float(np.vecdot(piece, _ONES).sum(dtype=np.float64))
         return total * float(np.exp2(late))
 
@@ -181,7 +185,9 @@ class QueryResult:
         """Return what makes a row's exponent of two relative to the best."""
         return self._rule.scale * _LOG2_E * (self._quick.offset - float(self._cosines.max()))
 
-    def _quick_powers(self, start: int, shift: float, into: Floats) -> None:
+    def _quick_powers(
+        self, start: int, shift: float, into: Floats, lowest: np.float32 | None = None
+    ) -> None:
         """Write it for the rows from `start`, as many as `into` holds; exact rows are 0.
 
         With the whole shift none can exceed 1: a row that was not scored again cannot reach the
@@ -192,6 +198,8 @@ class QueryResult:
         np.multiply(scores, np.float32(factor), out=into)
         if shift:
             np.add(into, np.float32(shift), out=into)
+        if lowest is not None:
+            np.maximum(into, lowest, out=into)
         np.exp2(into, out=into)
 
     def _powers(self) -> Doubles:

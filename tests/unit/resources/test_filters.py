@@ -96,6 +96,12 @@ def test_a_broad_taxon_of_few_rows_and_every_unknown_one_are_pointed_out():
     assert "genus=Foo keeps 0 only" not in said
 
 
+def test_what_is_said_of_a_filter_is_printable_whatever_it_holds():
+    files = some_files(include=("class=\x1b[2JAves", "genus=Felis"))
+
+    assert all(remark.isprintable() for remark in kept(ANIMALS, files).remarks)
+
+
 def test_many_branches_are_counted_together():
     files = some_files(include=tuple(f"genus={lineage[5]}" for lineage in SPECIES.values()) * 2)
 

@@ -73,6 +73,14 @@ def test_a_list_adds_to_the_entries_and_one_may_be_excluded(listed, tmp_path):
     assert listed("x", **without)[0] == {"cat", "red wolf", "European Robin"}
 
 
+def test_a_table_of_ranks_says_nothing_of_labels_that_have_none(tmp_path):
+    (tmp_path / "park.txt").write_text("class\nAves\n")
+    files = a_label_set(tmp_path / "labels.json", include_names=tmp_path / "park.txt")
+
+    with pytest.raises(LabelSetError, match="have no ranks"):
+        kept(Labels(["Aves", "cat"]), files)
+
+
 def test_ten_thousand_names_are_looked_up_and_never_compared_row_by_row(listed):
     names = [f"Genus{n} species{n % 7}" for n in range(10_000)]
 
