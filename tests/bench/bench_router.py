@@ -3,8 +3,8 @@
 `python tests/bench/bench_router.py [--calls N] [--cores 0,1]`. One pod, the router, a bare relay
 and the client are processes on the same cores; requests are 200 KB pictures that the pod answers
 at once with a 768-component vector. The bare relay hands bytes on, one call each, and does nothing
-else: no chunks, no routes, no retries. Ratios of one run carry over to other machines, absolute
-figures do not.
+else: no chunks, no routes, no retries; `--go` puts the same relay in Go beside it (go_relay, built
+with the machine's Go). Ratios of one run carry over to other machines, absolute figures do not.
 """
 
 import argparse
@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,7 @@ OPTIONS = [
 INFER = "/home_native.v1.Inference/Infer"
 TURNS = 5
 READY_S = 30.0
+GO_RELAY = Path(__file__).with_name("go_relay")
 SHARE = 0.3
 
 
@@ -185,9 +187,9 @@ def median_of(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f}"
 
 
-async def measure(direct: Way, relay: Way, router: Way, calls: int) -> None:
+async def measure(direct: Way, relays: Sequence[Way], router: Way, calls: int) -> None:
     """Measure all ways in turn, so that a slow moment of the machine hits all of them."""
-    ways = (direct, relay, router)
+    ways = (direct, *relays, router)
     idle = rss_mib(router.pid)
     for way in ways:
         await way.connect()
@@ -200,28 +202,36 @@ async def measure(direct: Way, relay: Way, router: Way, calls: int) -> None:
             await way.run_paced(calls, rate)
     for way in ways:
         print(
-            f"{way.name:7}  {median_of(way.rates)} calls/s   CPU {median_of(way.cpu_ms)} ms a call"
+            f"{way.name:8} {median_of(way.rates)} calls/s   CPU {median_of(way.cpu_ms)} ms a call"
             f"   at {rate:.0f}/s: p50 {median_of(way.p50)} ms, p99 {median_of(way.p99)} ms"
         )
-    for way in (relay, router):
+    for way in (*relays, router):
         added50 = [a - b for a, b in zip(way.p50, direct.p50, strict=True)]
         added99 = [a - b for a, b in zip(way.p99, direct.p99, strict=True)]
         print(f"{way.name} adds p50 {median_of(added50)} ms, p99 {median_of(added99)} ms")
-    ratios = [a / b for a, b in zip(router.cpu_ms, relay.cpu_ms, strict=True)]
-    print(f"router CPU is {median_of(ratios)} times the bare relay's")
+    for relay in relays:
+        ratios = [a / b for a, b in zip(router.cpu_ms, relay.cpu_ms, strict=True)]
+        print(f"router CPU is {median_of(ratios)} times that of the bare {relay.name}")
     print(f"router RSS {idle:.0f} MiB before, {rss_mib(router.pid):.0f} MiB after")
     for way in ways:
         await way.channel.close()
 
 
-def start(*arguments: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, __file__, *map(str, arguments)])
+@contextmanager
+def started(*command: object) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([str(part) for part in command])
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=800)
     parser.add_argument("--cores", default="0,1")
+    parser.add_argument("--go", action="store_true", help="measure a bare relay in Go as well")
     parser.add_argument("--pod", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--relay", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -232,24 +242,27 @@ def main() -> None:
         uvloop.run(serve_pod(args.pod))
         return
     os.sched_setaffinity(0, {int(core) for core in args.cores.split(",")})
-    pod_port, relay_port = free_ports(2)
-    pod = start("--pod", pod_port)
-    relay = start("--relay", relay_port, "--pod", pod_port)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            routes = write_routes(Path(folder), [a_service()], clip=[pod_port])
-            told = {"LUMEN_ROUTES_FILE": str(routes), "LUMEN_LOG_LEVEL": "warning"}
-            with served("lumen_router", told, Path(folder)) as router:
-                ways = (
-                    Way("direct", pod_port, pod.pid),
-                    Way("relay", relay_port, relay.pid),
-                    Way("router", router.grpc_port, router.process.pid),
-                )
-                uvloop.run(measure(*ways, args.calls))
-    finally:
-        for process in (relay, pod):
-            process.terminate()
-            process.wait()
+    pod_port, relay_port, go_port = free_ports(3)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        pod = stack.enter_context(started(sys.executable, __file__, "--pod", pod_port))
+        relay = stack.enter_context(
+            started(sys.executable, __file__, "--relay", relay_port, "--pod", pod_port)
+        )
+        relays = [Way("relay", relay_port, relay.pid)]
+        if args.go:
+            program = folder / "go_relay"
+            subprocess.run(
+                ["go", "build", "-o", program, "."], cwd=GO_RELAY, check=True, timeout=600
+            )
+            in_go = stack.enter_context(started(program, go_port, pod_port))
+            relays.append(Way("go relay", go_port, in_go.pid))
+        routes = write_routes(folder, [a_service()], clip=[pod_port])
+        told = {"LUMEN_ROUTES_FILE": str(routes), "LUMEN_LOG_LEVEL": "warning"}
+        router = stack.enter_context(served("lumen_router", told, folder))
+        direct = Way("direct", pod_port, pod.pid)
+        last = Way("router", router.grpc_port, router.process.pid)
+        uvloop.run(measure(direct, relays, last, args.calls))
 
 
 if __name__ == "__main__":
