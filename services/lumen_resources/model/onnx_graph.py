@@ -161,11 +161,47 @@ def read_graph(path: Path) -> Graph:
         ):
             return _walk_model(WireReader(data), len(data))
     except (DamagedError, ValueError) as error:
-        raise ResourceValidationError(
-            f"{path.name} is not an ONNX model that can be used: {error}.",
-            remedy="Export the model anew; this file was damaged before its digest was recorded.",
-            file=str(path),
-        ) from error
+        raise _unusable(path, error) from error
+
+
+def operators(path: Path) -> frozenset[str]:
+    """Return the operators that a graph uses, in branches and functions too; weights are skipped.
+
+    Raises ResourceValidationError when the file is not an ONNX model.
+    """
+    try:
+        with (
+            translated(path, "reading"),
+            open_regular(path) as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            return frozenset(_operators(WireReader(data), Message.MODEL, 0, len(data)))
+    except (DamagedError, ValueError) as error:
+        raise _unusable(path, error) from error
+
+
+def _operators(
+    reader: WireReader, message: Message, start: int, end: int, depth: int = 1
+) -> Iterator[str]:
+    if depth > MAX_DEPTH:
+        raise DamagedError(f"it is nested more than {MAX_DEPTH} deep")
+    for number, s, e in reader.fields(start, end):
+        if e < 0:
+            continue
+        if message is Message.NODE and number == 4:
+            yield reader.text(s, e)
+        inside = INSIDE[message].get(number)
+        if inside not in {None, Message.TENSOR, Message.SPARSE}:
+            assert inside is not None
+            yield from _operators(reader, inside, s, e, depth + 1)
+
+
+def _unusable(path: Path, error: Exception) -> ResourceValidationError:
+    return ResourceValidationError(
+        f"{path.name} is not an ONNX model that can be used: {error}.",
+        remedy="Export the model anew; this file was damaged before its digest was recorded.",
+        file=str(path),
+    )
 
 
 def _walk_model(reader: WireReader, size: int) -> Graph:

@@ -6,23 +6,24 @@ why is part of the report.
 
 import importlib
 import importlib.util
-import mmap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
 from lumen_manifest.spec.enums import Accelerator, OnnxEngine, Precision
+from lumen_resources.errors import ResourceValidationError
+from lumen_resources.model.onnx_graph import operators
 from lumen_serving.backends.base import BackendSettings
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch
 from lumen_serving.graphs import ort
 from lumen_serving.graphs.ports import GraphSession
 
 # Quantises with one scale over the whole input, and so over the batch.
-_BATCH_SCALED = (b"DynamicQuantizeLinear", b"DynamicQuantizeMatMul", b"DynamicQuantizeLSTM")
+_BATCH_SCALED = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
 # Products of integers, which OpenVINO takes apart: five times slower than ONNX Runtime.
-_INTEGER_PRODUCTS = (*_BATCH_SCALED, b"MatMulInteger", b"ConvInteger")
+_INTEGER_PRODUCTS = {*_BATCH_SCALED, "MatMulInteger", "ConvInteger"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def choose_engine(
         return EngineChoice(OnnxEngine.ONNXRUNTIME, "its providers are named")
     if not _installed("openvino"):
         return EngineChoice(OnnxEngine.ONNXRUNTIME, "openvino is not installed")
-    if any(names(graph, _INTEGER_PRODUCTS) for graph in graphs):
+    if any(_uses(graph, _INTEGER_PRODUCTS) for graph in graphs):
         return EngineChoice(OnnxEngine.ONNXRUNTIME, "faster with integer products")
     return EngineChoice(OnnxEngine.OPENVINO, "the fastest on CPUs")
 
@@ -169,13 +170,15 @@ _ENGINES: dict[OnnxEngine, type[OnnxRuntimeEngine] | type[OpenVinoEngine]] = {
 
 def scales_over_batch(graph: Path) -> bool:
     """Whether the graph names an operation whose scale is the whole batch's."""
-    return names(graph, _BATCH_SCALED)
+    return _uses(graph, _BATCH_SCALED)
 
 
-def names(graph: Path, words: Iterable[bytes]) -> bool:
-    """Whether any of these stands in the file."""
-    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(content.find(word) >= 0 for word in words)
+def _uses(graph: Path, any_of: Collection[str]) -> bool:
+    """Whether a graph has one of these operators; one that cannot be read is the library's."""
+    try:
+        return not operators(graph).isdisjoint(any_of)
+    except ResourceValidationError:
+        return False
 
 
 def _refuse_wrong_device(engine: OnnxEngine, accelerator: Accelerator) -> None:

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from lumen_resources.model.onnx_graph import operators
 from lumen_resources.model.onnx_weights import without_weights
 
 LARGE = np.random.default_rng(0).standard_normal((200, 100)).astype(np.float32)
@@ -109,3 +110,29 @@ def test_what_is_damaged_or_has_no_large_weight_stays_as_it_is(tmp_path):
     assert without_weights(damaged) is None
     assert without_weights(text) is None
     assert without_weights(tmp_path / "nowhere.onnx") is None
+
+
+def test_the_operators_of_a_graph_are_known_without_its_weights(tmp_path):
+    path = a_graph(tmp_path / "graph.onnx")
+
+    assert operators(path) == {"MatMul", "Add", "Cast", "Slice", "Gemm", "Reshape"}
+
+
+def test_operators_in_branches_are_found(tmp_path):
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    branches = [
+        helper.make_graph([helper.make_node(op, ["x"], ["y"])], op, [], [out])
+        for op in ("Relu", "DynamicQuantizeLinear")
+    ]
+    choice = helper.make_node("If", ["c"], ["z"], then_branch=branches[0], else_branch=branches[1])
+    inputs = [
+        helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]),
+    ]
+    outputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1])]
+    onnx.save(
+        helper.make_model(helper.make_graph([choice], "graph", inputs, outputs)),
+        tmp_path / "graph.onnx",
+    )
+
+    assert operators(tmp_path / "graph.onnx") == {"If", "Relu", "DynamicQuantizeLinear"}
