@@ -17,7 +17,7 @@ from lumen_resources.fetch.recording import record
 from lumen_resources.fetch.verify import only_verified
 from lumen_resources.model.choice import DECISIVE, MODALITIES, TOKENIZER
 from lumen_resources.model.layouts import VerifiedModel
-from lumen_resources.model.model_info import FILE_NAME
+from lumen_resources.model.model_info import FILE_NAME, PreprocessInfo
 from lumen_resources.progress import Progress
 from lumen_serving.media.vocabulary import open_vocabulary
 from lumen_terms.modality import Modality
@@ -80,8 +80,10 @@ def add_report(folder: Path, report: Mapping[str, Any]) -> None:
 
 def _lumen(source: VerifiedModel, golden: GoldenSet) -> dict[str, Any]:
     size = source.preprocess.size
+    known = PreprocessInfo.model_fields
+    picture = {k: v for k, v in asdict(source.preprocess).items() if k in known}
     lumen: dict[str, Any] = {
-        "preprocess": {**asdict(source.preprocess), "size": [size, size]},
+        "preprocess": {**picture, "size": [size, size]},
         "score": asdict(source.score),
         "checkpoint_sha256": source.info.lumen.checkpoint_sha256
         or source.proofs[_weights(source)].sha256,

@@ -138,13 +138,17 @@ def _opened(
         service="export", family=source.family, model=spec, label_sets=source.label_sets
     )
     model = InPlace(config, folder.with_name("cache"), folder, apart={}).verify(Progress())
-    moved = model.embedding_space != checkpoint.embedding_space
     # A tokenizer that the source did not bring is part of the product and of its space.
-    if moved and (
-        checkpoint.files.tokenizer is not None or Modality.TEXT not in checkpoint.modalities
-    ):
+    bare = checkpoint.files.tokenizer is None and Modality.TEXT in checkpoint.modalities
+    moved = not bare and model.embedding_space != checkpoint.embedding_space
+    if moved or _rules(model) != _rules(checkpoint):
         raise ExportRefused(
-            "The product's embedding space is not the source's, although nothing was changed.",
-            remedy="Report this with the name of the model.",
+            "The product does not treat pictures, texts or scores as its source does.",
+            remedy="Report this with the name of the model; until then serve it with torch.",
         )
     return model
+
+
+def _rules(model: VerifiedModel) -> tuple[object, ...]:
+    text = model.text if Modality.TEXT in model.modalities else None
+    return model.preprocess, text, model.score
