@@ -23,7 +23,7 @@ _PIECE = 1 << 16
 _ONES = np.ones(2048, np.float32)
 # Powers of two up to this leave float32 room for the sum of them, and for what is far smaller.
 _SAFE_SHIFT = 64
-# Below, a float32 power of two is no normal number any more.
+# Below, a power of two is smaller than what float32 holds at full precision.
 _LEAST_POWER = np.float32(-126)
 _LOG2_E = float(np.log2(np.e))
 # Rows of the best groups that are scored exactly for a roll-up.
