@@ -15,7 +15,7 @@ PUBLISHED = frozenset(
 )
 """What those owners publish."""
 
-_BIOCLIP = frozenset({"bioclip", "bioclip-2.5-vith14"})
+_BIOCLIP = frozenset({"bioclip", "bioclip-2", "bioclip-2.5-vith14"})
 
 # What immich-app publishes as ONNX files (many as RKNN files too), by open_clip's names.
 _IMMICH = [
@@ -96,11 +96,12 @@ def default_uri(model: ModelSpec) -> str | None:
     if "/" in name:
         hub = OWNERS[region].partition("://")[0]
         return f"{hub}://{name}"
-    if name in PUBLISHED:
-        return f"{OWNERS[region]}/{name}"
-    # The others publish at one hub only.
-    found = _repository(name, model.runtime) if region is Region.OTHER else None
-    return None if found is None else f"hf://{found}"
+    own = f"{OWNERS[region]}/{name}" if name in PUBLISHED else None
+    # The makers publish weights, at one hub only; graphs are in Lumen's own layout.
+    if region is not Region.OTHER or (own and model.runtime is not Runtime.TORCH):
+        return own
+    found = _repository(name, model.runtime)
+    return own if found is None else f"hf://{found}"
 
 
 def _repository(name: str, runtime: Runtime) -> str | None:
