@@ -19,21 +19,24 @@ MAX_BYTES = 4096
 
 
 def success_line(model: "VerifiedModel") -> bytes:
-    """Return what the operator records of the first verified pod."""
+    """Return what the operator records of the first verified pod.
+
+    Commits of more label sets than a message has room for are left out: they are then not pinned.
+    """
     terms = {"license": model.info.license} if model.info.license else {}
-    sets = {"labelSets": model.label_revisions} if model.label_revisions else {}
-    return _line(
-        {
-            "reason": str(Reason.VERIFIED),
-            "revision": model.revision,
-            "digest": model.digest,
-            "embeddingSpace": model.embedding_space,
-            "bytes": model.bytes,
-            "files": model.file_count,
-            **terms,
-            **sets,
-        }
-    )
+    document = {
+        "reason": str(Reason.VERIFIED),
+        "revision": model.revision,
+        "digest": model.digest,
+        "embeddingSpace": model.embedding_space,
+        "bytes": model.bytes,
+        "files": model.file_count,
+        **terms,
+    }
+    if not model.label_revisions:
+        return _line(document)
+    line = _line({**document, "labelSets": model.label_revisions})
+    return line if len(line) <= MAX_BYTES else _line(document)
 
 
 class Stated(Protocol):

@@ -89,13 +89,16 @@ def test_a_success_line_has_what_the_operator_records():
         "bytes": 12,
         "files": 3,
     }
-    for terms, said in (
-        (None, {}),
-        ("\x1b[2Jmit", {}),
-        (" apple-amlr\n", {"license": "apple-amlr"}),
+    sets, too_many = "birds=" + "a" * 40, " ".join(f"set{n}={'a' * 40}" for n in range(100))
+    for terms, commits, said in (
+        (None, "", {}),
+        ("\x1b[2Jmit", "", {}),
+        (" apple-amlr\n", "", {"license": "apple-amlr"}),
+        (None, sets, {"labelSets": sets}),
+        (None, too_many, {}),
     ):
         info = an_info().model_copy(update={"metadata": Metadata(license=terms)})
-        model = SimpleNamespace(**facts, info=info, label_revisions="")
+        model = SimpleNamespace(**facts, info=info, label_revisions=commits)
         assert json.loads(termination.success_line(model)) == line | said
 
 
