@@ -124,6 +124,7 @@ def _made(
     _write_graphs(model, towers, plan, folder, progress)
     del towers
     write_pictures(golden, folder)
+    (folder / VECTORS).parent.mkdir(exist_ok=True)
     np.save(folder / VECTORS, stacked(source.vectors))
     copy_companions(model, folder)
     proofs = [*_npu_files(source, plan, folder, progress)]
