@@ -153,10 +153,11 @@ class RawConnection:
     def cancel(self, stream: int) -> None:
         self.write(frame(RST_STREAM, 0, stream, struct.pack(">I", _CANCEL)))
 
-    async def wait_closed(self, streams: Iterable[int]) -> None:
-        """Return when the server has ended these streams, or the connection."""
+    async def wait_closed(self, streams: Iterable[int], some: int | None = None) -> None:
+        """Return when the server has ended these streams, or `some` of them, or the connection."""
         wanted = set(streams)
-        while not wanted <= self.closed and not self.ended.is_set():
+        count = len(wanted) if some is None else some
+        while len(wanted & self.closed) < count and not self.ended.is_set():
             self._changed.clear()
             await self._changed.wait()
 
