@@ -34,6 +34,8 @@ from lumen_resources.model.word_list import WORD_LIST, word_pieces
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 MAX_SAFETENSORS_HEADER_BYTES = 100 * 1024 * 1024
+# No library takes more edges; the product of a million of them would be computed for hours.
+MAX_EDGES = 64
 
 # A word that every vocabulary has a token for, if only the unknown one.
 _PROBE = "a"
@@ -186,6 +188,8 @@ def _tensor(entry: Any) -> StoredTensor:
     shape = entry["shape"]
     if not (isinstance(shape, list) and all(isinstance(edge, int) for edge in shape)):
         raise ValueError("a tensor has no shape")
+    if len(shape) > MAX_EDGES:
+        raise ValueError(f"a tensor has {len(shape):,} edges")
     return StoredTensor(str(entry["dtype"]), math.prod(shape), start, end)
 
 

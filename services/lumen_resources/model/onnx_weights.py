@@ -10,6 +10,7 @@ import math
 import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from lumen_manifest.reading.regular_files import open_regular
@@ -18,6 +19,8 @@ from lumen_resources.model.onnx_graph import FLOAT, FLOAT16, DamagedError, WireR
 # Smaller ones are not worth an input of their own.
 _LEAST_BYTES = 64 * 1024
 _INLINE_MAX_BYTES = 64 * 1024 * 1024
+# No library takes more edges; the product of a million of them would be computed for hours.
+_MOST_EDGES = 64
 _ITEM_BYTES = {FLOAT: 4, FLOAT16: 2}
 _VARINT, _BYTES = 0, 2
 _GRAPH, _INITIALIZER, _INPUT = 7, 5, 11
@@ -137,7 +140,10 @@ class _Thinner:
         tensor = _Tensor()
         for number, s, e in self._reader.fields(start, end):
             if number == _DIMS:
-                tensor.shape += [s] if e < 0 else self._reader.numbers(s, e)
+                edges = self._reader.numbers(s, e) if e >= 0 else (s,)
+                tensor.shape += islice(edges, _MOST_EDGES + 1)
+                if len(tensor.shape) > _MOST_EDGES:
+                    raise ValueError("a weight has more edges than any library takes")
             elif number == _TYPE and e < 0:
                 tensor.element_type = s
             elif number == _NAME and e >= 0:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -382,6 +383,18 @@ def test_a_safetensors_file_is_judged_by_its_header(tmp_path):
         path.write_bytes(wrong)
         with pytest.raises(ResourceValidationError):
             check_safetensors(path)
+
+
+def test_a_tensor_of_more_edges_than_there_are_is_refused_at_once(tmp_path):
+    # The product of these alone would take a minute.
+    tensor = {"dtype": "F32", "shape": [2**63 - 1] * 100_000, "data_offsets": [0, 4]}
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors({"w": tensor}, bytes(4)))
+
+    began_at = time.process_time()
+    with pytest.raises(ResourceValidationError, match="100,000 edges"):
+        check_safetensors(path)
+    assert time.process_time() - began_at < 5
 
 
 def test_a_checkpoint_that_is_a_web_page_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Graphs without their large weights: what is an input then, where its numbers lie, what is not."""
 
+import time
+
 import numpy as np
 import onnx
 import pytest
@@ -7,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lumen_resources.model.onnx_graph import operators
 from lumen_resources.model.onnx_weights import without_weights
+from lumen_wire.varint import varint
 
 LARGE = np.random.default_rng(0).standard_normal((200, 100)).astype(np.float32)
 HALF = LARGE.astype(np.float16)[:, :90]
@@ -136,3 +139,20 @@ def test_operators_in_branches_are_found(tmp_path):
     )
 
     assert operators(tmp_path / "graph.onnx") == {"If", "Relu", "DynamicQuantizeLinear"}
+
+
+def field(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_weight_of_more_edges_than_there_are_is_left_to_the_runtime_at_once(tmp_path, packed):
+    # Dims as proto3 packs them, or a field each; the product of them all would take a minute.
+    edge = varint(2**63 - 1)
+    dims = field(1, edge * 100_000) if packed else (b"\x08" + edge) * 100_000
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(field(7, field(5, dims + field(9, bytes(70_000)))))
+
+    began_at = time.process_time()
+    assert without_weights(path) is None
+    assert time.process_time() - began_at < 5
