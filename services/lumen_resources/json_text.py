@@ -12,12 +12,32 @@ import orjson
 from lumen_manifest.reading.regular_files import read_bounded
 
 MAX_META_BYTES = 64 * 1024
+# Nothing that is read here nests further than some ten levels; what walks or shows a document of a
+# thousand runs out of stack, in Python and in the libraries that it is handed to.
+MAX_DEPTH = 100
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def parse_json(content: bytes) -> Any:
     """Return the document; raises ValueError, which says what is wrong."""
-    return orjson.loads(utf8(content))
+    document = orjson.loads(utf8(content))
+    _refuse_depth(document)
+    return document
+
+
+def _refuse_depth(document: Any) -> None:
+    """Raise ValueError for lists and objects within each other without end; a level at a time."""
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            each
+            for parent in level
+            for each in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(each, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
 
 
 def utf8(content: bytes) -> bytes:

@@ -39,6 +39,7 @@ def changed(row: str, path: str, edit: Callable[[dict[str, Any]], object]) -> Pu
         ("no JSON", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("[]", "is not a JSON object"),
+        ('{"a": ' * 900 + "1" + "}" * 900, "nested more than 100 deep"),
         ("", "has 0 bytes"),
         ('{"model_cfg": {}}', "embed_dim"),
         ('{"model_cfg": [1]}', "embed_dim"),
