@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 SHOWN_AT_MOST = 50
+# A description of each thing takes a kilobyte: a document of a few megabytes may have a million.
+DESCRIBED_AT_MOST = 2000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,6 +50,9 @@ class ManifestError(ValueError):
 
 def first_problem(error: "ValidationError", whole: str = "") -> str:
     """Return `field: what is wrong` of the first thing; `whole` names what has no field."""
+    if error.error_count() > DESCRIBED_AT_MOST:
+        found = f"{error.error_count():,} things are wrong"
+        return f"{whole}: {found}" if whole else found
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or whole
     return f"{where}: {first['msg']}"

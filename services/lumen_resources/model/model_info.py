@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from lumen_manifest.reading.problems import DESCRIBED_AT_MOST
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.spec.enums import Tower
 from lumen_resources.errors import ModelInfoError, from_os_error
@@ -282,6 +283,9 @@ def parse(
     try:
         return ModelInfo.model_validate(document), ()
     except ValidationError as error:
+        if error.error_count() > DESCRIBED_AT_MOST:
+            found = f"has {error.error_count():,} fields that are unknown or wrong"
+            raise _invalid(file, found) from error
         unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
         if strict or len(unknown) < error.error_count():
             raise _invalid(file, _describe(error, strict=strict)) from error

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from lumen_manifest.reading.problems import first_problem
 from lumen_resources.errors import (
     InvalidConfig,
     ResourceError,
@@ -79,9 +80,7 @@ def read_answer(document: Document, shape: Read, what: str) -> Any:
     try:
         return shape.validate_python(parse_json(document.content))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part)[:40] for part in first["loc"])
-        raise _no_hub(what, f"{where}: {first['msg']}") from error
+        raise _no_hub(what, first_problem(error)) from error
     except ValueError as error:
         raise _no_hub(what, str(error)) from error
 

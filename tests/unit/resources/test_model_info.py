@@ -1,6 +1,7 @@
 """model_info.json: which documents are accepted, and what the refusal of the others says."""
 
 import json
+import tracemalloc
 
 import orjson
 import pytest
@@ -166,6 +167,32 @@ def test_a_flood_of_entries_is_refused_and_not_warned_of_one_by_one(flood):
     with pytest.raises(ModelInfoError) as refused:
         parse(content)
     assert len(str(refused.value)) < 3000
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        {"extra_metadata": {"lumen": {"files": {f"f{i}": 0 for i in range(100_000)}}}},
+        {f"key{i}": 1 for i in range(100_000)},
+    ],
+    ids=["files", "unknown keys"],
+)
+def test_a_flood_of_wrong_fields_is_counted_and_not_described_one_by_one(flood):
+    content = orjson.dumps({**an_info_document(), **flood})
+
+    tracemalloc.start()
+    with pytest.raises(ModelInfoError, match="100,000 fields that are unknown or wrong"):
+        parse(content)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Descriptions would take 120 MiB.
+    assert most_bytes < 40 << 20
+
+
+def test_metadata_that_nests_without_end_is_refused():
+    free = orjson.loads("[" * 900 + "]" * 900)
+
+    assert "nested more than 100 deep" in refusal(extra_metadata={"free": free})
 
 
 def test_a_key_without_end_is_cut_in_its_warning():
