@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import BinaryIO
 
+from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import ChecksumMismatchError, DiskFullError, translated
 from lumen_resources.fetch.abreast import abreast
 from lumen_resources.fetch.verify import Found, checksum_mismatch, from_source
@@ -31,6 +32,8 @@ from lumen_resources.sources.protocol import (
 SLACK_BYTES = 1024 * 1024
 # More connections make no slow hub faster, and keep others of the machine waiting.
 FILES_AT_ONCE = 4
+# Of what names a file's version; a longer one is done without.
+MAX_VALIDATOR = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,7 @@ class _FileTransfer:
                 have = 0
             measure = _so_far(part, self._wanted)
             if have < self._wanted.size:
-                validator = self._etag.read_text() if have and self._etag.exists() else ""
+                validator = self._kept_validator() if have else ""
                 with self._source.read(self._path, have, validator) as rest:
                     if rest.offset < have:
                         part.truncate(0)
@@ -189,10 +192,15 @@ class _FileTransfer:
             os.fsync(part.fileno())
         return measure
 
+    def _kept_validator(self) -> str:
+        kept = read_bounded(self._etag, MAX_VALIDATOR) if self._etag.exists() else b""
+        validator = kept.decode("latin-1")
+        return validator if _is_header(validator) else ""
+
     def _append(self, part: BinaryIO, rest: Part, measure: Measure) -> None:
         if rest.total is not None and rest.total != self._wanted.size:
             raise self._mismatch(Found(rest.total))
-        self._etag.write_text(rest.validator)
+        self._etag.write_text(rest.validator if _is_header(rest.validator) else "")
         for block in rest.blocks:
             if measure.size + len(block) > self._wanted.size:
                 raise self._mismatch(Found(measure.size + len(block)))
@@ -219,6 +227,11 @@ class _FileTransfer:
     def _mismatch(self, found: Found, others: int = 0) -> ChecksumMismatchError:
         said_by = from_source(self._wanted.said_by)
         return checksum_mismatch(self._path, self._wanted, found, said_by, others=others)
+
+
+def _is_header(validator: str) -> bool:
+    """Whether a request can carry it as it came: servers send other alphabets, too."""
+    return len(validator) <= MAX_VALIDATOR and validator.isascii() and validator.isprintable()
 
 
 def _so_far(part: BinaryIO, promise: FilePromise) -> Measure:

@@ -245,6 +245,15 @@ def test_a_cut_connection_is_resumed_where_it_broke(source, cache):
     assert source.sent[TEXT] == size
 
 
+def test_a_version_in_letters_that_no_request_carries_is_done_without(source, cache):
+    source.etags[TEXT] = '"\u00e9"'
+    source.cut_after[TEXT] = (50_000, 1)
+
+    fetch(source.url, cache)
+
+    assert source.sent[TEXT] == (source.root / TEXT).stat().st_size
+
+
 def test_a_file_that_changed_between_two_tries_is_fetched_from_its_start(source, cache):
     assert refused_after_cuts(source, cache)
     source.etags[TEXT] = '"another"'
