@@ -76,6 +76,10 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise _bad_tokenizer(path, str(error)) from error
     if tokenizer.get_vocab_size() < 1:
         raise _bad_tokenizer(path, "its vocabulary is empty")
+    # Framing, cutting and filling are the rule's: what the file says about them varies, and may
+    # fill each text up with more tokens than there is memory.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
 
 

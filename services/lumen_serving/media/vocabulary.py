@@ -70,9 +70,6 @@ def open_vocabulary(model: VerifiedModel) -> tuple[tokenizers.Tokenizer, Path]:
                 remedy="Add the tokenizer.json of the checkpoint to the model's folder.",
             )
         core = byte_bpe(path)
-    # Framing, cutting and filling are the rule's: what the file says about them varies.
-    core.no_truncation()
-    core.no_padding()
     return core, path
 
 

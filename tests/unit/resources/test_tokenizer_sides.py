@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, models, processors
 
 from lumen_resources.errors import TokenizerError
-from lumen_resources.model.contents import check_sides
+from lumen_resources.model.contents import check_sides, load_tokenizer
 
 GEMMA = {
     "bos_token": "<bos>",
@@ -49,3 +49,14 @@ def test_files_that_agree_are_taken(document, single):
 def test_files_that_contradict_each_other_are_refused(document, single, words):
     with pytest.raises(TokenizerError, match=words):
         check_sides("tokenizer_config.json", document, a_tokenizer(single))
+
+
+def test_a_file_that_cuts_or_fills_texts_up_is_read_without_that(tmp_path):
+    tokenizer = a_tokenizer("$A <eos>")
+    tokenizer.enable_truncation(1)
+    tokenizer.enable_padding(pad_id=2, pad_token="<bos>", length=1000)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+
+    loaded = load_tokenizer(tmp_path / "tokenizer.json")
+    assert loaded.encode("a").ids == [3, 1]
+    check_sides("tokenizer_config.json", GEMMA, loaded)
