@@ -147,8 +147,16 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(changed):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"PK\x03\x04 not a zip", pickle.dumps([1, 2, 3]), pickle.dumps({"visual.proj": 1})],
-    ids=["empty", "a cut zip", "a list", "a number"],
+    [
+        b"",
+        b"PK\x03\x04 not a zip",
+        pickle.dumps([1, 2, 3]),
+        pickle.dumps({"visual.proj": 1}),
+        b"\x80\x02J\x01",
+        b"".join(pickle.dumps(each, 2) for each in (0x1950A86A20F9469CFC6C, 1001, {}))
+        + b"\x80\x02K\x01Q.",
+    ],
+    ids=["empty", "a cut zip", "a list", "a number", "a cut number", "a storage by a number"],
 )
 def test_a_file_that_is_no_checkpoint_is_refused(changed, content):
     folder, model = changed
@@ -180,6 +188,39 @@ def test_a_tensor_that_claims_more_than_is_stored_is_refused(changed):
     torch.save({"visual.proj": claimed}, folder / "open_clip_pytorch_model.bin")
 
     with pytest.raises(ResourceValidationError, match="not a file of tensors alone"):
+        loaded(model())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("positional_embedding", torch.int8, "positional_embedding in torch.int8"),
+        ("visual.proj", torch.complex64, "visual.proj in torch.complex64"),
+        ("logit_scale", torch.complex64, "logit_scale is nan"),
+    ],
+)
+def test_numbers_of_another_kind_than_the_model_computes_with_are_refused(
+    changed, name, kind, said
+):
+    folder, model = changed
+    weights = folder / "open_clip_model.safetensors"
+    tensors = repositories.safetensors.torch.load_file(weights)
+    weights.unlink()
+    tensors[name] = tensors[name].to(kind)
+    torch.save(tensors, folder / "open_clip_pytorch_model.bin")
+
+    with pytest.raises(ResourceValidationError, match=said):
+        loaded(model())
+
+
+def test_a_tensor_that_is_there_under_two_names_is_refused(changed):
+    folder, model = changed
+    weights = folder / "open_clip_model.safetensors"
+    tensors = repositories.safetensors.torch.load_file(weights)
+    tensors["module.visual.proj"] = torch.zeros_like(tensors["visual.proj"])
+    repositories.safetensors.torch.save_file(tensors, weights)
+
+    with pytest.raises(ResourceValidationError, match=r"holds visual\.proj twice"):
         loaded(model())
 
 

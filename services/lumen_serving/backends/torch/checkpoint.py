@@ -50,13 +50,13 @@ def opened(paths: Sequence[Path]) -> Iterator[Checkpoint]:
 def _opened_one(path: Path) -> Iterator[Checkpoint]:
     if path.suffix != SAFETENSORS:
         tensors = pickled_tensors(path)
-        names = _plain_names(tensors)
+        names = _plain_names(tensors, path)
         shapes = {name: tuple(tensors[at].shape) for name, at in names.items()}
         yield Checkpoint(shapes, lambda name: tensors[names[name]])
         return
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            names = _plain_names(file.keys())
+            names = _plain_names(file.keys(), path)
             shapes = {name: tuple(file.get_slice(at).get_shape()) for name, at in names.items()}
             yield Checkpoint(shapes, lambda name: file.get_tensor(names[name]))
     except SafetensorError as error:
@@ -67,5 +67,14 @@ def _opened_one(path: Path) -> Iterator[Checkpoint]:
         ) from error
 
 
-def _plain_names(names: Iterable[str]) -> dict[str, str]:
-    return {name.removeprefix(_PARALLEL): name for name in names}
+def _plain_names(names: Iterable[str], path: Path) -> dict[str, str]:
+    plain: dict[str, str] = {}
+    for name in names:
+        if plain.setdefault(name.removeprefix(_PARALLEL), name) != name:
+            raise ResourceValidationError(
+                f"{path.name} holds {name.removeprefix(_PARALLEL)[:200]} twice, once with "
+                f"{_PARALLEL!r} before it.",
+                remedy="Use the weights as they were published.",
+                file=path.name,
+            )
+    return plain

@@ -97,15 +97,14 @@ def open_model(
 def _score(
     model: VerifiedModel, config: Mapping[str, Any] | None, checkpoint: Checkpoint
 ) -> ScoreRule:
-    rule, _ = score_rule_of(
-        model.info,
-        config,
-        {
-            name: checkpoint.read(name).item()
-            for name in (SCALE, BIAS)
-            if math.prod(checkpoint.shapes.get(name, (0,))) == 1
-        },
-    )
+    scalars = {}
+    for name in (SCALE, BIAS):
+        if math.prod(checkpoint.shapes.get(name, (0,))) != 1:
+            continue
+        found = checkpoint.read(name)
+        # Of another type it would be no number that a rule is made of.
+        scalars[name] = float(found.item()) if found.is_floating_point() else math.nan
+    rule, _ = score_rule_of(model.info, config, scalars)
     return rule
 
 
