@@ -18,7 +18,7 @@ from lumen_resources.errors import (
 )
 from lumen_serving.backends.base import BackendSettings, noise
 from lumen_serving.backends.torch.backend import TorchBackend
-from lumen_serving.backends.torch.library import bytes_of, parameters_without_memory
+from lumen_serving.backends.torch.library import TorchTower, bytes_of, parameters_without_memory
 from lumen_serving.backends.torch.towers import open_towers
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch
 from lumen_terms.modality import Modality
@@ -222,6 +222,31 @@ def test_a_tensor_that_is_there_under_two_names_is_refused(changed):
 
     with pytest.raises(ResourceValidationError, match=r"holds visual\.proj twice"):
         loaded(model())
+
+
+def test_a_picture_tower_of_another_size_is_refused_in_a_sentence(published, monkeypatch):
+    folder, reference = published
+
+    def forward(self, items):
+        # As timm compares sizes.
+        torch._assert(items.shape[1:] == (3, 1, 1), "Input height doesn't match model")
+
+    monkeypatch.setattr(TorchTower, "forward", forward)
+    with pytest.raises(BackendUnavailable, match="loads but does not run: Input height"):
+        loaded(verified(folder, ROW, reference.dim))
+
+
+def test_towers_whose_vectors_differ_in_length_are_refused(published, monkeypatch):
+    folder, reference = published
+    forward = TorchTower.forward
+
+    def shorter(self, items):
+        vectors = forward(self, items)
+        return vectors if items.dim() == 4 else vectors[:, :-1]
+
+    monkeypatch.setattr(TorchTower, "forward", shorter)
+    with pytest.raises(BackendUnavailable, match=f"of {reference.dim - 1} and of {reference.dim}"):
+        loaded(verified(folder, ROW, reference.dim))
 
 
 def test_a_pickle_of_tensors_loads_as_the_safetensors_do(changed, published):

@@ -72,13 +72,21 @@ class TorchBackend:
                     remedy="Set spec.model.precision to fp16 or bf16, load one tower "
                     "(spec.model.towers), or raise spec.server.deviceMemoryMiB.",
                 ) from error
-            except (RuntimeError, ValueError, IndexError) as error:
+            # Sizes that do not fit are found by the libraries in their own ways, by assertions too.
+            except Exception as error:
                 raise BackendUnavailable(
                     f"The tower for {modality.value}s loads but does not run: {str(error)[:300]}",
                     remedy="Compare the model's configuration and preprocessing with what its "
                     "weights were published with.",
                 ) from error
             self._placed[modality] = placed
+        if len(dims) > 1:
+            raise BackendUnavailable(
+                f"The towers give vectors of {min(dims)} and of {max(dims)} numbers, which cannot "
+                "be compared.",
+                remedy="Use the configuration that the weights were published with, or load one "
+                "tower (spec.model.towers).",
+            )
         self._report = self._describe(model, device, min(dims), opened.score)
 
     def embed_images(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
