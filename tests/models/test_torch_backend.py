@@ -19,6 +19,7 @@ from lumen_resources.errors import (
 from lumen_serving.backends.base import BackendSettings, noise
 from lumen_serving.backends.torch.backend import TorchBackend
 from lumen_serving.backends.torch.library import TorchTower, bytes_of, parameters_without_memory
+from lumen_serving.backends.torch.text_encoders import encoder_config
 from lumen_serving.backends.torch.towers import open_towers
 from lumen_serving.errors import BackendUnavailable, DeviceMismatch
 from lumen_terms.modality import Modality
@@ -249,6 +250,18 @@ def test_towers_whose_vectors_differ_in_length_are_refused(published, monkeypatc
         loaded(verified(folder, ROW, reference.dim))
 
 
+def test_a_text_encoder_whose_empty_weights_claim_any_size_is_refused():
+    shapes = {
+        "embeddings.word_embeddings.weight": (100, 64),
+        "embeddings.position_embeddings.weight": (2**33, 0),
+        "embeddings.token_type_embeddings.weight": (1, 64),
+        "encoder.layer.0.intermediate.dense.weight": (128, 64),
+    }
+
+    with pytest.raises(ResourceValidationError, match="max_position_embeddings 8589934592"):
+        encoder_config("xlm-roberta-base", shapes)
+
+
 def test_a_pickle_of_tensors_loads_as_the_safetensors_do(changed, published):
     folder, model = changed
     weights = folder / "open_clip_model.safetensors"
@@ -276,6 +289,8 @@ def test_a_pickle_of_tensors_loads_as_the_safetensors_do(changed, published):
         ({"vision_cfg": {"layers": 10**6}}, "at most 512 makes sense"),
         ({"embed_dim": 10**6}, "at most 16,384 makes sense"),
         ({"vision_cfg": {"image_size": 4096, "patch_size": 1}}, "16,777,216 patches"),
+        ({"vision_cfg": {"image_size": [4096, 4096], "patch_size": 1}}, "16,777,216 patches"),
+        ({"vision_cfg": {"image_size": 4096, "patch_size": [1, 4]}}, "4,194,304 patches"),
         ({"text_cfg": {"context_length": 10**5}}, "at most 8,192 makes sense"),
         ({"embed_dim": "wide"}, "open_clip .* cannot build"),
         ({"vision_cfg": {"flavour": "new"}}, "open_clip .* cannot build .*flavour"),

@@ -5,6 +5,7 @@ through here costs a gigabyte or two at most.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,8 @@ _MOST = (
     ("", 16_384),
 )
 _MOST_PATCHES = 16_384
+# What open_clip and transformers take where nothing is said.
+_USUAL = (("image_size", 224), ("patch_size", 16))
 _REMEDY = "Use the configuration that the weights were published with."
 
 
@@ -43,12 +46,22 @@ def bounded(config: Any, key: str = "") -> None:
 
 
 def _bound_patches(config: Mapping[str, Any]) -> None:
-    size, patch = config.get("image_size"), config.get("patch_size")
-    if not isinstance(size, int) or not isinstance(patch, int):
+    """Bound the table of positions, which is drawn; either edge may be one number or two."""
+    if not {"image_size", "patch_size"} & config.keys():
         return
-    across = size / patch if patch > 0 else size
-    if across**2 > _MOST_PATCHES:
-        raise _senseless(f"pictures of {across**2:,.0f} patches", _MOST_PATCHES)
+    sizes, patches = (_edges(config.get(key), usual) for key, usual in _USUAL)
+    across = [
+        size / patch if patch > 0 else size for size, patch in zip(sizes, patches, strict=True)
+    ]
+    if not abs(count := math.prod(across)) <= _MOST_PATCHES:
+        raise _senseless(f"pictures of {count:,.0f} patches", _MOST_PATCHES)
+
+
+def _edges(value: Any, usual: int) -> tuple[float, float]:
+    """Return both edges; those of other kinds are the library's to refuse."""
+    pair = value if isinstance(value, list) and len(value) == 2 else (value, value)
+    one, other = (edge if isinstance(edge, int | float) else usual for edge in pair)
+    return one, other
 
 
 def _senseless(found: str, most: int) -> ResourceValidationError:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lumen_resources.errors import ResourceValidationError, RuntimeNotSupportedError
+from lumen_serving.backends.torch.architecture import bounded
 
 Shapes = Mapping[str, tuple[int, ...]]
 # All of these have heads of this width.
@@ -119,12 +120,15 @@ def encoder_config(name: str, shapes: Shapes) -> dict[str, Any]:
             "tower: XLM-RoBERTa, RoBERTa, NLLB, LaBSE.",
         )
     try:
-        return {**kind.shared, **kind.sizes(shapes)}
+        encoder = {**kind.shared, **kind.sizes(shapes)}
     except (KeyError, ValueError, IndexError) as error:
         raise ResourceValidationError(
             f"The weights are not those of a text tower {name[:100]!r}: {error} is not there.",
             remedy="Use the configuration that the weights were published with.",
         ) from error
+    # A tensor without an element may have edges of any length.
+    bounded(encoder)
+    return encoder
 
 
 @contextmanager
