@@ -72,6 +72,11 @@ class Tokenizer:
             truncated.append(len(ids) > room or len(text) > MAX_CHARS)
         return rows, tuple(truncated)
 
+    def ordinary_rows(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the rows of a few ordinary texts [N, L], and where a token is the text's own."""
+        rows, _ = self.encode(_PROBES)
+        return rows, ~np.isin(rows, self._blank)
+
     def is_empty(self, row: NDArray[np.int64]) -> bool:
         """Whether nothing was left of a text: it was white space, or what nobody sees."""
         begin = len(self._frame.before)

@@ -27,7 +27,8 @@ from lumen_serving.label_index.codes import CodeCache, encode_cached
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.prepare.work import PrepareWork
 from lumen_serving.startup.load import on_its_device
-from lumen_serving.startup.parity import check_parity
+from lumen_serving.startup.parity import FAKE, check_parity
+from lumen_serving.startup.probe import probe_texts
 from lumen_terms.modality import Modality
 
 # Each append waits for the disk: rows are collected for about as long as may be lost.
@@ -58,6 +59,8 @@ def compute(model: VerifiedModel, missing: Sequence[Missing], work: PrepareWork)
         )
     tokenizer = Tokenizer.load(model)
     with closing(on_its_device(model, work.config, work.settings)) as backend:
+        if backend.report().runtime != FAKE:
+            probe_texts(backend, tokenizer)
         check_parity(backend, model, tokenizer)
         ensure_unchanged(model)
         for each in missing:

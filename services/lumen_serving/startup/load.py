@@ -35,7 +35,7 @@ from lumen_serving.inference.costs import Measured, measure
 from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.parity import FAKE, check_parity, check_report
-from lumen_serving.startup.probe import colours_found, probe
+from lumen_serving.startup.probe import colours_found, probe, probe_texts
 from lumen_terms.modality import Modality
 from lumen_wire.tasks import TaskKind, task_for
 
@@ -134,6 +134,8 @@ def _warm(model: VerifiedModel, backend: Backend, config: ServerConfig, cores: i
     if report.runtime == FAKE:
         log.warning("the fake backend answers: its vectors mean nothing")
     tokenizer = Tokenizer.load(model) if Modality.TEXT in model.modalities else None
+    if tokenizer is not None and report.runtime != FAKE:
+        probe_texts(backend, tokenizer)
     parity = check_parity(backend, model, tokenizer)
     sets = {one.name: one for one in load_label_sets(model, cores)}
     return WarmModel(

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_manifest.spec.enums import Precision
+from lumen_manifest.spec.enums import OnnxEngine, Precision
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.backends.base import Backend, noise
 from lumen_serving.errors import ParityFailed
+from lumen_serving.graphs.ports import RunFailed
 from lumen_serving.media.text import Tokenizer
 from lumen_terms.modality import Modality
 
@@ -25,6 +26,8 @@ _UNIT_WITHIN = 1e-3
 # What adding up in another order may cost, on devices whose batches are not alike to the byte.
 _ALIKE = {Precision.FP32: 0.9999}
 _ALIKE_REDUCED = 0.999
+# A token that no vocabulary has, and that an int32 holds.
+_IN_NO_TABLE = 2**31 - 2
 _COLOURS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("red", (255, 0, 0)),
     ("green", (0, 160, 0)),
@@ -73,6 +76,37 @@ def colours_found(backend: Backend, model: VerifiedModel, tokenizer: Tokenizer) 
     plain = np.stack([np.full((side, side, 3), rgb, np.uint8) for _, rgb in _COLOURS])
     closest = (backend.embed_images(plain) @ backend.embed_texts(tokens).T).argmax(axis=1)
     return int((closest == np.arange(len(_COLOURS))).sum()), len(_COLOURS)
+
+
+def probe_texts(backend: Backend, tokenizer: Tokenizer) -> None:
+    """Refuse a tokenizer whose ordinary tokens the text tower has no vector for.
+
+    Most libraries fail on such a token; OpenVINO takes zeros for it, which no length or
+    cosine tells from a vector.
+
+    Raises:
+        ParityFailed: says so.
+
+    """
+    rows, own = tokenizer.ordinary_rows()
+    row, at = np.unravel_index(np.where(own, rows, -1).argmax(), rows.shape)
+    largest = int(rows[row, at])
+    try:
+        vectors = backend.embed_texts(rows)
+        if backend.report().runtime != OnnxEngine.OPENVINO.value or not own.any():
+            return
+        beyond = rows[row : row + 1].copy()
+        beyond[0, at] = _IN_NO_TABLE
+        if backend.embed_texts(beyond).tobytes() != vectors[row : row + 1].tobytes():
+            return
+        cause: Exception | None = None
+    except (RunFailed, ValueError) as error:
+        cause = error
+    raise ParityFailed(
+        f"The text tower does not take ordinary texts as the tokenizer writes them; the largest "
+        f"token in a few of them is {largest:,}.",
+        remedy="Use the tokenizer.json that the model was published with.",
+    ) from cause
 
 
 def _trials(backend: Backend, model: VerifiedModel) -> list[_Trial]:

@@ -8,7 +8,8 @@ import pytest
 from lumen_manifest.spec.enums import Precision
 from lumen_serving.backends.base import unit_rows
 from lumen_serving.errors import ParityFailed
-from lumen_serving.startup.probe import colours_found, probe
+from lumen_serving.graphs.ports import RunFailed
+from lumen_serving.startup.probe import colours_found, probe, probe_texts
 from lumen_terms.modality import Modality
 
 DIM = 16
@@ -143,3 +144,50 @@ class AnyTokens:
 )
 def test_colours_are_found_by_their_names_where_both_towers_belong_together(order, found):
     assert colours_found(Colours(order), MODEL, AnyTokens()) == (found, 4)
+
+
+class Words:
+    """A text tower with a vector for each token below `known`; `beyond` gives the others'."""
+
+    def __init__(self, runtime, known, beyond):
+        self._runtime, self._known, self._beyond = runtime, known, beyond
+
+    def report(self):
+        return SimpleNamespace(runtime=self._runtime)
+
+    def embed_texts(self, tokens):
+        table = np.random.default_rng(1).standard_normal((self._known, DIM))
+        inside = tokens < self._known
+        if not inside.all():
+            self._beyond()
+        vectors = table[np.where(inside, tokens, 0)] * inside[..., None]
+        return unit_rows(vectors.sum(axis=1) + np.arange(DIM))
+
+
+def fails():
+    raise RunFailed("a token beyond the table")
+
+
+def refuses():
+    raise ValueError("a token beyond the table")
+
+
+def takes_zeros():
+    pass
+
+
+# Frames of 1 and 2 around two texts, filled up by 30: the largest token is a word's.
+ROWS = np.array([[1, 5, 7, 2, 30, 30], [1, 20, 9, 2, 30, 30]])
+TOKENIZER = SimpleNamespace(ordinary_rows=lambda: (ROWS, ~np.isin(ROWS, [1, 2, 30])))
+BEYOND = [("openvino", takes_zeros), ("onnxruntime", fails), ("torch", refuses)]
+
+
+@pytest.mark.parametrize(("runtime", "beyond"), BEYOND)
+def test_a_tokenizer_of_the_models_own_is_let_through(runtime, beyond):
+    probe_texts(Words(runtime, 31, beyond), TOKENIZER)
+
+
+@pytest.mark.parametrize(("runtime", "beyond"), BEYOND)
+def test_a_tokenizer_with_words_that_the_tower_has_not_is_refused(runtime, beyond):
+    with pytest.raises(ParityFailed, match="the largest token in a few of them is 20"):
+        probe_texts(Words(runtime, 20, beyond), TOKENIZER)
