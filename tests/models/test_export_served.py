@@ -10,6 +10,7 @@ import repositories
 import tiny_models
 import torch
 from local_runs import ENVIRONMENT
+from modelscope_server import ModelScopeServer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
 NAME = "laion-vit-b-32"
@@ -28,10 +29,10 @@ spec:
 """
 
 
-def lumen(*words):
+def lumen(*words, **variables):
     return subprocess.run(
         [sys.executable, "-m", "lumen_cli", *map(str, words)],
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **variables},
         capture_output=True,
         text=True,
         timeout=280,
@@ -102,3 +103,13 @@ def test_a_second_export_does_not_touch_the_first(exported):
 
     assert done.returncode == 1
     assert "nothing is overwritten" in done.stderr
+
+
+def test_a_hub_is_asked_as_its_own_tools_are_told(tmp_path):
+    with ModelScopeServer(tmp_path / "hub") as hub:
+        words = ("export", "modelscope://me/nothing", "--out", tmp_path / "out")
+        done = lumen(*words, "--cache-dir", tmp_path / "cache", MODELSCOPE_DOMAIN=hub.url)
+
+    assert done.returncode == 1
+    assert "modelscope://me/nothing does not exist" in done.stderr
+    assert hub.requests

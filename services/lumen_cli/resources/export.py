@@ -157,7 +157,7 @@ def _export(
     npu = NpuPlan(rknn_target, rknn, toolkit) if rknn else None
     plan = ExportPlan(onnx, out.absolute(), npu, LabelPlan(labels, config.family))
     cache = (cache_dir or default_cache_dir(os.environ)).absolute()
-    access = SourceAccess(token=os.environ.get("LUMEN_SOURCE_TOKEN", ""))
+    access = SourceAccess.from_environment(os.environ)
     progress = Progress()
     try:
         refuse_if_taken(plan.out)

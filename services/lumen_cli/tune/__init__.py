@@ -1,5 +1,6 @@
 """`lumen tune`: which engine and precision computes a model best on this machine."""
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,9 +13,15 @@ import click
 
 from lumen_cli.output import FAILED, USAGE, Format, fail, output_option, say, write_rows
 from lumen_cli.resources.selection import Selected, Selection, selection_options
-from lumen_cli.resources.work import shown
+from lumen_cli.resources.work import refuse, shown
 from lumen_manifest.spec.enums import Accelerator
-from lumen_resources.errors import ResourceError
+from lumen_resources.errors import (
+    FileMissingError,
+    ResourceError,
+    ResourceValidationError,
+    RuntimeNotSupportedError,
+)
+from lumen_resources.sources.protocol import SourceAccess
 from lumen_terms.modality import Modality
 
 if TYPE_CHECKING:
@@ -82,15 +89,19 @@ def _tried(
     selected: Selected, cache: Path, way: "Way", device: Accelerator, seconds: float
 ) -> "Trial | TrialRefused":
     from lumen_cli.bench import drawn_jpeg
-    from lumen_resources.fetch.fetch import fetch_and_verify
+    from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
     from lumen_serving.startup.trial import TrialRefused, try_out
 
     config = way.applied_to(selected.config).model_copy(update={"accelerator": device})
     source = selected.source_dir
+    options = FetchOptions(access=SourceAccess.from_environment(os.environ))
     try:
-        shown(way.name, lambda progress: fetch_and_verify(config, cache, source, progress))
-    except ResourceError as error:
+        shown(way.name, lambda at: fetch_and_verify(config, cache, source, at, options))
+    except (RuntimeNotSupportedError, ResourceValidationError, FileMissingError) as error:
         return TrialRefused(error.message)
+    except ResourceError as error:
+        # What keeps one way from its files keeps all the others from theirs.
+        refuse(selected.config.model.name, error)
     say(f"trying {way.name}")
     pictures = tuple(drawn_jpeg(640, 480, seed) for seed in range(_PICTURES))
     work = partial(try_out, config, (cache, source), pictures, seconds)

@@ -1,10 +1,12 @@
 """`lumen tune` on a real model: each way in a process of its own, figures on stdout."""
 
 import json
+import os
 import subprocess
 import sys
 
 import tiny_models
+from modelscope_server import ModelScopeServer
 
 from lumen_serving.graphs.openvino import session as openvino
 
@@ -38,3 +40,23 @@ def test_every_way_of_this_machine_is_tried_and_lines_for_the_manifest_are_print
     assert f"  engine: {best['engine']}\n  precision: {best['precision']}" in done.stderr
     assert "onnxruntime int8  not here: onnx/vision.int8.onnx is not there" in done.stderr
     assert (tmp_path / "ways.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_source_that_is_not_there_is_told_once_with_its_remedy(tmp_path):
+    with ModelScopeServer(tmp_path / "hub") as hub:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "lumen_cli", "tune", "tiny-clip"),
+                *("--uri", "modelscope://me/nothing", "--cache-dir", str(tmp_path / "cache")),
+            ],
+            env=os.environ | {"MODELSCOPE_DOMAIN": hub.url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert hub.requests
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("modelscope://me/nothing does not exist") == 1
+    assert "Check its spelling" in done.stderr
