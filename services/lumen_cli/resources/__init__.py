@@ -19,7 +19,7 @@ from lumen_cli.resources.selection import (
     from_files,
     selection_options,
 )
-from lumen_cli.resources.work import explain, refuse, run_each, shown
+from lumen_cli.resources.work import FAILURE, explain, failure_of, refuse, run_each, shown
 from lumen_local.state_dir import default_cache_dir
 from lumen_process.wording import size
 from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceError
@@ -210,10 +210,11 @@ def validate(files: tuple[Path, ...], output: str) -> None:
       lumen resources validate clip-service.yaml
     """
     rows, failed = [], False
+    columns: tuple[str, ...] = ("service", "model", "runtime", "precision", "source", "labels")
     access = SourceAccess.from_environment(os.environ)
     for selected in from_files(files):
         config = selected.config
-        uri = source_uri(config)
+        uri, failure = source_uri(config), {}
         try:
             if folder_of(uri, selected.source_dir) is None:
                 uri = remote_uri(config)
@@ -223,7 +224,7 @@ def validate(files: tuple[Path, ...], output: str) -> None:
                     open_source(spec.source.uri, access).close()
         except ResourceError as error:
             explain(config.service, error)
-            failed = True
+            failed, failure = True, failure_of(error)
         rows.append(
             {
                 "service": config.service,
@@ -232,9 +233,10 @@ def validate(files: tuple[Path, ...], output: str) -> None:
                 "precision": str(config.model.precision),
                 "source": uri or "unknown",
                 "labels": ", ".join(spec.name for spec in config.label_sets),
+                **failure,
             }
         )
-    write_rows(rows, ("service", "model", "runtime", "precision", "source", "labels"), output)
+    write_rows(rows, columns if output == Format.TABLE else (*columns, *FAILURE), output)
     if failed:
         raise SystemExit(FAILED)
 
@@ -316,9 +318,11 @@ def labels(selection: Selection, prepare: bool, output: str) -> None:
             rows += _label_rows(model)
         except ResourceError as error:
             explain(selected.config.model.name, error)
+            if output != Format.TABLE:
+                rows.append({"model": selected.config.model.name, **failure_of(error)})
             failed = True
     columns = ("model", "labelSet", "labels", "used", "vectors", "template", "note")
-    write_rows(rows, columns, output)
+    write_rows(rows, columns if output == Format.TABLE else (*columns, *FAILURE), output)
     if failed:
         raise SystemExit(FAILED)
 

@@ -219,6 +219,8 @@ def _config(source: str, revision: str | None) -> ServerConfig:
     elif "://" in source:
         uri = source
         name = urlsplit(source).path.partition("@")[0].rstrip("/").rpartition("/")[2]
+    elif source.startswith((".", "/", "~")):
+        fail(f"{source} is not a folder. Name one, a repository or an open_clip name.", USAGE)
     if uri is not None:
         name = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-._+")[:100] or "model"
     try:

@@ -49,7 +49,8 @@ def run_each(
         raise SystemExit(1)
 
 
-_DETAILS = ("bytes", "root", "digest", "embeddingSpace", "reason", "message", "remedy", "file")
+FAILURE = ("reason", "message", "remedy", "file")
+_DETAILS = ("bytes", "root", "digest", "embeddingSpace", *FAILURE)
 
 
 def _row(model: VerifiedModel) -> dict[str, Any]:
@@ -74,11 +75,14 @@ def _failed_row(name: str, model: Selected, error: ResourceError) -> dict[str, A
         "status": str(error.reason),
         "runtime": str(model.config.model.runtime),
         "precision": str(model.config.model.precision),
-        "reason": str(error.reason),
-        "message": error.message,
-        "remedy": error.remedy,
-        "file": error.file,
+        **failure_of(error),
     }
+
+
+def failure_of(error: ResourceError) -> dict[str, str]:
+    """Return what a machine is told of a failure, under the keys of FAILURE."""
+    said = (str(error.reason), error.message, error.remedy, error.file)
+    return dict(zip(FAILURE, said, strict=True))
 
 
 def explain(name: str, error: ResourceError) -> None:

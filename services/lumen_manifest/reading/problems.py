@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lumen_manifest.reading.wording import pattern_sentence
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -55,4 +57,7 @@ def first_problem(error: "ValidationError", whole: str = "") -> str:
         return f"{whole}: {found}" if whole else found
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or whole
-    return f"{where}: {first['msg']}"
+    said = first["msg"]
+    if first["type"] == "string_pattern_mismatch":
+        said = pattern_sentence(first["input"], first["ctx"]["pattern"])
+    return f"{where}: {said}"

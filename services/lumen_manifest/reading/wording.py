@@ -118,9 +118,14 @@ def _mapping(finding: ParsedError, schema: Schema) -> str:
     return f"{shown(finding.value)} is not a mapping{inside}"
 
 
+def pattern_sentence(value: Any, pattern: str) -> str:
+    """Say what a field takes that only takes texts of this pattern."""
+    says = _SAYS.get(pattern, f"it must match {pattern}")
+    return f"{shown(value)} cannot be used: {says}"
+
+
 def _pattern(finding: ParsedError, _: Schema) -> str:
-    says = _SAYS.get(str(finding.details["pattern"]), f"it must match {finding.details['pattern']}")
-    return f"{shown(finding.value)} cannot be used: {says}"
+    return pattern_sentence(finding.value, str(finding.details["pattern"]))
 
 
 def _short_text(_: ParsedError, schema: Schema) -> str:

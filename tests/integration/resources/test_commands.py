@@ -109,6 +109,30 @@ def test_check_and_verify_of_what_is_not_there_say_how_to_get_it(cache):
         assert "lumen resources download" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("tiny-clip", "--uri", "hf://owner"),
+            '"hf://owner" cannot be used: write hf://owner/name',
+        ),
+        (("a b",), '"a b" cannot be used: write a model\'s name'),
+    ],
+    ids=["uri", "name"],
+)
+def test_a_malformed_word_is_answered_with_how_it_is_written(words, said):
+    assert said in run("download", *words, code=2).stderr
+
+
+def test_programs_hear_of_label_sets_and_sources_that_failed(both, cache):
+    both.write_text(both.read_text().replace("file://./models/tiny-clip", "file://~/tiny-clip"))
+
+    for words in (("labels", "-f", both, "--cache-dir", cache), ("validate", both)):
+        (row, *_) = json.loads(run(*words, "-o", "json", code=1).stdout)
+        assert (row["model"], row["reason"]) == ("tiny-clip", "InvalidSpec")
+        assert "file:///absolute/folder" in row["remedy"]
+
+
 def test_validate_tells_what_a_manifest_names_and_what_is_wrong_with_it(both, tmp_path):
     rows = rows_of("validate", both)
     assert [row["service"] for row in rows] == ["clip", "bioclip"]

@@ -89,9 +89,19 @@ def test_a_source_may_be_a_folder(tmp_path):
     assert (model.name, model.source.uri) == ("my-model-2", folder.as_uri())
 
 
-def test_a_source_that_is_neither_ends_with_a_sentence(capsys):
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("no such/model name!", "write a model's name such as"),
+        ("./nothing/here", "is not a folder"),
+        ("/nothing/here", "is not a folder"),
+    ],
+)
+def test_a_source_that_is_neither_ends_with_a_sentence(source, said, capsys):
     with pytest.raises(SystemExit) as ended:
-        _config("no such/model name!", None)
+        _config(source, None)
 
     assert ended.value.code == 2
-    assert "no such/model name!" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert source in error
+    assert said in error
