@@ -1,12 +1,14 @@
 """What every command says of itself with --help."""
 
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from lumen_cli.main import cli
+from lumen_cli.main import COMMANDS, Entry, cli
 
 
 def commands(group: click.Group, *before: str) -> Iterator[tuple[str, ...]]:
@@ -28,3 +30,16 @@ def test_every_command_helps_with_an_example_on_a_line_of_its_own(words):
     assert any(f"lumen {' '.join(words)}" in line for line in typed)
     assert "\\b" not in done.output
     assert "\b" not in done.output
+
+
+def test_ctrl_c_is_told_from_a_failure(monkeypatch):
+    @click.command()
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "interrupted", SimpleNamespace(command=interrupted))
+    monkeypatch.setitem(COMMANDS, "wait", Entry("interrupted", "Waits."))
+
+    done = CliRunner().invoke(cli, ["wait"])
+
+    assert (done.exit_code, done.stderr) == (130, "Stopped.\n")
