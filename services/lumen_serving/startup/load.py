@@ -149,8 +149,22 @@ def _warm(model: VerifiedModel, backend: Backend, config: ServerConfig, cores: i
         parity_cosine=parity,
         cores=cores,
         colours_found=_colours(config, model, backend, tokenizer),
-        warnings=(*model.warnings, *_label_remarks(sets.values())),
+        warnings=(*model.warnings, *_label_remarks(sets.values()), *_unserved(config, model)),
     )
+
+
+def _unserved(config: ServerConfig, model: VerifiedModel) -> tuple[str, ...]:
+    """Return what the manifest asks for and one tower alone cannot answer, and log it."""
+    fields = {"spec.scenes": config.scenes, "spec.labelSets": config.label_sets}
+    asked = [field for field, value in fields.items() if value]
+    said = ""
+    if asked and Modality.IMAGE not in model.modalities:
+        said = f"{model.name} embeds texts alone: {' and '.join(asked)} classify nothing."
+    elif config.scenes and Modality.TEXT not in model.modalities:
+        said = f"{model.name} embeds pictures alone: spec.scenes need the text tower too."
+    if said:
+        log.warning("not served", message=said)
+    return (said,) if said else ()
 
 
 def _colours(

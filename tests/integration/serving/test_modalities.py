@@ -10,6 +10,7 @@ import tiny_models
 from google.protobuf.empty_pb2 import Empty
 
 from lumen_manifest.spec.enums import Family, Runtime
+from lumen_manifest.spec.model_spec import ScenesSpec
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.tasks import TaskKind, names_for
@@ -41,6 +42,10 @@ KINDS = {
     "scenes": TaskKind.SCENE_CLASSIFY,
 }
 TASKS = {name: set(names_for(Family.CLIP, [kind])) for name, kind in KINDS.items()}
+UNSERVED = {
+    "image": ["tiny-clip embeds pictures alone: spec.scenes need the text tower too."],
+    "text": ["tiny-clip embeds texts alone: spec.scenes and spec.labelSets classify nothing."],
+}
 
 
 def in_one_file(folder):
@@ -74,7 +79,9 @@ def test_a_server_answers_what_its_model_embeds_and_refuses_the_rest(
 ):
     root = in_one_file(tmp_path)
     config = serving_servers.a_config(root, label_sets=[{"name": name} for name in label_sets])
-    if only is None:
+    if only is not None:
+        config = config.model_copy(update={"scenes": ScenesSpec()})
+    else:
         torch = config.model.model_copy(update={"runtime": Runtime.TORCH})
         config = config.model_copy(update={"model": torch})
     program = ("-c", NARROWED, only) if only else ("-m", "lumen_serving")
@@ -84,14 +91,15 @@ def test_a_server_answers_what_its_model_embeds_and_refuses_the_rest(
         stub = pb_grpc.InferenceStub(server.channel())
         names = {task.name for task in stub.GetCapabilities(Empty()).tasks}
         said = {kind: outcome_of(stub, min(TASKS[kind])) for kind in TASKS}
-        batches = server.status()["batches"]
+        status = server.status()
 
     assert names == set().union(*(TASKS[kind] for kind in offered))
     assert said == {
         kind: "OK" if kind in offered else f"INVALID_ARGUMENT: Unknown task: {min(names)}"
         for kind, names in TASKS.items()
     }
-    assert set(batches) == offered & {"image", "text"}
+    assert set(status["batches"]) == offered & {"image", "text"}
+    assert status["warnings"] == UNSERVED.get(only, [])
 
 
 def outcome_of(stub, task) -> str:
