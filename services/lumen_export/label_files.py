@@ -72,7 +72,7 @@ def write_labels(
         place.parent.mkdir(exist_ok=True)
         with translated(file, "reading"):
             shutil.copyfile(file, place)
-        known = label_set_files(spec, plan.family, place, digest_of(place))
+        known = label_set_files(spec, plan.family, file, digest_of(place))
         labels = load_labels(known)
         prompts = Prompts(labels.embedded(taxonomic=known.taxonomic), frames(known.template))
         progress.begin(FetchPhase.PREPARING, total_bytes=len(labels) * model.embedding_dim * 4)

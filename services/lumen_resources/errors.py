@@ -32,6 +32,7 @@ from lumen_manifest.conditions import Reason
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LOOKING = ("reading", "looking", "listing")
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 
 
@@ -170,6 +171,12 @@ def from_os_error(error: OSError, path: Path | str, doing: str) -> ResourceError
             f"{path}: permission denied while {doing}.",
             remedy="Give the process's user access to this path (in a pod: user 65532, by fsGroup "
             "on the volume), or name another cache.",
+            file=path,
+        )
+    if error.errno in _ABSENT and not doing.startswith(_LOOKING):
+        return AccessDeniedError(
+            f"{path} cannot be made (while {doing}): {error.strerror}.",
+            remedy="Name a cache, or a folder, at a place where files can be written.",
             file=path,
         )
     if error.errno in _ABSENT:

@@ -18,6 +18,7 @@ from lumen_export.run import ExportPlan, export
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Family, Precision, Runtime
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec
+from lumen_resources.errors import LabelSetError
 from lumen_resources.fetch.local_model import InPlace
 from lumen_resources.fetch.recording import record
 from lumen_resources.progress import Progress
@@ -154,6 +155,18 @@ def test_label_sets_go_along_with_the_source_s_own_vectors(laion):
     assert cosines(rows, reference.texts(torch.from_numpy(tokens))).min() > 0.999999
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
     assert json.loads(files.labels.read_text()) == THINGS
+
+
+def test_a_file_without_labels_is_named_as_it_was_given(laion, tmp_path):
+    _, source, _ = laion
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"a":')
+    plan = ExportPlan((Precision.FP32,), tmp_path / "out", labels=LabelPlan((bad,)))
+
+    with pytest.raises(LabelSetError) as refused:
+        export(source, plan, Progress())
+
+    assert str(bad) in refused.value.message
 
 
 def test_what_is_at_the_goal_already_is_left_alone(laion, tmp_path):

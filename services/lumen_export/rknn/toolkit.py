@@ -101,8 +101,15 @@ def _base_python() -> str:
 
 def _refuse_taken(folder: Path) -> None:
     """What is there and was not made here is not removed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportRefused(
+            f"{folder} for Rockchip's converter cannot be made: {error.strerror}.",
+            remedy="Name another folder with --rknn-toolkit.",
+        ) from error
     ours = (folder / "pyvenv.cfg").is_file()
-    if folder.exists() and not ours and any(folder.iterdir()):
+    if not ours and any(folder.iterdir()):
         raise ExportRefused(
             f"{folder} holds other files, and the toolkit's environment would replace them.",
             remedy="Name another folder, or empty this one.",
@@ -110,7 +117,6 @@ def _refuse_taken(folder: Path) -> None:
 
 
 def _refuse_full_disk(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < NEEDS_BYTES:
         raise ExportRefused(

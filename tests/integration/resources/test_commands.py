@@ -133,6 +133,17 @@ def test_programs_hear_of_label_sets_and_sources_that_failed(both, cache):
         assert "file:///absolute/folder" in row["remedy"]
 
 
+def test_a_cache_that_cannot_be_made_is_told_from_a_missing_file(source, tmp_path):
+    (tmp_path / "file").touch()
+    at = ("--uri", source.url, "--cache-dir", tmp_path / "file" / "cache")
+
+    (row,) = json.loads(run("download", "tiny-clip", *at, "-o", "json", code=1).stdout)
+
+    assert row["reason"] == "PermissionDenied"
+    assert "cannot be made" in row["message"]
+    assert "Name a cache, or a folder" in row["remedy"]
+
+
 def test_validate_tells_what_a_manifest_names_and_what_is_wrong_with_it(both, tmp_path):
     rows = rows_of("validate", both)
     assert [row["service"] for row in rows] == ["clip", "bioclip"]

@@ -78,6 +78,16 @@ def test_a_folder_that_holds_other_files_is_left_alone(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ExportRefused) as refused:
+        make_toolkit(tmp_path / "file" / "toolkit", print)
+
+    assert str(tmp_path / "file" / "toolkit") in refused.value.message
+    assert "--rknn-toolkit" in refused.value.remedy
+
+
 def test_a_machine_that_cannot_have_the_toolkit_is_told_where_to_convert(tmp_path, monkeypatch):
     monkeypatch.setattr(toolkit_module.platform, "machine", lambda: "aarch64")
 
