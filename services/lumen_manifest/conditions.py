@@ -162,7 +162,8 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         Reason.SOURCE_UNREACHABLE: Explanation(
             "The source does not answer, or with something else than the file.",
             "Check network, proxy and NetworkPolicies on the way to {source}, "
-            "or name a mirror in spec.model.source.uri. It is tried again by itself.",
+            "or name a mirror (docs/resources.md lists the variables). "
+            "It is tried again by itself.",
         ),
         Reason.CHECKSUM_MISMATCH: Explanation(
             "A file's size or digest is not what the source or the lock file says.",

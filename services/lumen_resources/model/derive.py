@@ -173,7 +173,7 @@ def _sentences(
 
 
 def _text_sentence(text: TextInfo) -> str:
-    length = "as many tokens as the graph takes"
+    length = "as many tokens as the model takes"
     if text.context_length is not None:
         length = f"{text.context_length} tokens"
     framed = "framed as CLIP's" if text.frame == "clip" else "framed by the tokenizer's own file"

@@ -89,6 +89,7 @@ class HuggingFaceSource:
         self._sends_token = bool(self._token) and may_have_token(self._endpoint)
         headers = {"Authorization": f"Bearer {self._token}"} if self._sends_token else {}
         self._web = WebClient(access, self._explain, headers)
+        self._asked = ""
         self._commit = ""
 
     def snapshot(self, revision: str) -> SourceSnapshot:
@@ -96,6 +97,7 @@ class HuggingFaceSource:
         asked = self._repository.chosen_revision(revision) or constants.DEFAULT_REVISION
         if constants.is_offline_mode():
             return self._from_cache(asked)
+        self._asked = asked
         url = f"{self._api}/revision/{quote(asked, safe='')}"
         document = self._web.document(url, "", MAX_PAGE_BYTES)
         self._commit = read_answer(document, _REVISION, url).sha
@@ -183,7 +185,7 @@ class HuggingFaceSource:
             )
         if code == "RevisionNotFound":
             return ResourceNotFoundError(
-                f"{self.uri} has no such revision (HTTP {refusal.status}).",
+                f"{self.uri} has no revision {self._asked} (HTTP {refusal.status}).",
                 remedy="Correct spec.model.source.revision: a branch, a tag or a commit.",
             )
         if code == "EntryNotFound":

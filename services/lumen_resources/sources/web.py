@@ -212,6 +212,6 @@ def _is_number(text: str) -> bool:
 def _unreachable(url: str, cause: str) -> TransientError:
     return TransientError(
         f"{shown(httpx.URL(url))} cannot be reached: {cause}.",
-        remedy="Check the network, proxy and NetworkPolicies on the way, or name a mirror in "
-        "spec.model.source.uri. What was fetched is kept.",
+        remedy="Check the network, proxy and NetworkPolicies on the way, or name a mirror "
+        "(docs/resources.md lists the variables). What was fetched is kept.",
     )

@@ -235,7 +235,9 @@ def test_the_answers_of_a_hub_that_lets_nobody_in_are_told_apart(hub, folder, ca
     assert refused(cache, token="wrong").reason == "Unauthorized"
     assert "s3cret" not in str(refused(cache, token="s3cret"))
     assert refused(cache, "hf://me/no-such").reason == "RepositoryNotFound"
-    assert refused(cache, revision="no-such-branch").reason == "RepositoryNotFound"
+    error = refused(cache, revision="no-such-branch")
+    assert error.reason == "RepositoryNotFound"
+    assert "has no revision no-such-branch" in error.message
 
     hub.repositories[NAME].gated = True
     for token in ("", "stranger"):
