@@ -29,6 +29,7 @@ from lumen_resources.model.onnx_graph import (
     Value,
     read_graph,
 )
+from lumen_resources.model.text_growth import MOST_GROWTH, growth_of
 from lumen_resources.model.word_list import WORD_LIST, word_pieces
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
@@ -76,11 +77,18 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise _bad_tokenizer(path, str(error)) from error
     if tokenizer.get_vocab_size() < 1:
         raise _bad_tokenizer(path, "its vocabulary is empty")
+    _refuse_growth(tokenizer, path)
     # Framing, cutting and filling are the rule's: what the file says about them varies, and may
     # fill each text up with more tokens than there is memory.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _refuse_growth(tokenizer: Tokenizer, path: Path) -> None:
+    growth = growth_of(tokenizer)
+    if growth > MOST_GROWTH:
+        raise _bad_tokenizer(path, f"its steps may make a text {growth:.3g} times longer")
 
 
 def check_graphs(

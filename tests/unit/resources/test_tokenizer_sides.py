@@ -1,7 +1,7 @@
 """What stands before and after a text: two files that must say the same of it."""
 
 import pytest
-from tokenizers import Tokenizer, models, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from lumen_resources.errors import TokenizerError
 from lumen_resources.model.contents import check_sides, load_tokenizer
@@ -60,3 +60,50 @@ def test_a_file_that_cuts_or_fills_texts_up_is_read_without_that(tmp_path):
     loaded = load_tokenizer(tmp_path / "tokenizer.json")
     assert loaded.encode("a").ids == [3, 1]
     check_sides("tokenizer_config.json", GEMMA, loaded)
+
+
+REPLACES = [normalizers.Replace("a", "a" * 10)] * 30
+EXPRESSIONS = [normalizers.Replace(Regex("x*"), "aa")] * 30
+BYTES = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)] * 30
+FRAMES = [processors.TemplateProcessing(single="$A $A", special_tokens=[])] * 30
+
+
+@pytest.mark.parametrize(
+    ("part", "steps"),
+    [
+        ("normalizer", normalizers.Sequence(REPLACES)),
+        ("normalizer", normalizers.Sequence(EXPRESSIONS)),
+        ("pre_tokenizer", pre_tokenizers.Sequence(BYTES)),
+        ("post_processor", processors.Sequence(FRAMES)),
+    ],
+    ids=["texts", "expressions", "bytes", "frames"],
+)
+def test_a_file_whose_steps_write_a_text_out_without_end_is_refused_unrun(tmp_path, part, steps):
+    tokenizer = a_tokenizer("$A")
+    setattr(tokenizer, part, steps)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+
+    with pytest.raises(TokenizerError, match="may make a text "):
+        load_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_a_file_with_the_steps_of_published_ones_is_taken(tmp_path):
+    tokenizer = a_tokenizer("<bos> $A <eos>")
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Replace(" ", "\u2581"),
+            normalizers.Prepend("\u2581"),
+            normalizers.Lowercase(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex("[a-z]+"), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+
+    assert load_tokenizer(tmp_path / "tokenizer.json").get_vocab_size() == 3
