@@ -159,8 +159,8 @@ def towers_of(graphs: Collection[str]) -> frozenset[Tower]:
 
 def _there(pairs: Iterator[tuple[str, str]], files: Collection[str]) -> list[str]:
     graphs = [path for pair in pairs for path in pair if path in files]
-    apart = (path for path in sorted(files) if _holds_weights_of(path, graphs))
-    return list(dict.fromkeys((*graphs, *apart)))
+    named = {f"{graph}{ending}" for graph in graphs for ending in EXTERNAL_DATA}
+    return list(dict.fromkeys((*graphs, *sorted(named.intersection(files)))))
 
 
 def _torch_choice(available: Collection[str]) -> tuple[str | None, str | None]:
