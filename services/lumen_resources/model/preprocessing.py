@@ -182,7 +182,12 @@ def _published(config: Mapping[str, Any] | None) -> PreprocessInfo:
         # open_clip accepts one number for all three channels.
         if isinstance(known.get(key), int | float):
             known[key] = [known[key]] * 3
-    return _validated(PreprocessInfo, known, lambda found: _unsupported(f"preprocess_cfg.{found}"))
+    said = _validated(PreprocessInfo, known, lambda found: _unsupported(f"preprocess_cfg.{found}"))
+    built = _image_size({"model_cfg": model_cfg_of(config)})
+    # open_clip goes by the tower; one that takes any size gives other vectors at this one.
+    if said.size is not None and built is not None and not _same(said.size, built):
+        raise _unsupported(f"a size of {said.size}, its vision_cfg.image_size is {built}")
+    return said
 
 
 def _is_transformers(document: Mapping[str, Any] | None) -> bool:

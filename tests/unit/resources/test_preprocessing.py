@@ -195,3 +195,13 @@ def test_a_text_longer_than_the_tower_has_positions_is_refused():
     assert context_length_of(an_info(context_length=64), config) == 64
     with pytest.raises(ModelInfoError, match="64 positions"):
         context_length_of(an_info(), config)
+
+
+def test_a_tower_that_is_built_for_another_size_than_pictures_get_is_refused():
+    config = {
+        "model_cfg": {"embed_dim": 8, "vision_cfg": {"image_size": 256}, "text_cfg": {}},
+        "preprocess_cfg": {"size": [224, 224]},
+    }
+
+    with pytest.raises(ModelInfoError, match="image_size is 256"):
+        preprocess_of(an_info(), config)
