@@ -64,6 +64,21 @@ SERVICE_CASES = [
         {"model.runtime": "rknn", "model.precision": "int8"},
     ),
     Case(
+        "spec.model",
+        "an engine runs ONNX files: set runtime to onnx, or leave engine out",
+        {"model.runtime": "torch", "model.engine": "openvino"},
+        {"model.runtime": "onnx", "model.engine": "openvino"},
+    ),
+    *(
+        Case(
+            f"spec.labelSets[].{field}",
+            "give a configMap or a file, one of the two",
+            {"labelSets": [{"name": "birds", field: {}}]},
+            {"labelSets": [{"name": "birds", field: {"configMap": {"name": "b", "key": "b.txt"}}}]},
+        )
+        for field in ("includeFrom", "excludeFrom")
+    ),
+    Case(
         "spec.scenes",
         "give a preset or prompts, not both",
         {"scenes": {"preset": "oct2025", "prompts": ["a cat", "a dog"]}},
