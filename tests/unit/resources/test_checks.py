@@ -62,19 +62,20 @@ def test_the_table_names_no_error_that_is_gone():
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"),
+    ("number", "doing", "reason"),
     [
-        (errno.ENOSPC, "DiskFull"),
-        (errno.EDQUOT, "DiskFull"),
-        (errno.EFBIG, "DiskFull"),
-        (errno.EACCES, "PermissionDenied"),
-        (errno.EROFS, "PermissionDenied"),
-        (errno.ENOENT, "FileMissing"),
-        (errno.EIO, "FilesInvalid"),
+        (errno.ENOSPC, "writing", "DiskFull"),
+        (errno.EDQUOT, "writing", "DiskFull"),
+        (errno.EFBIG, "writing", "DiskFull"),
+        (errno.EACCES, "writing", "PermissionDenied"),
+        (errno.EROFS, "writing", "PermissionDenied"),
+        (errno.ENOENT, "writing", "PermissionDenied"),
+        (errno.ENOENT, "reading", "FileMissing"),
+        (errno.EIO, "writing", "FilesInvalid"),
     ],
 )
-def test_what_the_file_system_says_becomes_a_named_error(number, reason):
-    error = from_os_error(OSError(number, "said"), "/cache/x", "writing")
+def test_what_the_file_system_says_becomes_a_named_error(number, doing, reason):
+    error = from_os_error(OSError(number, "said"), "/cache/x", doing)
 
     assert (error.reason, error.file) == (reason, "/cache/x")
     assert "/cache/x" in error.message
