@@ -1,10 +1,12 @@
 """From verified files to a VerifiedModel: contents are checked here, and pins compared."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Runtime
@@ -110,9 +112,10 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     if subject.config.model.runtime is Runtime.RKNN:
         target = subject.config.rknn_target or DEFAULT_TARGET
         graph_length = check_rknn(at, chosen, preprocess, dim, target)
-    text = TextRule(DEFAULT_CONTEXT_LENGTH)
+    text, tokenizer = TextRule(DEFAULT_CONTEXT_LENGTH), _loader(chosen, at)
     if Modality.TEXT in chosen.modalities:
-        text = text_rule_of(info, config, _tokenizer_files(chosen, at), graph_length)
+        files_of_words = _tokenizer_files(chosen, at, tokenizer)
+        text = text_rule_of(info, config, files_of_words, graph_length)
         _refuse_other_length(text, graph_length)
     score, remarks = score_rule_of(info, config, _scalars(chosen, at))
     if chosen.weights and not chosen.weights.endswith(SAFETENSORS):
@@ -124,7 +127,7 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     if parity and preprocess != own and any(each.image for each in parity.inputs):
         parity, remarks = None, (*remarks, PARITY_OF_ANOTHER_SPACE)
     if thorough:
-        _check_thoroughly(subject, at, dim, text)
+        _check_thoroughly(subject, at, dim, text, tokenizer)
     label_sets = tuple(_label_sets(subject, at, dim, thorough=thorough))
     digests = (subject.digests, *(apart.digests for apart in subject.apart.values()))
     files = [digest for each in digests for digest in each.values()]
@@ -176,14 +179,25 @@ def _about(label_sets: Iterable[LabelSetFiles]) -> Iterator[str]:
         yield from (f"{one.name}: {remark}" for remark in one.remarks)
 
 
-def _tokenizer_files(chosen: ChosenFiles, at: PathResolver) -> TokenizerFiles:
+# Loads a model's tokenizer when it is first asked for; None for a model without.
+TokenizerLoader = Callable[[], Tokenizer | None]
+
+
+def _loader(chosen: ChosenFiles, at: PathResolver) -> TokenizerLoader:
+    """Return what loads the tokenizer once, however many of its tokens are looked up."""
+    path = chosen.tokenizer
+    return cache(lambda: None if path is None else load_tokenizer(at(path)))
+
+
+def _tokenizer_files(
+    chosen: ChosenFiles, at: PathResolver, tokenizer: TokenizerLoader
+) -> TokenizerFiles:
     """Return what stands beside the tokenizer; it is loaded only if a token must be looked up."""
     settings = next((p for p in chosen.companions if p.endswith(TOKENIZER_SETTINGS[0])), None)
 
     def number_of(token: str) -> int | None:
-        if chosen.tokenizer is None:
-            return None
-        return load_tokenizer(at(chosen.tokenizer)).token_to_id(token)
+        core = tokenizer()
+        return None if core is None else core.token_to_id(token)
 
     return TokenizerFiles(read_config(at(settings)) or {} if settings else {}, number_of)
 
@@ -204,17 +218,23 @@ def _refuse_other_length(text: TextRule, graph_length: int | None) -> None:
     )
 
 
-def _check_thoroughly(subject: UnverifiedModel, at: PathResolver, dim: int, text: TextRule) -> None:
+def _check_thoroughly(
+    subject: UnverifiedModel,
+    at: PathResolver,
+    dim: int,
+    text: TextRule,
+    tokenizer: TokenizerLoader,
+) -> None:
     chosen = subject.wanted.chosen
-    if chosen.tokenizer:
-        tokenizer = load_tokenizer(at(chosen.tokenizer))
+    core = tokenizer()
+    if chosen.tokenizer and core is not None:
         for path in chosen.companions:
             if path.endswith(TOKENIZER_SETTINGS):
                 said = read_config(at(path)) or {}
                 refuse_cased_words(chosen.tokenizer, path, said)
-                check_settings(path, said, text, tokenizer.token_to_id)
+                check_settings(path, said, text, core.token_to_id)
                 if text.frame == "own" and not text.language:
-                    check_sides(path, said, tokenizer)
+                    check_sides(path, said, core)
     for path in chosen.shards or ((chosen.weights,) if chosen.weights else ()):
         check_weights(at(path))
     parity = subject.info.lumen.parity
