@@ -8,6 +8,7 @@ a function, in a sparse weight. `tests/unit` compares the table with the one of 
 
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -148,20 +149,27 @@ class WireReader:
         raise DamagedError("it ends in the middle of a number")
 
 
-def read_graph(path: Path) -> Graph:
-    """Return a graph's inputs (weights left out), outputs and external files.
-
-    Raises ResourceValidationError when the file is not an ONNX model.
-    """
+@contextmanager
+def _mapped(path: Path) -> Iterator[tuple[WireReader, int]]:
+    """Yield what reads a model's file where it lies, and its length in bytes."""
     try:
         with (
             translated(path, "reading"),
             open_regular(path) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            return _walk_model(WireReader(data), len(data))
+            yield WireReader(data), len(data)
     except (DamagedError, ValueError) as error:
         raise _unusable(path, error) from error
+
+
+def read_graph(path: Path) -> Graph:
+    """Return a graph's inputs (weights left out), outputs and external files.
+
+    Raises ResourceValidationError when the file is not an ONNX model.
+    """
+    with _mapped(path) as (reader, size):
+        return _walk_model(reader, size)
 
 
 def operators(path: Path) -> frozenset[str]:
@@ -169,15 +177,8 @@ def operators(path: Path) -> frozenset[str]:
 
     Raises ResourceValidationError when the file is not an ONNX model.
     """
-    try:
-        with (
-            translated(path, "reading"),
-            open_regular(path) as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            return frozenset(_operators(WireReader(data), Message.MODEL, 0, len(data)))
-    except (DamagedError, ValueError) as error:
-        raise _unusable(path, error) from error
+    with _mapped(path) as (reader, size):
+        return frozenset(_operators(reader, Message.MODEL, 0, size))
 
 
 def _operators(
