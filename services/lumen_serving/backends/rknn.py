@@ -84,6 +84,7 @@ class RknnBackend:
             StartError: the board, its library or driver, or a file does not allow it.
 
         """
+        del settings  # an NPU takes neither threads nor a bound on its memory
         board = self._board()
         trial = noise(model, 1)
         for core in _core_names(self._options.target):
@@ -100,7 +101,7 @@ class RknnBackend:
         self.slots = len(self._cores)
         for each in self._cores:
             self._free.put(each)
-        self._report = _described(model, settings, self._cores, board)
+        self._report = _described(model, self._cores, board)
 
     def embed_images(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return unit rows [N, dim] for RGB pictures [N, S, S, 3]."""
@@ -188,11 +189,8 @@ def _try(tower: GraphTower, items: NDArray[Any], modality: Modality) -> None:
         ) from error
 
 
-def _described(
-    model: VerifiedModel, settings: BackendSettings, cores: list[NpuCore], board: str
-) -> BackendReport:
+def _described(model: VerifiedModel, cores: list[NpuCore], board: str) -> BackendReport:
     session = cores[0].sessions[0]
-    del settings
     return BackendReport(
         runtime="rknn",
         version=session.versions.library,
