@@ -352,14 +352,8 @@ KINDS: Mapping[str, TokenizerKind] = {
     "nllb": TokenizerKind(
         nllb_bpe,
         {
+            **_XLM,
             "tokenizer_class": "NllbTokenizer",
-            "bos_token": "<s>",
-            "cls_token": "<s>",
-            "eos_token": "</s>",
-            "sep_token": "</s>",
-            "unk_token": "<unk>",
-            "pad_token": "<pad>",
-            "mask_token": "<mask>",
             "additional_special_tokens": list(LANGUAGES),
             "legacy_behaviour": False,
             "model_max_length": 1024,
