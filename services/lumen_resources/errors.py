@@ -29,7 +29,10 @@ from pathlib import Path
 from typing import Self
 
 from lumen_manifest.conditions import Reason
+from lumen_manifest.reading.doors import Door
 
+MORE_ROOM = "Free space, or give the cache more (spec.cache.sizeLimit, or a larger volume)"
+"""What to do about a cache that is full."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LOOKING = ("reading", "looking", "listing")
@@ -48,6 +51,10 @@ class ResourceError(Exception):
         self.message = message
         self.remedy = remedy
         self.file = file
+
+    def say_at(self, door: Door) -> None:
+        """Put message and remedy into the words of whoever is to act on them."""
+        self.message, self.remedy = door.says(self.message), door.says(self.remedy)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"
@@ -162,8 +169,7 @@ def from_os_error(error: OSError, path: Path | str, doing: str) -> ResourceError
     if error.errno in _NO_SPACE:
         return DiskFullError(
             f"{path}: no space left while {doing}.",
-            remedy="Free space or enlarge the cache (spec.cache.sizeLimit), then start again; "
-            "what was fetched is kept.",
+            remedy=f"{MORE_ROOM}, then start again; what was fetched is kept.",
             file=path,
         )
     if error.errno in _DENIED:
@@ -199,6 +205,16 @@ def translated(path: Path | str, doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise from_os_error(error, path, doing) from error
+
+
+@contextmanager
+def speaking(door: Door) -> Iterator[None]:
+    """Let what the block refuses name what to correct in the words of this door."""
+    try:
+        yield
+    except ResourceError as error:
+        error.say_at(door)
+        raise
 
 
 def is_failure(error: BaseException) -> bool:

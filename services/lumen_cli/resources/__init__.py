@@ -22,7 +22,7 @@ from lumen_cli.resources.selection import (
 from lumen_cli.resources.work import FAILURE, explain, failure_of, refuse, run_each, shown
 from lumen_local.state_dir import default_cache_dir
 from lumen_process.wording import size
-from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceError
+from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceError, speaking
 from lumen_resources.fetch.listing import list_cache
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, read
@@ -216,12 +216,13 @@ def validate(files: tuple[Path, ...], output: str) -> None:
         config = selected.config
         uri, failure = source_uri(config), {}
         try:
-            if folder_of(uri, selected.source_dir) is None:
-                uri = remote_uri(config)
-                open_source(uri, access).close()
-            for spec in config.label_sets:
-                if spec.source is not None:
-                    open_source(spec.source.uri, access).close()
+            with speaking(selected.door):
+                if folder_of(uri, selected.source_dir) is None:
+                    uri = remote_uri(config)
+                    open_source(uri, access).close()
+                for spec in config.label_sets:
+                    if spec.source is not None:
+                        open_source(spec.source.uri, access).close()
         except ResourceError as error:
             explain(config.service, error)
             failed, failure = True, failure_of(error)
@@ -314,8 +315,9 @@ def labels(selection: Selection, prepare: bool, output: str) -> None:
         try:
             if prepare and _run_prepare(selected, selection.cache_dir) != 0:
                 failed = True
-            model = open_verified(selected.config, selection.cache_dir, selected.source_dir)
-            rows += _label_rows(model)
+            with speaking(selected.door):
+                model = open_verified(selected.config, selection.cache_dir, selected.source_dir)
+                rows += _label_rows(model)
         except ResourceError as error:
             explain(selected.config.model.name, error)
             if output != Format.TABLE:

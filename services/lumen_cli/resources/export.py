@@ -13,13 +13,19 @@ from pydantic import ValidationError
 from lumen_cli.output import USAGE, Format, fail, fail_by, output_option, say, write_rows
 from lumen_cli.resources.work import progress_line, refuse
 from lumen_local.state_dir import default_cache_dir
+from lumen_manifest.reading.doors import Door
 from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Family, Precision, Runtime
 from lumen_manifest.spec.model_spec import ModelSpec, SourceSpec
 from lumen_process.device_tree import ROCKCHIP
 from lumen_process.wording import size
-from lumen_resources.errors import ResourceError, StoppedError
+from lumen_resources.errors import (
+    ResourceError,
+    RuntimeNotSupportedError,
+    StoppedError,
+    speaking,
+)
 from lumen_resources.progress import Progress
 from lumen_resources.signals import stops_on_signals
 
@@ -30,6 +36,17 @@ TARGETS = (Runtime.ONNX, Runtime.RKNN)
 NPU_PRECISIONS = (Precision.FP16, Precision.INT8)
 COLUMNS = ("product", "engine", "pictures", "texts", "batches", "note")
 FOLDER = click.Path(file_okay=False, path_type=Path)
+ARGUMENTS = Door(
+    {
+        "spec.cache.sizeLimit": "--cache-dir",
+        "spec.model.name": "SOURCE",
+        "spec.model.source": "SOURCE",
+        "spec.model.source.revision": "--revision",
+        "spec.model.source.uri": "SOURCE",
+    },
+    has_secrets=False,
+)
+"""What the fields of a manifest are called by those who name a source to export."""
 _HELP = """Export a model on torch to files for other runtimes.
 
 SOURCE is a repository (hf://OWNER/NAME, OWNER/NAME), an open_clip name (ARCH::TAG) or a folder. Its
@@ -162,11 +179,15 @@ def _export(
     try:
         refuse_if_taken(plan.out)
         with stops_on_signals(), progress_line(config.model.name, progress):
-            model = fetch_and_verify(config, cache, Path.cwd(), progress, FetchOptions(access))
+            with speaking(ARGUMENTS):
+                model = fetch_and_verify(config, cache, Path.cwd(), progress, FetchOptions(access))
             made = export(model, plan, progress)
     except StoppedError as error:
         say(f"Stopped. Nothing was left at {out}; what was fetched is kept in the cache.")
         raise SystemExit(error.exit_code) from None
+    except RuntimeNotSupportedError as error:
+        error.remedy = "Name a source with the model's weights: all other files are made from them."
+        refuse(source, error)
     except ResourceError as error:
         refuse(source, error)
     except (ExportError, StartError) as error:

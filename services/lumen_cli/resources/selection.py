@@ -14,6 +14,7 @@ from lumen_cli.output import USAGE, fail
 from lumen_local.state_dir import default_cache_dir
 from lumen_manifest.legacy.single_server import single_server_in
 from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.reading.doors import MANIFEST, Door
 from lumen_manifest.reading.parse import ManifestError, parse_files
 from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.reading.regular_files import read_bounded
@@ -21,6 +22,21 @@ from lumen_manifest.reading.yaml_tree import BYTES_MAX
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_manifest.spec.enums import Family, Precision, Runtime
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec, SourceSpec
+
+OPTIONS = Door(
+    {
+        "spec.cache.sizeLimit": "--cache-dir",
+        "spec.labelSets": "--labels",
+        "spec.model.name": "NAME",
+        "spec.model.precision": "--precision",
+        "spec.model.runtime": "--runtime",
+        "spec.model.source": "--uri",
+        "spec.model.source.revision": "--revision",
+        "spec.model.source.uri": "--uri",
+    },
+    has_secrets=False,
+)
+"""What the fields of a manifest are called by those who name a model by options."""
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -31,11 +47,13 @@ class Selected:
     """One model to work on.
 
     Relative sources start at `source_dir`; `cache_dir` is what an older file names, if it does.
+    `door` has the words that the user knows its fields by.
     """
 
     config: ServerConfig
     source_dir: Path
     cache_dir: Path | None = None
+    door: Door = MANIFEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +151,7 @@ def _from_options(
         )
     except ValidationError as error:
         fail(first_problem(error), USAGE)
-    return Selected(config, Path.cwd())
+    return Selected(config, Path.cwd(), door=OPTIONS)
 
 
 def from_files(files: tuple[Path, ...]) -> tuple[Selected, ...]:

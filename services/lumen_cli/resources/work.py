@@ -14,7 +14,7 @@ from lumen_cli.output import say, write_rows
 from lumen_cli.resources.selection import Selected
 from lumen_process.printable import printable
 from lumen_process.wording import duration, size
-from lumen_resources.errors import ResourceError, StoppedError
+from lumen_resources.errors import ResourceError, StoppedError, speaking
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import FetchPhase, Progress, ProgressSnapshot
 from lumen_resources.signals import stops_on_signals
@@ -34,7 +34,8 @@ def run_each(
     for model in models:
         name = model.config.model.name
         try:
-            verified = shown(name, functools.partial(work, model))
+            with speaking(model.door):
+                verified = shown(name, functools.partial(work, model))
         except ResourceError as error:
             failures.append((name, error))
             rows.append(_failed_row(name, model, error))

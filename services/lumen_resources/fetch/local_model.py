@@ -181,8 +181,7 @@ class InPlace:
             if not self._root.is_dir():
                 raise ResourceNotFoundError(
                     f"{self._root} is not a folder ({self._config.model.source.uri}).",
-                    remedy="Correct spec.model.source.uri; a relative one starts at the "
-                    "manifest's folder.",
+                    remedy="Correct spec.model.source.uri, which leads there.",
                     file=str(self._root),
                 )
         return _proven_by_itself(self._config, self._root, self._cache, self._apart)

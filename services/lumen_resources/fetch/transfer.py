@@ -13,7 +13,7 @@ from threading import Event
 from typing import BinaryIO
 
 from lumen_manifest.reading.regular_files import read_bounded
-from lumen_resources.errors import ChecksumMismatchError, DiskFullError, translated
+from lumen_resources.errors import MORE_ROOM, ChecksumMismatchError, DiskFullError, translated
 from lumen_resources.fetch.abreast import abreast
 from lumen_resources.fetch.verify import Found, checksum_mismatch, from_source
 from lumen_resources.model.lock_file import BLOCK_BYTES
@@ -97,8 +97,7 @@ def _refuse_full_disk(folder: Path, missing_bytes: int) -> None:
     if free < missing_bytes + SLACK_BYTES and missing_bytes > 0:
         raise DiskFullError(
             f"{folder} has {free:,} bytes free; {missing_bytes + SLACK_BYTES:,} are needed.",
-            remedy="Free space or enlarge the cache (spec.cache.sizeLimit, or the claim's size), "
-            "then start again; what was fetched is kept.",
+            remedy=f"{MORE_ROOM}, then start again; what was fetched is kept.",
             file=str(folder),
         )
 

@@ -10,6 +10,7 @@ from itertools import chain
 
 import httpx
 
+from lumen_manifest.reading.doors import secret_or
 from lumen_resources.errors import SourceUnavailableError
 
 # What comes out of one block at most, before whoever counts the file's bytes sees it.
@@ -88,6 +89,5 @@ def _refuse_page(response: httpx.Response, block: bytes, url: str) -> None:
         raise SourceUnavailableError(
             f"{url} answers with a web page instead of the file, as login and error pages do.",
             remedy="Open the address in a browser to see what it says; a source that wants a "
-            "token takes it from spec.model.source.secretRef (on one machine: "
-            "LUMEN_SOURCE_TOKEN).",
+            f"token takes it from {secret_or('LUMEN_SOURCE_TOKEN', 'token')}.",
         )

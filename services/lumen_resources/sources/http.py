@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from lumen_manifest.reading.doors import secret_or
 from lumen_resources.errors import (
     FileMissingError,
     InvalidConfig,
@@ -16,6 +17,8 @@ from lumen_resources.sources.folders import snapshot_of
 from lumen_resources.sources.promises import FilePromise
 from lumen_resources.sources.protocol import Part, SourceAccess, SourceSnapshot
 from lumen_resources.sources.web import Refusal, WebClient, may_have_token
+
+_WHERE = secret_or("LUMEN_SOURCE_TOKEN", "token")
 
 
 class HttpSource:
@@ -30,8 +33,7 @@ class HttpSource:
             shown = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
             raise InvalidConfig(
                 f"spec.model.source.uri: {shown!r} must be the plain address of a folder.",
-                remedy="Write https://host/path/of/the/model; a token belongs into the Secret of "
-                "spec.model.source.secretRef.",
+                remedy=f"Write https://host/path/of/the/model; a token belongs into {_WHERE}.",
             )
         self._base = uri.rstrip("/") + "/"
         self._has_token = bool(access.token)
@@ -75,8 +77,7 @@ class HttpSource:
         had = "refuses the token" if self._sends_token else "wants a token"
         return UnauthorizedError(
             f"{refusal.url} {had} (HTTP {refusal.status}).",
-            remedy="Put one that may read it into the key `token` of the Secret that "
-            "spec.model.source.secretRef names (on one machine: LUMEN_SOURCE_TOKEN).",
+            remedy=f"Put one that may read it into {_WHERE}.",
         )
 
 

@@ -17,6 +17,7 @@ from huggingface_hub import constants, get_token
 from huggingface_hub.errors import OIDCError
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from lumen_manifest.reading.doors import secret_or
 from lumen_resources.errors import (
     FileMissingError,
     ResourceError,
@@ -39,10 +40,7 @@ from lumen_resources.sources.web import Refusal, WebClient, may_have_token
 
 # The hub sends a thousand entries at a time; one that sends fewer never ends.
 MAX_PAGES = 2 * MAX_LISTED // 1000
-_WHERE = (
-    "the key `token` of the Secret that spec.model.source.secretRef names "
-    "(on one machine: HF_TOKEN, or `hf auth login`)"
-)
+_WHERE = secret_or("HF_TOKEN, or `hf auth login`", "token")
 
 
 class _Answer(BaseModel):

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from lumen_manifest.reading.doors import secret_or
 from lumen_resources.errors import (
     InvalidConfig,
     ModelInfoError,
@@ -146,8 +147,7 @@ class ModelScopeSource:
             found = "refuses the token" if self._has_token else "wants a token"
             return UnauthorizedError(
                 f"{refusal.url} {found} (HTTP {refusal.status}).",
-                remedy="Put one that may read it into the key `token` of the Secret that "
-                f"spec.model.source.secretRef names (on one machine: {TOKEN}).",
+                remedy=f"Put one that may read it into {secret_or(TOKEN, 'token')}.",
             )
         if refusal.status == 404:
             return ResourceNotFoundError(

@@ -16,6 +16,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store
 
+from lumen_manifest.reading.doors import secret_or
 from lumen_resources.errors import (
     FileMissingError,
     InvalidConfig,
@@ -55,6 +56,9 @@ _KEYS = {
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 USUAL_REGION = "us-east-1"
+_WHERE = secret_or(
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "access-key-id", "secret-access-key"
+)
 
 
 class S3Source:
@@ -70,8 +74,7 @@ class S3Source:
             raise InvalidConfig(
                 f"spec.model.source.uri: s3://{parts.hostname or ''}{parts.path} must name a "
                 "bucket and a prefix, nothing else.",
-                remedy="Write s3://bucket/prefix; keys belong into the Secret of "
-                "spec.model.source.secretRef.",
+                remedy=f"Write s3://bucket/prefix; keys belong into {_WHERE}.",
             )
         self._has_keys = bool(access.access_key_id) or _first(access.variables, _WHO) != ""
         self._store = _store(parts.netloc, access, signed=self._has_keys)
@@ -139,9 +142,7 @@ class S3Source:
         had = "refuses the keys" if self._has_keys else "is not public"
         return UnauthorizedError(
             f"{place} {had}.",
-            remedy="Put keys that may read it into access-key-id and secret-access-key of the "
-            "Secret that spec.model.source.secretRef names (on one machine: AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY).",
+            remedy=f"Put keys that may read it into {_WHERE}.",
         )
 
 
