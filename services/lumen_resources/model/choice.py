@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from lumen_manifest.spec.enums import Precision, Runtime, Tower
 from lumen_resources.errors import FileMissingError, RuntimeNotSupportedError
 from lumen_resources.model.layouts import CONFIGS, PREPROCESSOR, ChosenFiles
-from lumen_resources.model.model_info import ModelInfo
+from lumen_resources.model.model_info import ModelInfo, SourceFormat
 from lumen_resources.model.word_list import WORD_LIST
 from lumen_terms.modality import Modality
 
@@ -44,6 +44,7 @@ TORCH_WEIGHTS = (
     "model.pt",
 )
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+_PASTED_SAFELY = re.compile(r"\w[\w.:/-]*", re.ASCII)
 # Which files hold a precision that is only a way to compute: bf16 starts from fp32 files.
 FILE_PRECISION = {"bf16": "fp32"}
 # What is added to a graph's name for the file that holds its weights.
@@ -112,7 +113,7 @@ def choose(available: Collection[str], info: ModelInfo, how: ComputeChoice) -> C
     wanted = _wanted_towers(info, how.towers)
     shared = _shared_files(available, runtime, wanted)
     if runtime == Runtime.TORCH:
-        return _torch_files(available, shared, precision)
+        return _torch_files(available, shared, info, how)
     if runtime == Runtime.ONNX:
         pairs, suffix = onnx_pairs(precision), ".onnx"
     else:
@@ -122,7 +123,7 @@ def choose(available: Collection[str], info: ModelInfo, how: ComputeChoice) -> C
     if found is None:
         started = next((g for g in graphs if any(p in available for p in g.values())), graphs[0])
         absent = next(p for p in started.values() if p not in available)
-        raise _missing(absent, runtime, precision, available, suffix)
+        raise _missing(absent, info, how, available, suffix)
     apart = sorted(path for path in available if _holds_weights_of(path, found.values()))
     return replace(
         shared,
@@ -185,11 +186,11 @@ def _torch_choice(available: Collection[str]) -> tuple[str | None, str | None]:
 
 
 def _torch_files(
-    available: Collection[str], shared: ChosenFiles, precision: Precision
+    available: Collection[str], shared: ChosenFiles, info: ModelInfo, how: ComputeChoice
 ) -> ChosenFiles:
     weights, config = _torch_choice(available)
     if weights is None:
-        raise _missing(TORCH_WEIGHTS[0], "torch", precision, available, ".safetensors")
+        raise _missing(TORCH_WEIGHTS[0], info, how, available, ".safetensors")
     shards = _shards(weights, available)
     return replace(shared, weights=weights, shards=shards, config=config or shared.config)
 
@@ -261,20 +262,38 @@ def _runtime_is_offered(info: ModelInfo, runtime: Runtime) -> None:
     if offered is not None and offered.available:
         return
     there = ", ".join(info.offered()) or "none"
+    remedy = "Set spec.model.runtime to one of those, or take a model that has such files."
+    if Runtime.TORCH in info.offered():
+        remedy = (
+            "Set spec.model.runtime to torch, or make the files and let spec.model.source name "
+            f"their folder: {_export_command(info, runtime)}"
+        )
     raise RuntimeNotSupportedError(
         f"{info.name} has no {runtime} files (model_info.json offers: {there}).",
-        remedy="Set spec.model.runtime to one of those, or export the model for this runtime.",
+        remedy=remedy,
         file="model_info.json",
     )
 
 
+def _export_command(info: ModelInfo, target: str) -> str:
+    """Return what makes other files of the model's weights, to be pasted into a shell."""
+    published = info.source.format in {SourceFormat.HUGGINGFACE, SourceFormat.OPENCLIP}
+    known = published and _PASTED_SAFELY.fullmatch(info.source.repo_id)
+    return f"`lumen export {info.source.repo_id if known else 'FOLDER'} --to {target} --out MADE`"
+
+
 def _missing(
-    path: str, runtime: str, precision: str, available: Collection[str], suffix: str
+    path: str, info: ModelInfo, how: ComputeChoice, available: Collection[str], suffix: str
 ) -> FileMissingError:
+    runtime, precision = how.runtime, how.precision
     there = ", ".join(sorted(p for p in available if p.endswith(suffix))[:8]) or "none"
+    remedy = "Set spec.model.precision to one whose files are there, or complete the model's "
+    remedy += "folder at its source."
+    if _torch_choice(available)[0] is not None:
+        made = _export_command(info, f"{runtime} --precision {precision}")
+        remedy += f" The model's weights are there to make them of: {made}"
     return FileMissingError(
         f"{path} is not there; {runtime} in {precision} needs it ({suffix} files there: {there}).",
-        remedy="Set spec.model.precision to one whose files are there, or complete the model's "
-        "folder at its source.",
+        remedy=remedy,
         file=path,
     )

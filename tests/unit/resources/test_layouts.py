@@ -23,7 +23,7 @@ from lumen_resources.model.layouts import (
     folder_name,
     model_folder,
 )
-from lumen_resources.model.model_info import FileDigest, ModelInfo
+from lumen_resources.model.model_info import FileDigest, ModelInfo, Origin, SourceFormat
 from lumen_resources.model.preprocessing import CLIP_MEAN, CLIP_STD, preprocess_of, under_preset
 from lumen_resources.model.text_rules import context_length_of
 from lumen_resources.model.traits import embedding_space
@@ -115,6 +115,38 @@ def test_a_runtime_that_is_not_offered_is_refused():
 
     with pytest.raises(RuntimeNotSupportedError, match="torch"):
         choose({"visual.onnx", "textual.onnx"}, info, ComputeChoice(Runtime.ONNX, FP32))
+
+
+def test_who_has_the_weights_alone_is_told_how_the_other_files_are_made():
+    info = an_info("torch")
+    named = info.model_copy(
+        update={"source": Origin(format=SourceFormat.HUGGINGFACE, repo_id="laion/CLIP-ViT-B-32")}
+    )
+    hostile = info.model_copy(
+        update={"source": Origin(format=SourceFormat.HUGGINGFACE, repo_id="x; rm -rf ~")}
+    )
+
+    def remedy(info, runtime=Runtime.ONNX):
+        with pytest.raises(RuntimeNotSupportedError) as refused:
+            choose({"model.safetensors"}, info, ComputeChoice(runtime, FP32))
+        return refused.value.remedy
+
+    assert "`lumen export laion/CLIP-ViT-B-32 --to onnx --out MADE`" in remedy(named)
+    assert "`lumen export laion/CLIP-ViT-B-32 --to rknn --out MADE`" in remedy(named, Runtime.RKNN)
+    assert "`lumen export FOLDER --to onnx --out MADE`" in remedy(hostile)
+    assert "lumen export" not in remedy(an_info("rknn"))
+
+
+def test_a_precision_without_files_is_made_from_the_weights_that_are_there():
+    there = {"onnx/vision.fp32.onnx", "onnx/text.fp32.onnx"}
+
+    def remedy(files):
+        with pytest.raises(FileMissingError) as refused:
+            choose(files, an_info("onnx"), ComputeChoice(Runtime.ONNX, Precision.INT8))
+        return refused.value.remedy
+
+    assert "--to onnx --precision int8 --out MADE`" in remedy({*there, "model.safetensors"})
+    assert "lumen export" not in remedy(there)
 
 
 def test_the_cache_may_already_end_in_models(tmp_path):
