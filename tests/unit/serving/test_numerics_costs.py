@@ -64,8 +64,18 @@ class Slow:
     [
         pytest.param(lambda _: 4, sizes_up_to(16), 5, [1, 2, 4, 8, 16], {16}, id="fixed cost"),
         pytest.param(lambda _: 3, sizes_up_to(6), 5, [1, 2, 4, 6], {6}, id="no power of two"),
-        pytest.param(lambda n: n, sizes_up_to(64), 5, [1, 2, 4], {1}, id="nothing gained"),
-        pytest.param(lambda n: 20 * n, sizes_up_to(64), 0.001, [1, 2], {1, 2}, id="slow model"),
+        pytest.param(lambda n: n, sizes_up_to(64), 5, [1, 2, 4, 8], {1}, id="nothing gained"),
+        # A processor that has nothing of two or four items, and much of eight.
+        pytest.param(
+            lambda n: n if n < 8 else 0.8 * n,
+            sizes_up_to(16),
+            5,
+            [1, 2, 4, 8, 16],
+            {8},
+            id="late gain",
+        ),
+        pytest.param(lambda n: 20 * n, sizes_up_to(64), 0.001, [1, 2, 4], {1}, id="slow model"),
+        pytest.param(lambda n: 2000 * n, sizes_up_to(64), 0.1, [1, 2], {1}, id="slowest model"),
         # As long as it pays, a slow machine must not end up with small batches.
         pytest.param(lambda _: 20, sizes_up_to(16), 0.001, [1, 2, 4, 8, 16], {16}, id="slow one"),
         pytest.param(lambda _: 3, sizes_up_to(16, (4, 8, 32)), 5, [4, 8], {8}, id="static shapes"),
@@ -83,3 +93,13 @@ def test_sizes_are_tried_for_as_long_as_larger_ones_pay(ms_of, sizes, budget_s, 
 def test_a_batch_of_static_shapes_costs_what_it_is_filled_up_to():
     assert sizes_up_to(2, (4, 8)) == [4]
     assert [LatencyModel(1, 0, (4, 8)).predict_ms(size) for size in (1, 4, 5)] == [4, 4, 8]
+
+
+def test_what_disturbs_a_run_does_not_decide():
+    disturbed = Slow(lambda n: 10 * n)
+    once = iter([100.0])
+    disturbed.ms_of = lambda n: 10 * n + (next(once, 0.0) if n == 2 else 0.0)
+
+    measured = measure_batches(disturbed.run, sizes_up_to(4), 5, clock=lambda: disturbed.now)
+
+    assert measured.curve.predict_ms(2) == pytest.approx(20)
