@@ -37,11 +37,20 @@ def test_one_sample_gives_a_line_through_the_origin():
     assert fitted([BatchTiming(4, 20.0)]) == LatencyModel(5.0, 0.0)
 
 
-def test_the_cap_is_the_smallest_size_within_five_percent_of_the_best():
-    # 27, 33, 38, 39 and 30 pictures a second: 4 is within 5 % of 8.
-    rates = {1: 27, 2: 33, 4: 38, 8: 39, 32: 30}
+def cap_of(rates):
+    return chosen_cap([BatchTiming(n, 1000 * n / rate) for n, rate in rates.items()])
 
-    assert chosen_cap([BatchTiming(n, 1000 * n / rate) for n, rate in rates.items()]) == 4
+
+def test_the_cap_is_the_smallest_size_within_five_percent_of_the_best():
+    assert cap_of({1: 2.7, 2: 3.3, 4: 3.8, 8: 3.9, 32: 3.0}) == 4
+    assert cap_of({1: 500, 8: 900, 16: 980, 32: 1000, 64: 1010}) == 16
+
+
+def test_a_short_batch_may_be_larger_for_less():
+    assert cap_of({1: 36, 2: 36, 4: 35.5, 8: 37.5}) == 8
+    assert cap_of({1: 36, 2: 36, 4: 36.4, 8: 36.4}) == 1
+    # Eight would take 0.4 s.
+    assert cap_of({1: 18.7, 2: 18.8, 4: 19.3, 8: 19.4}) == 4
 
 
 def test_a_model_that_gains_nothing_by_batches_gets_a_cap_of_one():
