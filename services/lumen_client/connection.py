@@ -19,6 +19,7 @@ from lumen_client.errors import NotReachable, ServerError
 from lumen_process.addresses import host_port
 from lumen_process.backoff import Backoff
 from lumen_wire import errors
+from lumen_wire.channels import open_outward
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
 from lumen_wire.request.splitting import split_request
@@ -232,9 +233,9 @@ def _open_channel(address: Address, options: CallOptions) -> grpc.aio.Channel:
         ("grpc.max_reconnect_backoff_ms", 3000),
     ]
     if address.scheme == "grpc":
-        return grpc.aio.insecure_channel(address.target, options=arguments)
+        return open_outward(address.target, arguments)
     tls = options.tls or Tls()
     if tls.authority:
         arguments.append(("grpc.ssl_target_name_override", tls.authority))
     credentials = grpc.ssl_channel_credentials(tls.roots, tls.key, tls.certificate)
-    return grpc.aio.secure_channel(address.target, credentials, options=arguments)
+    return open_outward(address.target, arguments, credentials)

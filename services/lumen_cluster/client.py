@@ -30,6 +30,7 @@ from lumen_cluster.errors import (
 )
 from lumen_cluster.json_bodies import read_json
 from lumen_cluster.kinds import Event, EventType, Page, Resource
+from lumen_process.proxies import web_proxy
 
 AT_ONCE: Final = 64
 CONNECT_S: Final = 5.0
@@ -87,7 +88,7 @@ async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
     Raises NoServer when none of them says where the API server is.
     """
     found = Configuration()
-    # A proxy for model hubs is none for the cluster's own API server.
+    # Of the environment's proxies only ours below counts: a hub's is none for a pod's API server.
     found.client_session_kwargs = {"trust_env": False}
     try:
         if not kubeconfig and env.get("KUBERNETES_SERVICE_HOST"):
@@ -97,6 +98,9 @@ async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
             await config.load_kube_config(
                 config_file=path, client_configuration=found, persist_config=False
             )
+            proxy = web_proxy(found.host, env)
+            if proxy is not None and not found.proxy:  # as kubectl does
+                found.proxy = proxy.url
     except (
         config.ConfigException,
         yaml.YAMLError,

@@ -1,7 +1,7 @@
 """Hosts, ports and networks, the same for both families of addresses."""
 
 import errno
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """What a bind fails with where the machine lacks the address, or its whole family."""
@@ -11,6 +11,23 @@ def host_port(host: str, port: int) -> str:
     """Return `host:port`, with the brackets that an IPv6 address needs there."""
     bare = host.strip("[]")
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether `host` is the machine itself: localhost, a loopback address, or none in particular.
+
+    A name that only a resolver knows is taken for another machine's.
+    """
+    bare = host.strip("[]").lower().rstrip(".")
+    if bare == "localhost" or bare.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(bare)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified
 
 
 LINKS = (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10"))

@@ -27,6 +27,7 @@ from lumen_process import logs
 from lumen_process.lifetime import terminate_on_signal
 from lumen_process.mdns import Announcement, Announcer, unique_instance
 from lumen_process.settings import Environment
+from lumen_wire.channels import open_direct
 from lumen_wire.server.health import INFERENCE
 
 LOOK_EVERY_S: Final = 10.0
@@ -162,7 +163,7 @@ async def look(settings: AnnouncerSettings) -> AnnouncedEndpoint | NotAnnounced:
 
 async def serves(address: str) -> bool:
     """Tell whether the router there takes calls."""
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with open_direct(address) as channel:
         request = health_pb2.HealthCheckRequest(service=INFERENCE)
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)

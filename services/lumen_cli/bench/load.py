@@ -19,6 +19,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from lumen_wire import errors
+from lumen_wire.channels import open_outward
 from lumen_wire.pb import ml_service_pb2 as pb
 
 # Bytes in, bytes out: no serialiser is named.
@@ -106,7 +107,7 @@ async def _channel(load: Load) -> AsyncIterator[grpc.aio.Channel]:
         ("grpc.max_send_message_length", 64 * 1024 * 1024),
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    async with grpc.aio.insecure_channel(load.target, options=options) as channel:
+    async with open_outward(load.target, options) as channel:
         yield channel
 
 

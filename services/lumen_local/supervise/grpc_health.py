@@ -11,13 +11,13 @@ from grpc_health.v1 import health_pb2
 
 from lumen_local.pod.processes import Probe
 from lumen_process.addresses import host_port
+from lumen_wire.channels import open_direct
 
 # gRPC's own reconnect delay starts at a second: longer than a whole start should take.
 _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.enable_http_proxy", 0),
 )
 
 
@@ -42,7 +42,7 @@ class HealthClient:
         channel = self._channels.get(probe.port)
         if channel is None:
             target = host_port(self._host, probe.port)
-            channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+            channel = open_direct(target, _CHANNEL_OPTIONS)
             self._channels[probe.port] = channel
         request = health_pb2.HealthCheckRequest(service=probe.service)
         check = channel.unary_unary(

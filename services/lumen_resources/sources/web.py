@@ -52,6 +52,14 @@ class Document:
 Explain = Callable[[Refusal], ResourceError | None]
 
 
+# httpx sends these through the environment's proxy too, which cannot reach them.
+_WITHOUT_PROXY: Mapping[str, None] = {
+    "all://localhost": None,
+    "all://127.0.0.1": None,
+    "all://[::1]": None,
+}
+
+
 class WebClient:
     """A client of one web server or hub."""
 
@@ -67,6 +75,7 @@ class WebClient:
             timeout=httpx.Timeout(access.read_s, connect=access.connect_s),
             headers={"Accept-Encoding": "identity", "User-Agent": "lumen-resources", **headers},
             cookies=cookies,
+            mounts=_WITHOUT_PROXY,
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
         )

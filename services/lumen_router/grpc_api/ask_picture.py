@@ -20,6 +20,7 @@ from google.protobuf import empty_pb2
 from lumen_process.printable import printable
 from lumen_router.upstream.call import read_answer
 from lumen_wire import results
+from lumen_wire.channels import open_direct
 from lumen_wire.errors import WireError, from_rpc_error
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.pb import ml_service_pb2_grpc as pb_grpc
@@ -67,7 +68,7 @@ def trouble_with(vector: Iterable[float]) -> str:
 
 async def ask_all(address: str, picture: bytes) -> list[PictureAnswer]:
     """Ask every ready service. Raises WireError when the router tells of none."""
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with open_direct(address) as channel:
         stub = pb_grpc.InferenceStub(channel)
         try:
             call = stub.StreamCapabilities(empty_pb2.Empty(), timeout=ANSWER_S)

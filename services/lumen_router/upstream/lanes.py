@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import grpc.aio
 
+from lumen_wire.channels import open_direct
 from lumen_wire.pb import ml_service_pb2 as pb
 from lumen_wire.server.grpc_server import ServerOptions
 
@@ -51,7 +52,7 @@ class Lane:
     """One connection, and how many calls are out on it."""
 
     def __init__(self, address: str) -> None:
-        self.channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.channel = open_direct(address, CHANNEL_OPTIONS)
         self.outstanding = 0
         answer = pb.InferResponse.FromString
         self._whole: grpc.aio.UnaryStreamMultiCallable[bytes, pb.InferResponse] = (

@@ -51,14 +51,14 @@ class ScriptedServer:
         return await handler(request)
 
 
-def kubeconfig(folder: Path, port: int) -> str:
+def kubeconfig(folder: Path, server: str) -> str:
     """A kubeconfig with a token, as a file."""
     document = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "c",
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
         "users": [{"name": "u", "user": {"token": "opaque"}}],
     }
     path = folder / "kubeconfig"
@@ -79,7 +79,7 @@ async def a_cluster(
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     server.port = site._server.sockets[0].getsockname()[1]
-    found = await find_server(kubeconfig(folder, server.port), {})
+    found = await find_server(kubeconfig(folder, f"http://127.0.0.1:{server.port}"), {})
     try:
         async with ClusterClient(found, "lumen-test", **options) as api:
             yield server, api
@@ -180,7 +180,7 @@ async def test_an_answer_that_never_comes_is_given_up_at_the_deadline(tmp_path):
 async def test_a_server_that_is_not_there_is_away(tmp_path):
     async with a_cluster(tmp_path) as (server, _):
         pass
-    found = await find_server(kubeconfig(tmp_path, server.port), {})
+    found = await find_server(kubeconfig(tmp_path, f"http://127.0.0.1:{server.port}"), {})
     async with ClusterClient(found, "lumen-test") as api:
         with pytest.raises(ApiUnavailable, match="GET /x"):
             await api.call(ApiRequest("GET", "/x"))
@@ -367,6 +367,23 @@ async def test_without_a_kubeconfig_or_a_pods_account_it_says_what_to_do(tmp_pat
         await find_server("", {})
     with pytest.raises(NoServer, match="mounted ServiceAccount token"):
         await find_server("", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+
+
+@pytest.mark.parametrize(
+    ("server", "excepted", "proxy"),
+    [
+        ("https://api.example:6443", "", "http://proxy.example:3128"),
+        ("https://api.example:6443", "example", None),
+        ("https://127.0.0.1:6443", "", None),
+    ],
+)
+async def test_a_proxy_is_asked_where_kubectl_would_ask_it(tmp_path, server, excepted, proxy):
+    path = kubeconfig(tmp_path, server)
+    env = {"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": excepted}
+
+    found = await find_server(path, env)
+
+    assert found.proxy == proxy
 
 
 async def test_leaving_a_watch_early_ends_its_connection(tmp_path):

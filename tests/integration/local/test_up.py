@@ -3,13 +3,15 @@
 import re
 import shutil
 import signal
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import tiny_models
-from local_runs import tiny_service
+from local_runs import ENVIRONMENT, tiny_service
 from ports import loopback_addresses
 
 from lumen_client import Client
@@ -251,3 +253,24 @@ def test_the_unified_form_becomes_two_servers_and_a_router(lumen, tmp_path, tiny
 
     assert address == f"127.0.0.1:{port}"
     assert {"clip", "bioclip"} <= services
+
+
+def test_a_proxy_that_swallows_everything_is_never_asked_on_this_machine(
+    lumen, manifest, tmp_path, picture, monkeypatch
+):
+    with socket.create_server(("127.0.0.1", 0)) as swallower:
+        url = f"http://127.0.0.1:{swallower.getsockname()[1]}"
+        for variable in ("grpc_proxy", "https_proxy", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setitem(ENVIRONMENT, variable, url)
+            monkeypatch.setenv(variable, url)
+        run = lumen("up", "-f", manifest("clip"), "--port", "0", *state(tmp_path))
+        with Client(f"grpc://{run.until_up()}") as client:
+            answer = client.classify(picture)
+        swallower.setblocking(False)
+        asked_for = []
+        with suppress(BlockingIOError):
+            while True:
+                asked_for.append(swallower.accept()[0].recv(1000))
+
+    assert answer.labels
+    assert [head for head in asked_for if b"127.0.0.1" in head or b"localhost" in head] == []

@@ -223,6 +223,14 @@ def test_a_proxy_is_asked_where_one_is_set_and_not_where_it_is_excepted(
     fetch(source.url.replace("127.0.0.1", "localhost"), tmp_path / "another")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_proxy_is_asked_for_this_machine(source, cache, monkeypatch, host):
+    for variable in ("HTTP_PROXY", "ALL_PROXY", "http_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+
+    fetch(source.url.replace("127.0.0.1", host), cache)
+
+
 def test_a_wrong_token_is_unauthorized_and_the_right_one_works(source, cache):
     source.token = "right"
 
