@@ -24,11 +24,14 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from lumen_pictures.containers import avif, exif, jpeg, png, webp
+from lumen_pictures.containers.jpeg import Jpeg
+from lumen_pictures.kinds import kind_of
+from lumen_pictures.pixels import rgb, turned
+from lumen_pictures.refusals import MIB, PictureRefused, damaged
+from lumen_pictures.still import Still
 from lumen_resources.model.layouts import Preprocess
 from lumen_serving.errors import BadImage
-from lumen_serving.media.containers import avif, exif, jpeg, png, webp
-from lumen_serving.media.containers.jpeg import Jpeg
-from lumen_serving.media.containers.still import MIB, Still, animated, checked_format, damaged
 from lumen_serving.media.preprocess import Decoded, PreprocessWork, model_square
 
 # The largest JPEG of a phone has 200 megapixels, and costs its fraction of them.
@@ -43,6 +46,8 @@ _SCREEN_PIXELS = 10_000_000
 PLUGINS = (AvifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
 _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "image/avif": "AVIF"}
 _READERS = {"image/png": png.read, "image/webp": webp.read, "image/avif": avif.read}
+_SYNONYMS = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+_GENERIC = frozenset({"", "application/octet-stream", "binary/octet-stream", "image/*"})
 _TURNED_SIDEWAYS = frozenset({5, 6, 7, 8})
 # Decoded by libjpeg-turbo, copied to Pillow's 4 bytes a pixel, turned; CMYK needs one more.
 _JPEG_BYTES_PER_PX = 12
@@ -94,11 +99,11 @@ def look(
     """Return the work of decoding a picture to uint8 [S, S, 3], RGB, upright; decode nothing.
 
     Raises:
-        BadImage: not a picture of an accepted format, too large, animated, or damaged; it would
+        BadImage: not a picture of an accepted format, too large, or damaged; it would
             hold more than `most_bytes` of memory. What it returns raises it for hidden damage.
 
     """
-    content = checked_format(payload, mime)
+    content = _checked_mime(payload, mime)
     with _refusing_damage():
         if content == "image/jpeg":
             work = _jpeg_work(payload, preprocess)
@@ -116,10 +121,28 @@ def look(
 def _refusing_damage() -> Iterator[None]:
     try:
         yield
+    except PictureRefused as error:
+        raise BadImage(error.message) from error
     except MemoryError as error:
         raise BadImage("The picture needs too much memory. Send a smaller one.") from error
     except _DECODE_ERRORS as error:
-        raise damaged() from error
+        raise BadImage(damaged().message) from error
+
+
+def _checked_mime(payload: bytes, mime: str) -> str:
+    """Return what the bytes are, when they may be decoded and the caller says the same."""
+    kind = kind_of(payload)
+    if not kind.mime:
+        raise BadImage(kind.refusal("The payload"))
+    declared = mime.partition(";")[0].strip().lower()
+    declared = _SYNONYMS.get(declared, declared)
+    if declared not in _GENERIC and declared != kind.mime:
+        shown = declared[:60].encode("ascii", "replace").decode()
+        raise BadImage(
+            f"The payload is declared as {shown} but its bytes are {kind.mime}. "
+            f"Declare {kind.mime}, or leave the mime empty."
+        )
+    return kind.mime
 
 
 def _check_pixels(pixels: int, most: int, payload_bytes: int) -> None:
@@ -168,7 +191,7 @@ def _decode_jpeg(payload: bytes, seen: Jpeg, fraction: int) -> Decoded:
     if pixels is None:
         with _open(jpeg.without_metadata(payload), "image/jpeg") as picture:
             picture.draft("RGB", (seen.width // fraction, seen.height // fraction))
-            return _upright_fraction(_rgb(picture), size, fraction, seen.orientation)
+            return _upright_fraction(rgb(picture), size, fraction, seen.orientation)
     return _upright_fraction(Image.fromarray(pixels), size, fraction, seen.orientation)
 
 
@@ -193,7 +216,7 @@ def _upright_fraction(
     width, height = size[0] / fraction, size[1] / fraction
     if orientation in _TURNED_SIDEWAYS:
         size, width, height = size[::-1], height, width
-    picture = _upright(picture, orientation)
+    picture = turned(picture, orientation)
     left = picture.width - width if orientation in {2, 3, 6, 7} else 0.0
     top = picture.height - height if orientation in {3, 4, 7, 8} else 0.0
     return Decoded(picture, size, (left, top, left + width, top + height))
@@ -207,7 +230,7 @@ def _still_work(
     def make() -> NDArray[np.uint8]:
         with _refusing_damage():
             picture, orientation = _decode_still(still, content)
-            return _square(Decoded.whole(_upright(picture, orientation)), preprocess)
+            return _square(Decoded.whole(turned(picture, orientation)), preprocess)
 
     return PreprocessWork(
         make,
@@ -220,49 +243,28 @@ def _still_work(
 def _decode_still(still: Still, content: str) -> tuple[Image.Image, int]:
     """Return the RGB picture of a PNG, WebP or AVIF, and its orientation."""
     with _open(still.encoded, content) as picture:
-        if getattr(picture, "n_frames", 1) > 1:
-            raise animated()
         if picture.width * picture.height > still.px:
             raise damaged()
         # AVIF turns by a property of its own, which Pillow writes into the EXIF block.
         orientation = still.orientation
         if content == "image/avif":
             orientation = exif.orientation(picture.info.get("exif", b""))
-        return _rgb(picture), orientation
+        return _in_whole(rgb(picture), still), orientation
+
+
+def _in_whole(picture: Image.Image, still: Still) -> Image.Image:
+    """Put an animation's first frame where it stands: what it leaves out is black."""
+    if still.canvas is None:
+        return picture
+    width, height, left, top = still.canvas
+    whole = Image.new("RGB", (width, height))
+    whole.paste(picture, (left, top))
+    return whole
 
 
 def _open(payload: bytes, content: str) -> Image.Image:
     """Read the header alone."""
     return Image.open(io.BytesIO(payload), formats=[_FORMATS[content]])
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    """As open_clip's `convert("RGB")`, which drops alpha; 16-bit grey is scaled, not clipped."""
-    if picture.mode.startswith("I"):
-        return _high_bytes(picture).convert("RGB")
-    if picture.mode != "RGB":
-        return picture.convert("RGB")
-    picture.load()
-    return picture
-
-
-def _high_bytes(picture: Image.Image) -> Image.Image:
-    levels = np.asarray(picture) >> 8
-    return Image.fromarray(np.clip(levels, 0, 255, out=levels).astype(np.uint8))
-
-
-def _upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """Turn and mirror as the camera noted it."""
-    method = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }.get(orientation)
-    return picture if method is None else picture.transpose(method)
 
 
 def _square(decoded: Decoded, preprocess: Preprocess) -> NDArray[np.uint8]:

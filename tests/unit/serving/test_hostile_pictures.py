@@ -13,10 +13,10 @@ import tiny_models
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lumen_pictures.containers import av1, avif
 from lumen_resources.model.layouts import Preprocess
 from lumen_serving.errors import BadImage
 from lumen_serving.media import images
-from lumen_serving.media.containers import av1, avif
 
 
 def a_preprocess(size=32) -> Preprocess:

@@ -158,11 +158,55 @@ def test_any_truncation_is_refused_with_a_sentence(container):
         assert refusal(payload[:kept])
 
 
-def animation(container: str) -> bytes:
+def an_animation(container: str, **options: object) -> bytes:
     frames = [tiny_models.a_picture(i) for i in range(3)]
-    return tiny_models.encoded(
-        frames[0], container, save_all=True, append_images=frames[1:], duration=40
-    )
+    options |= {"save_all": True, "append_images": frames[1:], "duration": 40}
+    return tiny_models.encoded(frames[0], container, **options)
+
+
+def a_webp_of_a_frame_off_the_corner() -> bytes:
+    """An animation whose first frame fills a part of its whole."""
+    lossless = tiny_models.encoded(tiny_models.a_picture(3, 30, 20), "WEBP", lossless=True)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return kind + struct.pack("<I", len(body)) + body
+
+    def number(value: int) -> bytes:
+        return value.to_bytes(3, "little")
+
+    frame = number(8) + number(5) + number(29) + number(19) + number(40) + b"\0" + lossless[12:]
+    head = chunk(b"VP8X", b"\x02\0\0\0" + number(69) + number(49)) + chunk(b"ANIM", bytes(6))
+    body = b"WEBP" + head + chunk(b"ANMF", frame) * 2
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        an_animation("PNG"),
+        an_animation("PNG", default_image=True),
+        an_animation("WEBP", lossless=True),
+        an_animation("AVIF"),
+        a_webp_of_a_frame_off_the_corner(),
+    ],
+    ids=["PNG", "PNG with another picture in front", "WebP", "AVIF", "WebP of a part"],
+)
+def test_of_an_animation_its_first_frame_is_taken_as_pillow_shows_it(payload):
+    got = images.decode_rgb(payload, "", a_preprocess())
+
+    wanted = reference(Image.open(io.BytesIO(payload)).convert("RGB"), a_preprocess())
+    assert got.tobytes() == wanted.tobytes()
+
+
+def test_an_animation_of_thousands_of_frames_costs_its_first():
+    frames = an_animation("WEBP", lossless=True)
+    at = frames.index(b"ANMF")
+    end = at + 8 + int.from_bytes(frames[at + 4 : at + 8], "little")
+    body = frames[8:end] + frames[at:end] * 3000
+    payload = b"RIFF" + struct.pack("<I", len(body)) + body
+
+    assert images.look(payload, "", a_preprocess()).peak_bytes < 4 * len(payload)
+    assert images.decode_rgb(payload, "", a_preprocess()).shape == (32, 32, 3)
 
 
 def a_jpeg_that_claims(width: int, height: int) -> bytes:
@@ -186,7 +230,6 @@ NOT_ACCEPTED = "JPEG, PNG, WebP or AVIF"
         (tiny_models.encoded(A_PICTURE, "BMP"), "", ("BMP", NOT_ACCEPTED)),
         (tiny_models.encoded(A_PICTURE, "TIFF"), "", ("TIFF", NOT_ACCEPTED)),
         (b"\0\0\0\x18ftypheic" + b"\0" * 100, "", ("HEIC", NOT_ACCEPTED)),
-        *((animation(container), "", ("animated",)) for container in ("PNG", "WEBP", "AVIF")),
         *(
             (tiny_models.a_jpeg(), mime, (mime, "image/jpeg"))
             for mime in ("image/png", "image/webp", "text/plain", "image/heic")

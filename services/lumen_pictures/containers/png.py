@@ -1,10 +1,12 @@
 """PNG: written anew with one header, one palette and one run of data; all else is left out."""
 
 import struct
+import zlib
 from collections.abc import Iterator
 
-from lumen_serving.media.containers import exif
-from lumen_serving.media.containers.still import Still, animated, damaged, too_many_parts
+from lumen_pictures.containers import exif
+from lumen_pictures.refusals import damaged, too_many_parts
+from lumen_pictures.still import Still
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_BYTES = 13
@@ -14,18 +16,21 @@ _FIRST_PIECES = 1000
 _LEAST_PIECE_BYTES = 2048
 # Pillow's picture has 4 bytes a pixel for any colour; made RGB or turned, there are two of them.
 _BYTES_PER_PX = 8
+_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_MOST_TEXT_BYTES = 1 << 20
 _RAW_PROFILE = b"Raw profile type exif\0"
 _XMP = b"XML:com.adobe.xmp\0"
 
 
 def read(payload: bytes) -> Still:
-    """Return the picture without its metadata.
+    """Return the picture without its metadata; of an animation, what shows where nothing moves.
 
     Raises:
-        BadImage: no PNG, animated, or in more chunks than pictures have.
+        PictureRefused: no PNG, or in more chunks than pictures have.
 
     """
-    header, palette, exif_block, xmp = b"", b"", b"", b""
+    header = palette = exif_block = b""
+    texts: dict[bytes, bytes] = {}
     data: list[bytes] = []
     for kind, start, end in _chunks(payload):
         if kind == b"IHDR":
@@ -34,14 +39,13 @@ def read(payload: bytes) -> Still:
             palette = palette or payload[start - 8 : end + 4]
         elif kind == b"IDAT":
             data.append(payload[start:end])
-        elif kind == b"acTL" and int.from_bytes(payload[start : start + 4], "big") > 1:
-            raise animated()
         elif kind == b"eXIf":
             exif_block = payload[start:end]
-        elif kind == b"tEXt" and payload.startswith(_RAW_PROFILE, start):
-            exif_block = exif_block or _raw_profile(payload[start:end])
-        elif kind == b"iTXt" and payload.startswith(_XMP, start):
-            xmp = payload[start:end]
+        elif kind in _TEXTS:
+            # The first alone is unpacked, also where it is damaged.
+            for key in (_RAW_PROFILE, _XMP):
+                if payload.startswith(key, start) and key not in texts:
+                    texts[key] = _text(kind, payload[start:end])
     if len(header) < 12 + _IHDR_BYTES or not data:
         raise damaged()
     width, height = struct.unpack_from(">II", header, 8)
@@ -53,7 +57,10 @@ def read(payload: bytes) -> Still:
         encoded,
         peak_bytes=_BYTES_PER_PX * width * height,
         work_px=width * height,
-        orientation=exif.orientation(exif_block, xmp),
+        orientation=exif.orientation(
+            exif_block or exif.raw_profile(texts.get(_RAW_PROFILE, b"").decode("latin-1")),
+            texts.get(_XMP, b""),
+        ),
     )
 
 
@@ -69,9 +76,15 @@ def _chunks(payload: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise too_many_parts()
 
 
-def _raw_profile(text: bytes) -> bytes:
-    """Return the EXIF that ImageMagick writes as hexadecimal text; empty when it is none."""
+def _text(kind: bytes, body: bytes) -> bytes:
+    """Return the text of a chunk behind its keyword, unpacked up to a bound; empty if damaged."""
+    _, _, rest = body.partition(b"\0")
+    if kind == b"tEXt":
+        return rest
+    packed = kind == b"zTXt" or rest[:1] == b"\1"
+    # How it is packed; in iTXt whether it is, then a language and the keyword in it.
+    rest = rest[2:].split(b"\0", 2)[-1] if kind == b"iTXt" else rest[1:]
     try:
-        return bytes.fromhex("".join(text.decode("latin-1").split("\n")[3:]))
-    except ValueError:
+        return zlib.decompressobj().decompress(rest, _MOST_TEXT_BYTES) if packed else rest
+    except zlib.error:
         return b""

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_serving.errors import BadImage
-from lumen_serving.media.containers import exif
-from lumen_serving.media.containers.still import damaged, too_many_parts
+from lumen_pictures.containers import exif
+from lumen_pictures.refusals import PictureRefused, damaged, too_many_parts
 
 _SOI = b"\xff\xd8"
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _ADOBE, _JFIF = 0xEE, 0xE0
 _PROGRESSIVE = 0xC2
 _USUAL_FRAMES = frozenset({0xC0, 0xC1, _PROGRESSIVE})
+_LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+_ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
 # With the lossless, hierarchical and arithmetic kinds; C4, C8 and CC are not frames.
 _FRAMES = frozenset({*range(0xC0, 0xD0)}) - {0xC4, 0xC8, 0xCC}
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -66,7 +67,8 @@ def read(payload: bytes) -> Jpeg:
     """Return what the markers say.
 
     Raises:
-        BadImage: no JPEG that can be decoded, or one in more scans or segments than pictures have.
+        PictureRefused: no JPEG that can be decoded, or one in more scans or segments than
+            pictures have.
 
     """
     frame: _Frame | None = None
@@ -112,7 +114,7 @@ def _is_last_scan(frame: _Frame | None, scans: int, components: int) -> bool:
     if frame is None:
         raise damaged()
     if scans > _MOST_SCANS or scans * frame.width * frame.height > _MOST_SCANNED_PX:
-        raise BadImage(
+        raise PictureRefused(
             f"The JPEG has {scans} scans or more, which is too many for its size. "
             "Save it as a baseline JPEG."
         )
@@ -122,21 +124,32 @@ def _is_last_scan(frame: _Frame | None, scans: int, components: int) -> bool:
 def _frame(body: bytes, marker: int, before: _Frame | None) -> _Frame:
     if before is not None or len(body) < 6 or len(body) < 6 + 3 * body[5]:
         raise damaged()
-    if marker not in _USUAL_FRAMES or body[0] != 8 or body[5] not in {1, 3, 4}:
-        raise _odd_kind()
+    oddity = _oddity(marker, body[0], body[5])
+    if oddity:
+        raise PictureRefused(f"The JPEG {oddity}. Save it as a baseline JPEG with 8 bits.")
     factors = [body[at] for at in range(7, 6 + 3 * body[5], 3)]
     components = tuple((factor >> 4, factor & 15) for factor in factors)
     if not all(1 <= edge <= 4 for both in components for edge in both):
         raise damaged()
     height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+    if width and not height:
+        raise PictureRefused(
+            "The JPEG says only behind its pixels how high it is. Save it as a baseline JPEG."
+        )
     return _Frame(width, height, components, marker == _PROGRESSIVE)
 
 
-def _odd_kind() -> BadImage:
-    return BadImage(
-        "The JPEG is of a kind that is neither baseline nor progressive with 8 bits. "
-        "Save it as a baseline JPEG."
-    )
+def _oddity(marker: int, bits: int, components: int) -> str:
+    """Return what no decoder here takes, to follow "The JPEG"; empty for the usual kinds."""
+    if marker in _LOSSLESS_FRAMES:
+        return "is of the lossless kind"
+    if marker in _ARITHMETIC_FRAMES:
+        return "is of the arithmetic-coded kind"
+    if marker not in _USUAL_FRAMES:
+        return "is of the hierarchical kind"
+    if bits != 8:
+        return f"has {bits} bits a sample"
+    return "" if components in {1, 3, 4} else f"has {components} colour channels"
 
 
 def _segments(payload: bytes) -> Iterator[tuple[int, int, int]]:

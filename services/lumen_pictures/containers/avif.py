@@ -8,8 +8,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lumen_serving.media.containers import av1, exif
-from lumen_serving.media.containers.still import MIB, Still, animated, damaged, too_many_parts
+from lumen_pictures.containers import av1, exif
+from lumen_pictures.refusals import MIB, PictureRefused, damaged, too_many_parts
+from lumen_pictures.still import Still
 
 Span = tuple[int, int]
 
@@ -55,26 +56,42 @@ class _Meta:
 
 
 def read(payload: bytes) -> Still:
-    """Return the picture as it is, charged for all that libavif may decode of it.
+    """Return the still picture, charged for all that libavif may decode of it.
+
+    Of an animation it is the one that its file shows where nothing moves.
 
     Raises:
-        BadImage: no AVIF, animated, or one whose sizes cannot be told before it is decoded.
+        PictureRefused: no AVIF, only an animation, or one whose sizes cannot be told before it
+            is decoded.
 
     """
     boxes: dict[bytes, Span] = {}
     for kind, start, end in _boxes(payload, 0, len(payload)):
         boxes.setdefault(kind, (start, end))
+    if b"meta" not in boxes and b"moov" in boxes:
+        raise PictureRefused(
+            "The AVIF is animated and holds no still picture. Save one of its frames."
+        )
     if b"meta" not in boxes or b"ftyp" not in boxes:
         raise damaged()
-    start, end = boxes[b"ftyp"]
-    brand = payload[start : start + 4]
-    if brand == b"avis" or (b"moov" in boxes and brand != b"avif"):
-        raise animated()
     try:
         meta = _meta(payload, *boxes[b"meta"])
     except (struct.error, IndexError) as error:
         raise damaged() from error
-    return _charged(payload, meta)
+    return _charged(_without_tracks(payload, boxes), meta)
+
+
+def _without_tracks(payload: bytes, boxes: dict[bytes, Span]) -> bytes:
+    """Return the file with its tracks hidden: libavif then opens the still picture alone."""
+    if b"moov" not in boxes:
+        return payload
+    still = bytearray(payload)
+    still[boxes[b"moov"][0] - 4 : boxes[b"moov"][0]] = b"free"
+    start, end = boxes[b"ftyp"]
+    for at in (start, *range(start + 8, end - 3, 4)):
+        if still[at : at + 4] == b"avis":
+            still[at : at + 4] = b"avif"
+    return bytes(still)
 
 
 def _charged(payload: bytes, meta: _Meta) -> Still:

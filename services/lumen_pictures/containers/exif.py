@@ -31,6 +31,18 @@ def orientation(exif: bytes, xmp: bytes = b"") -> int:
     return noted if 1 <= noted <= 8 else _UPRIGHT
 
 
+def raw_profile(text: str) -> bytes:
+    """Return the EXIF block that ImageMagick writes into a PNG as hexadecimal text.
+
+    Behind its third line end; empty when it is none, and cut where the text is cut.
+    """
+    digits = "".join(text.split("\n")[3:])
+    try:
+        return bytes.fromhex(digits[: len(digits) // 2 * 2])
+    except ValueError:
+        return b""
+
+
 def value_bytes(exif: bytes) -> int:
     """Return how many bytes a reader copies who reads every value of the first directory."""
     try:
