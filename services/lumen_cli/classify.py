@@ -11,18 +11,9 @@ from typing import Any
 import click
 import orjson
 
-from lumen_cli.output import (
-    FAILED,
-    USAGE,
-    Format,
-    fail,
-    output_option,
-    progress_bar,
-    say,
-    write_json,
-    write_rows,
-)
+from lumen_cli.output import output_option, progress_bar, write_rows
 from lumen_cli.server_option import failures_explained, read_token, server_options
+from lumen_cli.speech import FAILED, USAGE, Format, fail, say, write_json
 from lumen_client import AsyncClient, Classification, ClientError, NotReachable
 from lumen_manifest.reading.regular_files import read_named
 

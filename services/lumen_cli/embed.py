@@ -5,8 +5,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from lumen_cli.output import Format, output_option, say, write_json, write_rows
+from lumen_cli.output import output_option, write_rows
+from lumen_cli.output_file import OutputFile
 from lumen_cli.server_option import failures_explained, read_token, server_options
+from lumen_cli.speech import Format, say, write_json
 from lumen_client import Client
 
 
@@ -17,7 +19,7 @@ from lumen_client import Client
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     help="Write the vectors as a .npy file, float32 [N, dim], instead of printing them.",
 )
 @server_options

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lumen_cli.output import USAGE, fail, fail_by
+from lumen_cli.speech import USAGE, fail, fail_by
 
 PORT = click.IntRange(0, 65535)
 FOLDER = click.Path(file_okay=False, path_type=Path)

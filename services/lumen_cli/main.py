@@ -4,18 +4,20 @@ A module exports its command as `command`, unless its entry says another name.
 """
 
 import importlib
-import io
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import click
 
+from lumen_cli.speech import FAILED, say, tell_programs
+from lumen_cli.standard_streams import OutputLost, failures_said, open_streams
 from lumen_process.printable import printable
 
 # gRPC's own notes about connections that come and go; its errors stay. Read when it is imported.
@@ -46,13 +48,32 @@ COMMANDS = {
 
 
 @contextmanager
-def _quoting_safely() -> Iterator[None]:
-    """Keep click's own sentences from printing what a terminal would obey."""
+def _refusing_well(arguments: Sequence[str]) -> Iterator[None]:
+    """Keep click's own sentences from printing what a terminal would obey; programs hear them too.
+
+    Whoever mistyped an option may have asked for JSON: that is read from the words themselves.
+    """
     try:
         yield
     except click.ClickException as error:
+        said = printable(error.format_message(), keep="\n")
         vars(error)["message"] = printable(error.message, keep="\n")  # click calls it final
+        tell_programs(_output_of(arguments), said, error.exit_code)
         raise
+
+
+def _output_of(arguments: Sequence[str]) -> str:
+    """Return what `--output` says among words that may not be a command; "" for nothing."""
+    ours = list(takewhile(lambda word: word != "--", arguments))
+    for word, after in zip(ours, [*ours[1:], ""], strict=True):
+        if word in {"-o", "--output"}:
+            return after
+        if word.startswith(("--output=", "-o")):
+            return word.partition("=")[2] or word.removeprefix("-o")
+    return ""
+
+
+_WORDS = "lumen_cli.words"
 
 
 class LazyGroup(click.Group):
@@ -72,19 +93,38 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(entry.module), entry.name)
         return command
 
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
         """Read the command line; a sentence about it may quote any file's name."""
-        with _quoting_safely():
-            return super().make_context(*args, **extra)
+        words = tuple(args)  # click takes them away as it reads
+        with _refusing_well(words):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_WORDS] = words
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for; Ctrl-C is told from a failure, as shells do."""
         try:
-            with _quoting_safely():
+            with ctx, _refusing_well(ctx.meta[_WORDS]):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("Stopped.", err=True)
-            raise SystemExit(128 + signal.SIGINT) from None
+            code = 128 + signal.SIGINT
+            say("Stopped.")
+            tell_programs(_output_of(ctx.meta[_WORDS]), "Stopped.", code)
+            raise SystemExit(code) from None
+        except OSError as error:
+            # Of a file that a command was to write; what it reads is answered where it is read.
+            if isinstance(error, OutputLost) or error.filename is None:
+                raise
+            said = f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
+            say(said)
+            tell_programs(_output_of(ctx.meta[_WORDS]), said, FAILED)
+            raise SystemExit(FAILED) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each command with its line, without importing any."""
@@ -117,7 +157,6 @@ def resources() -> None:
 def _run(arguments: list[str]) -> None:
     # gRPC logs what it cannot parse, with a traceback; the same is raised, and said in a sentence.
     logging.getLogger("grpc").addHandler(logging.NullHandler())
-    # A terminal of another encoding gets the escapes of what it cannot show, not a traceback.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    cli(arguments, prog_name="lumen")
+    open_streams()
+    with failures_said():
+        cli(arguments, prog_name="lumen")

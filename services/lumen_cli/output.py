@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout, everything else on stderr, exit codes 0, 1 and 2.
+"""Results on stdout, as `--output` asks for them.
 
 Colour and boxes only on a terminal; NO_COLOR and pipes give plain text. Labels, file names and
 servers' sentences are other people's: they are shown as text, whatever they hold.
@@ -7,10 +7,9 @@ servers' sentences are other people's: they are shown as text, whatever they hol
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from rich.console import Console
@@ -18,19 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from lumen_process.printable import printable, printable_json
-
-
-class Format(StrEnum):
-    """What `--output` takes."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-FAILED = 1
-USAGE = 2
+from lumen_cli.speech import Format, write, write_json
+from lumen_process.printable import printable
 
 WIDE = 10_000
 
@@ -44,42 +32,13 @@ output_option = click.option(
 )
 
 
-def say(*lines: str) -> None:
-    """Print lines on stderr. A line end inside of one is somebody else's, and shown as text."""
-    for line in lines:
-        click.echo(printable(line), err=True)
-
-
-def fail(message: str, code: int = FAILED) -> NoReturn:
-    """Print one sentence on stderr and end with `code`."""
-    say(message)
-    sys.exit(code)
-
-
-def fail_by(error: Exception, code: int = FAILED) -> NoReturn:
-    """Print what an error of ours says, which may be a line for each thing that is wrong."""
-    say(*str(error).splitlines())
-    sys.exit(code)
-
-
-def write_json(value: Any) -> None:
-    """Write one JSON value and a line end to stdout."""
-    sys.stdout.write(printable_json(value) + "\n")
-    sys.stdout.flush()
-
-
 def write_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], output: str) -> None:
     """Write rows as a table, JSON array or CSV to stdout, columns in the order given."""
     if output == Format.JSON:
         write_json(list(rows))
         return
     if output == Format.CSV:
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=list(columns), extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-        # A quoted field keeps its lines and tabs; what a terminal obeys is for no spreadsheet.
-        sys.stdout.write(printable(buffer.getvalue(), keep="\r\n\t"))
+        write(csv_text([dict(zip(columns, columns, strict=True)), *rows], columns))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
@@ -87,7 +46,17 @@ def write_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], output
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     # A pipe has no width: cutting cells there would lose what the next program looks for.
-    Console(width=None if sys.stdout.isatty() else WIDE, soft_wrap=True).print(table)
+    console = Console(width=None if sys.stdout.isatty() else WIDE, soft_wrap=True)
+    with console.capture() as printed:
+        console.print(table)
+    write(printed.get())
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Return rows as CSV. What a terminal obeys is for no spreadsheet, and written out."""
+    buffer = io.StringIO()
+    csv.DictWriter(buffer, fieldnames=list(columns), extrasaction="ignore").writerows(rows)
+    return printable(buffer.getvalue(), keep="\r\n\t")  # a quoted field keeps its lines and tabs
 
 
 def _cell(value: Any) -> Text:

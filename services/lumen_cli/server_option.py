@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lumen_cli.output import USAGE, fail
+from lumen_cli.speech import USAGE, fail
 from lumen_client.connection import parse_address
 from lumen_client.errors import ClientError, NotReachable
 from lumen_manifest.reading.regular_files import read_named

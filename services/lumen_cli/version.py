@@ -5,7 +5,8 @@ import platform
 
 import click
 
-from lumen_cli.output import Format, output_option, write_json
+from lumen_cli.output import output_option, write_rows
+from lumen_cli.speech import Format, write_json
 
 # What decides how a model computes and how the wire behaves; the rest is in `pip list`.
 PACKAGES = ("grpcio", "protobuf", "onnxruntime", "numpy", "pillow", "simplejpeg", "tokenizers")
@@ -25,8 +26,8 @@ def command(output: str) -> None:
     if output == Format.JSON:
         write_json(versions)
         return
-    for name, version in versions.items():
-        click.echo(f"{name:12} {version}")
+    rows = [{"name": name, "version": version} for name, version in versions.items()]
+    write_rows(rows, ("name", "version"), output)
 
 
 def _version(name: str) -> str | None:

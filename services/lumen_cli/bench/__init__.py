@@ -17,8 +17,10 @@ from rich.text import Text
 
 from lumen_cli.bench.load import OK, Load, Run, Sample, probe, run_load
 from lumen_cli.bench.report import Report, summarise
-from lumen_cli.output import FAILED, USAGE, Format, fail, say, write_json, write_rows
+from lumen_cli.output import write_rows
+from lumen_cli.output_file import PlotFile, whole_file
 from lumen_cli.server_option import read_token
+from lumen_cli.speech import FAILED, USAGE, Format, fail, say, write_json
 from lumen_manifest.reading.regular_files import read_named
 from lumen_wire.pb import ml_service_pb2 as pb
 
@@ -53,7 +55,7 @@ MAX_PICTURE_BYTES = 50 * 1024 * 1024
 )
 @click.option("--meta", multiple=True, help="Request meta as key=value; may be given again.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False))
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
+@click.option("--plot", type=PlotFile(), help="Write a picture of the run.")
 @click.option(
     "--output",
     "-o",
@@ -102,15 +104,16 @@ def command(
     )
     first = asyncio.run(probe(load))
     if first.code != OK:
-        fail(f"{target} answered the first call with {first.code}; no load was sent.")
+        said = f": {first.said.rstrip('.')}" if first.said else ""
+        fail(f"{target} answered the first call with {first.code}{said}. No load was sent.")
     try:
         run = _run(load)
     except KeyboardInterrupt:
         fail("Stopped before the end; nothing is reported.", 130)
     report = summarise(run)
+    _print(report, load, output)
     if plot is not None:
         _plot(run, f"{target}  {task}  {_kind(load)}", plot)
-    _print(report, load, output)
     if report.answered < report.calls:
         raise SystemExit(FAILED)
 
@@ -225,11 +228,10 @@ def _live(load: Load) -> Iterator[Callable[[Sample], None] | None]:
 
 
 def _plot(run: Run, title: str, path: Path) -> None:
-    try:
-        from lumen_cli.bench.plot import write_plot
-    except ModuleNotFoundError:
-        fail("--plot needs matplotlib. Install it with: pip install 'lumen-serve[plot]'", USAGE)
-    write_plot(run, title, path)
+    from lumen_cli.bench.plot import write_plot
+
+    with whole_file(path) as part:
+        write_plot(run, title, part)
     say(f"wrote {path}")
 
 

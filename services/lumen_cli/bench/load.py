@@ -61,6 +61,7 @@ class Sample:
     at_s: float
     latency_ms: float
     code: str
+    said: str = ""
 
 
 @dataclass(slots=True)
@@ -172,10 +173,10 @@ class _Sender:
     on_sample: Callable[[Sample], None] | None = None
     kept: "dict[asyncio.Task[None] | None, Call]" = field(default_factory=dict)
 
-    def record(self, due_s: float, code: str) -> None:
-        """Record a call that was due at `due_s` and ends now."""
+    def record(self, due_s: float, code: str, said: str = "") -> None:
+        """Record a call that was due at `due_s` and ends now, with what the server said."""
         now_s = time.perf_counter()
-        sample = Sample(due_s - self.run.started_s, (now_s - due_s) * 1000, code)
+        sample = Sample(due_s - self.run.started_s, (now_s - due_s) * 1000, code, said)
         self.run.samples.append(sample)
         if self.on_sample is not None:
             self.on_sample(sample)
@@ -186,12 +187,12 @@ class _Sender:
             iter((body,)), timeout=self.load.timeout_s, metadata=self.load.metadata or None
         )
         try:
-            code = await self._read_answer(call)
+            code, said = await self._read_answer(call)
         except grpc.aio.AioRpcError as error:
-            code = error.code().name
+            code, said = error.code().name, error.details() or ""
         finally:
             call.cancel()
-        self.record(due_s, code)
+        self.record(due_s, code, said)
 
     async def on_kept_stream(self, body: bytes) -> None:
         """Send one request on this worker's stream, a fresh one after a failure."""
@@ -203,7 +204,7 @@ class _Sender:
         try:
             async with asyncio.timeout(self.load.timeout_s):
                 await call.write(body)
-                code = await self._read_answer(call)
+                code, _ = await self._read_answer(call)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "UNAVAILABLE"
             self.close_kept_stream()
@@ -218,18 +219,22 @@ class _Sender:
         if call is not None:
             call.cancel()
 
-    async def _read_answer(self, call: "Call") -> str:
+    async def _read_answer(self, call: "Call") -> tuple[str, str]:
+        """Return the code of an answer and, with a failure, its sentence."""
         while True:
             raw = await call.read()
             if raw is grpc.aio.EOF:
                 code = await call.code()
-                return code.name if code is not grpc.StatusCode.OK else "NO_ANSWER"
+                if code is grpc.StatusCode.OK:
+                    return "NO_ANSWER", ""
+                return code.name, await call.details() or ""
             try:
                 answer = pb.InferResponse.FromString(cast("bytes", raw))
             except DecodeError:
-                return "NO_ANSWER"
+                return "NO_ANSWER", "it does not speak this protocol"
             if answer.HasField("error"):
                 # One of gRPC's names, whatever a server writes there: codes are counted and shown.
-                return errors.from_inband(answer.error, answer.meta).status.name
+                failure = errors.from_inband(answer.error, answer.meta)
+                return failure.status.name, str(failure)
             if answer.is_final:
-                return OK
+                return OK, ""

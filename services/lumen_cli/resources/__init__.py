@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from lumen_cli.output import FAILED, Format, output_option, say, write_rows
+from lumen_cli.output import output_option, write_rows
 from lumen_cli.resources.export import export_command
 from lumen_cli.resources.selection import (
     Selected,
@@ -20,6 +20,7 @@ from lumen_cli.resources.selection import (
     selection_options,
 )
 from lumen_cli.resources.work import FAILURE, explain, failure_of, refuse, run_each, shown
+from lumen_cli.speech import FAILED, Format, say
 from lumen_local.state_dir import default_cache_dir
 from lumen_process.wording import size
 from lumen_resources.errors import FileMissingError, ModelInfoError, ResourceError, speaking

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 import click
 from pydantic import ValidationError
 
-from lumen_cli.output import USAGE, Format, fail, fail_by, output_option, say, write_rows
+from lumen_cli.output import output_option, write_rows
 from lumen_cli.resources.work import progress_line, refuse
+from lumen_cli.speech import USAGE, Format, fail, fail_by, say
 from lumen_local.state_dir import default_cache_dir
 from lumen_manifest.reading.doors import Door
 from lumen_manifest.reading.problems import first_problem
@@ -183,8 +184,10 @@ def _export(
                 model = fetch_and_verify(config, cache, Path.cwd(), progress, FetchOptions(access))
             made = export(model, plan, progress)
     except StoppedError as error:
-        say(f"Stopped. Nothing was left at {out}; what was fetched is kept in the cache.")
-        raise SystemExit(error.exit_code) from None
+        fail(
+            f"Stopped. Nothing was left at {out}; what was fetched is kept in the cache.",
+            error.exit_code,
+        )
     except RuntimeNotSupportedError as error:
         error.remedy = "Name a source with the model's weights: all other files are made from them."
         refuse(source, error)

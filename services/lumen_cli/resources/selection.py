@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 from pydantic import ValidationError
 
-from lumen_cli.output import USAGE, fail
+from lumen_cli.speech import USAGE, fail
 from lumen_local.state_dir import default_cache_dir
 from lumen_manifest.legacy.single_server import single_server_in
 from lumen_manifest.model_service import LumenModelService

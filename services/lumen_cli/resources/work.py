@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lumen_cli.output import say, write_rows
+from lumen_cli.output import write_rows
 from lumen_cli.resources.selection import Selected
+from lumen_cli.speech import end, say
 from lumen_process.printable import printable
 from lumen_process.wording import duration, size
 from lumen_resources.errors import ResourceError, StoppedError, speaking
@@ -95,7 +96,7 @@ def explain(name: str, error: ResourceError) -> None:
 def refuse(name: str, error: ResourceError) -> NoReturn:
     """Explain and exit 1."""
     explain(name, error)
-    raise SystemExit(1)
+    end(error.message, facts=failure_of(error))
 
 
 def shown(name: str, work: Callable[[Progress], Result]) -> Result:
@@ -106,8 +107,9 @@ def shown(name: str, work: Callable[[Progress], Result]) -> Result:
             return work(progress)
     except StoppedError as error:
         kept = size(progress.snapshot().bytes_done)
-        say(f"  Stopped. {kept} are kept; the next run goes on from there.")
-        raise SystemExit(error.exit_code) from None
+        said = f"Stopped. {kept} are kept; the next run goes on from there."
+        say(f"  {said}")
+        end(said, error.exit_code)
 
 
 @contextlib.contextmanager

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lumen_cli.output import FAILED, USAGE, Format, fail, output_option, say, write_rows
+from lumen_cli.output import output_option, write_rows
+from lumen_cli.output_file import PlotFile, whole_file
 from lumen_cli.resources.selection import Selected, Selection, selection_options
 from lumen_cli.resources.work import refuse, shown
+from lumen_cli.speech import FAILED, USAGE, Format, fail, say
 from lumen_manifest.spec.enums import Accelerator
 from lumen_resources.errors import (
     FileMissingError,
@@ -47,7 +49,7 @@ _PICTURES = 8
     show_default=True,
     help="How long each way is measured, for pictures and for texts.",
 )
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
+@click.option("--plot", type=PlotFile(), help="Write a picture of what was found.")
 @output_option
 def command(
     selection: Selection, accelerator: str, seconds: float, plot: Path | None, output: str
@@ -167,9 +169,8 @@ def _explain(trials: Mapping["Way", "Trial | TrialRefused"]) -> None:
 
 
 def _plot(tried: Sequence["Tried"], model: str, path: Path) -> None:
-    try:
-        from lumen_cli.tune.plot import write_plot
-    except ModuleNotFoundError:
-        fail("--plot needs matplotlib. Install it with: pip install 'lumen-serve[plot]'", USAGE)
-    write_plot(tried, model, path)
+    from lumen_cli.tune.plot import write_plot
+
+    with whole_file(path) as part:
+        write_plot(tried, model, part)
     say(f"wrote {path}")

@@ -173,7 +173,8 @@ def test_bench_sends_no_load_to_a_server_that_refuses_the_first_call(door):
     ran = command("bench", door[0], "--task", "no_such_task", "--calls", 5)
 
     assert ran.returncode == 1
-    assert "no load was sent" in ran.stderr
+    assert "No load was sent" in ran.stderr
+    assert "no_such_task" in ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from lumen_cli import output
 from lumen_cli.bench import _read_picture
 from lumen_cli.classify import _read_expected
 from lumen_cli.main import LazyGroup, cli
-from lumen_cli.output import progress_bar, say, write_json, write_rows
+from lumen_cli.output import progress_bar, write_rows
+from lumen_cli.speech import say, write_json
 
 HOSTILE = [
     "[/b]dog",

@@ -1,24 +1,14 @@
 """What every command says of itself with --help."""
 
 import sys
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
+from every_command import commands
 
 from lumen_cli.main import COMMANDS, Entry, cli
-
-
-def commands(group: click.Group, *before: str) -> Iterator[tuple[str, ...]]:
-    """Every command that does something, as the words that are typed."""
-    for name in group.list_commands(click.Context(group)):
-        command = group.get_command(click.Context(group), name)
-        if isinstance(command, click.Group):
-            yield from commands(command, *before, name)
-        else:
-            yield (*before, name)
 
 
 @pytest.mark.parametrize("words", list(commands(cli)), ids=" ".join)
