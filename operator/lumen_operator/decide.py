@@ -195,7 +195,8 @@ def runtime_not_on_pool(observed: Observed) -> Finding | None:
 
 def default_taken(observed: Observed) -> Finding | None:
     """An older service of the family is the namespace's default already."""
-    service, other = observed.service, observed.older_default
+    service = observed.service
+    other = observed.callers.older_default(service.name) if service else ""
     if service is None or not other:
         return None
     said = (
@@ -205,8 +206,17 @@ def default_taken(observed: Observed) -> Finding | None:
     return find(ACCEPTED, Reason.DEFAULT_CONFLICT, said, other=other)
 
 
+def name_taken(observed: Observed) -> Finding | None:
+    """Callers who say a name that the service asks for mean another one."""
+    lost = tuple(observed.callers.lost(observed.key.name)) if observed.service else ()
+    if not lost:
+        return None
+    said = " ".join(each.said for each in lost)
+    return find(ACCEPTED, Reason.NAME_CONFLICT, said, name=", ".join(each.name for each in lost))
+
+
 BLOCKING: tuple[Check, ...] = (spec_invalid, pool_unknown, runtime_not_on_pool)
-ADVISORY: tuple[Check, ...] = (default_taken,)
+ADVISORY: tuple[Check, ...] = (default_taken, name_taken)
 
 
 def first_of(checks: Iterable[Check], observed: Observed) -> Finding | None:

@@ -18,11 +18,12 @@ from lumen_local.pod.machine import Machine, choose_pools, gather_machine
 from lumen_local.pod.plans import Planned
 from lumen_local.run import Launch, LaunchSettings, launch
 from lumen_local.show.choice import Display
+from lumen_manifest.caller_names import clashes
 from lumen_manifest.legacy.translation import SingleServer
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
 from lumen_manifest.reading.parse import ManifestError, Problem, parse_files, parse_text
-from lumen_manifest.reading.yaml_tree import BYTES_MAX
+from lumen_manifest.reading.yaml_tree import BYTES_MAX, path_text
 from lumen_manifest.render import RenderContext
 from lumen_manifest.spec.field_types import amount_of
 from lumen_process.wording import size
@@ -60,6 +61,7 @@ def read_manifests(files: Sequence[str]) -> Manifests:
                 problems += _taken(resource, file, found)
                 found.services.append(resource)
                 found.folders[resource.name] = folder
+    problems = problems or list(_clashes(found))
     if problems:
         raise ManifestError(tuple(problems))
     _check_services(found.services, files)
@@ -78,6 +80,13 @@ def _taken(service: LumenModelService, file: str, found: Manifests) -> list[Prob
         return []
     message = f'"{service.name}" is named twice; give one of them another name'
     return [Problem(file, 0, 0, "metadata.name", message)]
+
+
+def _clashes(found: Manifests) -> Iterator[Problem]:
+    """Say which services want one name, across files: a router means one service by it."""
+    spaces = {service.metadata.namespace for service in found.services}
+    for at, where, said in clashes(found.services) if len(spaces) == 1 else ():
+        yield Problem(found.services[at].name, 0, 0, path_text(where), said)
 
 
 def _check_services(services: Sequence[LumenModelService], files: Sequence[str]) -> None:

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     UNKNOWN_POOL = "UnknownPool"
     RUNTIME_NOT_ON_POOL = "RuntimeNotOnPool"
     DEFAULT_CONFLICT = "DefaultConflict"
+    NAME_CONFLICT = "NameConflict"
     FIELD_CONFLICT = "FieldConflict"
 
     VERIFIED = "Verified"
@@ -134,6 +135,11 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         Reason.DEFAULT_CONFLICT: Explanation(
             "Another service is already the family's default in this namespace.",
             "Remove `default: true` here or from {other}.",
+        ),
+        Reason.NAME_CONFLICT: Explanation(
+            "Callers who say one of this service's names mean another service, or a family.",
+            "Take {name} out of spec.aliases, here or there; a service's own name can only be "
+            "changed by making the service anew under another one.",
         ),
         Reason.FIELD_CONFLICT: Explanation(
             "An object of somebody else's has the name of a child, "

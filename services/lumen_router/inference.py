@@ -65,6 +65,7 @@ class InferenceCore:
                 call = Call.of(request, target, meta, self._hold_s, asked.embedding_space)
                 request.payload = b""  # the call has it now
                 answer = await self._forwarder.forward(call, deadline)
+            answer.meta["service"] = counted.service
         answer.meta["router_ms"] = f"{counted.seconds * 1000:.2f}"
         return answer
 

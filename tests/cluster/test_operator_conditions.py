@@ -44,6 +44,7 @@ SPECS = {
     "good": {},
     "older": {"default": True},
     Reason.DEFAULT_CONFLICT: {"default": True},
+    Reason.NAME_CONFLICT: {"aliases": ["older"]},
     Reason.INVALID_SPEC: last_words(Behaviour.CRASH_LOOP, Reason.INVALID_SPEC),
     Reason.UNKNOWN_POOL: {"pool": "no-such-pool"},
     Reason.RUNTIME_NOT_ON_POOL: {

@@ -56,6 +56,12 @@ def two_defaults(world):
     return world.service(default=True)
 
 
+def an_older_service_has_the_name(world):
+    world.service("older", aliases=["fast"])
+    world.later(1)
+    return world.service(aliases=["fast"])
+
+
 def another_manager_applies_the_replicas(world):
     key = world.settled()
     fields = {"f:spec": {"f:replicas": {}}}
@@ -168,6 +174,7 @@ SCENES: dict[tuple[C, Reason], Scene] = {
         model={"runtime": "rknn", "precision": "fp16"}
     ),
     (C.ACCEPTED, Reason.DEFAULT_CONFLICT): two_defaults,
+    (C.ACCEPTED, Reason.NAME_CONFLICT): an_older_service_has_the_name,
     (C.ACCEPTED, Reason.FIELD_CONFLICT): another_manager_applies_the_replicas,
     (C.RESOURCES_READY, Reason.FETCHING): lambda world: with_init(world, running("resources")),
     (C.RESOURCES_READY, Reason.PREPARING): lambda world: with_init(

@@ -16,11 +16,12 @@ from typing import Any
 from cluster_objects import a_service
 
 from lumen_cluster.kinds import CLAIMS, DEPLOYMENTS, NODES, PODS, REPLICA_SETS, ObjectKind
+from lumen_manifest.caller_names import CallerNames
 from lumen_manifest.conditions import ConditionType
 from lumen_manifest.names import STABLE_VARIANT, variant_name
 from lumen_operator.children.desired import OperatorContext
 from lumen_operator.decide import Decision, decide_service
-from lumen_operator.observe.decode import mapping
+from lumen_operator.observe.decode import mapping, read_claimant
 from lumen_operator.observe.gather import Observed, gather_service
 from lumen_operator.observe.kinds import POOLS, SERVICES, Key, kind_of
 from lumen_operator.observe.views import PodReport
@@ -67,6 +68,10 @@ class Objects:
             for each in self.all(kind, namespace)
             if mapping(mapping(each, "metadata"), "labels").get("lumen.dev/service") == service
         )
+
+    def callers(self, namespace: str) -> CallerNames:
+        claims = map(read_claimant, self.all(SERVICES, namespace))
+        return CallerNames(each for each in claims if each is not None)
 
     def all(self, kind: ObjectKind, namespace: str | None = None) -> tuple[dict[str, Any], ...]:
         found = [key for key in self.objects if key[0] == kind.plural]

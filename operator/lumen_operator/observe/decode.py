@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from lumen_cluster.kinds import Raw
+from lumen_manifest.caller_names import FAMILIES, Claimant
 from lumen_manifest.names import (
     PIN_ENV,
     REVISION_LABEL,
@@ -73,6 +74,24 @@ def read_pod(raw: Raw) -> PodView:
         requests=_requests(spec),
         config_maps=_config_maps(spec, pins),
         claims=frozenset(_claims(spec)),
+    )
+
+
+def read_claimant(raw: Raw) -> Claimant | None:
+    """Read what a service says of its names; None of one that is about to be gone."""
+    metadata, spec = mapping(raw, "metadata"), mapping(raw, "spec")
+    family = text(spec, "family")
+    if metadata.get("deletionTimestamp") or family not in FAMILIES:
+        return None
+    aliases = spec.get("aliases")
+    listed = aliases[:ITEMS_MAX] if isinstance(aliases, list) else ()
+    return Claimant(
+        name=text(metadata, "name"),
+        family=family,
+        aliases=tuple(each for each in listed if isinstance(each, str)),
+        default=spec.get("default") is True,
+        model=text(mapping(spec, "model"), "name"),
+        created=(text(metadata, "creationTimestamp"), 0),
     )
 
 

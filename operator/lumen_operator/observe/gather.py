@@ -21,6 +21,7 @@ from lumen_cluster.kinds import (
     ObjectKind,
     Raw,
 )
+from lumen_manifest.caller_names import CallerNames
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.names import PINS_INFIX, attached_name
 from lumen_manifest.node_pool import LumenNodePool, NodePoolStatus
@@ -80,7 +81,7 @@ class Observed:
     revision name. `nodes` and `holders` are those of these pools; they are gathered only while a
     pod waits for a node or old pods go first. `variants` has what there is, by the variant's name.
     `clock_set_at` is what the clock that tells `now` said when it was set, None while nobody saw
-    that.
+    that. `callers` has the names of all services of the namespace.
     """
 
     key: Key
@@ -99,7 +100,7 @@ class Observed:
     revisions: tuple[RevisionView, ...] = ()
     pins: Mapping[str, PinView] = field(default_factory=dict)
     autoscaler: AutoscalerView | None = None
-    older_default: str = ""
+    callers: CallerNames = field(default_factory=CallerNames)
     clock_set_at: datetime | None = None
 
     def variant(self, name: str) -> VariantView:
@@ -198,7 +199,7 @@ def gather_service(
         revisions=revisions,
         pins=_pins(mine),
         autoscaler=_autoscaler(mine, key),
-        older_default=_older_default(cache, raw, service),
+        callers=cache.callers(key.namespace),
     )
 
 
@@ -334,26 +335,5 @@ def _pins(mine: _OfService) -> dict[str, PinView]:
     return found
 
 
-def _older_default(cache: ObjectCache, mine: Raw, service: LumenModelService) -> str:
-    """Return the older service that is the family's default too; of equal age, by name."""
-    if not service.spec.default:
-        return ""
-    age = _age(mine)
-    older = [
-        _age(raw)
-        for raw in cache.all(SERVICES, service.metadata.namespace)
-        if decode.mapping(raw, "spec").get("default") is True
-        and decode.text(decode.mapping(raw, "spec"), "family") == service.spec.family
-        and not decode.mapping(raw, "metadata").get("deletionTimestamp")
-        and _age(raw) < age
-    ]
-    return min(older)[1] if older else ""
-
-
 def _name(raw: Raw) -> str:
     return decode.text(decode.mapping(raw, "metadata"), "name")
-
-
-def _age(raw: Raw) -> tuple[str, str]:
-    metadata = decode.mapping(raw, "metadata")
-    return decode.text(metadata, "creationTimestamp"), decode.text(metadata, "name")

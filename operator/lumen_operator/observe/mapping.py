@@ -32,9 +32,8 @@ def map_to_keys(
     for raw in (before, after):
         if raw is not None:
             found.update(_of_object(cache, kind, raw))
-    if kind == SERVICES and _claim(before) != _claim(after):
-        for raw in (before, after):
-            found.update(_rivals(cache, raw))
+    if kind == SERVICES:
+        found.update(_namesakes(cache, before, after))
     if kind == NODES:
         found.update(_of_node(cache, before, after))
     if kind == PODS and _pod_facts(before) != _pod_facts(after):
@@ -78,24 +77,16 @@ def _of_object(cache: ObjectCache, kind: ObjectKind, raw: Raw) -> Iterator[Key]:
         yield Key("service", namespace, service)
 
 
-def _claim(raw: Raw | None) -> object:
-    """Return what the others read of a service that wants to be its family's default."""
-    spec, metadata = decode.mapping(raw, "spec"), decode.mapping(raw, "metadata")
-    if spec.get("default") is not True:
-        return None
-    words = (decode.text(metadata, key) for key in ("creationTimestamp", "deletionTimestamp"))
-    return (decode.text(spec, "family"), *words)
-
-
-def _rivals(cache: ObjectCache, raw: Raw | None) -> Iterator[Key]:
-    """Name the other services that want to be the same family's default."""
-    spec = decode.mapping(raw, "spec")
-    if raw is None or spec.get("default") is not True:
+def _namesakes(cache: ObjectCache, before: Raw | None, after: Raw | None) -> Iterator[Key]:
+    """Name the other services whose names may be others, where this one's changed."""
+    claims = [None if raw is None else decode.read_claimant(raw) for raw in (before, after)]
+    if claims[0] == claims[1]:
         return
-    for other in cache.all(SERVICES, name_of(raw)[0]):
-        theirs = decode.mapping(other, "spec")
-        if theirs.get("default") is True and theirs.get("family") == spec.get("family"):
-            yield Key("service", *name_of(other))
+    namespace = name_of(before or after or {})[0]
+    for claim in claims:
+        if claim is not None:
+            for service in cache.callers(namespace).concerned(claim):
+                yield Key("service", namespace, service)
 
 
 def _of_pool(cache: ObjectCache, pool: str) -> Iterator[Key]:

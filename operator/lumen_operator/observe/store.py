@@ -7,6 +7,7 @@ is read of every object at once.
 """
 
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -14,6 +15,7 @@ import orjson
 
 from lumen_cluster.kinds import NODES, PODS, REPLICA_SETS, Event, ObjectKind, Raw
 from lumen_cluster.store import Change, Name, Store, Version, identity
+from lumen_manifest.caller_names import CallerNames
 from lumen_manifest.names import SERVICE_LABEL
 from lumen_operator.observe import decode
 from lumen_operator.observe.decode import POD_LABELS, ROLLOUT_ANNOTATION
@@ -32,6 +34,8 @@ _SHORT = 256
 class KindStore(Store):
     """The objects of one kind, and an index over the label lumen.dev/service.
 
+    Of services, `callers` has by namespace who is meant by which name.
+
     Of an object that is packed, `objects` and the index have the head. `on_event` is called with
     every report of the watch.
     """
@@ -41,7 +45,9 @@ class KindStore(Store):
         self.on_event: Callable[[], object] = lambda: None
         self.packed: dict[Name, bytes] = {}
         self.by_service: dict[Name, dict[str, Raw]] = {}
+        self.callers: defaultdict[str, CallerNames] = defaultdict(CallerNames)
         self._packs = kind in _PACKED
+        self._names = kind == SERVICES
 
     def get(self, name: Name) -> Raw | None:
         """Return one object, whole."""
@@ -70,9 +76,13 @@ class KindStore(Store):
         head = self.objects[name] = kept if text is None else head_of(kept)
         if service := service_of(head):
             self.by_service.setdefault((name[0], service), {})[name[1]] = head
+        if self._names and (claimant := decode.read_claimant(head)) is not None:
+            self.callers[name[0]].put(claimant)
 
     def _erase(self, name: Name) -> None:
         self.packed.pop(name, None)
+        if self._names:
+            self.callers[name[0]].drop(name[1])
         if service := service_of(self.objects.pop(name)):
             siblings = self.by_service[name[0], service]
             del siblings[name[1]]
@@ -109,6 +119,10 @@ class ObjectCache:
         if namespace is None:
             return tuple(objects.values())
         return tuple(raw for (where, _), raw in objects.items() if where == namespace)
+
+    def callers(self, namespace: str) -> CallerNames:
+        """Return whom callers mean by the names of a namespace."""
+        return self.stores[SERVICES].callers[namespace]
 
     def put(self, kind: ObjectKind, raw: Raw) -> Change | None:
         """Keep what a write was answered with; None when it is no news."""
@@ -211,16 +225,26 @@ def unpacked(text: bytes) -> Raw:
 
 
 def head_of(raw: Raw) -> Raw:
-    """Return of an object what is read of many at once: whose it is, short fields, conditions."""
+    """Return of an object what is read of many at once.
+
+    That is whose it is, what callers may call it, short fields, conditions.
+    """
     metadata = decode.mapping(raw, "metadata")
-    status = decode.mapping(raw, "status")
+    spec, status = decode.mapping(raw, "spec"), decode.mapping(raw, "status")
     conditions = [_short(each) for each in decode.items(status, "conditions")]
     return {
         **_short(raw),
         "metadata": {k: v for k, v in metadata.items() if k != "managedFields"},
-        "spec": _short(decode.mapping(raw, "spec")),
+        "spec": {**_short(spec), **_names_of(spec)},
         "status": {**_short(status), "conditions": conditions},
     }
+
+
+def _names_of(spec: Raw) -> Raw:
+    """Return of a service's spec what `decode.read_claimant` reads beside short fields."""
+    found = {"aliases": spec["aliases"]} if "aliases" in spec else {}
+    model = decode.text(decode.mapping(spec, "model"), "name")
+    return {**found, "model": {"name": model}} if model else found
 
 
 def _short(raw: Raw) -> Raw:

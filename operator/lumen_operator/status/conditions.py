@@ -62,13 +62,22 @@ def service_statements(
         found_by_pods = (each for rollout in rollouts for each in rollout.findings)
         problem = next((f for f in found_by_pods if f.condition is ConditionType.ACCEPTED), None)
     found = {
-        ConditionType.ACCEPTED: fails(problem) if problem else holds(Reason.ACCEPTED),
+        ConditionType.ACCEPTED: fails(problem) if problem else accepted(observed),
         **_of_pods(observed, rollouts),
         ConditionType.PROGRESSING: _progressing(observed, rollouts),
     }
     if rollouts[0].target.service.spec.autoscaling is not None:
         found[ConditionType.AUTOSCALING] = _autoscaling(observed)
     return {**found, ConditionType.READY: ready_of(found)}
+
+
+def accepted(observed: Observed) -> ConditionState:
+    """State that the spec can be carried out, and whom callers reach by which names.
+
+    A name that came from another service, or went to one, is so a change that is told.
+    """
+    names = ", ".join(observed.callers.held(observed.key.name))
+    return holds(Reason.ACCEPTED, f"{Reason.ACCEPTED.meaning} Callers reach it as {names}.")
 
 
 def pods_wanted(rollouts: Iterable[Rollout]) -> int:
@@ -222,17 +231,14 @@ def kept(before: Iterable[Condition]) -> dict[ConditionType, ConditionState]:
 def events_of(now: Iterable[Condition], before: Iterable[Condition]) -> tuple[EventNote, ...]:
     """Note what changed: what went wrong, each; what went well, by the one word that covers it.
 
-    Becoming Ready covers all that became true with it, and being accepted covers how a new object
-    begins: without a replica, rolling out. Ready that is lost is told by its causes.
+    Becoming Ready covers all that became true with it but for the names that callers say, and being
+    accepted covers how a new object begins: without a replica, rolling out. Ready that is lost is
+    told by its causes.
     """
-    known = {each.type: (each.status, each.reason) for each in before}
-    notes = [
-        _note(each)
-        for each in now
-        if known.get(each.type) != (each.status, each.reason) and _is_news(each)
-    ]
+    known = {each.type: _told(each) for each in before}
+    notes = [_note(each) for each in now if known.get(each.type) != _told(each) and _is_news(each)]
     covering: set[str] = {note.reason for note in notes} & {Reason.READY}
-    if not known:
+    if covering or not known:
         covering.add(Reason.ACCEPTED)
     return tuple(
         note for note in notes if not covering or note.type == "Warning" or note.reason in covering
@@ -255,6 +261,12 @@ def _condition(
         last_transition_time=before.last_transition_time if before and same else timestamp(now),
         observed_generation=said.generation or generation,
     )
+
+
+def _told(condition: Condition) -> tuple[str, ...]:
+    """Return what of a condition makes an event when it changes; of Accepted, the names too."""
+    words = (condition.message,) if condition.type is ConditionType.ACCEPTED else ()
+    return condition.status, condition.reason, *words
 
 
 def _is_news(condition: Condition) -> bool:

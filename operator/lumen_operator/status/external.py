@@ -25,7 +25,15 @@ from lumen_operator.observe.networks import (
 )
 from lumen_operator.observe.views import PodAddress, PodReport
 from lumen_operator.rollout.pins import served_files
-from lumen_operator.status.conditions import ConditionState, fails, holds, kept, ready_of, unknown
+from lumen_operator.status.conditions import (
+    ConditionState,
+    accepted,
+    fails,
+    holds,
+    kept,
+    ready_of,
+    unknown,
+)
 from lumen_operator.status.service import attestation_from, with_attestation, with_statements
 from lumen_process.addresses import host_port
 
@@ -200,7 +208,7 @@ def _statements(
     observed: Observed, service: LumenModelService, at: Elsewhere, problem: Finding | None
 ) -> Iterator[tuple[ConditionType, ConditionState]]:
     found = {
-        ConditionType.ACCEPTED: fails(problem) if problem else holds(Reason.ACCEPTED),
+        ConditionType.ACCEPTED: fails(problem) if problem else accepted(observed),
         **_of_the_server(observed, service, at),
         ConditionType.PROGRESSING: ConditionState(
             "False", Reason.ROLLOUT_COMPLETE, "The server runs outside the cluster."

@@ -6,12 +6,14 @@ that need one (is there such a pool?) are the operator's.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from lumen_manifest.caller_names import clashes
 from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.names import GROUP
 from lumen_manifest.node_pool import LumenNodePool
@@ -58,20 +60,17 @@ def parse_files(paths: Sequence[Path]) -> list[Resource]:
     """Read several files as one set of manifests.
 
     Raises:
-        ManifestError: with the problems of all files; also two services with one name.
+        ManifestError: with the problems of all files; also two services that want one name.
 
     """
     problems: list[Problem] = []
-    found: list[tuple[Problem, Resource]] = []
+    found: list[_Found] = []
     for path in paths:
         try:
             found += _read(_text_of(path), str(path))
         except ManifestError as error:
             problems += error.problems
-    problems += _same_names(found)
-    if problems:
-        raise ManifestError(tuple(problems))
-    return [resource for _, resource in found]
+    return _apart(found, problems)
 
 
 def parse_text(text: str, filename: str = "manifest") -> list[Resource]:
@@ -81,11 +80,7 @@ def parse_text(text: str, filename: str = "manifest") -> list[Resource]:
         ManifestError: with everything that is wrong; nothing else is ever raised.
 
     """
-    found = _read(text, filename)
-    problems = _same_names(found)
-    if problems:
-        raise ManifestError(tuple(problems))
-    return [resource for _, resource in found]
+    return _apart(_read(text, filename), [])
 
 
 def parse_object(document: Mapping[str, Any]) -> Resource:
@@ -172,17 +167,29 @@ def _too_large(file: str) -> Problem:
     return Problem(file, 0, 0, "", f"is larger than {BYTES_MAX >> 20} MiB: no manifest needs that")
 
 
-def _read(text: str, file: str) -> list[tuple[Problem, Resource]]:
-    """Read one file; each resource comes with the place of its name, for later complaints."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A resource and where it stands, for complaints about several."""
+
+    file: str
+    root: Node
+    resource: Resource
+
+    def problem(self, location: Location, said: str) -> Problem:
+        place = _place(self.root, location, "value")
+        return Problem(self.file, *place, path_text(location), said)
+
+
+def _read(text: str, file: str) -> list[_Found]:
+    """Read one file."""
     roots, refused = _roots_of(text, file)
     problems: list[Problem] = []
-    found: list[tuple[Problem, Resource]] = []
+    found: list[_Found] = []
     for root in roots:
         resource, wrong = _document(root, file)
         problems += wrong
         if resource is not None:
-            line, column = _place(root, ("metadata", "name"), "value")
-            found.append((Problem(file, line, column, "metadata.name", ""), resource))
+            found.append(_Found(file, root, resource))
     # What could not be read is no wrong value besides.
     places = {(problem.line, problem.column) for problem in refused}
     problems = [p for p in problems if (p.line, p.column) not in places] + refused
@@ -325,11 +332,22 @@ def _what(node: Node) -> str:
     return "a list" if isinstance(node, SequenceNode) else f"{shown(node.plain())}"
 
 
-def _same_names(found: Iterable[tuple[Problem, Resource]]) -> list[Problem]:
+def _apart(found: Sequence[_Found], problems: list[Problem]) -> list[Resource]:
+    """Return the resources; raises ManifestError, also where two of them want one name."""
+    same = _same_names(found)
+    problems = [*problems, *(same or _clashes(found))]
+    if problems:
+        raise ManifestError(tuple(problems))
+    return [each.resource for each in found]
+
+
+def _same_names(found: Iterable[_Found]) -> list[Problem]:
     """Two objects with one name would silently become one."""
     problems: list[Problem] = []
     seen: dict[tuple[str, ...], Problem] = {}
-    for place, resource in found:
+    for each in found:
+        resource = each.resource
+        place = each.problem(("metadata", "name"), "")
         key = resource.key if isinstance(resource, LumenModelService) else (resource.name,)
         first = seen.setdefault((resource.kind, *key), place)
         if first is not place:
@@ -337,5 +355,19 @@ def _same_names(found: Iterable[tuple[Problem, Resource]]) -> list[Problem]:
                 f"line {first.line}" if first.file == place.file else f"{first.file}:{first.line}"
             )
             said = f'"{resource.name}" is taken by the {resource.kind} of {other}: choose another'
-            problems.append(Problem(place.file, place.line, place.column, place.path, said))
+            problems.append(replace(place, message=said))
     return problems
+
+
+def _clashes(found: Iterable[_Found]) -> list[Problem]:
+    """Callers of one router mean one service by a name."""
+    by_namespace: dict[str, list[tuple[_Found, LumenModelService]]] = {}
+    for each in found:
+        if isinstance(each.resource, LumenModelService):
+            namespace = each.resource.metadata.namespace
+            by_namespace.setdefault(namespace, []).append((each, each.resource))
+    return [
+        listed[at][0].problem(field, said)
+        for listed in by_namespace.values()
+        for at, field, said in clashes([service for _, service in listed])
+    ]

@@ -153,6 +153,7 @@ CALLER_NAME = Pattern(
     r"^[A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?$",
     "use letters, digits and . _ : / - in between",
 )
+MODEL_NAME_MAX = 100
 MODEL_NAME = Pattern(
     r"^[A-Za-z0-9][A-Za-z0-9._-]*((::|/)[A-Za-z0-9][A-Za-z0-9._-]*)?$",
     "write a model's name such as MobileCLIP2-S2, open_clip's arch::tag, or a hub's owner/name",

@@ -22,6 +22,7 @@ from lumen_manifest.spec.field_types import (
     EMBEDDING_SPACE,
     FILE_STEM,
     MODEL_NAME,
+    MODEL_NAME_MAX,
     MODEL_URI,
     RANK_FILTER,
     RELATIVE_FILE,
@@ -125,7 +126,9 @@ class ModelSpec(Strict):
         ),
     )
 
-    name: Annotated[str, Field(pattern=MODEL_NAME.regex, min_length=1, max_length=100)] = Field(
+    name: Annotated[
+        str, Field(pattern=MODEL_NAME.regex, min_length=1, max_length=MODEL_NAME_MAX)
+    ] = Field(
         description="The model: MobileCLIP2-S2, bioclip-2, ..., an open_clip name as arch::tag, "
         "or a hub's repository as owner/name."
     )

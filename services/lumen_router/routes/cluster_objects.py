@@ -5,6 +5,7 @@ refuse elsewhere, must not take a service away whose pods serve on. The order in
 told of, and how often, changes nothing: the same objects always give the same routes.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from lumen_manifest.conditions import ConditionType
 from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.reading.parse import parse_object
 from lumen_manifest.reading.problems import ManifestError
+from lumen_manifest.spec.field_types import MODEL_NAME, MODEL_NAME_MAX
 from lumen_process.addresses import host_port
 from lumen_router.errors import ObjectUnreadable
 from lumen_router.routes import table
@@ -36,8 +38,8 @@ _READ_OF_SLICE = ("name", "namespace", "uid", "labels")
 _READ_OF_SPEC = ("family", "aliases", "default", "external", "scenes")
 _READ_OF_STATUS = ("routes", "embeddingSpace", "reason")
 _READ_OF_CONDITION = ("type", "status", "reason", "message")
-# Required of a whole manifest, and nothing to the router.
-_UNREAD: Raw = {"name": "unread", "runtime": "onnx"}
+# Required of a whole manifest, and nothing to the router; of the model, only its name is read.
+_UNREAD_NAME, _UNREAD_RUNTIME = "unread", "onnx"
 _UNREAD_POOL = "unread"
 
 
@@ -122,12 +124,20 @@ def keep_model_service(raw: Raw) -> Raw:
         "apiVersion": API_VERSION,
         "kind": "LumenModelService",
         "metadata": {key: metadata[key] for key in _READ_OF_METADATA if key in metadata},
-        "spec": {**kept, "model": _UNREAD},
+        "spec": {**kept, "model": _model_of(spec)},
         "status": {
             **{key: status[key] for key in _READ_OF_STATUS if key in status},
             "conditions": conditions,
         },
     }
+
+
+def _model_of(spec: Raw) -> Raw:
+    model = spec.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else None
+    known = isinstance(name, str) and len(name) <= MODEL_NAME_MAX
+    readable = known and re.fullmatch(MODEL_NAME.regex, str(name))
+    return {"name": name if readable else _UNREAD_NAME, "runtime": _UNREAD_RUNTIME}
 
 
 def parse_model_service(raw: Raw) -> LumenModelService:

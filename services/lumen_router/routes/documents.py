@@ -24,6 +24,7 @@ def read_service(
         family=spec.family,
         aliases=spec.aliases,
         default=spec.default,
+        model=spec.model.name,
         created=(manifest.metadata.creation_timestamp or "", position),
         embedding_space=status.embedding_space if status else "",
         reason=status.reason if status else "",

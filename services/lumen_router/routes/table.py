@@ -7,6 +7,7 @@ by `from_file` or by `from_cluster`. Pure; it knows no connection and no pod's s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lumen_manifest.caller_names import CallerNames, Claimant
 from lumen_manifest.spec.enums import Family
 from lumen_manifest.spec.model_spec import ScenesSpec
 from lumen_router.errors import (
@@ -61,6 +62,7 @@ class Service:
     family: Family
     aliases: tuple[str, ...] = ()
     default: bool = False
+    model: str = ""
     created: tuple[str, int] = ("", 0)
     embedding_space: str = ""
     reason: str = ""
@@ -139,14 +141,23 @@ class Routes:
 def build(services: Sequence[Service]) -> Routes:
     """Build the table from services in any order."""
     by_age = tuple(sorted(services, key=lambda service: (service.created, service.name)))
-    defaults: dict[Family, Service] = {}
-    for service in sorted(by_age, key=lambda service: not service.default):
-        defaults.setdefault(service.family, service)
-    names: dict[str, Service] = {str(family): first for family, first in defaults.items()}
-    names.update((service.name, service) for service in by_age)
-    for service in reversed(by_age):
-        names.update(dict.fromkeys(service.aliases, service))
+    known = {service.name: service for service in by_age}
+    callers = CallerNames(map(_claimant, by_age))
+    names = {name: known[owner] for name, owner in callers.owners().items()}
+    firsts = {family: callers.default_of(family) for family in Family}
+    defaults = {family: known[first.name] for family, first in firsts.items() if first is not None}
     return Routes(by_age, names, defaults, _own_tasks(by_age))
+
+
+def _claimant(service: Service) -> Claimant:
+    return Claimant(
+        service.name,
+        service.family,
+        service.aliases,
+        service.default,
+        service.model,
+        service.created,
+    )
 
 
 def advertised_names(routes: Routes, service: Service, kind: TaskKind) -> tuple[str, ...]:

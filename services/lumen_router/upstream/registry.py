@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
+
 from lumen_router.routes.table import Route, Routes, Service
 from lumen_router.upstream import policy
 from lumen_router.upstream.pod import Pod, PodCapabilities
@@ -20,6 +22,8 @@ from lumen_wire.tasks import TaskKind
 RETIRE_GRACE_S: Final = 60.0
 LINGER_S: Final = 30.0
 EMBEDDINGS: Final = frozenset({TaskKind.TEXT_EMBED, TaskKind.IMAGE_EMBED})
+
+log = structlog.get_logger(__name__)
 
 Groups = tuple[tuple[int, tuple[Pod, ...]], ...]
 """The weight of each variant, and those of its pods that may get a call."""
@@ -200,6 +204,7 @@ class UpstreamRegistry:
 
     def apply(self, routes: Routes) -> None:
         """Follow new routes: start pods that are new, retire those that are gone or leaving."""
+        _tell_of_names_that_moved(self.routes, routes)
         self.routes = routes
         before = self._services
         self._services = {}
@@ -250,6 +255,20 @@ def _wanted(service: Service) -> set[tuple[str, str]]:
     listed = [(route.variant, one) for route in service.routes for one in route.endpoints]
     taking = {(variant, one.address) for variant, one in listed if one.takes_calls}
     return taking or {(variant, one.address) for variant, one in listed if one.is_last_resort}
+
+
+def _tell_of_names_that_moved(before: Routes | None, now: Routes) -> None:
+    """Log which names mean another service from now on: its vectors may be of another space."""
+    for name, service in (before.names if before is not None else {}).items():
+        after = now.names.get(name)
+        if after is not None and after.name != service.name:
+            log.warning(
+                "a name means another service now",
+                name=name,
+                before=service.name,
+                after=after.name,
+                same_space=after.embedding_space == service.embedding_space,
+            )
 
 
 def _emptied(service: Service) -> Service:

@@ -17,6 +17,25 @@ def test_two_services_with_one_name_are_refused_with_both_places():
     )
 
 
+def test_an_alias_that_is_anothers_name_is_refused_at_its_place():
+    first = GOOD.replace("name: clip", "name: first", 1)
+    second = GOOD.replace("name: clip", "name: second", 1) + "  aliases: [own, first]\n"
+
+    with pytest.raises(ManifestError) as refused:
+        parse_text(f"{first}---\n{second}", "two.yaml")
+
+    (problem,) = refused.value.problems
+    assert problem.path == "spec.aliases[1]"
+    assert (problem.line, problem.column) == (
+        len(first.splitlines()) + len(second.splitlines()) + 1,
+        18,
+    )
+    assert problem.message == (
+        "Callers who say first reach first, which is called so and came first. "
+        "Take it out of spec.aliases"
+    )
+
+
 def test_one_name_in_two_namespaces_is_two_services():
     other = GOOD.replace("  name: clip\n", "  name: clip\n  namespace: other\n", 1)
 

@@ -29,10 +29,12 @@ def service_key(name, namespace="team"):
     return Key("service", namespace, name)
 
 
-def a_service(name, namespace="team", pool="cpu", reason="", default=False, family="clip"):
+def a_service(
+    name, namespace="team", pool="cpu", reason="", default=False, family="clip", aliases=()
+):
     return {
         "metadata": {"name": name, "namespace": namespace, "uid": f"u-{name}"},
-        "spec": {"pool": pool, "default": default, "family": family},
+        "spec": {"pool": pool, "default": default, "family": family, "aliases": list(aliases)},
         "status": {"reason": reason},
     }
 
@@ -87,6 +89,14 @@ def test_a_service_concerns_those_that_want_to_be_the_same_default(cache):
         cache.put(SERVICES, a_service(each, default=True))
     cache.put(SERVICES, a_service("three", default=True, family="bioclip"))
     gone = map_to_keys(cache, SERVICES, a_service("one", default=True), None)
+
+    assert gone == {service_key("one"), service_key("two")}
+
+
+def test_a_service_concerns_those_that_ask_for_one_of_its_names(cache):
+    for name, aliases in (("one", ["fast"]), ("two", ["one"]), ("three", ["slow"])):
+        cache.put(SERVICES, a_service(name, aliases=aliases))
+    gone = map_to_keys(cache, SERVICES, a_service("one", aliases=["fast"]), None)
 
     assert gone == {service_key("one"), service_key("two")}
 

@@ -57,7 +57,7 @@ def test_a_large_object_is_packed_and_returned_whole(cache):
 def test_of_all_objects_at_once_a_large_one_shows_what_is_read_of_every_object(cache):
     (head,) = cache.all(SERVICES, "team")
 
-    assert head["spec"] == {"family": "clip", "pool": "cpu"}
+    assert head["spec"] == {"family": "clip", "pool": "cpu", "model": {"name": "m"}}
     assert head["status"] == LARGE["status"]
     assert map_to_keys(cache, SERVICES, None, LARGE) == {Key("service", "team", "clip")}
 

@@ -7,6 +7,7 @@ from operator_world import NAMESPACE, SPACE, ended_badly, ended_well, stamp, ver
 from lumen_cluster.kinds import DEPLOYMENTS, HPAS, PODS
 from lumen_manifest.conditions import OUTCOMES, READY_NEEDS, Reason
 from lumen_manifest.conditions import ConditionType as C
+from lumen_operator.observe.kinds import SERVICES
 
 
 @pytest.mark.parametrize(("type_", "reason"), all_outcomes(), ids=str)
@@ -107,6 +108,37 @@ def test_a_younger_default_is_deployed_all_the_same(world):
     assert world.names(DEPLOYMENTS) == {"clip-stable"}
     assert world.status(key)["reason"] == "DefaultConflict"
     assert "older" in world.condition(key, C.ACCEPTED)["message"]
+
+
+def test_a_service_that_asks_for_anothers_name_is_deployed_and_told(world):
+    key = SCENES[C.ACCEPTED, Reason.NAME_CONFLICT](world)
+    world.serve(key)
+
+    assert world.status(key)["reason"] == "NameConflict"
+    assert world.condition(key, C.ACCEPTED)["message"].startswith(
+        "Callers who say fast reach older, which has it as an alias and came first. Take fast out"
+    )
+
+
+def test_a_name_that_falls_to_another_service_is_an_event(world):
+    key = SCENES[C.ACCEPTED, Reason.NAME_CONFLICT](world)
+    world.serve(key)
+    world.remove(SERVICES, "older")
+    notes = {event.reason: event.message for event in world.decide(key).events}
+
+    assert notes.keys() == {"Accepted", "Ready"}
+    assert notes["Accepted"].endswith("Callers reach it as clip, fast.")
+
+
+def test_a_family_that_goes_to_another_service_is_an_event_of_the_one_that_had_it(world):
+    key = world.served("first")
+    assert world.condition(key, C.ACCEPTED)["message"].endswith("reach it as first, clip.")
+    world.later(1)
+    world.service("second", default=True)
+    (event,) = world.decide(key).events
+
+    assert (event.type, event.reason) == ("Normal", "Accepted")
+    assert event.message.endswith("Callers reach it as first.")
 
 
 def test_an_autoscaler_that_has_not_looked_is_not_yet_known(world):

@@ -110,6 +110,26 @@ def test_the_default_flag_decides_and_of_two_the_older_wins(services, default):
     assert routes.find("clip").name == default
 
 
+def test_no_alias_takes_the_calls_of_a_service_a_family_or_a_model():
+    routes = some_routes(
+        a_service("clip"),
+        a_service("bioclip", "bioclip"),
+        a_service("thief", aliases=["bioclip", "clip", "fast", "own"]),
+        a_service("late", aliases=["thief", "own"]),
+        a_service("fast", aliases=["bioclip"]),
+    )
+
+    known = {name: service.name for name, service in routes.names.items()}
+    assert known == {
+        "clip": "clip",
+        "bioclip": "bioclip",
+        "thief": "thief",
+        "own": "thief",
+        "late": "late",
+        "fast": "thief",  # its alias is older than the service of that name
+    }
+
+
 def test_an_alias_comes_before_a_service_and_a_service_before_a_family():
     routes = some_routes(
         a_service("first", aliases=["second"]),
