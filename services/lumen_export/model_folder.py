@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from lumen_export.errors import ExportRefused
-from lumen_export.golden import GoldenSet
+from lumen_resources.fetch.golden_set import VECTORS
 from lumen_resources.fetch.recording import record
 from lumen_resources.fetch.verify import only_verified
 from lumen_resources.model.choice import DECISIVE, MODALITIES, TOKENIZER
@@ -20,9 +20,8 @@ from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.model.model_info import FILE_NAME, PreprocessInfo
 from lumen_resources.progress import Progress
 from lumen_serving.media.vocabulary import open_vocabulary
+from lumen_serving.startup.golden import GoldenSet
 from lumen_terms.modality import Modality
-
-VECTORS = "parity/vectors.npy"
 
 
 def copy_companions(source: VerifiedModel, folder: Path) -> None:

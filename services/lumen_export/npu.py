@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lumen_export.golden import worst_cosine
-from lumen_export.proof import Proof, SourceModel, refuse_below_the_bar
+from lumen_export.proof import Proof, SourceModel, refuse_below_the_bar, worst_cosine
 from lumen_export.rknn.conversion import RknnConversion, convert
 from lumen_export.rknn.toolkit import RknnToolkit, make_toolkit
 from lumen_manifest.spec.enums import Precision, Runtime

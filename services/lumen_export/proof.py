@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_export.errors import BelowTheBar, ExportRefused
-from lumen_export.golden import GoldenSet, worst_cosine
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Accelerator, Family, OnnxEngine, Precision, Runtime
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec
@@ -21,6 +20,7 @@ from lumen_serving.backends.base import Backend, BackendSettings
 from lumen_serving.backends.onnx import OnnxBackend
 from lumen_serving.backends.onnx_engines import EngineWish
 from lumen_serving.errors import BackendUnavailable
+from lumen_serving.startup.golden import GoldenSet
 from lumen_serving.startup.load import usable_cores
 from lumen_serving.startup.parity import tolerance
 from lumen_terms.modality import Modality
@@ -113,6 +113,14 @@ def _vectors(backend: Backend, modality: Modality, items: NDArray[Any]) -> NDArr
     if modality is Modality.IMAGE:
         return backend.embed_images(items)
     return backend.embed_texts(items)
+
+
+def worst_cosine(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    """Return the least cosine between rows of the same number; nan if one is not finite."""
+    a, b = got.astype(np.float64), wanted.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(((a * b).sum(axis=1) / lengths).min())
 
 
 def refuse_below_the_bar(proof: Proof) -> None:

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_export.errors import ExportRefused
-from lumen_export.golden import GoldenSet, golden_set, stacked, write_pictures
 from lumen_export.graphs import InputSize, embed, write_graph, write_int8
 from lumen_export.int8 import OPSET
 from lumen_export.label_files import LabelPlan, label_set_specs, write_labels
-from lumen_export.model_folder import VECTORS, add_report, copy_companions, write_model_info
+from lumen_export.model_folder import add_report, copy_companions, write_model_info
 from lumen_export.npu import NpuPlan, prove_rknn
 from lumen_export.proof import Proof, SourceModel, prove_onnx
 from lumen_manifest.spec.enums import Precision, Runtime
@@ -30,6 +29,7 @@ from lumen_resources.progress import FetchPhase, Progress
 from lumen_serving.backends.torch.library import VERSION, TorchTower, bytes_of
 from lumen_serving.backends.torch.towers import open_towers
 from lumen_serving.media.preprocess import Normaliser
+from lumen_serving.startup.golden import GoldenSet, golden_set
 from lumen_terms.modality import Modality
 
 GRAPH_NAMES = {Modality.IMAGE: "vision", Modality.TEXT: "text"}
@@ -123,14 +123,14 @@ def _made(
     datasets = _labels(model, towers, plan, folder, progress)
     _write_graphs(model, towers, plan, folder, progress)
     del towers
-    write_pictures(golden, folder)
-    (folder / VECTORS).parent.mkdir(exist_ok=True)
-    np.save(folder / VECTORS, stacked(source.vectors))
+    for path, content in golden.files(source.vectors).items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(content)
     copy_companions(model, folder)
     proofs = [*_npu_files(source, plan, folder, progress)]
     if Precision.FP32 not in plan.files:
-        for path in folder.glob("onnx/*.fp32.onnx*"):
-            path.unlink()
+        for graph in folder.glob("onnx/*.fp32.onnx*"):
+            graph.unlink()
     if not plan.onnx:
         (folder / "onnx").rmdir()
     write_model_info(model, golden, _runtimes(plan, folder), datasets, folder)

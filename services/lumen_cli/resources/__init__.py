@@ -12,6 +12,7 @@ import click
 
 from lumen_cli.output import output_option, write_rows
 from lumen_cli.resources.export import export_command
+from lumen_cli.resources.recording import record_folder
 from lumen_cli.resources.selection import (
     Selected,
     Selection,
@@ -112,8 +113,16 @@ def download(selection: Selection, force: bool, output: str) -> None:
     help="Record size and SHA-256 of a folder's files in its model_info.json. "
     "Do this only where the files are known to be good.",
 )
+@click.option(
+    "--golden/--no-golden",
+    default=True,
+    help="With --write, also keep the model's own vectors of a few pictures and texts, where torch "
+    "or ONNX Runtime is installed: every server compares its own with them.",
+)
 @output_option
-def verify(selection: Selection, folder: Path | None, write: Path | None, output: str) -> None:
+def verify(
+    selection: Selection, folder: Path | None, write: Path | None, golden: bool, output: str
+) -> None:
     """Read every file again and compare it with what was promised. Nothing is fetched.
 
     \b
@@ -126,7 +135,7 @@ def verify(selection: Selection, folder: Path | None, write: Path | None, output
     from lumen_resources.fetch.fetch import verify_here
 
     if write is not None:
-        _print_digests(write, lambda progress: _record(write, progress), output)
+        _print_digests(write, lambda progress: record_folder(write, progress, golden), output)
     elif folder is not None:
         _print_digests(folder, lambda progress: _compare(folder, progress), output)
     else:
@@ -135,14 +144,6 @@ def verify(selection: Selection, folder: Path | None, write: Path | None, output
             lambda m, p: verify_here(m.config, selection.cache_dir, m.source_dir, p),
             output,
         )
-
-
-def _record(folder: Path, progress: Progress) -> Mapping[str, FileDigest]:
-    from lumen_resources.fetch.recording import record
-
-    recording = record(folder, progress)
-    say(*recording.derived)
-    return recording.digests
 
 
 def _compare(folder: Path, progress: Progress) -> Mapping[str, FileDigest]:

@@ -5,13 +5,18 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Runtime
-from lumen_resources.arrays import UnreadableArrayError, map_npy
-from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError, translated
+from lumen_resources.errors import ChecksumMismatchError, ResourceValidationError
+from lumen_resources.fetch.golden_set import (
+    OF_ANOTHER_SPACE,
+    check_vectors,
+    golden_set_of,
+    kept_golden_set,
+    rules_of,
+)
 from lumen_resources.fetch.plan import DEFAULT_TARGET, WantedFile
 from lumen_resources.fetch.verify import PathResolver, inside
 from lumen_resources.labels.checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
@@ -29,8 +34,6 @@ from lumen_resources.model.contents import (
 from lumen_resources.model.layouts import (
     ChosenFiles,
     LabelSetFiles,
-    Parity,
-    ParityInput,
     TextRule,
     VerifiedModel,
 )
@@ -44,10 +47,6 @@ from lumen_resources.model.traits import embedding_space
 from lumen_terms.modality import Modality
 
 SAFETENSORS = (".safetensors", ".safetensors.index.json")
-PARITY_OF_ANOTHER_SPACE = (
-    "the golden set holds vectors of pictures prepared as the model's own files say: under another "
-    "preset it is not compared"
-)
 SPACE_OF_ONE_TOWER = (
     "only one tower's files are known, so its vectors count as another embedding space than the "
     "whole model's: record all digests with `lumen resources verify --write` to have one"
@@ -123,9 +122,12 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     whole, known = subject.wanted.whole, info.digests() | dict(subject.digests)
     if not known.keys() >= set(whole.weight_files()):
         whole, remarks = chosen, (*remarks, SPACE_OF_ONE_TOWER)
-    parity = _parity(info, subject.root)
-    if parity and preprocess != own and any(each.image for each in parity.inputs):
-        parity, remarks = None, (*remarks, PARITY_OF_ANOTHER_SPACE)
+    rules = rules_of(preprocess, text, dim, chosen.modalities)
+    set_of_its_own = info.lumen.parity
+    parity, about = golden_set_of(set_of_its_own, subject.root, known, rules)
+    if set_of_its_own and preprocess != own and any(i.image for i in set_of_its_own.inputs):
+        parity, about = None, (OF_ANOTHER_SPACE,)
+    parity = parity or kept_golden_set(subject.cache, known, rules)
     if thorough:
         _check_thoroughly(subject, at, dim, text, tokenizer)
     label_sets = tuple(_label_sets(subject, at, dim, thorough=thorough))
@@ -151,7 +153,7 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         cache=subject.cache,
         bytes=sum(digest.size for digest in files),
         file_count=len(files),
-        warnings=(*subject.warnings, *subject.derived, *remarks, *_about(label_sets)),
+        warnings=(*subject.warnings, *subject.derived, *remarks, *about, *_about(label_sets)),
         modalities=chosen.modalities,
     )
     _compare_pins(subject.config, model)
@@ -239,26 +241,7 @@ def _check_thoroughly(
         check_weights(at(path))
     parity = subject.info.lumen.parity
     if parity:
-        _check_parity(at(parity.vectors), (len(parity.inputs), dim))
-
-
-def _check_parity(path: Path, expected: tuple[int, int]) -> None:
-    try:
-        with translated(path, "reading"):
-            vectors = map_npy(path)
-        fits = vectors.shape == expected and vectors.dtype == np.float32
-        found = f"{vectors.dtype} {vectors.shape}"
-        if fits and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
-            fits, found = False, "rows that are not unit length"
-    except UnreadableArrayError as error:
-        fits, found = False, f"no array: {error}"
-    if not fits:
-        raise ResourceValidationError(
-            f"{path.name} (the parity set) has {found}; float32 {expected}, unit rows, "
-            "is expected.",
-            remedy="Write the parity set anew, or remove `parity` from the model info.",
-            file=path.name,
-        )
+        check_vectors(at(parity.vectors), (len(parity.inputs), dim))
 
 
 def _label_sets(
@@ -304,16 +287,6 @@ def _model_digest(subject: UnverifiedModel) -> str:
     own = () if subject.derived else (FILE_NAME,)
     paths = (*own, *subject.wanted.chosen.all_files())
     return overall({path: subject.digests[path] for path in paths})
-
-
-def _parity(info: ModelInfo, root: Path) -> Parity | None:
-    if info.lumen.parity is None:
-        return None
-    inputs = tuple(
-        ParityInput(image=None if i.image is None else root / i.image, text=i.text)
-        for i in info.lumen.parity.inputs
-    )
-    return Parity(inputs, root / info.lumen.parity.vectors)
 
 
 def _compare_pins(config: ServerConfig, model: VerifiedModel) -> None:

@@ -12,16 +12,17 @@ from typing import Any
 import orjson
 
 from lumen_manifest.reading.regular_files import read_bounded
-from lumen_resources.errors import ModelInfoError, translated
+from lumen_resources.errors import ModelInfoError, ResourceValidationError, translated
 from lumen_resources.fetch.plan import listed_files
 from lumen_resources.fetch.verify import inside
 from lumen_resources.json_text import parse_json
 from lumen_resources.model.derive import derive
-from lumen_resources.model.lock_file import digest_of, write_durably
+from lumen_resources.model.lock_file import bytes_digest, digest_of, write_durably
 from lumen_resources.model.model_info import (
     FILE_NAME,
     FileDigest,
     ModelInfo,
+    ParityInfo,
     parse,
     read_bytes,
     relative_path,
@@ -47,6 +48,9 @@ def record(folder: Path, progress: Progress) -> Recording:
     document, derived = _document(folder)
     content = orjson.dumps(document)
     info, _ = parse(content, file=str(folder / FILE_NAME))
+    if _lost_its_golden_set(folder, info):
+        del document["extra_metadata"]["lumen"]["parity"]
+        info, _ = parse(orjson.dumps(document), file=str(folder / FILE_NAME))
     at = inside(folder)
     paths = sorted(_recordable(folder, info))
     with translated(folder, "reading"):
@@ -62,6 +66,48 @@ def record(folder: Path, progress: Progress) -> Recording:
     _write(folder / FILE_NAME, document)
     progress.begin(FetchPhase.DONE)
     return Recording(digests, derived)
+
+
+def write_golden_set(folder: Path, parity: ParityInfo, files: Mapping[str, bytes]) -> None:
+    """Put a golden set into a folder, and its digests into the model info that is there.
+
+    `files` are its pictures and vectors by path. Raises ResourceError, also for files of others at
+    these places.
+    """
+    document, _ = _document(folder)
+    info, _ = parse(orjson.dumps(document), file=str(folder / FILE_NAME))
+    lumen = document.setdefault("extra_metadata", {}).setdefault("lumen", {})
+    _refuse_others(folder, info, files)
+    if lumen.pop("parity", None) is not None:
+        # The earlier set goes first: it would be named beside the new one's files.
+        _write(folder / FILE_NAME, document)
+    for path, content in files.items():
+        with translated(folder / path, "writing"):
+            (folder / path).parent.mkdir(exist_ok=True)
+            write_durably(folder / path, content)
+        digest = bytes_digest(content)
+        lumen.setdefault("files", {})[path] = {"size": digest.size, "sha256": digest.sha256}
+    lumen["parity"] = parity.model_dump(mode="json", exclude_none=True)
+    _write(folder / FILE_NAME, document)
+
+
+def _refuse_others(folder: Path, info: ModelInfo, files: Mapping[str, bytes]) -> None:
+    mine = info.lumen.parity is not None and info.lumen.parity.reference is not None
+    there = [path for path in files if (folder / path).exists()]
+    if there and not mine:
+        raise ResourceValidationError(
+            f"{folder / there[0]} is there already, where a golden set would go.",
+            remedy="Name it in extra_metadata.lumen.parity, or move it.",
+            file=there[0],
+        )
+
+
+def _lost_its_golden_set(folder: Path, info: ModelInfo) -> bool:
+    """Whether a set that was recorded here was removed since: another may be recorded then."""
+    parity = info.lumen.parity
+    if parity is None or parity.reference is None:
+        return False
+    return not (folder / parity.vectors).exists()
 
 
 def _document(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -86,10 +86,14 @@ class ParityInput:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """The golden set; `vectors` is an npy file, float32 [len(inputs), dim], unit rows."""
+    """The golden set; `vectors` is an npy file, float32 [len(inputs), dim], unit rows.
+
+    `by` names what computed them, empty where the model's owner did not say.
+    """
 
     inputs: tuple[ParityInput, ...]
     vectors: Path
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

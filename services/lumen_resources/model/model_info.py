@@ -16,6 +16,7 @@ from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.spec.enums import Tower
 from lumen_resources.errors import ModelInfoError, from_os_error
 from lumen_resources.json_text import parse_json
+from lumen_terms.modality import Modality
 
 FILE_NAME = "model_info.json"
 MAX_BYTES = 8 * 1024 * 1024
@@ -141,11 +142,27 @@ class ParityInputInfo(_Section):
             raise ValueError("a parity input is either an image or a text")
 
 
+class ReferenceInfo(_Section):
+    """Of what a golden set is that Lumen recorded: nothing else is judged by it.
+
+    `by` names the runtime that computed the vectors, `files` the SHA-256 of all it computed with,
+    `rules` that of how pictures and texts were prepared.
+    """
+
+    by: str = Field(min_length=1, max_length=200)
+    files: dict[RelativePath, Sha256] = Field(min_length=1, max_length=MAX_FILES)
+    rules: dict[Modality, Sha256] = Field(min_length=1)
+
+
 class ParityInfo(_Section):
-    """The golden set: inputs, and the vectors that the checkpoint itself gives for them."""
+    """The golden set: inputs, and the vectors that the checkpoint itself gives for them.
+
+    Without `reference` it came with the model, and is of whatever lies in its folder.
+    """
 
     inputs: tuple[ParityInputInfo, ...] = Field(min_length=1, max_length=256)
     vectors: RelativePath
+    reference: ReferenceInfo | None = None
 
 
 class TextInfo(_Section):

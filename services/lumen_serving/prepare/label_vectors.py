@@ -29,6 +29,7 @@ from lumen_serving.prepare.work import PrepareWork
 from lumen_serving.startup.load import on_its_device
 from lumen_serving.startup.parity import FAKE, check_parity
 from lumen_serving.startup.probe import probe_texts
+from lumen_serving.startup.reference import record_reference
 from lumen_terms.modality import Modality
 
 # Each append waits for the disk: rows are collected for about as long as may be lost.
@@ -63,6 +64,9 @@ def compute(model: VerifiedModel, missing: Sequence[Missing], work: PrepareWork)
             probe_texts(backend, tokenizer)
         check_parity(backend, model, tokenizer)
         ensure_unchanged(model)
+        if model.parity is None:
+            # In a pod the server after it may not write here.
+            record_reference(model, backend)
         for each in missing:
             compute_one(model, each, lambda texts: _vectors(backend, tokenizer, texts), work)
 

@@ -36,6 +36,7 @@ from lumen_serving.media.text import Tokenizer
 from lumen_serving.settings import ServerSettings
 from lumen_serving.startup.parity import FAKE, check_parity, check_report
 from lumen_serving.startup.probe import colours_found, probe, probe_texts
+from lumen_serving.startup.reference import record_reference
 from lumen_terms.modality import Modality
 from lumen_wire.tasks import TaskKind, task_for
 
@@ -88,6 +89,8 @@ def warm_up(config: ServerConfig, settings: ServerSettings) -> WarmModel:
         model = replace(model, score=backend.report().score or model.score)
         warm = _warm(model, backend, config, cores)
         ensure_unchanged(model)
+        if model.parity is None:
+            record_reference(model, backend)
         on_failure.pop_all()
     trim_heap()
     return warm

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.spec.enums import Accelerator, Precision
 from lumen_resources.arrays import UnreadableArrayError, map_npy
-from lumen_resources.model.layouts import ParityInput, VerifiedModel
+from lumen_resources.model.layouts import Parity, ParityInput, VerifiedModel
 from lumen_serving.backends.base import Backend, BackendReport
 from lumen_serving.errors import BadImage, DeviceMismatch, ParityFailed, StartError
 from lumen_serving.media.images import decode_rgb
 from lumen_serving.media.text import Tokenizer
+from lumen_terms.modality import Modality
 
 TOLERANCE_FP32 = 0.9999
 TOLERANCE_REDUCED = 0.999
@@ -32,7 +33,7 @@ def check_parity(
 ) -> float | None:
     """Return the worst cosine over the golden set; None without one, or of the fake's vectors.
 
-    Texts of a set are left out when the model has no tokenizer.
+    What the model does not embed is left out: pictures or texts, where one tower is loaded.
 
     Raises:
         ParityFailed: below the tolerance of the declared precision, or the set cannot be read.
@@ -41,11 +42,12 @@ def check_parity(
     if model.parity is None or backend.report().runtime == FAKE:
         return None
     wanted = _vectors(model.parity.vectors, len(model.parity.inputs), model.embedding_dim)
-    worst, worst_input = 1.0, ""
+    worst, worst_input, compared = 1.0, "", 0
     for golden, reference in zip(model.parity.inputs, wanted, strict=True):
-        if golden.text is not None and tokenizer is None:
+        if _modality(golden) not in model.modalities or (golden.text and tokenizer is None):
             continue
         got = _embed(backend, model, tokenizer, golden)
+        compared += 1
         cosine = float(got.astype(np.float64) @ reference / np.linalg.norm(reference))
         # `not >=` also takes a cosine that is not a number.
         if not cosine >= worst:
@@ -53,12 +55,26 @@ def check_parity(
     least = tolerance(model.precision)
     if not worst >= least:
         raise ParityFailed(
-            f"The vector of {worst_input} has cosine {worst:.6f} to the reference; "
+            f"The vector of {worst_input} has cosine {worst:.6f} to the reference"
+            f"{model.parity.by and f' ({model.parity.by})'}; "
             f"at least {least} is expected of {model.precision.value}.",
-            remedy="Export the model anew, or correct the preprocessing in model_info.json.",
+            remedy=_remedy(model.parity),
             file=str(model.parity.vectors),
         )
-    return worst
+    return worst if compared else None
+
+
+def _remedy(parity: Parity) -> str:
+    if not parity.by:
+        return "Export the model anew, or correct the preprocessing in model_info.json."
+    return (
+        "Use another precision or runtime, or files that were exported from the same weights. If "
+        f"it is the reference that is wrong, remove {parity.vectors.parent} and record another."
+    )
+
+
+def _modality(golden: ParityInput) -> Modality:
+    return Modality.IMAGE if golden.image is not None else Modality.TEXT
 
 
 def tolerance(precision: Precision) -> float:

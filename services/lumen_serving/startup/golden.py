@@ -1,20 +1,20 @@
-"""The golden set: pictures drawn here and a few texts, by which every product is compared.
+"""The golden set: pictures drawn here and a few texts, by which whatever computes is compared.
 
 Drawn and not taken from anywhere: nobody's pictures, the same on every machine. They go through
-the server's own decoding and tokenising, so that whoever serves the product repeats the comparison
+the server's own decoding and tokenising, so that whoever serves the model repeats the comparison
 at its start.
 """
 
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from lumen_resources.fetch.golden_set import VECTORS
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.media.images import decode_rgb
 from lumen_serving.media.text import Tokenizer
@@ -59,6 +59,14 @@ class GoldenSet:
         """Return them as a model info lists them, pictures first."""
         return [{"image": path} for path in self.pictures] + [{"text": t} for t in self.texts]
 
+    def files(self, vectors: Mapping[Modality, NDArray[np.float32]]) -> dict[str, bytes]:
+        """Return all files by their paths: the pictures, and unit rows in the order of `inputs`."""
+        order = (Modality.IMAGE, Modality.TEXT)
+        rows = np.concatenate([vectors[modality] for modality in order if modality in vectors])
+        out = io.BytesIO()
+        np.save(out, rows)
+        return {**self.pictures, VECTORS: out.getvalue()}
+
 
 def golden_set(modalities: frozenset[Modality]) -> GoldenSet:
     """Return the set for a model that embeds these."""
@@ -67,28 +75,6 @@ def golden_set(modalities: frozenset[Modality]) -> GoldenSet:
         pictures if Modality.IMAGE in modalities else {},
         TEXTS if Modality.TEXT in modalities else (),
     )
-
-
-def write_pictures(golden: GoldenSet, folder: Path) -> None:
-    """Write the pictures to their places in the model's folder."""
-    for path, content in golden.pictures.items():
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-
-
-def worst_cosine(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    """Return the least cosine between rows of the same number; nan if one is not finite."""
-    a, b = got.astype(np.float64), wanted.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(((a * b).sum(axis=1) / lengths).min())
-
-
-def stacked(vectors: Mapping[Modality, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the rows in the order of `inputs`."""
-    order = (Modality.IMAGE, Modality.TEXT)
-    return np.concatenate([vectors[modality] for modality in order if modality in vectors])
 
 
 def _drawn(seed: int, size: tuple[int, int]) -> bytes:
