@@ -156,7 +156,7 @@ def bare_openvino(graph: str, threads: int, precision: str) -> Callable[[np.ndar
     hints = {
         "PERFORMANCE_HINT": "THROUGHPUT",
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_PRECISION_HINT": {"bf16": "bf16"}.get(precision, "f32"),
     }
     return openvino.compile_model(graph, "CPU", hints)
 

@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import processes  # noqa: F401 - it makes the next one importable
 import tiny_models
 from onnx import TensorProto, helper, numpy_helper
+
+from lumen_export.int8 import quantised
 
 NAME = "vit-b-32-random"
 DIM = 512
@@ -153,15 +156,21 @@ def _model(g: Graph, graph_input: Any, out: str, name: str) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def eight_bits(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """As `lumen export --precision int8` makes it."""
+    return quantised(onnx.version_converter.convert_version(graph, 18))
+
+
 def write_model(cache_dir: Path, say: Callable[[str], None] = print) -> Path:
     """Write `{cache_dir}/models/vit-b-32-random` unless it is there, and return that folder."""
     root = cache_dir / "models" / NAME
-    if (root / "model_info.json").exists():
+    if (root / "onnx" / "text.int8.onnx").exists():
         return root
-    say(f"making {NAME}: 600 MB of seeded random weights in {root}")
+    say(f"making {NAME}: 750 MB of seeded random weights in {root}")
     (root / "onnx").mkdir(parents=True, exist_ok=True)
-    onnx.save(vision_graph(), root / "onnx" / "vision.fp32.onnx")
-    onnx.save(text_graph(), root / "onnx" / "text.fp32.onnx")
+    for name, graph in (("vision", vision_graph()), ("text", text_graph())):
+        onnx.save(graph, root / "onnx" / f"{name}.fp32.onnx")
+        onnx.save(eight_bits(graph), root / "onnx" / f"{name}.int8.onnx")
     tiny_models.a_tokenizer().save(str(root / "tokenizer.json"))
     spec = tiny_models.TinyModel(
         name=NAME, dim=DIM, image_size=SIZE, context_length=CONTEXT, logit_scale=100.0
@@ -172,4 +181,7 @@ def write_model(cache_dir: Path, say: Callable[[str], None] = print) -> Path:
     np.save(root / "labels" / "classes.npy", vectors / np.linalg.norm(vectors, axis=1)[:, None])
     datasets = {"classes": {"labels": "labels/classes.json", "embeddings": "labels/classes.npy"}}
     tiny_models.write_model_info(root, spec, datasets, None)
+    info = json.loads((root / "model_info.json").read_text())
+    info["runtimes"]["onnx"]["files"] = [f"onnx/{p.name}" for p in (root / "onnx").iterdir()]
+    (root / "model_info.json").write_text(json.dumps(info))
     return root

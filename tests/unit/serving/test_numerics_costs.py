@@ -46,11 +46,15 @@ def test_the_cap_is_the_smallest_size_within_five_percent_of_the_best():
     assert cap_of({1: 500, 8: 900, 16: 980, 32: 1000, 64: 1010}) == 16
 
 
-def test_a_short_batch_may_be_larger_for_less():
+def test_short_batches_are_as_large_as_costs_nothing():
     assert cap_of({1: 36, 2: 36, 4: 35.5, 8: 37.5}) == 8
-    assert cap_of({1: 36, 2: 36, 4: 36.4, 8: 36.4}) == 1
     # Eight would take 0.4 s.
-    assert cap_of({1: 18.7, 2: 18.8, 4: 19.3, 8: 19.4}) == 4
+    assert cap_of({1: 18.7, 2: 20.0, 4: 20.2, 8: 20.2}) == 4
+    assert cap_of({1: 100, 2: 120, 4: 119, 8: 110}) == 4
+
+
+def test_batches_that_gain_nothing_are_not_made():
+    assert cap_of({1: 36, 2: 36, 4: 36.4, 8: 36.4}) == 1
 
 
 def test_a_model_that_gains_nothing_by_batches_gets_a_cap_of_one():
