@@ -4,9 +4,9 @@ Every kind that people do send has a noun and an advice, so that each refusal is
 Looks at the head alone, in a bounded number of steps.
 """
 
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+
+from lumen_pictures.containers import tiff
 
 _SAVE_IT = "Save it as a JPEG, PNG, WebP or AVIF picture."
 _SEND = "Send a JPEG, PNG, WebP or AVIF picture."
@@ -78,6 +78,8 @@ _SIGNATURES = (
     (0, b"\0\0\0\x0cjP  \r\n\x87\n", _JPEG_2000),
     (0, b"\xff\x4f\xff\x51", _JPEG_2000),
     (0, b"II\xbc\x01", FileKind("a JPEG XR")),
+    (0, b"II+\0", FileKind("a BigTIFF")),
+    (0, b"MM\0+", FileKind("a BigTIFF")),
     (8, b"CR\2\0", _RAW),
     (0, b"FUJIFILMCCD-RAW", _RAW),
     (0, b"IIRO", _RAW),
@@ -131,13 +133,10 @@ _SIGNATURES = (
     (0, b"version https://git-lfs", _POINTER),
 )
 _IN_RIFF = frozenset({b"WEBP", b"AVI ", b"WAVE"})
-_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-_BIG_TIFF = (b"II+\0", b"MM\0+")
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"})
 _ANY_PICTURE_BRANDS = frozenset({b"mif1", b"msf1", b"mif2"})
 # Tags of a TIFF's first directory.
 _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 0x00FE, 0x014A, 0xC612
-_MOST_ENTRIES = 200
 
 
 def kind_of(payload: bytes) -> FileKind:
@@ -147,11 +146,11 @@ def kind_of(payload: bytes) -> FileKind:
     for at, magic, kind in _SIGNATURES:
         if payload.startswith(magic, at) and (magic not in _IN_RIFF or payload[:4] == b"RIFF"):
             return kind
-    if payload[:4] in _BYTE_ORDERS and _is_raw(payload):
-        return _RAW
+    if _is_tiff(payload):
+        return _RAW if _is_raw(payload) else TIFF
     if payload[4:8] == b"ftyp":
         return _by_brand(payload)
-    return TIFF if _is_tiff(payload) else BMP if _is_bmp(payload) else _by_text(payload)
+    return BMP if _is_bmp(payload) else _by_text(payload)
 
 
 def served_mime(payload: bytes) -> str:
@@ -178,26 +177,13 @@ def _by_brand(payload: bytes) -> FileKind:
 
 
 def _is_tiff(payload: bytes) -> bool:
-    return payload[:4] in _BYTE_ORDERS or payload[:4] in _BIG_TIFF
+    return payload[:4] in tiff.BYTE_ORDERS
 
 
 def _is_raw(payload: bytes) -> bool:
     """Whether the first picture of a TIFF is the preview of a raw one that lies behind it."""
-    tags = dict(_tags(payload))
+    tags = tiff.numbers(payload)
     return _DNG_VERSION in tags or (_SUB_DIRECTORIES in tags and bool(tags.get(_SUBFILE_TYPE)))
-
-
-def _tags(payload: bytes) -> Iterator[tuple[int, int]]:
-    """Yield (tag, first value) of the first directory's numbers."""
-    order = _BYTE_ORDERS[payload[:4]]
-    try:
-        (at,) = struct.unpack_from(f"{order}I", payload, 4)
-        (count,) = struct.unpack_from(f"{order}H", payload, at)
-        for entry in range(at + 2, at + 2 + 12 * min(count, _MOST_ENTRIES), 12):
-            tag, kind = struct.unpack_from(f"{order}HH", payload, entry)
-            yield tag, struct.unpack_from(order + "HI"[kind != 3], payload, entry + 8)[0]
-    except struct.error:
-        return
 
 
 def _is_bmp(payload: bytes) -> bool:
@@ -219,8 +205,10 @@ def _by_text(payload: bytes) -> FileKind:
 
 
 def _reads_as_text(head: bytes) -> bool:
-    # A character may be cut at the end.
-    text = head.decode(errors="ignore")
-    return len(text.encode()) >= len(head) - 3 and all(
-        character.isprintable() or character in "\r\n\t" for character in text
-    )
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if len(head) < _HEAD_BYTES or error.start < len(head) - 3:
+            return False
+        text = head[: error.start].decode()  # a character is cut at the end
+    return all(character.isprintable() or character in "\r\n\t" for character in text)

@@ -4,10 +4,32 @@ It is open_clip's `convert("RGB")`, where that keeps what there is to see; where
 levels off, they are scaled instead.
 """
 
+import struct
+import zlib
+
 import numpy as np
 from PIL import Image
 
 from lumen_pictures.containers import exif
+
+# What Pillow and its plugins raise on hostile bytes; anything else is a defect of ours.
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    SystemError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -18,8 +40,8 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow has no way from these to RGB, or from the first of each to the last.
-_ON_THE_WAY = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "LAB": ""}
+# Pillow has no way from these to RGB but by others.
+_ON_THE_WAY = {"La": "LA", "RGBa": "RGBA"}
 
 
 def rgb(picture: Image.Image) -> Image.Image:
@@ -45,13 +67,14 @@ def turned(picture: Image.Image, orientation: int) -> Image.Image:
     return picture if method is None else picture.transpose(method)
 
 
-def upright_rgb(picture: Image.Image) -> Image.Image:
-    """Return an opened picture as `rgb` and turned as its own metadata say.
+def upright_rgb(picture: Image.Image, orientation: int | None = None) -> Image.Image:
+    """Return an opened picture as `rgb`, turned by `orientation` or else as its metadata say.
 
-    Raises what Pillow raises on a file that is damaged.
+    Raises one of DECODE_ERRORS on a file that is damaged.
     """
     picture.load()  # some formats are turned by Pillow itself, which then says so in `info`
-    return turned(rgb(picture), _noted_orientation(picture))
+    noted = _noted_orientation(picture) if orientation is None else orientation
+    return turned(rgb(picture), noted)
 
 
 def _noted_orientation(picture: Image.Image) -> int:

@@ -6,9 +6,7 @@ for the caller, says what to do, and names nothing of the inside.
 """
 
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,7 +25,7 @@ from PIL import (
 from lumen_pictures.containers import avif, exif, jpeg, png, webp
 from lumen_pictures.containers.jpeg import Jpeg
 from lumen_pictures.kinds import kind_of
-from lumen_pictures.pixels import rgb, turned
+from lumen_pictures.pixels import DECODE_ERRORS, rgb, turned
 from lumen_pictures.refusals import MIB, PictureRefused, damaged
 from lumen_pictures.still import Still
 from lumen_resources.model.layouts import Preprocess
@@ -57,25 +55,6 @@ _COPIES = 2
 # Seconds on one core of 2024; a third more or less is as good, they only order the work.
 _S_PER_JPEG_PX, _S_PER_SCANNED_PX, _S_PER_MADE_PX = 3e-9, 0.7e-9, 15e-9
 _S_PER_STILL_PX, _S_PER_BYTE, _S_PER_AVIF_BYTE = 35e-9, 10e-9, 80e-9
-# What Pillow and its plugins raise on hostile bytes; anything else is a defect of ours.
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    ArithmeticError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    SystemError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
-
 # The second line of defence behind our own check of the container: Pillow's limit is
 # process-wide, warns above it and raises above twice of it.
 Image.MAX_IMAGE_PIXELS = MAX_JPEG_PIXELS
@@ -125,7 +104,7 @@ def _refusing_damage() -> Iterator[None]:
         raise BadImage(error.message) from error
     except MemoryError as error:
         raise BadImage("The picture needs too much memory. Send a smaller one.") from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise BadImage(damaged().message) from error
 
 

@@ -4,14 +4,16 @@ import base64
 import io
 import os
 import socket
+import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from PIL import Image as PilImage
 
 from lumen_client import ContentError, Image, Text
-from lumen_client.content import read_payload
+from lumen_client.content import Payload, read_payload
 
 
 @pytest.fixture
@@ -39,12 +41,18 @@ def test_a_wrapped_text_stays_a_text_though_a_file_has_its_name(picture_file):
     assert read_payload(Text(str(picture_file))).is_text
 
 
-def test_a_data_uri_of_a_picture_is_a_picture():
-    uri = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
+@pytest.mark.parametrize("declared", ["image/png", "image/jpeg", "text/plain", ""])
+def test_a_data_uri_of_a_picture_is_that_picture_whatever_it_declares(picture_file, declared):
+    data = picture_file.read_bytes()
+    coded = base64.encodebytes(data).decode()  # in lines
 
-    payload = read_payload(uri)
+    for uri in (f"data:{declared};name=x;base64,{coded}", f"data:{declared},{quote(data)}"):
+        payload = read_payload(uri)
+        assert (payload.data, payload.mime) == (data, "image/png")
 
-    assert (payload.data, payload.mime) == (b"\x89PNG", "image/png")
+
+def test_a_data_uri_of_a_text_is_a_text():
+    assert read_payload("data:text/plain;charset=utf-8,a%20cat") == Payload(b"a cat", "text/plain")
 
 
 def test_an_array_and_a_pil_image_arrive_pixel_for_pixel():
@@ -87,7 +95,9 @@ def test_a_file_above_the_limit_is_refused_before_it_is_read(tmp_path):
         read_payload(path)
 
 
-def test_heic_without_its_reader_says_what_to_install():
+def test_heic_without_its_reader_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+
     with pytest.raises(ContentError, match="pip install pillow-heif"):
         read_payload(b"\0\0\0\x18ftypheic" + b"\0" * 20)
 

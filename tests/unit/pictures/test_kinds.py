@@ -58,7 +58,7 @@ def test_what_a_server_decodes_is_known_by_its_bytes(payload, wanted):
         (pillows("GIF"), "a GIF"),
         (pillows("BMP"), "a BMP"),
         (pillows("TIFF"), "a TIFF"),
-        (b"MM\0+" + bytes(60), "a TIFF"),
+        (b"MM\0+" + bytes(60), "a BigTIFF"),
         (pillows("ICO"), "an icon file"),
         (pillows("PPM"), "a Netpbm picture"),
         (pillows("JPEG2000"), "a JPEG 2000"),
