@@ -52,6 +52,8 @@ _PAGE = (
     "bytesTotal",
     "rateBytesPerS",
     "etaSeconds",
+    "failures",
+    "lastError",
     "runtime",
     "modelId",
     "embeddingDim",
@@ -105,6 +107,8 @@ class ProgressReport:
     rate_bytes_per_s: float = 0.0
     eta_s: float | None = None
     file: str = ""
+    failures: int = 0
+    last_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,8 @@ def progress_of(page: Mapping[str, Any]) -> ProgressReport:
         rate_bytes_per_s=_number(page, "rateBytesPerS"),
         eta_s=_number(page, "etaSeconds") if isinstance(eta, int | float) else None,
         file=_text(page, "file"),
+        failures=_count(page, "failures"),
+        last_error=_line(page, "lastError"),
     )
 
 

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import structlog
+
 # The rate is that of the last seconds: an average since the start hides a source gone slow.
 WINDOW_S = 5.0
+ERROR_MAX = 300
+
+log = structlog.get_logger("lumen_resources")
 
 
 class FetchPhase(StrEnum):
@@ -25,7 +30,10 @@ class FetchPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
-    """One look at the progress; `eta_s` is None while there is no rate to tell from."""
+    """One look at the progress; `eta_s` is None while there is no rate to tell from.
+
+    `failures` counts how often the source failed in a way that is tried again.
+    """
 
     phase: FetchPhase
     bytes_done: int
@@ -35,6 +43,8 @@ class ProgressSnapshot:
     file: str
     files_done: int
     files_total: int
+    failures: int = 0
+    last_error: str = ""
 
     def as_status(self) -> dict[str, Any]:
         """Return the document that GET /status answers."""
@@ -47,6 +57,8 @@ class ProgressSnapshot:
             "file": self.file,
             "filesDone": self.files_done,
             "filesTotal": self.files_total,
+            "failures": self.failures,
+            "lastError": self.last_error,
         }
 
 
@@ -57,6 +69,7 @@ class Progress:
         self._guard = threading.Lock()
         self._phase = FetchPhase.STARTING
         self._done = self._total = self._files_done = self._files_total = 0
+        self._failures, self._last_error = 0, ""
         self._working: dict[str, None] = {}
         self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
@@ -82,6 +95,14 @@ class Progress:
         with self._guard:
             self._files_done += 1
             self._working.pop(file, None)
+
+    def failed(self, error: str) -> None:
+        """Count a failure of the source that is tried again, and say so in the log."""
+        with self._guard:
+            self._failures += 1
+            self._last_error = error[:ERROR_MAX]
+            attempt = self._failures + 1
+        log.warning("the source failed and is asked again", attempt=attempt, error=error)
 
     def wait_for(self, holder: str) -> None:
         """Say that another process works in the same folder, and that it is waited for."""
@@ -114,6 +135,8 @@ class Progress:
                 file=self._at_work(),
                 files_done=self._files_done,
                 files_total=self._files_total,
+                failures=self._failures,
+                last_error=self._last_error,
             )
 
     def _at_work(self) -> str:

@@ -44,12 +44,15 @@ class FetchOptions:
 Answer = TypeVar("Answer")
 
 
-def patiently(ask: Callable[[], Answer], retries: RetryPolicy) -> Answer:
-    """Call `ask` until it answers or has failed transiently too often."""
+def patiently(
+    ask: Callable[[], Answer], retries: RetryPolicy, failed: Callable[[str], None]
+) -> Answer:
+    """Call `ask` until it answers or has failed transiently too often; `failed` is told of each."""
     for failures in range(1, retries.attempts):
         try:
             return ask()
         except TransientError as error:
+            failed(error.message)
             time.sleep(retries.wait_s(failures, error.retry_after_s))
     return ask()
 
@@ -70,8 +73,13 @@ class Staging:
         """Describe the pinned revision, where the source still has it, else the one asked for."""
         if pinned and self.source.keeps_history:
             with contextlib.suppress(ResourceNotFoundError):
-                return patiently(lambda: self.source.snapshot(pinned), self._retries)
-        return patiently(lambda: self.source.snapshot(asked), self._retries)
+                return self._patiently(pinned)
+        return self._patiently(asked)
+
+    def _patiently(self, revision: str) -> SourceSnapshot:
+        return patiently(
+            lambda: self.source.snapshot(revision), self._retries, self._progress.failed
+        )
 
     def small_file(self, path: str, promises: Mapping[str, FilePromise]) -> bytes:
         """Return the verified bytes of a small file; it stays here for when it is wanted again."""

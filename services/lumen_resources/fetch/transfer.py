@@ -168,6 +168,7 @@ class _FileTransfer:
                     self._discard()
                 if failures >= retries.attempts:
                     raise
+                self._progress.failed(error.message)
                 if self._stop.wait(retries.wait_s(failures, error.retry_after_s)):
                     raise
 
