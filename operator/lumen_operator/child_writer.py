@@ -5,10 +5,11 @@ its name is taken, and nothing can come in between. Only then it is asked what i
 that they show is applied to by its uid, so that a successor of its name is noticed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 
-from lumen_cluster.errors import BeingDeleted, Refused
+from lumen_cluster.errors import BeingDeleted, Conflict, Refused
 from lumen_cluster.kinds import Raw, Ref, by_plural
 from lumen_cluster.store import name_of, uid_of, version_of
 from lumen_cluster.writer import ClusterWriter
@@ -29,6 +30,18 @@ class ForeignChild(Exception):
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.message)
         self.finding = finding
+
+
+class RefusedChild(Exception):
+    """The API server will not have a child as it is rendered, or not let it go; `error` says why.
+
+    `child` is its kind and name. Somebody has to change something; it is tried again until then.
+    """
+
+    def __init__(self, child: str, error: Refused) -> None:
+        super().__init__(f"{child}: {error}")
+        self.child = child
+        self.error = error
 
 
 class ChildWrites:
@@ -58,9 +71,14 @@ class ChildWrites:
 
         Raises:
             ForeignChild: the object of its name is somebody else's; it stays as it is.
-            ApiError: it was refused, or did not succeed in time.
+            RefusedChild: the API server does not take it.
+            ApiError: it did not succeed in time, or somebody else was faster.
 
         """
+        with _named(f"{manifest['kind']} {name_of(manifest)[1]}"):
+            await self._make(manifest)
+
+    async def _make(self, manifest: Raw) -> None:
         known = self._cache.get(kind_of(manifest), *name_of(manifest))
         uid = uid_of(_ours(manifest, known)) if known is not None else ""
         try:
@@ -80,12 +98,14 @@ class ChildWrites:
         """Delete one child, unless it is gone or is another object by now.
 
         Raises:
-            ApiError: it was refused, or did not succeed in time.
+            RefusedChild: the API server does not let it go.
+            ApiError: it did not succeed in time.
 
         """
-        start = monotonic()
-        await self._cluster.delete(ref)
-        self._metrics.wrote(by_plural(ref.plural, WRITTEN_KINDS), "delete", monotonic() - start)
+        start, kind = monotonic(), by_plural(ref.plural, WRITTEN_KINDS)
+        with _named(f"the deletion of {kind.kind} {ref.name}"):
+            await self._cluster.delete(ref)
+        self._metrics.wrote(kind, "delete", monotonic() - start)
 
     async def _apply(self, manifest: Raw, uid: str) -> None:
         kind, start = kind_of(manifest), monotonic()
@@ -104,6 +124,17 @@ class ChildWrites:
         if decode.mapping(_ours(manifest, live), "metadata").get("deletionTimestamp"):
             raise BeingDeleted(f"{manifest['kind']} {name_of(manifest)[1]} is being deleted")
         return live
+
+
+@contextmanager
+def _named(child: str) -> Iterator[None]:
+    """Say which child was refused; a clash is not one, since the next look knows better."""
+    try:
+        yield
+    except Conflict:
+        raise
+    except Refused as error:
+        raise RefusedChild(child, error) from error
 
 
 def _ours(manifest: Raw, there: Raw) -> Raw:

@@ -63,11 +63,16 @@ class Decision:
 
 
 def decide_service(
-    observed: Observed, context: OperatorContext, now: datetime, memory: Memory | None = None
+    observed: Observed,
+    context: OperatorContext,
+    now: datetime,
+    memory: Memory | None = None,
+    refused: Finding | None = None,
 ) -> Decision:
     """Decide about a service. Never raises: what cannot be done is said in the status.
 
-    `memory` is that of this one service; it spares work and changes no decision.
+    `memory` is that of this one service; it spares work and changes no decision. `refused` is what
+    the API server said to what was decided before: it changes the status, and nothing else.
     """
     at = replace(observed, now=now)
     problem = first_of(BLOCKING, at)
@@ -76,13 +81,13 @@ def decide_service(
         assert problem is not None, "a spec that cannot be read has a finding"
         return _decide_blocked(at, problem)
     if service.spec.external is not None:
-        return _decide_external(at, service, context.external_networks)
+        return _decide_external(at, service, context.external_networks, refused)
     variants = variants_of(service, at.pools[service.spec.pool or ""])
     rollouts = [plan_rollout(at, each) for each in variants]
     compared = (memory or Memory()).compare(at.children, wanted(at, rollouts, context))
     if compared.foreign is not None:
         return decide_foreign(at, compared.foreign)
-    return _decide_deployed(at, rollouts, compared)
+    return _decide_deployed(at, rollouts, compared, refused)
 
 
 def decide_foreign(observed: Observed, found: Finding) -> Decision:
@@ -129,21 +134,28 @@ def _decide_blocked(observed: Observed, problem: Finding) -> Decision:
 
 
 def _decide_external(
-    observed: Observed, service: LumenModelService, networks: ExternalNetworks
+    observed: Observed,
+    service: LumenModelService,
+    networks: ExternalNetworks,
+    refused: Finding | None,
 ) -> Decision:
     at = elsewhere(observed, service, networks)
+    problem = refused or first_of(ADVISORY, observed)
     return Decision(
         # What ran before runs on while the new address cannot be called.
         delete=to_delete(observed, (), (), ()) if at.refused is None else (),
         poll=tuple(pages_to_ask(observed, at)),
-        **_told(observed, external_status(observed, service, at, first_of(ADVISORY, observed))),
+        **_told(observed, external_status(observed, service, at, problem)),
     )
 
 
 def _decide_deployed(
-    observed: Observed, rollouts: Sequence[Rollout], compared: Comparison
+    observed: Observed,
+    rollouts: Sequence[Rollout],
+    compared: Comparison,
+    refused: Finding | None,
 ) -> Decision:
-    problem = first_of(ADVISORY, observed) or compared.taken
+    problem = refused or first_of(ADVISORY, observed) or compared.taken
     # Applying over another manager ends the conflict, and the echo of our own write is no news.
     overrules = compared.taken is not None and bool(compared.apply)
     return Decision(

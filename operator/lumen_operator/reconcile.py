@@ -13,10 +13,10 @@ from time import monotonic
 
 import structlog
 
-from lumen_cluster.errors import ApiError, Refused
+from lumen_cluster.errors import ApiError
 from lumen_cluster.kinds import EVENTS, ObjectKind, Raw
 from lumen_cluster.writer import ClusterWriter
-from lumen_operator.child_writer import ChildWrites, ForeignChild
+from lumen_operator.child_writer import ChildWrites, ForeignChild, RefusedChild
 from lumen_operator.children.desired import Memory
 from lumen_operator.decide import (
     Decision,
@@ -25,18 +25,16 @@ from lumen_operator.decide import (
     decide_pool,
     decide_service,
 )
+from lumen_operator.diagnose.finding import Finding
+from lumen_operator.diagnose.refusals import child_refused
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe.clock import Clock
-from lumen_operator.observe.gather import gather_pool, gather_service
+from lumen_operator.observe.gather import Observed, gather_pool, gather_service
 from lumen_operator.observe.kinds import POOLS, SERVICES, Key
 from lumen_operator.observe.store import ObjectCache
 from lumen_operator.polling.status_poller import PodReports
 from lumen_operator.settings import OperatorSettings
-from lumen_operator.status.events import CHILD_REFUSED, EventNote, event_about, namespace_of_events
-
-REFUSED_REMEDY = (
-    "Change the policy or quota that refuses it, or the spec; it is tried again until then."
-)
+from lumen_operator.status.events import EventNote, event_about, namespace_of_events
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +81,11 @@ class Reconciler:
             decision = decide_foreign(observed, taken.finding)
             self.reports.ask(key, decision.poll, living)
             await self._report(SERVICES, observed.raw, decision)
+        except RefusedChild as refused:
+            said = refused_finding(observed, refused)
+            told = decide_service(observed, self.settings.context, now, memory, said)
+            await self._report(SERVICES, observed.raw, told)
+            raise refused.error from None
         return self._again(decision)
 
     def _memory(self, key: Key) -> Memory:
@@ -119,11 +122,12 @@ class Reconciler:
         )
 
     async def _carry_out(self, kind: ObjectKind, raw: Raw, decision: Decision) -> None:
-        """Write what was decided; the status is written too when children cannot be.
+        """Write what was decided; the status is written too while the API server fails.
 
         Raises:
             ApiError: the first failure.
             ForeignChild: a child's name is taken; the status is not written.
+            RefusedChild: a child is not taken as it is rendered; the status is not written.
 
         """
         failed: ApiError | None = None
@@ -131,9 +135,6 @@ class Reconciler:
             await self._write(decision)
         except ApiError as error:
             failed = error
-        if isinstance(failed, Refused):
-            refusal = EventNote("Warning", CHILD_REFUSED, f"{failed}. {REFUSED_REMEDY}")
-            await self._post(kind, raw, [refusal])
         await self._report(kind, raw, decision)
         if failed is not None:
             raise failed
@@ -176,3 +177,14 @@ class Reconciler:
                 await self._create(EVENTS, event)
             except ApiError as error:
                 log.warning("an event could not be posted", why=str(error))
+
+
+def refused_finding(observed: Observed, refused: RefusedChild) -> Finding:
+    """Say of a service which child is refused, and what to do about it."""
+    pool = observed.service.spec.pool if observed.service is not None else None
+    return child_refused(
+        refused.child,
+        refused.error.said,
+        pool=pool or "",
+        namespace=observed.key.namespace,
+    )

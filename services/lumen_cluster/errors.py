@@ -47,16 +47,23 @@ class ErrorReason(StrEnum):
 class ApiError(Exception):
     """The API server did not do what it was asked to.
 
-    `retry_after_s` is what it asked us to wait, None when it did not.
+    `said` are its own words, without what it was asked. `retry_after_s` is what it asked us to
+    wait, None when it did not.
     """
 
     reason = ErrorReason.REFUSED
 
     def __init__(
-        self, message: str, *, status: int = 0, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        retry_after_s: float | None = None,
+        said: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.said = said or message
         self.retry_after_s = retry_after_s
 
 
@@ -122,6 +129,9 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
     425: ApiUnavailable,
     429: Throttled,
 }
+_LASTING = (b"failed to create typed patch object", b"failed calling webhook")
+"""Answered as failures of the server's own (500), which last until somebody corrects them: a field
+that its schema does not know, and a webhook that has to be asked and does not answer."""
 _AHEAD = b"ResourceVersionTooLarge"
 """The server's history ends before the version: it was restored from a backup, or lags behind."""
 
@@ -140,12 +150,15 @@ def classify(what: str, answer: ApiResponse) -> ApiError:
 
     `what` is the request, as it is to be read in the log.
     """
-    fallback = ApiUnavailable if answer.status >= 500 else Refused
+    lasts = answer.status < 500 or any(words in answer.body for words in _LASTING)
+    fallback = Refused if lasts else ApiUnavailable
     kind = HistoryGone if _AHEAD in answer.body else _BY_STATUS.get(answer.status, fallback)
+    said = _message(answer.body)
     return kind(
-        f"{what}: {answer.status} {_message(answer.body)}".rstrip(),
+        f"{what}: {answer.status} {said}".rstrip(),
         status=answer.status,
         retry_after_s=retry_after_s(answer.headers),
+        said=said,
     )
 
 

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     DEFAULT_CONFLICT = "DefaultConflict"
     NAME_CONFLICT = "NameConflict"
     FIELD_CONFLICT = "FieldConflict"
+    CHILD_REFUSED = "ChildRefused"
 
     VERIFIED = "Verified"
     FETCHING = "Fetching"
@@ -61,6 +62,7 @@ class Reason(StrEnum):
     DISK_FULL = "DiskFull"
     CACHE_EVICTED = "CacheEvicted"
     VOLUME_NOT_BOUND = "VolumeNotBound"
+    INIT_CRASHED = "InitCrashed"
     STALLED = "Stalled"
     UNKNOWN = "Unknown"
 
@@ -73,10 +75,15 @@ class Reason(StrEnum):
     PARITY_FAILED = "ParityFailed"
 
     MINIMUM_REPLICAS_AVAILABLE = "MinimumReplicasAvailable"
+    DEGRADED = "Degraded"
     NO_REPLICA_READY = "NoReplicaReady"
     SCALED_TO_ZERO = "ScaledToZero"
     IMAGE_PULL_FAILED = "ImagePullFailed"
+    START_FAILED = "StartFailed"
     PODS_FORBIDDEN = "PodsForbidden"
+    UNSCHEDULABLE = "Unschedulable"
+    NODE_NOT_READY = "NodeNotReady"
+    POD_EVICTED = "PodEvicted"
     SERVER_CRASHED = "ServerCrashed"
     OUT_OF_MEMORY = "OutOfMemory"
 
@@ -100,9 +107,12 @@ class Reason(StrEnum):
 
         Facts that the sentence asks for and that are not known appear as `<name>`.
         """
-        known: defaultdict[str, str] = _Placeholders()
-        known.update(facts)
-        return EXPLANATIONS[self].remedy.format_map(known)
+        return filled(EXPLANATIONS[self].remedy, facts)
+
+
+def filled(sentence: str, facts: Mapping[str, str]) -> str:
+    """Fill in the facts that a remedy asks for; those that are not known appear as `<name>`."""
+    return sentence.format_map(_Placeholders(str, facts))
 
 
 class _Placeholders(defaultdict[str, str]):
@@ -146,6 +156,10 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "or another field manager applies a field that Lumen renders.",
             "Remove {object} if nobody needs it, or give the service another name; "
             "stop {manager} from applying {field}, and set it in the LumenModelService instead.",
+        ),
+        Reason.CHILD_REFUSED: Explanation(
+            "The API server does not take an object that the service needs.",
+            "Change the policy that refuses it, or the spec; it is tried again until then.",
         ),
         Reason.VERIFIED: Explanation("Every file is here and agrees with its digest."),
         Reason.FETCHING: Explanation(
@@ -222,6 +236,10 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "Create the claim {claim} in this namespace, or correct spec.cache.claimName or "
             "spec.model.source.uri.",
         ),
+        Reason.INIT_CRASHED: Explanation(
+            "An init container ended without saying why.",
+            "Read its log: kubectl logs -n {namespace} {pod} -c {container} --previous",
+        ),
         Reason.STALLED: Explanation(
             "Fetching or preparing has made no progress for spec.rollout.stallSeconds.",
             "Look at the init container's log; check the network, or raise stallSeconds.",
@@ -259,6 +277,10 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "vectors that are off would spoil every search.",
         ),
         Reason.MINIMUM_REPLICAS_AVAILABLE: Explanation("Enough pods serve."),
+        Reason.DEGRADED: Explanation(
+            "Pods serve, but fewer than were asked for, and something holds the others.",
+            "Do what the message says of the pod that is held; the others serve meanwhile.",
+        ),
         Reason.NO_REPLICA_READY: Explanation(
             "No pod serves yet.",
             "Wait for the first pod; `kubectl describe pod -l lumen.dev/service={service}` "
@@ -272,28 +294,46 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "The node cannot pull the server's image.",
             "Check the image's name in the pool, and spec.podTemplate.imagePullSecrets.",
         ),
+        Reason.START_FAILED: Explanation(
+            "The node cannot set a pod up or start one of its containers.",
+            "Put right on node {node} what the message names; it is tried again by itself.",
+        ),
         Reason.PODS_FORBIDDEN: Explanation(
-            "The cluster does not admit the pods: a quota, a limit or a Pod Security level.",
-            "Raise the quota, or set spec.resources to what the namespace allows.",
+            "The cluster does not admit the pods: a quota, a limit, a policy or a Pod Security "
+            "level, or something that they name does not exist.",
+            "Change the rule that the message names, or what it is against in the spec.",
+        ),
+        Reason.UNSCHEDULABLE: Explanation(
+            "The scheduler finds no node for a pod.",
+            "Make room on a node of pool {pool} or add one; see the message for what each lacks.",
+        ),
+        Reason.NODE_NOT_READY: Explanation(
+            "The node of a pod is not ready, or is gone.",
+            "Bring node {node} back, or, if it will not return, run `kubectl delete node {node}`: "
+            "its pods are then made anew elsewhere.",
+        ),
+        Reason.POD_EVICTED: Explanation(
+            "A node evicted a pod, or took none in.",
+            "See with `kubectl describe node {node}` what it is short of.",
         ),
         Reason.SERVER_CRASHED: Explanation(
             "The server ended by itself.",
             "Read its last lines: kubectl logs -c server --previous -l lumen.dev/service={service}",
         ),
         Reason.OUT_OF_MEMORY: Explanation(
-            "The server needed more memory than its limit.",
+            "A container needed more memory than it may have.",
             "Raise spec.resources.limits.memory, or lower spec.server.maxBatchSize.",
         ),
         Reason.ROLLING_OUT: Explanation("A new revision is taking over."),
         Reason.ROLLED_BACK: Explanation(
             "The revision failed, and the last Ready one serves again.",
-            "Correct what the message names and apply again; "
-            "the rejected spec is not tried a second time.",
+            "Apply a corrected manifest; the rejected one is not tried a second time.",
         ),
         Reason.ROLLOUT_COMPLETE: Explanation("Every pod runs the current revision."),
         Reason.ROLLOUT_STALLED: Explanation(
             "The new revision did not become Ready within its deadline.",
-            "Correct what the message names, or raise spec.rollout.progressDeadlineSeconds.",
+            "Do what the message says; where nothing is wrong and it only takes longer, raise "
+            "spec.rollout.progressDeadlineSeconds.",
         ),
         Reason.ACTIVE: Explanation("The number of pods follows the load."),
         Reason.METRICS_UNAVAILABLE: Explanation(
@@ -321,7 +361,7 @@ def _from(first: Reason, last: Reason) -> tuple[Reason, ...]:
 OUTCOMES: Mapping[ConditionType, Outcomes] = MappingProxyType(
     {
         ConditionType.ACCEPTED: Outcomes(
-            (Reason.ACCEPTED,), _from(Reason.INVALID_SPEC, Reason.FIELD_CONFLICT)
+            (Reason.ACCEPTED,), _from(Reason.INVALID_SPEC, Reason.CHILD_REFUSED)
         ),
         ConditionType.RESOURCES_READY: Outcomes(
             (Reason.VERIFIED,), _from(Reason.FETCHING, Reason.UNKNOWN)
@@ -331,7 +371,7 @@ OUTCOMES: Mapping[ConditionType, Outcomes] = MappingProxyType(
             (*_from(Reason.WAITING_FOR_DEVICE, Reason.PARITY_FAILED), Reason.UNKNOWN),
         ),
         ConditionType.AVAILABLE: Outcomes(
-            (Reason.MINIMUM_REPLICAS_AVAILABLE,),
+            (Reason.MINIMUM_REPLICAS_AVAILABLE, Reason.DEGRADED),
             _from(Reason.NO_REPLICA_READY, Reason.OUT_OF_MEMORY),
         ),
         ConditionType.PROGRESSING: Outcomes(

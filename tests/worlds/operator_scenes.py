@@ -109,6 +109,33 @@ def a_quota_forbids_the_pods(world):
     return key
 
 
+def a_policy_refuses_the_deployment(world):
+    world.refuses["Deployment"] = (
+        "deployments.apps \"clip-stable\" is forbidden: ValidatingAdmissionPolicy 'teams' with "
+        "binding 'teams' denied request: a team label is missing"
+    )
+    return world.service()
+
+
+def one_of_two_crashes(world):
+    key = world.served(replicas=2)
+    world.set_pod("clip-1", containerStatuses=[ended_badly("server", "boom")])
+    return key
+
+
+def the_node_is_lost(world):
+    key = with_server(world, running("server"))
+    world.node("n1", trouble="Kubelet stopped posting node status.")
+    return key
+
+
+def a_full_disk_evicts(world):
+    key = with_pod(world)
+    message = "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi."
+    world.set_pod("p1", phase="Failed", reason="Evicted", message=message)
+    return key
+
+
 def the_first_revision_never_becomes_ready(world):
     key = with_server(world, ended_badly("server", "boom"))
     world.later(901)
@@ -176,6 +203,19 @@ SCENES: dict[tuple[C, Reason], Scene] = {
     (C.ACCEPTED, Reason.DEFAULT_CONFLICT): two_defaults,
     (C.ACCEPTED, Reason.NAME_CONFLICT): an_older_service_has_the_name,
     (C.ACCEPTED, Reason.FIELD_CONFLICT): another_manager_applies_the_replicas,
+    (C.ACCEPTED, Reason.CHILD_REFUSED): a_policy_refuses_the_deployment,
+    (C.AVAILABLE, Reason.DEGRADED): one_of_two_crashes,
+    (C.AVAILABLE, Reason.NODE_NOT_READY): the_node_is_lost,
+    (C.AVAILABLE, Reason.POD_EVICTED): a_full_disk_evicts,
+    (C.AVAILABLE, Reason.UNSCHEDULABLE): lambda world: waiting_for_node(
+        world, "0/1 nodes are available: 1 Insufficient memory."
+    ),
+    (C.AVAILABLE, Reason.START_FAILED): lambda world: with_init(
+        world, waiting("resources", "CreateContainerConfigError", 'secret "hub-token" not found')
+    ),
+    (C.RESOURCES_READY, Reason.INIT_CRASHED): lambda world: with_init(
+        world, ended_badly("resources", "Traceback\nKeyError: 'x'")
+    ),
     (C.RESOURCES_READY, Reason.FETCHING): lambda world: with_init(world, running("resources")),
     (C.RESOURCES_READY, Reason.PREPARING): lambda world: with_init(
         world,

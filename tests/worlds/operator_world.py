@@ -21,6 +21,7 @@ from lumen_manifest.conditions import ConditionType
 from lumen_manifest.names import STABLE_VARIANT, variant_name
 from lumen_operator.children.desired import OperatorContext
 from lumen_operator.decide import Decision, decide_service
+from lumen_operator.diagnose.refusals import child_refused
 from lumen_operator.observe.decode import mapping, read_claimant
 from lumen_operator.observe.gather import Observed, gather_service
 from lumen_operator.observe.kinds import POOLS, SERVICES, Key, kind_of
@@ -87,6 +88,8 @@ class World(Objects):
         self.now = START
         self.clock_set_at: datetime | None = None
         self.context = OperatorContext()
+        self.refuses: dict[str, str] = {}
+        """What the API server says to an apply, by the kind that it does not take."""
 
     # Putting things into it.
 
@@ -123,7 +126,13 @@ class World(Objects):
         }
         self.pool(name, **merged(base, spec))
 
-    def node(self, name: str, devices: int = 0, labels: dict[str, str] | None = None) -> None:
+    def node(
+        self,
+        name: str,
+        devices: int = 0,
+        labels: dict[str, str] | None = None,
+        trouble: str = "",
+    ) -> None:
         resources = {"cpu": "8", **({"nvidia.com/gpu": str(devices)} if devices else {})}
         self.put(
             NODES,
@@ -131,7 +140,13 @@ class World(Objects):
                 "metadata": {"name": name, "labels": labels or ({"gpu": "yes"} if devices else {})},
                 "status": {
                     "allocatable": resources,
-                    "conditions": [{"type": "Ready", "status": "True"}],
+                    "conditions": [
+                        {
+                            "type": "Ready",
+                            "status": "Unknown" if trouble else "True",
+                            "message": trouble,
+                        }
+                    ],
                 },
             },
         )
@@ -178,8 +193,24 @@ class World(Objects):
 
     def reconcile(self, key: Key) -> Decision:
         decision = self.decide(key)
+        refused = next((each for each in decision.apply if each["kind"] in self.refuses), None)
+        if refused is not None:
+            decision = self.refused(key, decision, refused)
         self.carry_out(key, decision)
         return decision
+
+    def refused(self, key: Key, decision: Decision, child: Mapping[str, Any]) -> Decision:
+        """Decide anew when a child was refused: what comes before it was written by then."""
+        observed = self.observe(key)
+        found = child_refused(
+            f"{child['kind']} {child['metadata']['name']}",
+            self.refuses[child["kind"]],
+            pool=observed.service.spec.pool or "" if observed.service else "",
+            namespace=key.namespace,
+        )
+        told = decide_service(observed, self.context, self.now, refused=found)
+        written = decision.apply[: decision.apply.index(child)]
+        return replace(told, apply=written, delete=())
 
     def settle(self, key: Key, most: int = 3) -> None:
         """Decide until there is nothing to do; a decision that never ends is a failure."""
@@ -292,6 +323,8 @@ class World(Objects):
         pod = self.objects["pods", NAMESPACE, name]
         if node:
             pod["spec"]["nodeName"] = node
+            if self.get(NODES, "", node) is None:
+                self.node(node, labels={"kubernetes.io/hostname": node})
         pod["status"] = {"phase": "Pending", "podIP": "10.0.0.1", **status}
 
     def a_pod(self, key: Key, name: str, *, node: str = "n1", **status: Any) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lumen_manifest.conditions import OUTCOMES, ConditionType, Reason
+from lumen_operator.diagnose.causes import remedy_for
 
 MESSAGE_MAX = 4096
 """What a condition's message may hold."""
@@ -24,7 +25,7 @@ WAITING = frozenset(
 class Finding:
     """One finding; `message` says what happened and ends with what to do about it.
 
-    `said` is the first half alone. `final` findings stay until somebody changes something.
+    `said` and `remedy` are its halves. `final` findings stay until somebody changes something.
     """
 
     condition: ConditionType
@@ -32,6 +33,7 @@ class Finding:
     message: str
     said: str = ""
     final: bool = False
+    remedy: str = ""
 
     @property
     def waits(self) -> bool:
@@ -48,20 +50,28 @@ def find(
     final: bool = False,
     **facts: str,
 ) -> Finding:
-    """Make a finding; its words are the reason's own where the case has none to say."""
+    """Make a finding; its words are the reason's own where the case has none to say.
+
+    What is to be done goes by what `said` tells of the cause, where no `remedy` is given.
+    """
     first = ended(said or reason.meaning)
-    todo = reason.remedy(**facts) if remedy is None else remedy
+    todo = remedy_for(reason, first, facts) if remedy is None else remedy
     message = f"{first} {todo}".strip()
     if len(message) > MESSAGE_MAX:
         first = first[: max(0, MESSAGE_MAX - len(todo) - 4)] + "..."
         message = f"{first} {todo}"[:MESSAGE_MAX]
-    return Finding(condition, reason, message, first, final)
+    return Finding(condition, reason, message, first, final, todo)
 
 
 def ended(sentence: str) -> str:
     """Close a sentence with a full stop unless it is closed."""
     text = sentence.strip()
     return text if text.endswith((".", "!", "?", "...")) else f"{text}."
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things: 1 pod, 2 pods."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def worst(findings: Iterable[Finding]) -> Finding | None:

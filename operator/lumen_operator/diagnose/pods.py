@@ -4,16 +4,29 @@ One finding for each pod, about the first of its steps that is not done: a node,
 files, the label vectors, the server.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from lumen_manifest.conditions import OUTCOMES, READY_NEEDS, ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
-from lumen_manifest.names import CACHE_DIR, PREPARE_CONTAINER, RESOURCES_CONTAINER
+from lumen_manifest.names import (
+    CACHE_DIR,
+    PREPARE_CONTAINER,
+    RESOURCES_CONTAINER,
+    SERVER_CONTAINER,
+)
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.pod_reports import Failure, named_failure, parse_termination, progress_of
+from lumen_manifest.pod_reports import (
+    Failure,
+    ProgressReport,
+    named_failure,
+    parse_termination,
+    progress_of,
+)
 from lumen_operator.diagnose.finding import Finding, condition_of, find
-from lumen_operator.diagnose.scheduling import refused_by_node, volume_not_bound, why_unscheduled
+from lumen_operator.diagnose.nodes import node_lost, why_over
+from lumen_operator.diagnose.scheduling import volume_not_bound, why_unscheduled
 from lumen_operator.observe.gather import Observed
 from lumen_operator.observe.views import ContainerView, PodView, Terminated
 
@@ -37,7 +50,11 @@ RETRIED = 2
 AVAILABLE, RESOURCES = ConditionType.AVAILABLE, ConditionType.RESOURCES_READY
 DEVICE = ConditionType.DEVICE_READY
 _DRIVER_WORDS = ("driver", "cuda>=", "libcuda", "insufficient for cuda", "rocm version")
-_CACHE_WORDS = ("emptydir", "ephemeral", "disk", "volume")
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: (ErrImagePull: )?)?')
+"""What a kubelet puts before the registry's words while it waits, and no more for the next try."""
+_NODE_WENT_DOWN = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""How a run is said to have ended that nobody saw the end of: its node went down with it."""
+_OURS = frozenset({RESOURCES_CONTAINER, PREPARE_CONTAINER, SERVER_CONTAINER})
 _SIGKILL = 137
 
 
@@ -55,13 +72,16 @@ class Case:
 def finding_of(case: Case, pod: PodView) -> Finding | None:
     """Return what holds a pod; None when it serves, ends, or is over without saying why."""
     if pod.over:
-        return _why_over(case, pod)
-    if pod.serves or pod.terminating:
+        return why_over(case.service, case.pool, pod)
+    if pod.serves:
         return None
+    lost = node_lost(case.observed, pod)
+    if lost is not None or pod.terminating:
+        return lost
     if pod.unschedulable:
-        return why_unscheduled(case.observed, case.service, case.pool, pod)
+        return why_unscheduled(case.observed, case.pool, pod)
     for container in pod.containers:
-        if container.init and container.succeeded:
+        if _is_done(container):
             continue
         found = _why_not_done(case, pod, container)
         if found is not None:
@@ -69,28 +89,54 @@ def finding_of(case: Case, pod: PodView) -> Finding | None:
     return volume_not_bound(case.observed, pod) or _not_yet(case, pod)
 
 
-def _why_over(case: Case, pod: PodView) -> Finding | None:
-    """Name an eviction for the cache and a device lost; all else is the cluster's own business."""
-    text = pod.message.lower()
-    if pod.reason != "Evicted" or not any(word in text for word in _CACHE_WORDS):
-        return refused_by_node(case.pool, pod)
-    cache = case.service.spec.cache or case.pool.spec.cache
-    said = f"Pod {pod.name} was evicted: {pod.message}"
-    return find(RESOURCES, Reason.CACHE_EVICTED, said, needed=cache.size_limit)
+def _is_done(container: ContainerView) -> bool:
+    """Return whether what comes after an init container may start: a sidecar only has to run."""
+    sidecar = container.name not in _OURS and container.running and container.ready
+    return container.init and (container.succeeded or sidecar)
 
 
 def _why_not_done(case: Case, pod: PodView, container: ContainerView) -> Finding | None:
     if container.waiting in IMAGE_REASONS:
-        said = f"{container.waiting}: {container.waiting_message or container.name}"
-        return find(AVAILABLE, Reason.IMAGE_PULL_FAILED, said)
+        return _image_not_pulled(case, pod, container)
     if container.waiting in START_REASONS:
         return _cannot_start(case, pod, container, container.waiting_message)
     failed = container.last_failure
     if failed is None and container.waiting == "CrashLoopBackOff":
         failed = container.ended_before  # a server that ends well has ended all the same
+    if failed is not None and failed.reason in _NODE_WENT_DOWN:
+        failed = None
     if failed is not None and not (container.running and _works_again(case, pod, container)):
         return _why_failed(case, pod, container, failed)
     return _at_work(case, pod, container) if container.running else None
+
+
+def _image_not_pulled(case: Case, pod: PodView, container: ContainerView) -> Finding:
+    """Pass on the registry's words, the same whether the kubelet tries or waits to try again."""
+    words = _BACK_OFF.sub("", container.waiting_message)
+    tried = container.waiting in {"ErrImagePull", "ImagePullBackOff"}
+    before = next((c for c in case.observed.status.conditions if c.type is AVAILABLE), None)
+    if not words and before is not None and before.reason == Reason.IMAGE_PULL_FAILED:
+        # Kubelets of before 1.31 do not repeat them while they wait.
+        return Finding(AVAILABLE, Reason.IMAGE_PULL_FAILED, before.message, before.message)
+    why = words or container.waiting_message or container.waiting
+    said = f"Pod {pod.name} cannot get the image of container {container.name}: "
+    said += why if tried else f"{container.waiting}: {why}"
+    return _found(case, pod, Reason.IMAGE_PULL_FAILED, said)
+
+
+def _found(case: Case, pod: PodView, reason: Reason, said: str, container: str = "") -> Finding:
+    """Make a finding whose remedy may name where the pod is and what it belongs to."""
+    return find(
+        condition_of(reason, at=AVAILABLE),
+        reason,
+        said,
+        pod=pod.name,
+        namespace=pod.namespace,
+        node=pod.node or "NAME",
+        pool=case.pool.name,
+        service=case.service.name,
+        container=container,
+    )
 
 
 def _works_again(case: Case, pod: PodView, container: ContainerView) -> bool:
@@ -106,14 +152,28 @@ def _works_again(case: Case, pod: PodView, container: ContainerView) -> bool:
 def _why_failed(case: Case, pod: PodView, container: ContainerView, run: Terminated) -> Finding:
     """Name a failure by its own words, else by how the process ended."""
     if run.reason == "OOMKilled":
-        said = f"Container {container.name} of pod {pod.name} needed more memory than its limit."
-        return find(AVAILABLE, Reason.OUT_OF_MEMORY, said)
+        return _out_of_memory(case, pod, container)
     named = named_failure(parse_termination(run.message.encode()))
     if named is not None and (found := _in_its_words(case, pod, container, named)) is not None:
         return found
     if run.reason in START_REASONS or run.reason == "ContainerCannotRun":
         return _cannot_start(case, pod, container, run.message)
     return _unnamed(case, pod, container, run)
+
+
+def _out_of_memory(case: Case, pod: PodView, container: ContainerView) -> Finding:
+    limit = case.service.spec.resources.limits.get("memory")
+    said = f"Container {container.name} of pod {pod.name} needed more memory than "
+    if limit is None:
+        said += "it could have."
+        remedy = (
+            "Set spec.resources.limits.memory and requests.memory: the service sets no limit, so "
+            "the node, or a LimitRange of the namespace, ended it."
+        )
+        return find(AVAILABLE, Reason.OUT_OF_MEMORY, said, remedy=remedy)
+    said += f"its limit of {limit}."
+    remedy = "Raise spec.resources.limits.memory, which holds for each container of the pod."
+    return find(AVAILABLE, Reason.OUT_OF_MEMORY, said, remedy=remedy if container.init else None)
 
 
 def _in_its_words(
@@ -156,8 +216,7 @@ def _unnamed(case: Case, pod: PodView, container: ContainerView, run: Terminated
     times = f", {container.restarts} restarts" if container.restarts else ""
     said = f"Container {container.name} of pod {pod.name} ended with {how}{times}.{last}"
     if container.init:
-        log = f"kubectl logs -n {pod.namespace} {pod.name} -c {container.name} --previous"
-        return find(RESOURCES, Reason.UNKNOWN, said, remedy=f"Read its log: {log}", final=False)
+        return _found(case, pod, Reason.INIT_CRASHED, said, container.name)
     return find(AVAILABLE, Reason.SERVER_CRASHED, said, service=case.service.name)
 
 
@@ -166,7 +225,7 @@ def _cannot_start(case: Case, pod: PodView, container: ContainerView, message: s
     if case.pool.spec.device is not None and any(w in message.lower() for w in _DRIVER_WORDS):
         return find(DEVICE, Reason.DRIVER_MISMATCH, message, node=pod.node or "the node")
     said = f"Container {container.name} of pod {pod.name} cannot start: {message}"
-    return find(AVAILABLE, Reason.NO_REPLICA_READY, said, service=case.service.name)
+    return _found(case, pod, Reason.START_FAILED, said)
 
 
 def _at_work(case: Case, pod: PodView, container: ContainerView) -> Finding:
@@ -177,14 +236,28 @@ def _at_work(case: Case, pod: PodView, container: ContainerView) -> Finding:
 
 
 def _fetching(case: Case, pod: PodView, container: ContainerView) -> Finding:
+    """Say what is at work, and how often it was tried.
+
+    The figures are in status.files.progress: here they would make a transition of each.
+    """
     reason = Reason.FETCHING if container.name == RESOURCES_CONTAINER else Reason.PREPARING
     report = case.observed.reports.get(pod.uid)
-    if report is None or report.container != container.name:
-        return find(RESOURCES, reason)
-    # The figures are in status.files.progress: here they would make a transition of each.
-    phase = progress_of(report.document).phase
-    waits = "another pod fetches into the same cache" if phase == "Waiting" else ""
-    return find(RESOURCES, reason, f"{reason.meaning[:-1]}: {waits}." if waits else "")
+    asked = report is not None and report.container == container.name
+    page = progress_of(report.document if report is not None and asked else {})
+    notes = ["another pod fetches into the same cache"] if page.phase == "Waiting" else []
+    notes += _attempts(container, page)
+    return find(RESOURCES, reason, f"{reason.meaning[:-1]}: {'; '.join(notes)}." if notes else "")
+
+
+def _attempts(container: ContainerView, page: ProgressReport) -> list[str]:
+    """Say how many times fetching began, and what the last time ended with."""
+    failed = container.last_failure
+    named = named_failure(parse_termination(failed.message.encode())) if failed else None
+    last = page.last_error or (named.message if named is not None else "")
+    tries = 1 + container.restarts + page.failures
+    if tries == 1 or not last:
+        return []
+    return [f"attempt {tries}, last: {last.rstrip('.')}"]
 
 
 def _stalled(case: Case, pod: PodView, container: ContainerView) -> Finding | None:

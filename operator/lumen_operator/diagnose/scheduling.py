@@ -7,9 +7,8 @@ remedy; for the rest the scheduler's words are passed on.
 from collections.abc import Collection, Iterator
 
 from lumen_manifest.conditions import ConditionType, Reason
-from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_operator.diagnose.finding import Finding, find
+from lumen_operator.diagnose.finding import Finding, counted, find
 from lumen_operator.observe.gather import Holder, Observed
 from lumen_operator.observe.views import NodeView, PodView
 
@@ -24,9 +23,7 @@ HOLDERS_NAMED = 8
 _VOLUME_WORDS = ("persistentvolumeclaim", "persistent volume", "volume node affinity")
 
 
-def why_unscheduled(
-    observed: Observed, service: LumenModelService, pool: LumenNodePool, pod: PodView
-) -> Finding:
+def why_unscheduled(observed: Observed, pool: LumenNodePool, pod: PodView) -> Finding:
     """Say why a pod waits for a node."""
     return (
         volume_not_bound(observed, pod)
@@ -34,21 +31,11 @@ def why_unscheduled(
         or _no_device(observed, pool, pod)
         or find(
             ConditionType.AVAILABLE,
-            Reason.NO_REPLICA_READY,
+            Reason.UNSCHEDULABLE,
             f"No node takes pod {pod.name}: {pod.unschedulable}",
-            service=service.name,
+            pool=pool.name,
         )
     )
-
-
-def refused_by_node(pool: LumenNodePool, pod: PodView) -> Finding | None:
-    """Say that a node had promised a device that it could not hand out."""
-    device = pool.spec.device
-    if device is None or pod.reason != "UnexpectedAdmissionError":
-        return None
-    said = f"Node {pod.node} refused pod {pod.name}: {pod.message}"
-    remedy = f"See why the device plugin for {device.resource} lost the device."
-    return find(ConditionType.DEVICE_READY, Reason.WAITING_FOR_DEVICE, said, remedy=remedy)
 
 
 def volume_not_bound(observed: Observed, pod: PodView) -> Finding | None:
@@ -75,6 +62,18 @@ def wants_device(pod: PodView, pool: LumenNodePool) -> bool:
     return device is not None and f"Insufficient {device.resource}" in pod.unschedulable
 
 
+def pods_forbidden(said: str, pool: LumenNodePool, namespace: str) -> Finding:
+    """Say why the cluster admits no pods, in its words."""
+    return find(
+        ConditionType.AVAILABLE,
+        Reason.PODS_FORBIDDEN,
+        said,
+        pool=pool.name,
+        namespace=namespace,
+        object="the pods",
+    )
+
+
 def no_node_in_pool(pool: LumenNodePool) -> Finding:
     """Say that no node has the pool's labels, and which they are."""
     selector = " ".join(f"{key}={value}" for key, value in sorted(pool.spec.node_selector.items()))
@@ -95,7 +94,8 @@ def nothing_offered(nodes: Collection[NodeView], pool: LumenNodePool) -> Finding
     return find(
         ConditionType.DEVICE_READY,
         Reason.WAITING_FOR_DEVICE,
-        f"No node of pool {pool.name} offers {device.resource} ({len(nodes)} have its labels).",
+        f"No node of pool {pool.name} offers {device.resource}; "
+        f"its labels are on {counted(len(nodes), 'node')}.",
         remedy="Install the device plugin on these nodes, or see why it finds no device.",
     )
 
@@ -128,4 +128,4 @@ def _named(holders: tuple[Holder, ...]) -> Iterator[str]:
     for holder in holders[:HOLDERS_NAMED]:
         yield f"{holder.namespace}/{holder.service} ({holder.devices})"
     if len(holders) > HOLDERS_NAMED:
-        yield f"{len(holders) - HOLDERS_NAMED} more services"
+        yield counted(len(holders) - HOLDERS_NAMED, "more service")

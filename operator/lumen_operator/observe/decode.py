@@ -36,6 +36,8 @@ HASH_LABEL = "pod-template-hash"
 POD_LABELS = (SERVICE_LABEL, HASH_LABEL, REVISION_LABEL, VARIANT_LABEL)
 """The labels of pods, ReplicaSets and their templates that are read; `store` keeps no others."""
 ROLLOUT_ANNOTATION = "deployment.kubernetes.io/revision"
+WAITS_FOR_NODE = frozenset({"Unschedulable", "SchedulingGated", "SchedulerError"})
+"""The scheduler's own words for a pod that it has looked at and that has no node."""
 ITEMS_MAX = 1000
 _NOTHING: Raw = {}
 
@@ -46,7 +48,7 @@ def read_pod(raw: Raw) -> PodView:
     labels = mapping(metadata, "labels")
     conditions = {text(each, "type"): each for each in items(status, "conditions")}
     scheduled = conditions.get("PodScheduled", _NOTHING)
-    waits, pins = text(scheduled, "reason") == "Unschedulable", _pins(spec)
+    waits, pins = text(scheduled, "reason") in WAITS_FOR_NODE, _pins(spec)
     return PodView(
         name=text(metadata, "name"),
         uid=text(metadata, "uid"),
@@ -64,7 +66,7 @@ def read_pod(raw: Raw) -> PodView:
         ready=text(conditions.get("Ready", _NOTHING), "status") == "True",
         terminating=bool(metadata.get("deletionTimestamp")),
         scheduled=text(scheduled, "status") == "True" or bool(text(spec, "nodeName")),
-        unschedulable=text(scheduled, "message") or "Unschedulable" if waits else "",
+        unschedulable=(text(scheduled, "message") or text(scheduled, "reason")) if waits else "",
         created_at=moment(metadata, "creationTimestamp"),
         changed_at=latest(moment(each, "lastTransitionTime") for each in conditions.values()),
         containers=(
@@ -136,15 +138,14 @@ def read_deployment(raw: Raw) -> DeploymentView:
 def read_node(raw: Raw) -> NodeView:
     """Read a node."""
     metadata, status = mapping(raw, "metadata"), mapping(raw, "status")
-    ready = any(
-        text(each, "type") == "Ready" and text(each, "status") == "True"
-        for each in items(status, "conditions")
-    )
+    said = next((c for c in items(status, "conditions") if text(c, "type") == "Ready"), _NOTHING)
+    ready = text(said, "status") == "True"
     return NodeView(
         name=text(metadata, "name"),
         labels={str(k): str(v) for k, v in mapping(metadata, "labels").items()},
         allocatable=_whole(mapping(status, "allocatable")),
         ready=ready,
+        trouble="" if ready else text(said, "message") or text(said, "reason"),
     )
 
 

@@ -79,7 +79,8 @@ class Observed:
     stored, `status` the last one that was written. `children` are the plain objects, by plural and
     name, that rendering is compared with. `pools` has the pools that the spec and the stable
     revision name. `nodes` and `holders` are those of these pools; they are gathered only while a
-    pod waits for a node or old pods go first. `variants` has what there is, by the variant's name.
+    pod waits for a node or old pods go first. `hosts` has the nodes of pods that do not serve; one
+    that is missing there is gone. `variants` has what there is, by the variant's name.
     `clock_set_at` is what the clock that tells `now` said when it was set, None while nobody saw
     that. `callers` has the names of all services of the namespace.
     """
@@ -95,6 +96,7 @@ class Observed:
     variants: Mapping[str, VariantView] = field(default_factory=dict)
     reports: Mapping[str, PodReport] = field(default_factory=dict)
     nodes: tuple[NodeView, ...] = ()
+    hosts: Mapping[str, NodeView] = field(default_factory=dict)
     holders: tuple[Holder, ...] = ()
     claims: Mapping[str, ClaimView] = field(default_factory=dict)
     revisions: tuple[RevisionView, ...] = ()
@@ -194,6 +196,7 @@ def gather_service(
         variants=variants,
         reports={uid: reports[uid] for uid in _uids(key, service, pods) if uid in reports},
         nodes=nodes,
+        hosts=_hosts(cache, pods),
         holders=_holders(cache, pools.values(), nodes) if stuck else (),
         claims=_claims(cache, key.namespace, pods),
         revisions=revisions,
@@ -288,6 +291,13 @@ def _nodes(cache: ObjectCache, pools: Iterable[LumenNodePool]) -> tuple[NodeView
         for raw in cache.all(NODES)
         if any(selector <= decode.labels_of(raw).items() for selector in selectors)
     )
+
+
+def _hosts(cache: ObjectCache, pods: Iterable[PodView]) -> dict[str, NodeView]:
+    """Read the nodes that pods which do not serve are on, as far as they are there."""
+    names = {pod.node for pod in pods if pod.node and not pod.serves}
+    found = {name: cache.get(NODES, "", name) for name in sorted(names)}
+    return {name: decode.read_node(raw) for name, raw in found.items() if raw is not None}
 
 
 def _holders(

@@ -175,12 +175,16 @@ class VariantView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node; `allocatable` holds whole numbers of extended resources only."""
+    """A node; `allocatable` holds whole numbers of extended resources only.
+
+    `trouble` is why it is not ready, in the words of its kubelet or of who misses that one.
+    """
 
     name: str
     labels: Mapping[str, str]
     allocatable: Mapping[str, int]
     ready: bool
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class Rollout:
 
     `current` is the spec's own revision, `stable` the last that became Ready. `back` says why the
     current revision does not run, `failed` why a rollout that may not go back is given up on.
+    `findings` are those of its own pods, `old_findings` of the ones that they replace.
     `missing` counts the pods among `replicas` for which the pool has no device. `until` is when the
     deadline passes if nothing moves, `look_again` when patience with the scheduler ends.
     """
@@ -53,6 +54,7 @@ class Rollout:
     stable: str
     pods: Generations
     findings: tuple[Finding, ...] = ()
+    old_findings: tuple[Finding, ...] = ()
     progress: ProgressStatus | None = None
     pinned: Pinned | None = None
     rejected: str = ""

@@ -4,6 +4,7 @@ The revision of the spec runs, unless it failed and the stable one can be had ag
 would be of another embedding space and nobody allowed that.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,7 +12,9 @@ from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.names import STABLE_VARIANT
 from lumen_operator.diagnose.finding import Finding, find, worst
 from lumen_operator.diagnose.pods import Case, finding_of
+from lumen_operator.diagnose.scheduling import pods_forbidden
 from lumen_operator.observe.gather import Observed
+from lumen_operator.observe.views import PodView
 from lumen_operator.rollout.model import (
     Rollout,
     Variant,
@@ -58,17 +61,17 @@ def _look_at(observed: Observed, target: Variant, stable: str) -> Rollout:
     pods = generations(observed.variant(target.name), target.revision)
     progress = progress_status(observed)
     case = Case(observed, target.service, target.pool, progressed_at(progress), observed.now)
-    findings = tuple(
-        finding
-        for pod in (*pods.evicted, *pods.fresh)
-        if (finding := finding_of(case, pod)) is not None
+    forbidden = forbidden_pods(observed.variant(target.name))
+    kept_out = (
+        (pods_forbidden(forbidden, target.pool, observed.key.namespace),) if forbidden else ()
     )
     found = Rollout(
         target=target,
         current=target.revision,
         stable=stable,
         pods=pods,
-        findings=findings,
+        findings=(*_findings(case, (*pods.evicted, *pods.fresh)), *kept_out),
+        old_findings=tuple(_findings(case, pods.old)),
         progress=progress,
         pinned=pinned_for(observed, target.service),
     )
@@ -77,6 +80,11 @@ def _look_at(observed: Observed, target: Variant, stable: str) -> Rollout:
     since = last_progress(observed, found)
     until = since + _deadline(target) if since is not None and _applied(observed, target) else None
     return replace(found, runs=True, until=until, failed=_failure(observed, found, until))
+
+
+def _findings(case: Case, pods: Iterable[PodView]) -> Iterator[Finding]:
+    found = (finding_of(case, pod) for pod in pods)
+    return (each for each in found if each is not None)
 
 
 def _runs(observed: Observed, found: Rollout) -> bool:
@@ -118,14 +126,21 @@ def _failure(observed: Observed, found: Rollout, until: datetime | None) -> Find
     if until is not None and observed.now >= until:
         limit_s = found.target.service.spec.rollout.progress_deadline_seconds
         said = f"Revision {found.target.revision} got no further for {limit_s} s."
-        forbidden = forbidden_pods(observed.variant(found.target.name))
-        why = main.said if main is not None else forbidden
-        return find(PROGRESSING, Reason.ROLLOUT_STALLED, f"{said} {why}".strip())
+        if main is None or main.waits:
+            # It may have been slow: more time may help, and nothing else is known to be wrong.
+            said = f"{said} {main.said}" if main is not None else said
+            return find(PROGRESSING, Reason.ROLLOUT_STALLED, said)
+        return _given_up(said, main)
     final = next((each for each in found.findings if each.final), None)
     if final is None or any(pod.serves for pod in found.pods.fresh):
         return None
-    said = f"Revision {found.target.revision} failed: {final.reason}. {final.said}"
-    return find(PROGRESSING, Reason.ROLLOUT_STALLED, said)
+    return _given_up(f"Revision {found.target.revision} failed.", final)
+
+
+def _given_up(said: str, cause: Finding) -> Finding:
+    """Say why a rollout is given up on; what is to be done about the cause is the remedy."""
+    text = f"{said} {cause.reason}: {cause.said}"
+    return find(PROGRESSING, Reason.ROLLOUT_STALLED, text, remedy=cause.remedy)
 
 
 def _stable_target(observed: Observed, current: Variant) -> Variant | None:
@@ -178,12 +193,14 @@ def _rolled_back(observed: Observed, revision: str, failed: Finding | None) -> F
     if failed is None and before is not None and before.reason == Reason.ROLLED_BACK:
         return Finding(PROGRESSING, Reason.ROLLED_BACK, before.message)
     said = failed.said if failed is not None else f"Revision {revision} was rejected before."
+    again = (
+        f"{Reason.ROLLED_BACK.remedy()} To try it again unchanged, set rollout.autoRollback: false."
+    )
     return find(
         PROGRESSING,
         Reason.ROLLED_BACK,
         f"{said} {observed.status.stable_revision} serves again.",
-        remedy=f"{Reason.ROLLED_BACK.remedy()} "
-        "To try it again unchanged, set rollout.autoRollback: false.",
+        remedy=f"{failed.remedy} {again}" if failed is not None else again,
     )
 
 

@@ -4,54 +4,42 @@ A condition's time is that of its last change of status; an event is posted when
 reason changed, once, since the next observation has them already.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
-from lumen_manifest.conditions import READY_NEEDS, ConditionType, Reason
+from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.pod_reports import attestation_of
 from lumen_manifest.spec.service_status import Condition
 from lumen_operator.diagnose.finding import MESSAGE_MAX, WAITING, Finding, find, worst
 from lumen_operator.observe.gather import Observed
-from lumen_operator.rollout.model import Rollout, forbidden_pods, staying
+from lumen_operator.rollout.model import Rollout, staying
 from lumen_operator.rollout.pins import verified_by
 from lumen_operator.rollout.progress import timestamp
+from lumen_operator.status.availability import (
+    how_many,
+    none_serves,
+    pods_wanted,
+    some_serve,
+)
 from lumen_operator.status.events import EventNote
+from lumen_operator.status.statements import (
+    FALSE,
+    TRUE,
+    UNKNOWN,
+    ConditionState,
+    Statements,
+    fails,
+    holds,
+    pointing_at_cause,
+    ready_of,
+    unknown,
+)
 
-TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 NORMAL = WAITING | {Reason.ROLLOUT_COMPLETE}
-NOT_NORMAL = frozenset({Reason.ROLLED_BACK})
+NOT_NORMAL = frozenset({Reason.ROLLED_BACK, Reason.DEGRADED})
 EVENT_MESSAGE_MAX = 1024
 """What events.k8s.io takes as a note."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConditionState:
-    """One condition without its time; a `generation` other than 0 is that of an earlier spec."""
-
-    status: str
-    reason: Reason
-    message: str
-    generation: int = 0
-
-
-Statements = Mapping[ConditionType, ConditionState]
-
-
-def holds(reason: Reason, said: str = "") -> ConditionState:
-    """State that a condition is true."""
-    return ConditionState(TRUE, reason, said or reason.meaning)
-
-
-def fails(finding: Finding) -> ConditionState:
-    """State that a condition is false."""
-    return ConditionState(FALSE, finding.reason, finding.message)
-
-
-def unknown(reason: Reason = Reason.UNKNOWN, said: str = "") -> ConditionState:
-    """State that nobody can say yet."""
-    return ConditionState(UNKNOWN, reason, said or f"{reason.meaning} {reason.remedy()}".strip())
 
 
 def service_statements(
@@ -64,11 +52,12 @@ def service_statements(
     found = {
         ConditionType.ACCEPTED: fails(problem) if problem else accepted(observed),
         **_of_pods(observed, rollouts),
-        ConditionType.PROGRESSING: _progressing(observed, rollouts),
+        ConditionType.PROGRESSING: _progressing(rollouts, problem),
     }
     if rollouts[0].target.service.spec.autoscaling is not None:
         found[ConditionType.AUTOSCALING] = _autoscaling(observed)
-    return {**found, ConditionType.READY: ready_of(found)}
+    told = pointing_at_cause(found, pods=observed.pods)
+    return {**told, ConditionType.READY: ready_of(told)}
 
 
 def accepted(observed: Observed) -> ConditionState:
@@ -80,39 +69,21 @@ def accepted(observed: Observed) -> ConditionState:
     return holds(Reason.ACCEPTED, f"{Reason.ACCEPTED.meaning} Callers reach it as {names}.")
 
 
-def pods_wanted(rollouts: Iterable[Rollout]) -> int:
-    """Return how many pods the variants shall have together."""
-    return sum(each.target.service.spec.replicas for each in rollouts)
-
-
-def ready_of(found: Statements) -> ConditionState:
-    """State Ready: true when all it needs are, else the first false one's reason and message.
-
-    What is false goes before what is unknown: it is the cause.
-    """
-    needs = [found[each] for each in READY_NEEDS if each in found]
-    for status in (FALSE, UNKNOWN):
-        for each in needs:
-            if each.status == status:
-                return ConditionState(FALSE, each.reason, each.message)
-    return holds(Reason.READY)
-
-
 def _of_pods(
     observed: Observed, rollouts: Sequence[Rollout]
 ) -> dict[ConditionType, ConditionState]:
-    serving = [pod for pod in observed.pods if pod.serves]
-    if serving:
-        said = f"{len(serving)} of {pods_wanted(rollouts)} pods serve."
+    if any(pod.serves for pod in observed.pods):
         return {
             ConditionType.RESOURCES_READY: holds(Reason.VERIFIED),
             ConditionType.DEVICE_READY: _attested(observed, rollouts),
-            ConditionType.AVAILABLE: holds(Reason.MINIMUM_REPLICAS_AVAILABLE, said),
+            ConditionType.AVAILABLE: some_serve(observed, rollouts),
         }
     return {
         ConditionType.RESOURCES_READY: _resources(observed, rollouts),
-        ConditionType.DEVICE_READY: _first(rollouts, ConditionType.DEVICE_READY) or unknown(),
-        ConditionType.AVAILABLE: _available(observed, rollouts),
+        ConditionType.DEVICE_READY: _stated(rollouts, ConditionType.DEVICE_READY) or unknown(),
+        ConditionType.AVAILABLE: none_serves(
+            observed, rollouts, _first(rollouts, ConditionType.AVAILABLE)
+        ),
     }
 
 
@@ -134,7 +105,7 @@ def _device_of(observed: Observed, uid: str) -> str:
 
 
 def _resources(observed: Observed, rollouts: Sequence[Rollout]) -> ConditionState:
-    found = _first(rollouts, ConditionType.RESOURCES_READY)
+    found = _stated(rollouts, ConditionType.RESOURCES_READY)
     if found is not None:
         return found
     fresh = (pod for each in rollouts for pod in each.pods.fresh)
@@ -143,34 +114,17 @@ def _resources(observed: Observed, rollouts: Sequence[Rollout]) -> ConditionStat
     return unknown()
 
 
-def _first(rollouts: Iterable[Rollout], type_: ConditionType) -> ConditionState | None:
+def _first(rollouts: Iterable[Rollout], type_: ConditionType) -> Finding | None:
     every = (finding for each in rollouts for finding in each.findings)
-    found = worst(finding for finding in every if finding.condition is type_)
+    return worst(finding for finding in every if finding.condition is type_)
+
+
+def _stated(rollouts: Iterable[Rollout], type_: ConditionType) -> ConditionState | None:
+    found = _first(rollouts, type_)
     return fails(found) if found is not None else None
 
 
-def _available(observed: Observed, rollouts: Sequence[Rollout]) -> ConditionState:
-    at, name = ConditionType.AVAILABLE, observed.key.name
-    if pods_wanted(rollouts) == 0:
-        return fails(find(at, Reason.SCALED_TO_ZERO, service=name))
-    for each in rollouts:
-        forbidden = forbidden_pods(observed.variant(each.target.name))
-        if forbidden and not staying(each.pods.fresh):
-            return fails(find(at, Reason.PODS_FORBIDDEN, forbidden, remedy=_admitting(forbidden)))
-    return _first(rollouts, at) or fails(find(at, Reason.NO_REPLICA_READY, service=name))
-
-
-def _admitting(said: str) -> str | None:
-    """Say what admits pods that a Pod Security level keeps out; None for a quota or a limit."""
-    if "PodSecurity" not in said:
-        return None
-    return (
-        "Label the namespace with a Pod Security level that admits what the message names "
-        "(pod-security.kubernetes.io/enforce), or use a pool that needs less."
-    )
-
-
-def _progressing(observed: Observed, rollouts: Iterable[Rollout]) -> ConditionState:
+def _progressing(rollouts: Sequence[Rollout], problem: Finding | None) -> ConditionState:
     """Tell of the first variant that went back, else that failed, else that is replaced."""
     told = min(rollouts, key=lambda each: (each.back is None, each.failed is None, not each.runs))
     if told.back is not None:
@@ -178,16 +132,24 @@ def _progressing(observed: Observed, rollouts: Iterable[Rollout]) -> ConditionSt
     if told.failed is not None:
         return fails(told.failed)
     if told.runs:
-        return _rolling_out(observed, told)
-    return ConditionState(FALSE, Reason.ROLLOUT_COMPLETE, Reason.ROLLOUT_COMPLETE.meaning)
+        return _rolling_out(told, problem)
+    return ConditionState(FALSE, Reason.ROLLOUT_COMPLETE, _complete(rollouts))
 
 
-def _rolling_out(observed: Observed, rollout: Rollout) -> ConditionState:
+def _complete(rollouts: Iterable[Rollout]) -> str:
+    """Say that nothing is left to replace, and not that pods run which do not."""
+    there = [pod for each in rollouts for pod in staying(each.pods.fresh)]
+    wanted = pods_wanted(rollouts)
+    if len(there) >= wanted:
+        return Reason.ROLLOUT_COMPLETE.meaning
+    return f"No pod of an earlier revision is left; {len(there)} of {wanted} are there."
+
+
+def _rolling_out(rollout: Rollout, problem: Finding | None) -> ConditionState:
     serving = sum(pod.serves for pod in rollout.pods.fresh)
-    said = f"Revision {rollout.target.revision}: {serving} of {rollout.replicas} pods serve."
-    forbidden = forbidden_pods(observed.variant(rollout.target.name))
-    holds_it = worst(rollout.findings)
-    why = holds_it.message if holds_it is not None else forbidden
+    said = f"Revision {rollout.target.revision}: {how_many(serving, rollout.replicas)}"
+    holds_it = worst(rollout.findings) or problem
+    why = holds_it.message if holds_it is not None else ""
     return holds(Reason.ROLLING_OUT, f"{said} {why}".strip()[:MESSAGE_MAX])
 
 

@@ -18,13 +18,9 @@ CLUSTER_SCOPED_IN = "default"
 """Where events about objects without a namespace must be."""
 
 
-CHILD_REFUSED = "ChildRefused"
-"""The cluster does not take a child as rendered: a policy or a quota is against it."""
-
-
 @dataclass(frozen=True, slots=True)
 class EventNote:
-    """One event to post about a service or pool; `reason` is a condition's, or `CHILD_REFUSED`."""
+    """One event to post about a service or pool; `reason` is a condition's."""
 
     type: Literal["Normal", "Warning"]
     reason: str

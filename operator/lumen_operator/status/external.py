@@ -25,16 +25,9 @@ from lumen_operator.observe.networks import (
 )
 from lumen_operator.observe.views import PodAddress, PodReport
 from lumen_operator.rollout.pins import served_files
-from lumen_operator.status.conditions import (
-    ConditionState,
-    accepted,
-    fails,
-    holds,
-    kept,
-    ready_of,
-    unknown,
-)
+from lumen_operator.status.conditions import accepted, kept
 from lumen_operator.status.service import attestation_from, with_attestation, with_statements
+from lumen_operator.status.statements import ConditionState, fails, holds, ready_of, unknown
 from lumen_process.addresses import host_port
 
 EXTERNAL_VARIANT = "external"

@@ -2,10 +2,10 @@
 
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.node_pool import DeviceCounts, LumenNodePool, NodePoolStatus
-from lumen_operator.diagnose.finding import Finding, find
+from lumen_operator.diagnose.finding import Finding, counted, find
 from lumen_operator.diagnose.scheduling import no_node_in_pool, nothing_offered
 from lumen_operator.observe.gather import ObservedPool
-from lumen_operator.status.conditions import ConditionState, fails, holds
+from lumen_operator.status.statements import ConditionState, fails, holds
 
 
 def pool_statements(observed: ObservedPool) -> dict[ConditionType, ConditionState]:
@@ -14,7 +14,9 @@ def pool_statements(observed: ObservedPool) -> dict[ConditionType, ConditionStat
         problem = find(ConditionType.ACCEPTED, Reason.INVALID_SPEC, observed.problem)
         return {ConditionType.ACCEPTED: fails(problem), ConditionType.READY: fails(problem)}
     missing = _missing(observed, observed.pool)
-    said = f"{len(observed.nodes)} nodes have the pool's labels."
+    ready = sum(node.ready for node in observed.nodes)
+    nodes = counted(len(observed.nodes), "node")
+    said = f"{ready} of {nodes} with the pool's labels {'is' if ready == 1 else 'are'} ready."
     return {
         ConditionType.ACCEPTED: holds(Reason.ACCEPTED, "The pool's spec is understood."),
         ConditionType.READY: fails(missing) if missing else holds(Reason.READY, said),
@@ -40,4 +42,8 @@ def pool_counts(observed: ObservedPool) -> NodePoolStatus:
 def _missing(observed: ObservedPool, pool: LumenNodePool) -> Finding | None:
     if not observed.nodes:
         return no_node_in_pool(pool)
+    if not any(node.ready for node in observed.nodes):
+        first = observed.nodes[0]
+        said = f"No node of pool {pool.name} is ready; {first.name}: {first.trouble}"
+        return find(ConditionType.READY, Reason.NODE_NOT_READY, said, node=first.name)
     return nothing_offered(observed.nodes, pool)

@@ -21,17 +21,16 @@ from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed
 from lumen_operator.rollout.model import Rollout, Variant
 from lumen_operator.rollout.pins import serving_page, space_of, verified_by
-from lumen_operator.status.conditions import (
-    TRUE,
+from lumen_operator.status.availability import how_many, pods_wanted
+from lumen_operator.status.conditions import conditions_of, kept, service_statements
+from lumen_operator.status.statements import (
     ConditionState,
     Statements,
-    conditions_of,
+    column_of,
     fails,
     holds,
-    kept,
-    pods_wanted,
+    pointing_at_cause,
     ready_of,
-    service_statements,
     unknown,
 )
 
@@ -71,20 +70,20 @@ def blocked_status(observed: Observed, problem: Finding) -> ModelServiceStatus:
         read = observed.service.spec.replicas if observed.service is not None else None
         wanted = decode.number(spec, "replicas") if read is None else read
         status = status.model_copy(update=_counts(observed, wanted))
-        found[ConditionType.AVAILABLE] = _available(observed, status)
-    found[ConditionType.READY] = ready_of(found)
-    return with_statements(observed, status, found)
+        found[ConditionType.AVAILABLE] = _available(observed, status, wanted)
+    told = dict(pointing_at_cause(found, pods=observed.pods))
+    told[ConditionType.READY] = ready_of(told)
+    return with_statements(observed, status, told)
 
 
 def with_statements(
     observed: Observed, status: ModelServiceStatus, found: Statements
 ) -> ModelServiceStatus:
     """Add the conditions, and the one reason that `kubectl get` shows."""
-    ready = found[ConditionType.READY]
     return status.model_copy(
         update={
             "observed_generation": observed.generation,
-            "reason": "" if ready.status == TRUE else str(ready.reason),
+            "reason": column_of(found),
             "conditions": conditions_of(
                 found, observed.status.conditions, observed.generation, observed.now
             ),
@@ -114,9 +113,9 @@ def _route(variant: Variant, status: ModelServiceStatus, space: str) -> RouteSta
     )
 
 
-def _available(observed: Observed, status: ModelServiceStatus) -> ConditionState:
+def _available(observed: Observed, status: ModelServiceStatus, wanted: int) -> ConditionState:
     if status.ready_replicas:
-        return holds(Reason.MINIMUM_REPLICAS_AVAILABLE, f"{status.ready} pods serve.")
+        return holds(Reason.MINIMUM_REPLICAS_AVAILABLE, how_many(status.ready_replicas, wanted))
     name = observed.key.name
     finding = find(ConditionType.AVAILABLE, Reason.NO_REPLICA_READY, service=name)
     return fails(finding)

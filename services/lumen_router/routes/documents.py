@@ -27,10 +27,17 @@ def read_service(
         model=spec.model.name,
         created=(manifest.metadata.creation_timestamp or "", position),
         embedding_space=status.embedding_space if status else "",
-        reason=status.reason if status else "",
+        reason="" if status is None or _is_ready(status) else status.reason,
         message=_ready_message(manifest),
         routes=_read_routes(manifest, endpoints),
         scenes=spec.scenes or ScenesSpec(),
+    )
+
+
+def _is_ready(status: ModelServiceStatus) -> bool:
+    """Return whether the service answers: its reason then tells of what it lacks besides."""
+    return any(
+        each.type is ConditionType.READY and each.status == "True" for each in status.conditions
     )
 
 

@@ -18,7 +18,7 @@ from lumen_cluster.kinds import (
     object_path,
 )
 from lumen_cluster.store import name_of
-from lumen_operator.child_writer import ChildWrites
+from lumen_operator.child_writer import ChildWrites, RefusedChild
 from lumen_operator.observe.kinds import CHILD_KINDS, SERVICES, kind_of
 
 SCALED = {"autoscaling": {"maxReplicas": 3}}
@@ -178,13 +178,17 @@ async def test_a_new_service_costs_no_question(world):
 
 
 @pytest.mark.parametrize(
-    "refusal", [Refused("422 no images from there", status=422), Conflict("409 again", status=409)]
+    ("refusal", "told"),
+    [
+        (Refused("422 no images from there", status=422), RefusedChild),
+        (Conflict("409 again", status=409), Conflict),
+    ],
 )
-async def test_a_refusal_of_what_is_ours_is_told_as_it_is(world, refusal):
+async def test_a_refusal_of_what_is_ours_is_told_as_it_is(world, refusal, told):
     await world.reconcile()
     manifest = manifest_of(await children(), DEPLOYMENTS)
     world.server.refuse_writes["/deployments"] = refusal
-    with pytest.raises(type(refusal), match=str(refusal)):
+    with pytest.raises(told, match=str(refusal)):
         await ChildWrites(world.reconciler.cluster, world.cache, world.metrics).apply(manifest)
 
 

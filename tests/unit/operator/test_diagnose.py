@@ -39,7 +39,7 @@ def test_an_init_container_without_last_words_is_quoted_with_its_log(world):
     world.settle(key)
 
     found = world.condition(key, C.RESOURCES_READY)
-    assert (found["status"], found["reason"]) == ("False", "Unknown")
+    assert (found["status"], found["reason"]) == ("False", "InitCrashed")
     assert "Its last line: KeyError: 'x'" in found["message"]
     assert "kubectl logs -n photos p1 -c resources --previous" in found["message"]
 
@@ -62,7 +62,7 @@ def test_a_container_that_cannot_start_is_no_driver_s_fault_on_a_cpu(world):
     key = with_server(world, waiting("server", "RunContainerError", message))
     world.settle(key)
 
-    assert world.status(key)["reason"] == "NoReplicaReady"
+    assert world.status(key)["reason"] == "StartFailed"
     assert "exec: python3: not found" in world.condition(key, C.AVAILABLE)["message"]
 
 
@@ -94,10 +94,13 @@ def test_a_crash_stands_while_the_server_loads_again(world):
 
 def test_an_eviction_for_the_node_s_sake_is_not_the_cache_s(world):
     key = with_pod(world)
-    world.set_pod("p1", phase="Failed", reason="Evicted", message="The node was low on memory.")
+    message = "The node was low on resource: memory. Threshold quantity: 100Mi."
+    world.set_pod("p1", phase="Failed", reason="Evicted", message=message)
     world.settle(key)
 
     assert world.said(key, C.RESOURCES_READY) == ("Unknown", "Unknown")
+    assert world.said(key, C.AVAILABLE) == ("False", "PodEvicted")
+    assert "requests.memory" in world.condition(key, C.AVAILABLE)["message"]
 
 
 def test_a_device_that_a_node_lost_is_waited_for(world):
@@ -146,8 +149,8 @@ def test_a_full_node_is_told_in_the_scheduler_s_words(world):
     world.settle(key)
 
     found = world.condition(key, C.AVAILABLE)
-    assert found["reason"] == "NoReplicaReady"
-    assert "1 Insufficient memory." in found["message"]
+    assert found["reason"] == "Unschedulable"
+    assert "1 Insufficient memory. Lower spec.resources.requests" in found["message"]
 
 
 def test_a_claim_that_is_pending_is_named(world):
@@ -173,7 +176,7 @@ def test_a_bound_claim_is_not_blamed_for_a_full_node(world):
     )
     world.settle(key)
 
-    assert world.status(key)["reason"] == "NoReplicaReady"
+    assert world.status(key)["reason"] == "Unschedulable"
 
 
 def test_pods_kept_out_by_pod_security_point_to_the_namespace_s_level(world):

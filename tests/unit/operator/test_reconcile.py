@@ -4,9 +4,10 @@ import pytest
 from reconciled import World, kind_fields, status_written
 
 from lumen_cluster.errors import ApiUnavailable, Conflict, Forbidden, Refused
-from lumen_operator.observe.kinds import POOLS, SERVICES, Key
+from lumen_operator.observe.kinds import CHILD_KINDS, POOLS, SERVICES, Key
 
 CPU = Key("pool", "", "cpu")
+CHILD_PATHS = [f"/{kind.plural}/" for kind in CHILD_KINDS]
 
 
 @pytest.fixture
@@ -51,15 +52,46 @@ async def test_a_child_that_is_refused_stops_what_follows_and_the_status_is_writ
     assert kinds[-1] == "status"
 
 
-async def test_a_child_that_is_refused_is_told_once_in_the_servers_own_words(world):
-    world.server.refuse["/deployments"] = Refused("PATCH x: 422 no images from there", status=422)
+@pytest.mark.parametrize("path", CHILD_PATHS)
+async def test_a_refused_child_of_any_kind_is_in_the_status_in_the_servers_own_words(path):
+    world = World()
+    world.has_pool()
+    world.has_service(autoscaling={"maxReplicas": 3})
+    words = "no images from there"
+    world.server.refuse[path] = Refused(f"PATCH x: 422 {words}", status=422, said=words)
     for _ in range(2):
         with pytest.raises(Refused):
             await world.reconcile()
-    told = [note for note in world.notes() if note["reason"] == "ChildRefused"]
+    (status,) = [
+        status_written(r)["status"] for r in world.server.made if r.path.endswith("/status")
+    ]
+    accepted, resources = status["conditions"][:2]
 
-    assert told[0]["type"] == "Warning"
-    assert "no images from there" in told[0]["note"]
+    assert (accepted["status"], accepted["reason"]) == ("False", "ChildRefused")
+    assert words in accepted["message"]
+    assert status["reason"] == "ChildRefused"
+    assert resources["message"] == "There is no pod, and Accepted says why: ChildRefused."
+    (told,) = [note for note in world.notes() if note["reason"] == "ChildRefused"]
+    assert told["type"] == "Warning"
+
+
+async def test_a_child_that_is_taken_in_the_end_clears_the_refusal(world):
+    world.server.refuse["/deployments"] = Forbidden("no", status=403)
+    with pytest.raises(Forbidden):
+        await world.reconcile()
+    world.server.refuse.clear()
+    await world.reconcile()
+    status = status_written(world.server.made[-1])["status"]
+
+    assert status["conditions"][0]["reason"] == "Accepted"
+
+
+async def test_a_clash_over_a_child_is_no_refusal(world):
+    world.server.refuse_writes["/configmaps"] = Conflict("409 modified", status=409)
+    with pytest.raises(Conflict):
+        await world.reconcile()
+
+    assert all(note["reason"] != "ChildRefused" for note in world.notes())
 
 
 async def test_a_server_that_is_away_is_no_refusal(world):

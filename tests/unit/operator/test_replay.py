@@ -101,7 +101,9 @@ def check_status(cluster: Cluster) -> None:
     """While anything keeps the service from answering, its status says what, and what to do."""
     status = cluster.status(cluster.key)
     ready = cluster.condition(cluster.key, C.READY)
-    assert (status["reason"] == "") == (ready["status"] == "True")
+    available, progressing = (cluster.said(cluster.key, t)[1] for t in (C.AVAILABLE, C.PROGRESSING))
+    as_asked = available != "Degraded" and progressing not in {"RolledBack", "RolloutStalled"}
+    assert (status["reason"] == "") == (ready["status"] == "True" and as_asked)
     assert (ready["status"] == "True") == (cluster.serving() > 0)
     if ready["status"] != "True":
         assert ready["message"].strip()

@@ -126,7 +126,9 @@ def test_the_status_of_the_service_is_that_of_all_its_variants(on_two_pools):
     status = on_two_pools.status()
 
     assert (status.replicas, status.ready_replicas, status.ready) == (4, 2, "2/3")
-    assert on_two_pools.said(C.AVAILABLE).message == "2 of 3 pods serve."
+    available = on_two_pools.said(C.AVAILABLE)
+    assert (available.reason, status.reason) == ("Degraded", "WaitingForDevice")
+    assert available.message.startswith("2 of 3 pods serve. WaitingForDevice: Every nvidia.com/gpu")
     assert on_two_pools.said(C.PROGRESSING).reason == "RollingOut"
     assert status.endpoint == "clip-stable.photos.svc:50051"
     assert [(r.variant, r.service, r.weight) for r in status.routes] == [
