@@ -143,7 +143,11 @@ def _opened(
     checkpoint = source.model
     spec = ModelSpec(name=checkpoint.name, runtime=Runtime.ONNX, precision=precision, engine=engine)
     config = ServerConfig(
-        service="export", family=source.family, model=spec, label_sets=source.label_sets
+        service="export",
+        family=source.family,
+        family_stated=False,
+        model=spec,
+        label_sets=source.label_sets,
     )
     model = InPlace(config, folder.with_name("cache"), folder, apart={}).verify(Progress())
     # A tokenizer that the source did not bring is part of the product and of its space.

@@ -55,6 +55,7 @@ class Reason(StrEnum):
     FILE_MISSING = "FileMissing"
     FILES_INVALID = "FilesInvalid"
     MODEL_INFO_INVALID = "ModelInfoInvalid"
+    MODEL_MISMATCH = "ModelMismatch"
     RUNTIME_UNAVAILABLE = "RuntimeUnavailable"
     LABEL_SET_INVALID = "LabelSetInvalid"
     TOKENIZER_INVALID = "TokenizerInvalid"
@@ -203,6 +204,10 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "another file about the preprocessing.",
             "See what is wrong with `lumen resources validate-model-info`; "
             "record missing digests with `lumen resources verify --write`.",
+        ),
+        Reason.MODEL_MISMATCH: Explanation(
+            "The files are of another model, or of another family, than the manifest names.",
+            "Correct spec.model.name or spec.family, or name the right files in spec.model.source.",
         ),
         Reason.RUNTIME_UNAVAILABLE: Explanation(
             "The model has no files for this runtime, or the runtime's library is not installed.",

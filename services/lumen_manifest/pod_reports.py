@@ -33,6 +33,7 @@ FINAL = frozenset(
         Reason.FILE_MISSING,
         Reason.FILES_INVALID,
         Reason.MODEL_INFO_INVALID,
+        Reason.MODEL_MISMATCH,
         Reason.RUNTIME_UNAVAILABLE,
         Reason.LABEL_SET_INVALID,
         Reason.TOKENIZER_INVALID,

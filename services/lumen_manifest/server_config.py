@@ -61,12 +61,14 @@ class ServerConfig(BackendOverrides):
 
     `pinned_revision` and `pinned_digest` are the first verified pod's commit and lock digest;
     empty until there is one. `pinned_label_sets` has the commits of label sets from elsewhere, as
-    `name=commit name=commit`.
+    `name=commit name=commit`. `family_stated` is false where a command was told a model and no
+    family: it is guessed then, and files of another one contradict nobody.
     """
 
     service: str
     namespace: str = "default"
     family: Family
+    family_stated: bool = Field(default=True, exclude=True)
     model: ModelSpec
     label_sets: tuple[LabelSetSpec, ...] = ()
     scenes: ScenesSpec | None = None

@@ -96,6 +96,10 @@ class ModelInfoError(ResourceValidationError):
     """model_info.json is missing, malformed, or proves nothing."""
 
 
+class ModelMismatchError(ResourceValidationError):
+    """The files are another model's, or another family's, than the manifest names."""
+
+
 class DatasetNotFoundError(ResourceValidationError):
     """A label set that the manifest names is not in the model."""
 
@@ -151,6 +155,7 @@ REASONS: dict[type[ResourceError], str] = {
     ResourceValidationError: "FilesInvalid",
     ChecksumMismatchError: "ChecksumMismatch",
     ModelInfoError: "ModelInfoInvalid",
+    ModelMismatchError: "ModelMismatch",
     DatasetNotFoundError: "LabelSetInvalid",
     LabelSetError: "LabelSetInvalid",
     TokenizerError: "TokenizerInvalid",

@@ -251,6 +251,7 @@ def _config(source: str, revision: str | None) -> ServerConfig:
         return ServerConfig(
             service="export",
             family=Family.BIOCLIP if "bioclip" in name.lower() else Family.CLIP,
+            family_stated=False,
             model=ModelSpec(
                 name=name,
                 runtime=Runtime.TORCH,

@@ -141,6 +141,7 @@ def _from_options(
         config = ServerConfig(
             service="download",
             family=Family.BIOCLIP if "bioclip" in name.lower() else Family.CLIP,
+            family_stated=False,
             model=ModelSpec(
                 name=name,
                 runtime=Runtime(runtime),

@@ -31,6 +31,7 @@ from lumen_resources.model.contents import (
     read_config,
     refuse_cased_words,
 )
+from lumen_resources.model.identity import check_architecture, check_size
 from lumen_resources.model.layouts import (
     ChosenFiles,
     LabelSetFiles,
@@ -104,6 +105,9 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         read_config(at(path) if path else None) for path in (chosen.config, chosen.preprocessor)
     )
     own = preprocess_of(info, config, preprocessor)
+    if Modality.IMAGE in chosen.modalities:
+        check_size(subject.config, own.size)
+        check_architecture(subject.config, config)
     preprocess = under_preset(own, subject.config.model.preprocess)
     graph_length = None
     if any(graph and graph.endswith(".onnx") for graph in (chosen.vision, chosen.text)):

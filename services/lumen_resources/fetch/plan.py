@@ -15,6 +15,7 @@ from lumen_resources.errors import (
     ResourceNotFoundError,
 )
 from lumen_resources.model.choice import DECISIVE, ComputeChoice, choose
+from lumen_resources.model.identity import check_identity
 from lumen_resources.model.layouts import ChosenFiles
 from lumen_resources.model.model_info import FILE_NAME, Dataset, ModelInfo
 from lumen_resources.sources.protocol import revision_fits
@@ -61,7 +62,8 @@ class WantedFile:
 def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]) -> WantedFile:
     """Choose a model's files for a configuration, given which there are.
 
-    Raises RuntimeNotSupportedError, FileMissingError, DatasetNotFoundError, ModelInfoError.
+    Raises RuntimeNotSupportedError, FileMissingError, DatasetNotFoundError, ModelInfoError, and
+    ModelMismatchError for the files of another model or family.
     """
     if info.embedding_dim is None:
         raise ModelInfoError(
@@ -69,6 +71,7 @@ def plan_files(info: ModelInfo, config: ServerConfig, available: Collection[str]
             remedy="Add embedding_dim: the length of the model's vectors.",
             file=FILE_NAME,
         )
+    check_identity(info, config)
     spec = config.model
     target = config.rknn_target or DEFAULT_TARGET
     how = ComputeChoice(spec.runtime, spec.precision, target)

@@ -273,7 +273,10 @@ def test_under_pybioclips_preset_a_model_has_another_space_and_its_golden_set_is
     root = write_model(tmp_path / "source", a_bioclip(image_size=224))
     spec = {"name": root.name, "runtime": "onnx", "source": {"uri": f"file://{root}"}}
 
-    own, preset = (verify(root, model=spec | {"preprocess": p}) for p in ("model", "pybioclip"))
+    own, preset = (
+        verify(root, family="bioclip", model=spec | {"preprocess": p})
+        for p in ("model", "pybioclip")
+    )
 
     assert own.parity is not None
     assert preset.parity is None
@@ -462,7 +465,8 @@ def test_a_pipe_in_place_of_the_lock_is_refused_at_once(root):
 def test_a_filter_that_the_labels_do_not_know_is_refused_when_they_are_verified(tmp_path):
     root = write_model(tmp_path / "source", a_bioclip())
     sets = [{"name": "tiny-species", "include": ["class=Aves"]}]
-    assert verify(root, labelSets=sets).label_sets[0].include == ("class=Aves",)
+    found = verify(root, family="bioclip", labelSets=sets)
+    assert found.label_sets[0].include == ("class=Aves",)
 
     plain = write_model(tmp_path / "other", TinyModel())
     sets = [{"name": "tiny-classes", "include": ["class=Aves"]}]
@@ -474,14 +478,16 @@ def test_a_list_of_names_beside_the_manifest_narrows_a_set_and_says_what_it_foun
     (root.parent / "park.csv").write_text("scientificName\nErithacus rubecula L., 1758\nNo one\n")
     sets = [{"name": "tiny-species", "includeFrom": {"file": "park.csv"}}]
 
-    model = verify(root, labelSets=sets)
+    model = verify(root, family="bioclip", labelSets=sets)
 
     assert any("1 of its 2 names are known" in warning for warning in model.warnings)
     assert any("Not known: 'No one'" in warning for warning in model.warnings)
     assert (
         "leads out"
         in refused(
-            root, labelSets=[sets[0] | {"includeFrom": {"file": "../../etc/passwd"}}]
+            root,
+            family="bioclip",
+            labelSets=[sets[0] | {"includeFrom": {"file": "../../etc/passwd"}}],
         ).message
     )
 

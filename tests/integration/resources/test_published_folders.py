@@ -69,9 +69,12 @@ def record(root: Path) -> str:
     return result.stderr
 
 
-def verified(root: Path, runtime: str = "onnx", *towers: str) -> VerifiedModel:
+def verified(
+    root: Path, runtime: str = "onnx", *towers: str, family: str = "clip"
+) -> VerifiedModel:
     spec = {"name": "published", "runtime": runtime, "source": {"uri": f"file://{root}"}}
-    config = a_config(None, model=spec | ({"towers": towers} if towers else {}))
+    model_spec = spec | ({"towers": towers} if towers else {})
+    config = a_config(None, family=family, model=model_spec)
     cache = root.parent / "cache"
     model = fetch_and_verify(config, cache, root, Progress())
     again = open_verified(config, cache, root)
@@ -202,7 +205,7 @@ def test_scale_and_bias_are_read_from_the_weights(tmp_path, dtype):
     a_safetensors(weights, dtype, logit_scale=math.log(112.0), logit_bias=-12.5)
     record(root)
 
-    score = verified(root, "torch").score
+    score = verified(root, "torch", family="siglip").score
 
     assert score.kind == "sigmoid"
     assert score.scale == pytest.approx(112.0, rel=4e-2)
@@ -210,21 +213,21 @@ def test_scale_and_bias_are_read_from_the_weights(tmp_path, dtype):
     a_safetensors(weights, dtype, logit_scale=80.0, logit_bias=-12.5)
     record(root)
     with pytest.raises(ResourceValidationError, match="which no trained model has"):
-        verified(root, "torch")
+        verified(root, "torch", family="siglip")
 
 
 def test_a_sigmoid_without_its_bias_gives_shares_and_says_so(tmp_path):
     root = immich(tmp_path / "siglip", init_logit_bias=-10)
     record(root)
 
-    model = verified(root)
+    model = verified(root, family="siglip")
 
     assert model.score == ScoreRule("softmax", 100.0)
     assert "scores are shares" in model.warnings[0]
     info = json.loads((root / "model_info.json").read_text())
     info["extra_metadata"]["lumen"]["score"] |= {"scale": 117.0, "bias": -12.9}
     (root / "model_info.json").write_text(json.dumps(info))
-    assert verified(root).score == ScoreRule("sigmoid", 117.0, -12.9)
+    assert verified(root, family="siglip").score == ScoreRule("sigmoid", 117.0, -12.9)
 
 
 def test_a_folder_of_no_known_kind_is_refused_and_left_as_it_was(tmp_path):
