@@ -29,7 +29,7 @@ _PATCH = re.compile(r"^ViT-[A-Za-z0-9]+?-(\d{2})(?:$|-)")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class NamedModel:
     """A model that a name stands for; `tag` is empty when only the architecture is named.
 
     `dims` and `sizes` are the lengths of its vectors and the edges of its pictures, as far as they
@@ -42,7 +42,7 @@ class Known:
     sizes: frozenset[int] = frozenset()
     patch: int | None = None
 
-    def may_be(self, other: "Known") -> bool:
+    def may_be(self, other: "NamedModel") -> bool:
         """Tell whether both may mean one model."""
         tags = {self.tag, other.tag}
         return self.architecture == other.architecture and (len(tags) == 1 or "" in tags)
@@ -82,7 +82,7 @@ def check_architecture(config: ServerConfig, document: Mapping[str, Any] | None)
     _check_number(config, "patches with an edge of", patch, patches)
 
 
-def known_as(name: str) -> tuple[Known, ...]:
+def known_as(name: str) -> tuple[NamedModel, ...]:
     """Return the models that a name may stand for, none for a name that is nobody's.
 
     A name is a model's own, open_clip's `arch::tag` or `arch__tag`, or a repository's, with or
@@ -92,7 +92,7 @@ def known_as(name: str) -> tuple[Known, ...]:
     words = _letters(last)
     if words in _BIOCLIPS:
         tag, dim = _BIOCLIPS[words]
-        return (Known(_BIOCLIP, tag or "1", frozenset({dim}), frozenset({224})),)
+        return (NamedModel(_BIOCLIP, tag or "1", frozenset({dim}), frozenset({224})),)
     by_tag = [tag for tag in open_clip_tags() if words in _spellings(tag)]
     if by_tag:
         return tuple(_of_tag(tag) for tag in by_tag)
@@ -143,8 +143,8 @@ def _mismatch(config: ServerConfig, found: str) -> ModelMismatchError:
     )
 
 
-def _of_tag(tag: OpenClipTag) -> Known:
-    return Known(
+def _of_tag(tag: OpenClipTag) -> NamedModel:
+    return NamedModel(
         _base(tag.architecture),
         _letters(tag.tag),
         frozenset({tag.embedding_dim}),
@@ -153,10 +153,10 @@ def _of_tag(tag: OpenClipTag) -> Known:
     )
 
 
-def _of_architecture(architecture: str, tags: list[OpenClipTag]) -> Known:
+def _of_architecture(architecture: str, tags: list[OpenClipTag]) -> NamedModel:
     dims = frozenset(tag.embedding_dim for tag in tags)
     sizes = frozenset(tag.image_size for tag in tags)
-    return Known(architecture, "", dims, sizes, _patch_of(tags[0].architecture))
+    return NamedModel(architecture, "", dims, sizes, _patch_of(tags[0].architecture))
 
 
 def _patch_of(architecture: str) -> int | None:
