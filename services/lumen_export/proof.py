@@ -149,7 +149,7 @@ def _opened(
         model=spec,
         label_sets=source.label_sets,
     )
-    model = InPlace(config, folder.with_name("cache"), folder, apart={}).verify(Progress())
+    model = InPlace(config, folder.with_name("cache"), folder).verify(Progress())
     # A tokenizer that the source did not bring is part of the product and of its space.
     bare = checkpoint.files.tokenizer is None and Modality.TEXT in checkpoint.modalities
     moved = not bare and model.embedding_space != checkpoint.embedding_space

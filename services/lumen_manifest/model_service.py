@@ -32,6 +32,7 @@ from lumen_manifest.spec.field_types import (
 from lumen_manifest.spec.model_spec import (
     LabelSetSpec,
     ModelSpec,
+    NamesSpec,
     ScenesSpec,
 )
 from lumen_manifest.spec.pod_fields import PodTemplate, ResourceRequirements
@@ -225,7 +226,20 @@ class LumenModelService(Strict):
             for one in self.spec.label_sets
         ]
         model = {"model": self.spec.model.model_dump(mode="json"), "sets": sets}
+        lists = [said.model_dump(mode="json") for said in self._lists_from_elsewhere]
+        if lists:
+            model["lists"] = lists
         return f"{self.name}{PINS_INFIX}{digest_of(model)}"
+
+    @property
+    def has_sets_from_elsewhere(self) -> bool:
+        """Whether label sets, or lists that narrow them, have sources of their own."""
+        return bool(self._lists_from_elsewhere) or any(s.source for s in self.spec.label_sets)
+
+    @property
+    def _lists_from_elsewhere(self) -> tuple[NamesSpec, ...]:
+        lists = (said for one in self.spec.label_sets for said in one.name_lists.values())
+        return tuple(said for said in lists if said.uri is not None)
 
     @cached_property
     def model_digest(self) -> str:

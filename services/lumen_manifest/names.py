@@ -18,6 +18,7 @@ CONFIG_DIR = "/etc/lumen"
 CONFIG_PATH = f"{CONFIG_DIR}/server.json"
 CACHE_DIR = "/var/lib/lumen"
 SOURCE_DIR = "/mnt/source"
+CLAIMS_DIR = "/mnt/claims"
 LISTS_DIR = "/etc/lumen-names"
 TMP_DIR = "/tmp"  # noqa: S108 - a volume of the pod's own
 TERMINATION_LOG = "/dev/termination-log"

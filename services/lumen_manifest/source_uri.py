@@ -48,11 +48,20 @@ def model_uri(spec: ModelServiceSpec) -> str:
 
 
 def all_sources(spec: ModelServiceSpec) -> Iterator[SourceUri]:
-    """Yield the model's source, then those of the label sets that have their own."""
+    """Yield the model's source, then those of label sets and of lists that have their own."""
     yield SourceUri.parse(model_uri(spec))
     for label_set in spec.label_sets:
         if label_set.source is not None:
             yield SourceUri.parse(label_set.source.uri)
+        for said in label_set.name_lists.values():
+            if said.uri is not None:
+                yield SourceUri.parse(said.uri)
+
+
+def further_claims(spec: ModelServiceSpec) -> tuple[str, ...]:
+    """Name the claims, besides the model's own, that hold label sets or lists."""
+    claims = {source.host for source in all_sources(spec) if source.scheme == "pvc"}
+    return tuple(sorted(claims - {source_claim(spec)}))
 
 
 def source_claim(spec: ModelServiceSpec) -> str | None:

@@ -39,6 +39,11 @@ class Case:
 
 
 ABSENT = object()
+PASSWORD = "not-to-be-shown"
+SECRET = (
+    "an address holds no password, key or query, which others would read: put them into a Secret "
+    "and name it in spec.model.source.secretRef"
+)
 LONG_KEY = "a key has at most 317 characters"
 LARGE = [{"name": f"E{number}", "value": "x" * 4096} for number in range(17)]
 OF_BOTH = [
@@ -72,11 +77,39 @@ SERVICE_CASES = [
     *(
         Case(
             f"spec.labelSets[].{field}",
-            "give a configMap or a file, one of the two",
-            {"labelSets": [{"name": "birds", field: {}}]},
+            "give a configMap, a file or a uri, exactly one of them",
+            {"labelSets": [{"name": "birds", field: {"file": "a.txt", "uri": "https://h/a.txt"}}]},
             {"labelSets": [{"name": "birds", field: {"configMap": {"name": "b", "key": "b.txt"}}}]},
         )
         for field in ("includeFrom", "excludeFrom")
+    ),
+    *(
+        Case(
+            f"spec.labelSets[].{field}",
+            "a digest is compared with what a uri leads to: give one, or leave it out",
+            {"labelSets": [{"name": "birds", field: {"file": "a.txt", "sha256": "0" * 64}}]},
+            {"labelSets": [{"name": "a", field: {"uri": "hf://o/n/a.txt", "sha256": "0" * 64}}]},
+        )
+        for field in ("includeFrom", "excludeFrom")
+    ),
+    Case(
+        "spec.model.source",
+        SECRET,
+        {"model.source": {"uri": f"https://user:{PASSWORD}@models.example.org/clip"}},
+        {"model.source": {"uri": "https://models.example.org/clip@2"}},
+    ),
+    *(
+        Case(
+            f"spec.labelSets[].{field}",
+            SECRET,
+            {"labelSets": [{"name": "birds", field: {"uri": refused}}]},
+            {"labelSets": [{"name": "birds", field: {"uri": allowed}}]},
+        )
+        for field, refused, allowed in (
+            ("source", f"s3://key:{PASSWORD}@bucket/birds", "s3://bucket/birds"),
+            ("includeFrom", f"https://h/a.txt?X-Amz-Signature={PASSWORD}", "https://h/a.txt"),
+            ("excludeFrom", f"hf://o/n/a.txt?token={PASSWORD}", "hf://o/n@v1/a.txt"),
+        )
     ),
     Case(
         "spec.scenes",
@@ -185,6 +218,7 @@ def test_a_rule_refuses_says_what_to_do_and_allows(control_plane, namespace, kin
     assert_refused(tried(control_plane, path, make(case.refused)), case)
     assert_allowed(tried(control_plane, path, make(case.allowed)))
     assert (case.parsed or case.message) in parser_says(make(case.refused))
+    assert PASSWORD not in parser_says(make(case.refused))
     assert parser_says(make(case.allowed)) == ""
 
 
@@ -264,6 +298,7 @@ def assert_refused(answer: httpx.Response, case: Case) -> None:
     assert answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY
     assert [cause["field"].replace("[0]", "[]") for cause in causes] == [case.where]
     assert case.message in causes[0]["message"]
+    assert PASSWORD not in answer.text
 
 
 def assert_allowed(answer: httpx.Response) -> None:

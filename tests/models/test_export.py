@@ -41,7 +41,7 @@ def opened(folder, name, runtime, precision, labels=()):
     spec = ModelSpec(name=name, runtime=runtime, precision=precision)
     sets = tuple(LabelSetSpec(name=label) for label in labels)
     config = ServerConfig(service="test", family=Family.CLIP, model=spec, label_sets=sets)
-    return InPlace(config, folder.with_name("cache"), folder, apart={}).verify(Progress())
+    return InPlace(config, folder.with_name("cache"), folder).verify(Progress())
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from hub_server import LARGE, files
 class ModelScopeServer:
     """Serves `owner/name` on loopback: folders by commit, commits by branch or tag.
 
-    `says_commit` False leaves out which commit a list is of, `committer` says something else of it;
+    `kind` is models or datasets, which are listed otherwise. `says_commit` False leaves out which
+    commit a list is of, `committer` says something else of it;
     `digests` replaces a file's digest.
     """
 
@@ -29,6 +30,7 @@ class ModelScopeServer:
         self.commits: dict[str, Path] = {}
         self.names: dict[str, str] = {}
         self.token = ""
+        self.kind = "models"
         self.says_commit = True
         self.committer: dict[str, Any] = {}
         self.digests: dict[str, str] = {}
@@ -85,10 +87,14 @@ class _Handler(BaseHTTPRequestHandler):
         hub.requests.append(parts.path)
         if hub.token and f"m_session_id={hub.token}" not in self.headers.get("Cookie", ""):
             self._json(401, {"Code": 10010101001, "Message": "no permission", "Success": False})
-        elif parts.path == "/api/v1/models/me/tiny-clip/repo/files":
+        elif hub.kind == "models" and parts.path == "/api/v1/models/me/tiny-clip/repo/files":
             self._json(200, self._listing(query["Revision"]))
-        elif parts.path == "/api/v1/models/me/tiny-clip/repo":
+        elif parts.path == f"/api/v1/{hub.kind}/me/tiny-clip/repo":
             self._file(query["Revision"], query["FilePath"])
+        elif hub.kind == "datasets" and parts.path == "/api/v1/datasets/me/tiny-clip":
+            self._json(200, {"Code": 200, "Data": {"Id": 4711, "Type": 4}, "Success": True})
+        elif hub.kind == "datasets" and parts.path == "/api/v1/datasets/4711/repo/tree":
+            self._json(200, self._page(query))
         else:
             self._json(404, {"Code": 10010205001, "Message": "not found", "Success": False})
 
@@ -103,6 +109,14 @@ class _Handler(BaseHTTPRequestHandler):
             latest = {"Id": "", "ShortId": commit[:8]} if hub.says_commit else {"Name": "me"}
             data |= {"Files": listed, "LatestCommitter": self.server.hub.committer or latest}
         return {"Code": 200, "Data": data, "Message": "success", "Success": True}
+
+    def _page(self, query: dict[str, str]) -> dict[str, Any]:
+        """A data set is listed in pages, and says nothing of its commit."""
+        listing = self._listing(query["Revision"])
+        size, number = int(query["PageSize"]), int(query["PageNumber"])
+        listed = listing["Data"]["Files"] or []
+        listing["Data"] = {"Files": listed[(number - 1) * size : number * size]}
+        return listing
 
     def _entry(self, folder: Path, place: Path, commit: str) -> dict[str, Any]:
         content, path = place.read_bytes(), place.relative_to(folder).as_posix()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from lumen_manifest import names
 from lumen_manifest.render.context import Manifest, Rendering
-from lumen_manifest.source_uri import source_claim
+from lumen_manifest.source_uri import further_claims, source_claim
 from lumen_manifest.spec.enums import CacheType, ProcMount
 from lumen_manifest.spec.pod_fields import EnvVar
 from lumen_manifest.spec.service_settings import CacheSpec
@@ -188,7 +188,7 @@ def _shared_env(rendering: Rendering) -> list[Manifest]:
 
 
 def _has_sets_from_elsewhere(rendering: Rendering) -> bool:
-    return any(label_set.source for label_set in rendering.service.spec.label_sets)
+    return rendering.service.has_sets_from_elsewhere
 
 
 def _cpu_limit(rendering: Rendering, container: str) -> list[Manifest]:
@@ -230,14 +230,23 @@ def volumes(rendering: Rendering, config_map: str) -> list[Manifest]:
         {"name": CACHE, **_cache_volume(cache_of(rendering))},
         {"name": TMP, "emptyDir": {"sizeLimit": TMP_LIMIT}},
     ]
-    claim = source_claim(rendering.service.spec)
-    if claim is not None:
-        found.append(
-            {"name": SOURCE, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
-        )
+    found += [
+        {"name": volume, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        for volume, claim, _ in _claims(rendering)
+    ]
     lists = _name_lists(rendering)
     if lists:
         found.append({"name": LISTS, "projected": {"sources": lists}})
+    return found
+
+
+def _claims(rendering: Rendering) -> list[tuple[str, str, str]]:
+    """Name the volume of each claim that is read in place, the claim, and where it is mounted."""
+    spec = rendering.service.spec
+    own = source_claim(spec)
+    found = [] if own is None else [(SOURCE, own, names.SOURCE_DIR)]
+    for number, claim in enumerate(further_claims(spec), 1):
+        found.append((f"{SOURCE}-{number}", claim, f"{names.CLAIMS_DIR}/{claim}"))
     return found
 
 
@@ -267,8 +276,10 @@ def mounts(rendering: Rendering, *, cache_read_only: bool) -> list[Manifest]:
         {"name": CACHE, "mountPath": names.CACHE_DIR, "readOnly": cache_read_only},
         {"name": TMP, "mountPath": names.TMP_DIR, "readOnly": False},
     ]
-    if source_claim(rendering.service.spec) is not None:
-        found.append({"name": SOURCE, "mountPath": names.SOURCE_DIR, "readOnly": True})
+    found += [
+        {"name": volume, "mountPath": place, "readOnly": True}
+        for volume, _, place in _claims(rendering)
+    ]
     if _name_lists(rendering):
         found.append({"name": LISTS, "mountPath": names.LISTS_DIR, "readOnly": True})
     return found

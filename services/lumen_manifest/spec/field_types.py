@@ -4,6 +4,7 @@
 the API server (CEL); `Pattern` keeps a regular expression beside the sentence that explains it.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, DecimalException
@@ -29,6 +30,23 @@ class Rule:
     message: str
     at: str
     holds: Callable[[Any], bool]
+
+
+_ANOTHERS_ADDRESS = r"^((https?|s3)://[^/]*@|(https?|s3|hf|modelscope)://[^?]*[?])"
+"""A password, or a query as of an address that was signed for whoever has it."""
+
+
+def plain_address(*, required: bool) -> Rule:
+    """Return the rule for a model's `uri`: what is secret stands in a Secret, not in a manifest."""
+    found = re.compile(_ANOTHERS_ADDRESS)
+    there = "" if required else "!has(self.uri) || "
+    return Rule(
+        cel=f"{there}!self.uri.matches('{_ANOTHERS_ADDRESS}')",
+        message="an address holds no password, key or query, which others would read: put them "
+        "into a Secret and name it in spec.model.source.secretRef",
+        at="uri",
+        holds=lambda model: model.uri is None or not found.search(model.uri),
+    )
 
 
 SPEC_MAX_BYTES = 64 * 1024
@@ -163,10 +181,18 @@ FILE_STEM = Pattern(
     "use letters, digits, dots, underscores and hyphens, starting with a letter or digit",
 )
 MODEL_URI = Pattern(
-    r"^(hf://(datasets/)?[^/\s]+/[^/\s@]+(@\S+)?|modelscope://[^/\s]+/[^/\s@]+(@\S+)?|https?://\S+|s3://[^/\s]+(/\S*)?"
+    r"^(hf://(datasets/)?[^/\s]+/[^/\s@]+(@\S+)?|modelscope://(datasets/)?[^/\s]+/[^/\s@]+(@\S+)?"
+    r"|https?://\S+|s3://[^/\s]+(/\S*)?"
     r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/\S*)?|file://\S+)$",
     "write hf://owner/name, hf://datasets/owner/name, modelscope://owner/name, https://host/path, "
     "s3://bucket/prefix, pvc://claim/path or file:///path",
+)
+LIST_URI = Pattern(
+    r"^((hf|modelscope)://(datasets/)?[^/\s@]+/[^/\s@]+(@[^/\s]+)?(/[^/\s]+)+"
+    r"|(https?|s3)://[^/\s]+(/[^/\s]+)+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/\s]+)+"
+    r"|file://\S*[^/\s])$",
+    "name one file: https://host/birds.csv, hf://datasets/owner/name/birds.csv, "
+    "s3://bucket/birds.csv, pvc://claim/birds.csv or file://./birds.csv",
 )
 REVISION = Pattern(
     r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", "name a branch, a tag or a commit, such as main"
@@ -193,6 +219,9 @@ ENV_NAME = Pattern(
 EXTERNAL_ADDRESS = Pattern(
     r"^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$",
     "write host:port, such as board.local:50051",
+)
+SHA256 = Pattern(
+    r"^[0-9a-f]{64}$", "write the 64 hexadecimal digits that sha256sum shows, in lower case"
 )
 EMBEDDING_SPACE = Pattern(
     r"^([0-9a-f]{64})?$", "write the 64 hexadecimal digits that status.embeddingSpace shows"

@@ -21,16 +21,19 @@ from lumen_manifest.spec.field_types import (
     DNS_SUBDOMAIN,
     EMBEDDING_SPACE,
     FILE_STEM,
+    LIST_URI,
     MODEL_NAME,
     MODEL_NAME_MAX,
     MODEL_URI,
     RANK_FILTER,
     RELATIVE_FILE,
     REVISION,
+    SHA256,
     TEMPLATE,
     Rule,
     Strict,
     UniqueBy,
+    plain_address,
 )
 from lumen_manifest.spec.pod_fields import LocalReference
 from lumen_terms.taxonomy import LabelFormat
@@ -82,6 +85,8 @@ RankFilter = Annotated[str, Field(pattern=RANK_FILTER.regex, max_length=300)]
 
 class SourceSpec(Strict):
     """Where the model's files come from."""
+
+    RULES = (plain_address(required=False),)
 
     region: Region = Field(
         default=Region.OTHER,
@@ -174,6 +179,8 @@ class ModelSpec(Strict):
 class LabelSourceSpec(Strict):
     """Where the files of a label set come from, when not from the model's repository."""
 
+    RULES = (plain_address(required=True),)
+
     uri: Uri = Field(description="The repository or folder, written as for spec.model.source.uri.")
     revision: Revision | None = Field(
         default=None, description="A branch, tag or commit; the hub's default branch when absent."
@@ -196,11 +203,18 @@ class NamesSpec(Strict):
 
     RULES = (
         Rule(
-            cel="has(self.configMap) != has(self.file)",
-            message="give a configMap or a file, one of the two",
+            cel="[has(self.configMap), has(self.file), has(self.uri)].filter(x, x).size() == 1",
+            message="give a configMap, a file or a uri, exactly one of them",
             at="",
-            holds=lambda names: (names.config_map is None) != (names.file is None),
+            holds=lambda names: [names.config_map, names.file, names.uri].count(None) == 2,
         ),
+        Rule(
+            cel="!has(self.sha256) || has(self.uri)",
+            message="a digest is compared with what a uri leads to: give one, or leave it out",
+            at="sha256",
+            holds=lambda names: names.sha256 is None or names.uri is not None,
+        ),
+        plain_address(required=False),
     )
 
     config_map: ConfigMapKey | None = Field(
@@ -210,6 +224,17 @@ class NamesSpec(Strict):
         default=None,
         description="A file below the manifest's folder (`lumen up`), or below the model's volume "
         "(pvc://).",
+    )
+    uri: Annotated[str, Field(pattern=LIST_URI.regex, max_length=1024)] | None = Field(
+        default=None,
+        description="A file of a repository, web server, bucket or volume, such as "
+        "hf://datasets/owner/name/birds.csv (with @revision behind the name). It is fetched and "
+        "verified with the model's files.",
+    )
+    sha256: Annotated[str, Field(pattern=SHA256.regex, max_length=64)] | None = Field(
+        default=None,
+        description="The digest of what the uri leads to; another file is refused. Without it "
+        "the first pod's is kept.",
     )
 
 

@@ -21,6 +21,7 @@ from lumen_resources.fetch.plan import DEFAULT_TARGET, WantedFile
 from lumen_resources.fetch.verify import PathResolver, inside
 from lumen_resources.labels.checks import NOT_SHIPPED, MatrixCheck, checked, label_set_files
 from lumen_resources.labels.label_sets import load_labels
+from lumen_resources.labels.name_lists import NameLists
 from lumen_resources.model.contents import (
     TOKENIZER_SETTINGS,
     check_graphs,
@@ -69,12 +70,20 @@ class SetApart:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """What label sets have from elsewhere: whole sets by name, and lists that narrow them."""
+
+    sets: Mapping[str, SetApart] = field(default_factory=dict)
+    lists: NameLists = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class UnverifiedModel:
     """A model whose files agree with their digests (model_info.json's own is among them).
 
     `root` is where the files are or will be, `cache` the model's folder in the cache.
     `derived` says from what the model info was derived, when the source has none.
-    `apart` has by name the label sets that are from elsewhere.
+    `apart` is what its label sets have from elsewhere.
     """
 
     config: ServerConfig
@@ -86,7 +95,7 @@ class UnverifiedModel:
     revision: str
     warnings: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
-    apart: Mapping[str, SetApart] = field(default_factory=dict)
+    apart: Apart = Apart()
 
     def promised(self) -> dict[str, FileDigest]:
         """Return the digests of the files that model_info.json proves."""
@@ -135,7 +144,7 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
     if thorough:
         _check_thoroughly(subject, at, dim, text, tokenizer)
     label_sets = tuple(_label_sets(subject, at, dim, thorough=thorough))
-    digests = (subject.digests, *(apart.digests for apart in subject.apart.values()))
+    digests = (subject.digests, *(apart.digests for apart in subject.apart.sets.values()))
     files = [digest for each in digests for digest in each.values()]
     model = VerifiedModel(
         name=subject.config.model.name,
@@ -170,7 +179,7 @@ def proven_by(
     """Return the model with what proves each file; `seen` is its stat identity when it was read."""
     locked = locked_files(subject.digests, seen)
     proofs = {subject.root / path: file for path, file in locked.items()}
-    for one in subject.apart.values():
+    for one in subject.apart.sets.values():
         locked = locked_files(one.digests, one.seen)
         proofs |= {one.root / path: file for path, file in locked.items()}
     return replace(model, proofs=proofs)
@@ -254,14 +263,15 @@ def _label_sets(
     found = []
     own = {spec.name: dataset for spec, dataset in subject.wanted.label_sets}
     for spec in subject.config.label_sets:
-        apart = subject.apart.get(spec.name)
+        apart = subject.apart.sets.get(spec.name)
         root, digests, place, dataset = subject.root, subject.digests, at, own.get(spec.name)
         if apart is not None:
             root, digests, dataset = apart.root, apart.digests, apart.dataset
             place = inside(apart.root)
         assert dataset is not None, "a plan has every label set that is not from elsewhere"
         labels = place(dataset.labels)
-        files = label_set_files(spec, subject.config.family, labels, digests[dataset.labels])
+        family, digest = subject.config.family, digests[dataset.labels]
+        files = label_set_files(spec, family, labels, digest, subject.apart.lists)
         if dataset.embeddings:
             digest = digests[dataset.embeddings]
             check = MatrixCheck(place(dataset.embeddings), digest, dim)

@@ -4,17 +4,17 @@
 """
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import ChecksumMismatchError, FileMissingError, ResourceError
-from lumen_resources.fetch.describe import SetApart
+from lumen_resources.fetch.describe import Apart
 from lumen_resources.fetch.label_sources import fetch_label_sets, label_sets_here
+from lumen_resources.fetch.list_sources import fetch_lists, lists_here
 from lumen_resources.fetch.local_model import Cached, InPlace
+from lumen_resources.fetch.places import Places
 from lumen_resources.fetch.remote_model import RemoteFetch
 from lumen_resources.fetch.staging import FetchOptions
-from lumen_resources.labels.name_lists import with_paths
 from lumen_resources.labels.prepared_labels import adopt
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import FetchPhase, Progress
@@ -48,7 +48,11 @@ def _verified(
     progress: Progress,
     options: FetchOptions,
 ) -> VerifiedModel:
-    apart = fetch_label_sets(config, cache_dir, progress, options)
+    places = Places(cache_dir, source_dir)
+    apart = Apart(
+        fetch_label_sets(config, places, progress, options),
+        fetch_lists(config, places, progress, options),
+    )
     local = _local(config, cache_dir, source_dir, apart)
     if isinstance(local, InPlace):
         return local.verify(progress)
@@ -75,7 +79,7 @@ def open_verified(config: ServerConfig, cache_dir: Path, source_dir: Path) -> Ve
 
     Files that changed since are read and compared again. Raises ResourceError.
     """
-    apart = label_sets_here(config, cache_dir, Progress(), thorough=False)
+    apart = _apart_here(config, Places(cache_dir, source_dir), Progress(), thorough=False)
     return _local(config, cache_dir, source_dir, apart).reopen()
 
 
@@ -86,7 +90,7 @@ def verify_here(
 
     Raises ResourceError; ResourceNotFoundError when nothing was fetched yet.
     """
-    apart = label_sets_here(config, cache_dir, progress, thorough=True)
+    apart = _apart_here(config, Places(cache_dir, source_dir), progress, thorough=True)
     local = _local(config, cache_dir, source_dir, apart)
     if isinstance(local, Cached):
         return local.verify(progress)
@@ -95,12 +99,19 @@ def verify_here(
     return model
 
 
+def _apart_here(
+    config: ServerConfig, places: Places, progress: Progress, *, thorough: bool
+) -> Apart:
+    """Return what label sets have from elsewhere, as an earlier fetch left it."""
+    sets = label_sets_here(config, places, progress, thorough=thorough)
+    return Apart(sets, lists_here(config, places))
+
+
 def _local(
-    config: ServerConfig, cache_dir: Path, source_dir: Path, apart: Mapping[str, SetApart]
+    config: ServerConfig, cache_dir: Path, source_dir: Path, apart: Apart
 ) -> InPlace | Cached:
     uri = source_uri(config)
     root = folder_of(uri, source_dir)
-    config = with_paths(config, source_dir)
     if root is None:
         return Cached(config, cache_dir, uri, apart)
     return InPlace(config, cache_dir, root, apart)

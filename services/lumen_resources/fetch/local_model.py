@@ -14,7 +14,7 @@ from lumen_resources.errors import (
     ResourceNotFoundError,
     translated,
 )
-from lumen_resources.fetch.describe import SetApart, UnverifiedModel, describe, proven_by
+from lumen_resources.fetch.describe import Apart, UnverifiedModel, describe, proven_by
 from lumen_resources.fetch.plan import (
     WantedFile,
     check_revision,
@@ -29,12 +29,14 @@ from lumen_resources.model.lock_file import Lock, bytes_digest, locked_files, ov
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, parse, read_bytes
 from lumen_resources.progress import FetchPhase, Progress
 
+NOTHING_APART = Apart()
+
 
 class Cached:
     """A model's folder in the cache, as far as its lock (or its model info) proves it."""
 
     def __init__(
-        self, config: ServerConfig, cache_dir: Path, uri: str, apart: Mapping[str, SetApart]
+        self, config: ServerConfig, cache_dir: Path, uri: str, apart: Apart = NOTHING_APART
     ) -> None:
         self.config = config
         self.apart = apart
@@ -145,7 +147,7 @@ class InPlace:
     """A folder that is read where it is; lock and prepared vectors go to the cache."""
 
     def __init__(
-        self, config: ServerConfig, cache_dir: Path, root: Path, apart: Mapping[str, SetApart]
+        self, config: ServerConfig, cache_dir: Path, root: Path, apart: Apart = NOTHING_APART
     ) -> None:
         self._config = config
         self._apart = apart
@@ -188,7 +190,7 @@ class InPlace:
 
 
 def _proven_by_itself(
-    config: ServerConfig, root: Path, cache: Path, apart: Mapping[str, SetApart]
+    config: ServerConfig, root: Path, cache: Path, apart: Apart
 ) -> UnverifiedModel:
     """Return what a folder is whose own model info proves its files."""
     content = read_bytes(inside(root)(FILE_NAME))

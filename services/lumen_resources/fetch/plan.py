@@ -27,6 +27,7 @@ LISTED_FOLDERS = (
     "onnx",
     "torch",
     "labels",
+    "embeddings",
     "rknn/*",
     *(f"{tower}{inside}" for tower in ("visual", "textual") for inside in ("", "/*")),
     *(f"{tower}/rknpu/*{inside}" for tower in ("visual", "textual") for inside in ("", "/*")),

@@ -3,6 +3,7 @@
 For the one who knows the files to be good: everyone after can then prove that they are the same.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +13,19 @@ from typing import Any
 import orjson
 
 from lumen_manifest.reading.regular_files import read_bounded
-from lumen_resources.errors import ModelInfoError, ResourceValidationError, translated
+from lumen_resources.errors import (
+    ModelInfoError,
+    ResourceError,
+    ResourceValidationError,
+    translated,
+)
 from lumen_resources.fetch.plan import listed_files
 from lumen_resources.fetch.verify import inside
 from lumen_resources.json_text import parse_json
+from lumen_resources.labels.label_sets import load_labels
+from lumen_resources.model.choice import runtime_files
 from lumen_resources.model.derive import derive
+from lumen_resources.model.layouts import LabelSetFiles
 from lumen_resources.model.lock_file import bytes_digest, digest_of, write_durably
 from lumen_resources.model.model_info import (
     FILE_NAME,
@@ -116,12 +125,47 @@ def _document(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
             f"{folder} is not a folder.", remedy="Name the folder that holds the model's files."
         )
     if not (folder / FILE_NAME).exists():
-        return _derived(folder)
+        return _labels_alone(folder) or _derived(folder)
     content = read_bytes(folder / FILE_NAME)
     parse(content, file=str(folder / FILE_NAME))
     document = parse_json(content)
     assert isinstance(document, dict), "parse() accepts objects only"
     return document, ()
+
+
+def _labels_alone(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]] | None:
+    """Return a model info for a folder of label sets, None for one that has files of a model."""
+    there = listed_files(folder)
+    if runtime_files(dict.fromkeys(there, 1)):
+        return None
+    labels = (path for path in there if _is_set(folder, path))
+    sets = {path.rpartition("/")[2].rpartition(".")[0]: path for path in labels}
+    if not sets:
+        return None
+    datasets = {}
+    for name, labels in sorted(sets.items()):
+        matrix = labels if labels.endswith(".npz") else f"{labels.removesuffix('.json')}.npy"
+        datasets[name] = {"labels": labels} | ({"embeddings": matrix} if matrix in there else {})
+    document = {
+        "name": folder.resolve().name[:100],
+        "version": "1.0.0",
+        "description": "Label sets, without a model",
+        "model_type": "labels",
+        "source": {"format": "custom", "repo_id": folder.resolve().name},
+        "runtimes": {"onnx": {"available": False}},
+        "datasets": datasets,
+    }
+    return document, (f"{folder} holds label sets: {', '.join(sorted(sets))}.",)
+
+
+def _is_set(folder: Path, path: str) -> bool:
+    """Whether a file reads as labels; configurations and tokenizers do not."""
+    if not _is_plain(path) or not path.endswith((".json", ".npz")):
+        return False
+    with contextlib.suppress(ResourceError):
+        load_labels(LabelSetFiles("", inside(folder)(path), None, "", "", ""))
+        return True
+    return False
 
 
 def _derived(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:

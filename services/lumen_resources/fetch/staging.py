@@ -57,6 +57,14 @@ def patiently(
     return ask()
 
 
+def current(source: RemoteSource, asked: str, pinned: str, retries: RetryPolicy) -> SourceSnapshot:
+    """Describe the pinned revision, where the source still has it, else the one asked for."""
+    if pinned and source.keeps_history:
+        with contextlib.suppress(ResourceNotFoundError):
+            return patiently(lambda: source.snapshot(pinned), retries)
+    return patiently(lambda: source.snapshot(asked), retries)
+
+
 class Staging:
     """Files of one source on their way into one folder; the folder's lease is the caller's."""
 
@@ -71,15 +79,7 @@ class Staging:
 
     def snapshot(self, asked: str, pinned: str) -> SourceSnapshot:
         """Describe the pinned revision, where the source still has it, else the one asked for."""
-        if pinned and self.source.keeps_history:
-            with contextlib.suppress(ResourceNotFoundError):
-                return self._patiently(pinned)
-        return self._patiently(asked)
-
-    def _patiently(self, revision: str) -> SourceSnapshot:
-        return patiently(
-            lambda: self.source.snapshot(revision), self._retries, self._progress.failed
-        )
+        return current(self.source, asked, pinned, self._retries, self._progress)
 
     def small_file(self, path: str, promises: Mapping[str, FilePromise]) -> bytes:
         """Return the verified bytes of a small file; it stays here for when it is wanted again."""

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.spec.enums import Family
-from lumen_manifest.spec.model_spec import LabelSetSpec, NamesSpec
+from lumen_manifest.spec.model_spec import LabelSetSpec
 from lumen_resources.errors import LabelSetError
 from lumen_resources.labels.filters import kept
 from lumen_resources.labels.label_sets import Labels, load_labels, load_matrix, stored_matrix
+from lumen_resources.labels.name_lists import NameLists
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.model.contents import rows_to_sample
 from lumen_resources.model.layouts import LabelSetFiles
@@ -23,7 +25,11 @@ SAMPLED_ROWS = 4096
 
 
 def label_set_files(
-    spec: LabelSetSpec, family: Family, labels: Path, digest: FileDigest
+    spec: LabelSetSpec,
+    family: Family,
+    labels: Path,
+    digest: FileDigest,
+    lists: NameLists = MappingProxyType({}),
 ) -> LabelSetFiles:
     """Return a label set as the manifest wants it, without vectors yet."""
     return LabelSetFiles(
@@ -35,15 +41,11 @@ def label_set_files(
         label_format=str(spec.label_format),
         include=tuple(spec.include),
         exclude=tuple(spec.exclude),
-        include_names=_list_of(spec.include_from),
-        exclude_names=_list_of(spec.exclude_from),
+        include_names=lists.get((spec.name, "include_from")),
+        exclude_names=lists.get((spec.name, "exclude_from")),
         taxonomic=family is Family.BIOCLIP,
         note=NOT_SHIPPED,
     )
-
-
-def _list_of(said: NamesSpec | None) -> Path | None:
-    return Path(said.file) if said and said.file else None
 
 
 @dataclass(frozen=True, slots=True)

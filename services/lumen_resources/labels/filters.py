@@ -6,7 +6,6 @@ Called when files are checked, and by the server for the labels that it answers 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from lumen_resources.errors import LabelSetError
 from lumen_resources.labels.label_sets import Labels
 from lumen_resources.labels.name_lists import ANY, read_names, without_author
 from lumen_resources.labels.taxa import Mask, NamedRows, TaxonIndex, Term
-from lumen_resources.model.layouts import LabelSetFiles
+from lumen_resources.model.layouts import LabelSetFiles, NameList
 from lumen_terms.taxonomy import Rank
 
 # Below the family a taxon may well have one species; above it, so few say that a rank is missing.
@@ -56,7 +55,7 @@ def kept(labels: Labels, files: LabelSetFiles) -> Kept:
 
 
 def _meant(
-    taxa: TaxonIndex, entries: Sequence[str], names: Path | None, verb: str, said: list[str]
+    taxa: TaxonIndex, entries: Sequence[str], names: NameList | None, verb: str, said: list[str]
 ) -> Mask:
     """Return the rows that entries and list mean together."""
     found = taxa.rows([])
@@ -67,9 +66,9 @@ def _meant(
     return found
 
 
-def _on_list(taxa: TaxonIndex, path: Path, verb: str, said: list[str]) -> Mask:
+def _on_list(taxa: TaxonIndex, names_list: NameList, verb: str, said: list[str]) -> Mask:
     """Return the rows of a list of names; say how many are known, and name some that are not."""
-    terms = read_names(path)
+    terms, path = read_names(names_list), names_list.path
     found = taxa.rows([])
     unknown: list[str] = []
     for rank in dict.fromkeys(rank for rank, _ in terms):

@@ -1,21 +1,28 @@
 """Lists of names that a label set is narrowed by: a checklist of a region, of a survey, of a park.
 
 Written by other people: one name a line, or a table with a column that says what it holds. Read
-where filters are, from a mounted ConfigMap or a file beside the manifest.
+where filters are, from a mounted ConfigMap, a file beside the manifest, or what was fetched.
 """
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lumen_manifest import names
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.server_config import ServerConfig
-from lumen_manifest.spec.model_spec import LabelSetSpec, NamesSpec
-from lumen_resources.errors import InvalidConfig, LabelSetError, translated
+from lumen_manifest.spec.model_spec import NamesSpec
+from lumen_resources.errors import (
+    ChecksumMismatchError,
+    InvalidConfig,
+    LabelSetError,
+    translated,
+)
 from lumen_resources.json_text import utf8
 from lumen_resources.labels.taxa import Term
+from lumen_resources.model.layouts import NameList
+from lumen_resources.model.lock_file import bytes_digest
 from lumen_terms.taxonomy import Rank
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -38,23 +45,21 @@ _COLUMNS = (
 _DELIMITERS = ("\t", ";", ",")
 
 
-def with_paths(config: ServerConfig, source_dir: Path) -> ServerConfig:
-    """Return the configuration with every list of names where it lies on this machine.
+# By label set and field (include_from, exclude_from).
+NameLists = Mapping[tuple[str, str], NameList]
+
+
+def mounted_lists(config: ServerConfig, source_dir: Path) -> NameLists:
+    """Return the lists that nothing is fetched for, where they lie on this machine.
 
     Raises InvalidConfig for a file outside the folder that relative sources start at.
     """
-    if not any(each.name_lists for each in config.label_sets):
-        return config
-    placed = tuple(_placed(each, source_dir) for each in config.label_sets)
-    return config.model_copy(update={"label_sets": placed})
-
-
-def _placed(spec: LabelSetSpec, source_dir: Path) -> LabelSetSpec:
-    places = {
-        field: NamesSpec.model_construct(file=str(_place(spec.name, field, said, source_dir)))
+    return {
+        (spec.name, field): NameList(_place(spec.name, field, said, source_dir))
+        for spec in config.label_sets
         for field, said in spec.name_lists.items()
+        if said.uri is None
     }
-    return spec.model_copy(update=places)
 
 
 def _place(label_set: str, field: str, said: NamesSpec, source_dir: Path) -> Path:
@@ -71,11 +76,12 @@ def _place(label_set: str, field: str, said: NamesSpec, source_dir: Path) -> Pat
     return place
 
 
-def read_names(path: Path) -> tuple[Term, ...]:
+def read_names(names_list: NameList) -> tuple[Term, ...]:
     """Return the names of a list as terms: (rank, name), with rank `ANY` where it is not told.
 
-    Raises LabelSetError.
+    Raises LabelSetError, and ChecksumMismatchError for a list that is not what was verified.
     """
+    path = names_list.path
     if not path.exists():
         raise LabelSetError(
             f"The list of names {path} is not there.",
@@ -85,6 +91,17 @@ def read_names(path: Path) -> tuple[Term, ...]:
         )
     with translated(path, "reading names"):
         content = read_bounded(path, MAX_BYTES)
+    if names_list.sha256 not in {"", bytes_digest(content).sha256}:
+        raise ChecksumMismatchError(
+            f"The list of names {path} is not what was verified.",
+            remedy="Start the service anew, so that it is verified again.",
+            file=str(path),
+        )
+    return parse_names(content, path)
+
+
+def parse_names(content: bytes, path: Path | str) -> tuple[Term, ...]:
+    """Return the same of a list's bytes; `path` is what it is called. Raises LabelSetError."""
     try:
         return _checked(tuple(_terms(_text(content).splitlines())))
     except (ValueError, csv.Error) as error:

@@ -114,6 +114,19 @@ class ModelFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class NameList:
+    """A file of names that labels are chosen by.
+
+    `sha256` is what was verified, empty for one that nobody vouches for: a mounted ConfigMap's, or
+    one beside the manifest. `revision` is the commit of its own source, else empty.
+    """
+
+    path: Path
+    sha256: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LabelSetFiles:
     """One label set that the manifest names.
 
@@ -135,8 +148,8 @@ class LabelSetFiles:
     label_format: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    include_names: Path | None = None
-    exclude_names: Path | None = None
+    include_names: NameList | None = None
+    exclude_names: NameList | None = None
     taxonomic: bool = False
     embeddings_digest: str = ""
     note: str = ""
@@ -180,8 +193,14 @@ class VerifiedModel:
 
     @property
     def label_revisions(self) -> str:
-        """The commits of label sets from elsewhere, as `name=commit name=commit`."""
-        return " ".join(f"{s.name}={s.revision}" for s in self.label_sets if s.revision)
+        """The commits of label sets and lists from elsewhere, as `name=commit name=commit`."""
+        found = [(one.name, one.revision) for one in self.label_sets]
+        for one in self.label_sets:
+            lists = {"include": one.include_names, "exclude": one.exclude_names}
+            found += [
+                (f"{one.name}/{field}", said.revision) for field, said in lists.items() if said
+            ]
+        return " ".join(f"{name}={revision}" for name, revision in found if revision)
 
     @property
     def logit_scale(self) -> float:

@@ -43,13 +43,17 @@ class HttpSource:
 
     def snapshot(self, revision: str) -> SourceSnapshot:
         """Fetch model_info.json; its SHA-256, as long as a commit, is the revision."""
-        document = self._web.document(self._url(FILE_NAME), FILE_NAME, MAX_BYTES)
-        return snapshot_of(document.content, revision, self.uri, self._url(FILE_NAME))
+        content = self.document(FILE_NAME, MAX_BYTES)
+        return snapshot_of(content, revision, self.uri, self._url(FILE_NAME))
 
     def at_hand(self, path: str, promise: FilePromise) -> Path | None:
         """Return None: nothing else on this machine keeps files of web servers."""
         del path, promise
         return None  # absence is the answer
+
+    def document(self, path: str, most_bytes: int) -> bytes:
+        """Fetch a small file as a whole."""
+        return self._web.document(self._url(path), path, most_bytes).content
 
     def read(self, path: str, offset: int, validator: str) -> AbstractContextManager[Part]:
         """Ask for a file from `offset` on; a server that will not, answers with all of it."""
@@ -90,7 +94,8 @@ def _absent(refusal: Refusal) -> ResourceError:
             file=refusal.path,
         )
     return FileMissingError(
-        f"{refusal.url} does not exist (HTTP 404), though model_info.json names it.",
-        remedy="The folder at the source is incomplete: its owner must put the file there.",
+        f"{refusal.url} does not exist (HTTP 404).",
+        remedy="Check spec.model.source.uri; if model_info.json names this file, its owner must "
+        "put it there.",
         file=refusal.path,
     )

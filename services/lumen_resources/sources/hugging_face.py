@@ -107,16 +107,22 @@ class HuggingFaceSource:
         del path
         return hub_cache.blob(self._cache, promise)
 
+    def document(self, path: str, most_bytes: int) -> bytes:
+        """Fetch a small file as a whole."""
+        return self._web.document(self._address(path), path, most_bytes).content
+
     def read(self, path: str, offset: int, validator: str) -> AbstractContextManager[Part]:
         """Ask for a file; large ones come from a content network, which gets no token."""
-        if constants.is_offline_mode():
-            raise self._offline(f"{path} is not in {self._cache}")
-        url = f"{self._pages}/resolve/{self._commit}/{quote(path)}"
-        return self._web.read(url, path, offset, validator)
+        return self._web.read(self._address(path), path, offset, validator)
 
     def close(self) -> None:
         """Release connections."""
         self._web.close()
+
+    def _address(self, path: str) -> str:
+        if constants.is_offline_mode():
+            raise self._offline(f"{path} is not in {self._cache}")
+        return f"{self._pages}/resolve/{self._commit}/{quote(path)}"
 
     @property
     def _api(self) -> str:

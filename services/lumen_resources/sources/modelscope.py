@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from http.cookiejar import Cookie
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -13,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from lumen_manifest.reading.doors import secret_or
 from lumen_resources.errors import (
-    InvalidConfig,
     ModelInfoError,
     ResourceError,
     ResourceNotFoundError,
+    ResourceValidationError,
     UnauthorizedError,
 )
 from lumen_resources.model.lock_file import canonical_json
@@ -32,6 +33,8 @@ from lumen_resources.sources.web import Refusal, WebClient, may_have_token
 
 DOMAIN, TOKEN = "MODELSCOPE_DOMAIN", "MODELSCOPE_API_TOKEN"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+# As many entries as the hub sends at a time, and how often it is asked for more.
+PAGE_FILES, MAX_PAGES = 100, 500
 USUAL_DOMAIN, USUAL_BRANCH = "www.modelscope.cn", "master"
 
 
@@ -53,6 +56,7 @@ class _Committer(_Said):
 
 
 class _Data(_Said):
+    number: int = Field(default=0, alias="Id")
     files: list[_File] | None = Field(default=None, alias="Files")
     latest: _Committer | None = Field(default=None, alias="LatestCommitter")
 
@@ -79,25 +83,19 @@ _LISTING: TypeAdapter[Any] = TypeAdapter(_Listing)
 
 
 class ModelScopeSource:
-    """A repository of models, at the commit that a branch or tag stood for."""
+    """A repository of models or of data, at the commit that a branch or tag stood for."""
 
     keeps_history = True
 
     def __init__(self, uri: str, access: SourceAccess) -> None:
         self.uri = uri
         self._repository = HubAddress.parse(uri)
-        if self._repository.kind != "models":
-            raise InvalidConfig(
-                f"spec.model.source.uri: {uri!r} names a data set; of ModelScope models are read.",
-                remedy="Name a data set of Hugging Face: hf://datasets/owner/name.",
-            )
         self._endpoint = _endpoint(access.variables)
         token = access.token or access.variables.get(TOKEN, "")
         self._has_token = bool(token) and may_have_token(self._endpoint)
         cookies = httpx.Cookies()
         if self._has_token:
-            # The host it is meant for, so that no other gets it.
-            cookies.set("m_session_id", token, domain=_cookie_domain(self._endpoint))
+            cookies.jar.set_cookie(_token_cookie(token, self._endpoint))
         self._web = WebClient(access, self._explain, {}, cookies)
         self._revision = ""
 
@@ -108,18 +106,15 @@ class ModelScopeSource:
         """
         asked = self._repository.chosen_revision(revision)
         asked = USUAL_BRANCH if asked in {"", "main"} else asked
-        query = urlencode({"Revision": asked, "Recursive": "True"})
-        url = f"{self._api}/repo/files?{query}"
-        document = self._web.document(url, "", MAX_PAGE_BYTES)
-        listing: _Listing = read_answer(document, _LISTING, url)
-        if listing.code != 200 or listing.data is None or not listing.data.files:
+        listed = self._listed_data_set(asked) if self._is_data_set else self._listed_model(asked)
+        if not listed.files:
             # An unknown revision is answered with an empty list.
             raise ResourceNotFoundError(
                 f"{self.uri} has no files at revision {asked}.",
                 remedy="Correct spec.model.source.revision: a branch, a tag or a commit.",
             )
-        promises = promises_of(_promised(listing.data.files, self.uri), self.uri)
-        commit = listing.data.commit()
+        promises = promises_of(_promised(listed.files, self.uri), self.uri)
+        commit = listed.commit()
         self._revision = commit or asked
         revision = commit or _identity(promises)
         return SourceSnapshot(revision, promises, repository=self._repository.name)
@@ -129,18 +124,63 @@ class ModelScopeSource:
         del path, promise
         return None  # absence is the answer
 
+    def document(self, path: str, most_bytes: int) -> bytes:
+        """Fetch a small file as a whole."""
+        return self._web.document(self._address(path), path, most_bytes).content
+
     def read(self, path: str, offset: int, validator: str) -> AbstractContextManager[Part]:
         """Ask for a file; large ones come from a content network."""
-        query = urlencode({"Revision": self._revision, "FilePath": path})
-        return self._web.read(f"{self._api}/repo?{query}", path, offset, validator)
+        return self._web.read(self._address(path), path, offset, validator)
 
     def close(self) -> None:
         """Release connections."""
         self._web.close()
 
     @property
+    def _is_data_set(self) -> bool:
+        return self._repository.kind == "datasets"
+
+    @property
     def _api(self) -> str:
-        return f"{self._endpoint}/api/v1/models/{quote(self._repository.name)}"
+        return f"{self._endpoint}/api/v1/{self._repository.kind}/{quote(self._repository.name)}"
+
+    def _address(self, path: str) -> str:
+        query = urlencode({"Revision": self._revision, "FilePath": path})
+        return f"{self._api}/repo?{query}"
+
+    def _listed_model(self, revision: str) -> _Data:
+        """Ask for all files of a model at once."""
+        query = urlencode({"Revision": revision, "Recursive": "True"})
+        return self._answer(f"{self._api}/repo/files?{query}")
+
+    def _listed_data_set(self, revision: str) -> _Data:
+        """Ask for a data set's files, which are listed in pages and by its number."""
+        number = self._answer(self._api).number
+        files: list[_File] = []
+        for page in range(1, MAX_PAGES + 1):
+            query = urlencode(
+                {
+                    "Revision": revision,
+                    "Root": "/",
+                    "Recursive": "True",
+                    "PageNumber": page,
+                    "PageSize": PAGE_FILES,
+                }
+            )
+            url = f"{self._endpoint}/api/v1/datasets/{number}/repo/tree?{query}"
+            found = self._answer(url).files or []
+            files += found
+            if len(found) < PAGE_FILES:
+                return _Data(Files=files)
+        raise ResourceValidationError(
+            f"{self.uri} is listed on more than {MAX_PAGES} pages.",
+            remedy="Name a repository with fewer files.",
+        )
+
+    def _answer(self, url: str) -> _Data:
+        document = self._web.document(url, "", MAX_PAGE_BYTES)
+        answer: _Listing = read_answer(document, _LISTING, url)
+        return answer.data if answer.code == 200 and answer.data is not None else _Data()
 
     def _explain(self, refusal: Refusal) -> ResourceError | None:
         if refusal.status in {401, 403}:
@@ -180,6 +220,31 @@ def _endpoint(variables: Mapping[str, str]) -> str:
     """Return where the hub is: MODELSCOPE_DOMAIN is a host, and an address is taken as well."""
     domain = variables.get(DOMAIN, "").strip().rstrip("/") or USUAL_DOMAIN
     return domain if "://" in domain else f"https://{domain}"
+
+
+def _token_cookie(token: str, endpoint: str) -> Cookie:
+    """Return the token for the host it is meant for, so that no other gets it.
+
+    Over https it never leaves in the clear, whatever a redirect says.
+    """
+    return Cookie(
+        version=0,
+        name="m_session_id",
+        value=token,
+        port=None,
+        port_specified=False,
+        domain=_cookie_domain(endpoint),
+        domain_specified=True,
+        domain_initial_dot=False,
+        path="/",
+        path_specified=True,
+        secure=endpoint.startswith("https://"),
+        expires=None,
+        discard=True,
+        comment=None,
+        comment_url=None,
+        rest={},
+    )
 
 
 def _cookie_domain(endpoint: str) -> str:

@@ -37,7 +37,8 @@ def remote_uri(config: ServerConfig) -> str:
 def folder_of(uri: str, source_dir: Path) -> Path | None:
     """Return the folder of a source that is read in place, None for one that is fetched from.
 
-    Raises InvalidConfig for a malformed URI.
+    Relative folders, and a claim's, start at `source_dir`. Raises InvalidConfig for a malformed
+    URI.
     """
     path_of = _IN_PLACE.get(urlsplit(uri).scheme)
     return None if path_of is None else path_of(uri, source_dir)

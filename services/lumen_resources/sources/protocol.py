@@ -57,6 +57,12 @@ class RemoteSource(Protocol):
     def at_hand(self, path: str, promise: FilePromise) -> Path | None:
         """Return where this machine may have the file already; it is verified like any other."""
 
+    def document(self, path: str, most_bytes: int) -> bytes:
+        """Return a small file as a whole, one byte more than `most_bytes` when it is longer.
+
+        Raises SourceUnavailableError when it has not come within DOCUMENT_S.
+        """
+
     def read(self, path: str, offset: int, validator: str) -> AbstractContextManager[Part]:
         """Open a file from byte `offset` on, provided it is still the version `validator`."""
 
@@ -64,6 +70,8 @@ class RemoteSource(Protocol):
         """Release connections."""
 
 
+# A document that describes files: sent by now, or the server sends it byte by byte.
+DOCUMENT_S = 120.0
 RETRIES = Backoff(first_s=1.0, longest_s=15.0)
 
 

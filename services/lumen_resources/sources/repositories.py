@@ -28,6 +28,7 @@ MAX_LISTED = 50_000
 # A page of a thousand files has some 300 kB.
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}"
 # What hubs write before owner/name for another kind of repository than a model.
 _KINDS = "datasets|spaces|models|kernels|buckets"
@@ -58,8 +59,11 @@ class HubAddress:
         return cls(found["kind"] or "models", found["name"], found["revision"] or "")
 
     def chosen_revision(self, asked: str) -> str:
-        """Return the revision that is asked for, in the address or beside it; '' for none."""
-        if self.revision and asked and self.revision != asked:
+        """Return the revision that is asked for, in the address or beside it; '' for none.
+
+        A commit that was resolved before wins over the branch that the address names.
+        """
+        if self.revision and asked and self.revision != asked and not _COMMIT.fullmatch(asked):
             raise InvalidConfig(
                 f"spec.model.source: the uri asks for revision {self.revision}, and revision "
                 f"for {asked}.",

@@ -28,6 +28,7 @@ from lumen_resources.model.model_info import FILE_NAME, MAX_BYTES
 from lumen_resources.sources.folders import snapshot_of
 from lumen_resources.sources.promises import FilePromise
 from lumen_resources.sources.protocol import (
+    DOCUMENT_S,
     Part,
     RangeRefusedError,
     SourceAccess,
@@ -77,22 +78,30 @@ class S3Source:
                 remedy=f"Write s3://bucket/prefix; keys belong into {_WHERE}.",
             )
         self._has_keys = bool(access.access_key_id) or _first(access.variables, _WHO) != ""
-        self._store = _store(parts.netloc, access, signed=self._has_keys)
+        self._store, self._documents = (
+            _store(parts.netloc, access, signed=self._has_keys, within=within)
+            for within in (LONGEST, timedelta(seconds=DOCUMENT_S))
+        )
 
     def snapshot(self, revision: str) -> SourceSnapshot:
         """Fetch model_info.json; its SHA-256, as long as a commit, is the revision."""
-        content = bytearray()
-        with self.read(FILE_NAME, 0, "") as part:
-            for block in part.blocks:
-                content += block
-                if len(content) > MAX_BYTES:
-                    break
-        return snapshot_of(bytes(content), revision, self.uri, f"{self.uri}/{FILE_NAME}")
+        content = self.document(FILE_NAME, MAX_BYTES)
+        return snapshot_of(content, revision, self.uri, f"{self.uri}/{FILE_NAME}")
 
     def at_hand(self, path: str, promise: FilePromise) -> Path | None:
         """Return None: nothing else on this machine keeps files of buckets."""
         del path, promise
         return None  # absence is the answer
+
+    def document(self, path: str, most_bytes: int) -> bytes:
+        """Fetch a small object as a whole."""
+        content = bytearray()
+        with self._translated(path):
+            for block in _blocks(obstore.get(self._documents, self._name(path))):
+                content += block
+                if len(content) > most_bytes:
+                    break
+        return bytes(content[: most_bytes + 1])
 
     @contextmanager
     def read(self, path: str, offset: int, validator: str) -> Iterator[Part]:
@@ -146,7 +155,7 @@ class S3Source:
         )
 
 
-def _store(bucket: str, access: SourceAccess, *, signed: bool) -> S3Store:
+def _store(bucket: str, access: SourceAccess, *, signed: bool, within: timedelta) -> S3Store:
     variables = access.variables
     endpoint = _first(variables, _ENDPOINTS)
     config: dict[str, Any] = {
@@ -169,7 +178,7 @@ def _store(bucket: str, access: SourceAccess, *, signed: bool) -> S3Store:
             "allow_http": endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=access.connect_s),
             "read_timeout": timedelta(seconds=access.read_s),
-            "timeout": LONGEST,
+            "timeout": within,
             "user_agent": "lumen-resources",
         },
         # It is asked again by whoever counts the bytes.
@@ -201,7 +210,8 @@ def _absent(place: str, path: str) -> ResourceError:
             file=path,
         )
     return FileMissingError(
-        f"{place} does not exist, though model_info.json names it.",
-        remedy="The prefix at the source is incomplete: its owner must put the object there.",
+        f"{place} does not exist.",
+        remedy="Check spec.model.source.uri; if model_info.json names this object, its owner must "
+        "put it there.",
         file=path,
     )

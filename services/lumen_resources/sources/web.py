@@ -17,6 +17,7 @@ import httpx
 from lumen_resources.errors import InvalidConfig, ResourceError, SourceUnavailableError
 from lumen_resources.sources.bodies import blocks, is_encoded
 from lumen_resources.sources.protocol import (
+    DOCUMENT_S,
     Part,
     RangeRefusedError,
     SourceAccess,
@@ -24,8 +25,6 @@ from lumen_resources.sources.protocol import (
 )
 
 MAX_REDIRECTS = 5
-# A document that describes files: sent by now, or the server sends it byte by byte.
-DOCUMENT_S = 120.0
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _RESET_IN = re.compile(r"(?:^|;)\s*t\s*=\s*(\d{1,9})\b")
 

@@ -19,6 +19,7 @@ from lumen_resources.fetch.fetch import (
     open_verified,
     verify_here,
 )
+from lumen_resources.fetch.recording import record
 from lumen_resources.fetch.verify import ensure_unchanged
 from lumen_resources.labels.label_sets import load_matrix
 from lumen_resources.progress import Progress
@@ -62,6 +63,10 @@ def a_service(name: str = "TreeOfLife", uri: str = f"hf://{TREE}", model: str = 
 def fetch(config, cache):
     access = SourceAccess(retries=RetryPolicy(attempts=2, backoff=Backoff(0.002, 15)))
     return fetch_and_verify(config, cache, cache, Progress(), FetchOptions(access=access))
+
+
+def fetch_from(config, source_dir):
+    return fetch_and_verify(config, source_dir / "cache", source_dir, Progress())
 
 
 def refused(config, cache) -> ResourceError:
@@ -186,7 +191,49 @@ def test_the_models_token_goes_to_its_own_hub_alone(hub, tree, tmp_path, same):
         assert server.tokens == set()
 
 
-def test_a_label_set_is_not_read_in_place(hub, tree, tmp_path):
-    error = refused(a_service(uri=tree.as_uri()), tmp_path / "cache")
+def test_a_label_set_in_a_folder_is_recorded_once_and_then_read_where_it_is(hub, tree, tmp_path):
+    config = a_service("txt_emb_tiny-clip", uri=tree.as_uri())
+    error = refused(config, tmp_path / "cache")
+    assert (error.reason, "verify --write" in error.remedy) == ("ModelInfoInvalid", True)
+    record(tree, Progress())
 
-    assert error.reason == "InvalidSpec"
+    model = fetch(config, tmp_path / "cache")
+
+    (found,) = model.label_sets
+    assert found.labels == tree / LABELS
+    assert found.embeddings == tree / MATRIX
+    assert model == open_verified(config, tmp_path / "cache", tmp_path)
+    assert list((tmp_path / "cache").rglob("txt_emb*.npy")) == []
+    (tree / MATRIX).write_bytes(bent((tree / MATRIX).read_bytes()))
+    for again in (lambda: ensure_unchanged(model), lambda: fetch(config, tmp_path / "cache")):
+        with pytest.raises(ResourceError) as caught:
+            again()
+        assert caught.value.reason == "ChecksumMismatch"
+
+
+def test_a_label_set_may_lie_on_a_claim_and_its_own_field_is_named(hub, tree, tmp_path):
+    record(tree, Progress())
+    config = a_service("txt_emb_tiny-clip", uri="pvc://heads/tree")
+
+    (found,) = fetch_from(config, tmp_path).label_sets
+
+    assert found.labels == tree / LABELS
+    with pytest.raises(ResourceError) as caught:
+        fetch_from(a_service(uri="pvc://heads/../tree"), tmp_path)
+    assert "spec.labelSets[TreeOfLife].source.uri: " in caught.value.message
+
+
+def test_two_revisions_of_a_label_set_do_not_replace_each_other(hub, tree, tmp_path):
+    first = hub.repositories[TREE].names["main"]
+    newer = tmp_path / "newer"
+    shutil.copytree(tree, newer)
+    (newer / LABELS).write_text(json.dumps([*CLASSES[:-1], "another"]))
+    hub.publish(TREE, newer)
+    older = a_service(source={"revision": first})
+
+    (before,), (now,) = (
+        fetch(each, tmp_path / "cache").label_sets for each in (older, a_service())
+    )
+
+    assert (tree / LABELS).read_bytes() == before.labels.read_bytes()
+    assert (newer / LABELS).read_bytes() == now.labels.read_bytes()

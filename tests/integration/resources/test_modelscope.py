@@ -9,6 +9,7 @@ from lumen_process.backoff import Backoff
 from lumen_resources.errors import ResourceError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify, open_verified
 from lumen_resources.progress import Progress
+from lumen_resources.sources import modelscope
 from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
 
 URI = "modelscope://me/tiny-clip"
@@ -132,3 +133,41 @@ def test_a_file_without_a_digest_is_refused(hub, tmp_path, digest):
     error = refused(hub, tmp_path / "cache")
 
     assert (error.reason, error.file) == ("ModelInfoInvalid", TEXT)
+
+
+@pytest.mark.parametrize("at", ["", "@master"])
+def test_a_data_set_is_listed_page_by_page_and_gives_label_sets(hub, tmp_path, monkeypatch, at):
+    monkeypatch.setattr(modelscope, "PAGE_FILES", 4)
+    hub.kind = "datasets"
+    folder = write_model(tmp_path / "model")
+    label_set = {
+        "name": "tiny-classes",
+        "source": {"uri": f"modelscope://datasets/me/tiny-clip{at}"},
+    }
+
+    model = fetch(hub, tmp_path / "cache", folder.as_uri(), labelSets=[label_set])
+
+    (found,) = model.label_sets
+    assert found.labels.is_relative_to(tmp_path / "cache")
+    assert sum(path.endswith("/repo/tree") for path in hub.requests) > 2
+    assert found.revision
+
+
+def test_a_data_set_that_never_ends_is_refused(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(modelscope, "PAGE_FILES", 2)
+    monkeypatch.setattr(modelscope, "MAX_PAGES", 2)
+    hub.kind = "datasets"
+
+    error = refused(hub, tmp_path / "cache", "modelscope://datasets/me/tiny-clip")
+
+    assert "more than 2 pages" in error.message
+
+
+@pytest.mark.parametrize("endpoint", ["https://hub.example.org", "http://127.0.0.1:1"])
+def test_the_tokens_cookie_never_leaves_in_the_clear_where_the_hub_speaks_https(endpoint):
+    access = SourceAccess(token="s3cret", variables={"MODELSCOPE_DOMAIN": endpoint})
+
+    (cookie,) = modelscope.ModelScopeSource(URI, access)._web._client.cookies.jar
+
+    assert cookie.secure is endpoint.startswith("https")
+    assert cookie.domain == endpoint.partition("://")[2].partition(":")[0]

@@ -93,6 +93,15 @@ def test_pods_of_a_model_on_a_volume_may_reach_where_their_label_sets_come_from(
     assert found == [53, 53, 443]
 
 
+def test_pods_may_reach_where_their_lists_come_from(rendered):
+    sets = [{"name": "a", "excludeFrom": {"uri": "https://lists.example:8443/birds.txt"}}]
+
+    policy = rendered(model={"source": {"uri": "pvc://models/clip"}}, labelSets=sets).network_policy
+
+    found = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+    assert found == [53, 53, 8443]
+
+
 def test_fetching_reaches_no_metadata_of_a_cloud_and_names_are_asked_for_on_the_link_too(rendered):
     names, fetching = rendered().network_policy["spec"]["egress"]
 

@@ -166,6 +166,42 @@ def test_lists_of_names_are_mounted_where_every_container_reads_them(rendered):
     assert all(mount in c["volumeMounts"] for c in (*pod["initContainers"], *pod["containers"]))
 
 
+def test_label_sets_and_lists_on_further_claims_are_mounted_beside_the_models(rendered):
+    sets = [
+        {"name": "own", "source": {"uri": "pvc://models/heads"}},
+        {"name": "heads", "source": {"uri": "pvc://heads/tree"}},
+        {"name": "park", "includeFrom": {"uri": "pvc://parks.v1/birds.txt"}},
+    ]
+    children = rendered(model={"source": {"uri": "pvc://models/clip"}}, labelSets=sets)
+
+    pod = pod_of(children)
+    claims = {
+        each["name"]: each["persistentVolumeClaim"]["claimName"]
+        for each in pod["volumes"]
+        if "persistentVolumeClaim" in each
+    }
+    assert claims == {"source": "models", "source-1": "heads", "source-2": "parks.v1"}
+    for each in (*pod["initContainers"], *pod["containers"]):
+        places = {m["name"]: m["mountPath"] for m in each["volumeMounts"] if m["name"] in claims}
+        assert places == {
+            "source": "/mnt/source",
+            "source-1": "/mnt/claims/heads",
+            "source-2": "/mnt/claims/parks.v1",
+        }
+
+
+def test_a_list_from_elsewhere_is_pinned_and_no_other_service_gets_another_pin(rendered, a_service):
+    def pins(**said) -> str:
+        return a_service(labelSets=[{"name": "birds", "includeFrom": said}]).pins_name
+
+    plain = pins(file="a.txt")
+    assert plain == pins(file="b.txt") == a_service(labelSets=[{"name": "birds"}]).pins_name
+    assert len({plain, pins(uri="https://h/a.txt"), pins(uri="https://h/b.txt")}) == 3
+    children = rendered(labelSets=[{"name": "birds", "includeFrom": {"uri": "https://h/a.txt"}}])
+    named = {each["name"] for each in container(children, "resources")["env"]}
+    assert "LUMEN_PINNED_LABEL_SETS" in named
+
+
 def test_a_service_without_a_cache_takes_its_pools(rendered, a_pool):
     volumes = pod_of(rendered(a_pool(cache={"sizeLimit": "20Gi"})))["volumes"]
 

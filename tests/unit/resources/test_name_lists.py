@@ -10,7 +10,8 @@ from model_sources import a_config, a_label_set
 from lumen_resources.errors import InvalidConfig, LabelSetError
 from lumen_resources.labels.filters import kept
 from lumen_resources.labels.label_sets import Labels
-from lumen_resources.labels.name_lists import MAX_NAMES, read_names, with_paths, without_author
+from lumen_resources.labels.name_lists import MAX_NAMES, mounted_lists, read_names, without_author
+from lumen_resources.model.layouts import NameList
 
 CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "catus")
 LYNX = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Lynx", "rufus")
@@ -25,7 +26,7 @@ def listed(tmp_path):
 
     def keep(text: str, **changes):
         (tmp_path / "park.txt").write_text(text, encoding="utf-8")
-        files = a_label_set(tmp_path / "labels.json", include_names=tmp_path / "park.txt")
+        files = a_label_set(tmp_path / "labels.json", include_names=NameList(tmp_path / "park.txt"))
         found = kept(ANIMALS, replace(files, **changes))
         stay = zip(ANIMALS.names, found.mask.tolist(), strict=True)
         return {name for name, stays in stay if stays}, found.remarks
@@ -69,13 +70,13 @@ def test_a_list_adds_to_the_entries_and_one_may_be_excluded(listed, tmp_path):
     assert listed("Felis catus", include=("class=Aves",))[0] == {"cat", "European Robin"}
 
     (tmp_path / "none.txt").write_text("bobcat\n")
-    without = {"include_names": None, "exclude_names": tmp_path / "none.txt"}
+    without = {"include_names": None, "exclude_names": NameList(tmp_path / "none.txt")}
     assert listed("x", **without)[0] == {"cat", "red wolf", "European Robin"}
 
 
 def test_a_table_of_ranks_says_nothing_of_labels_that_have_none(tmp_path):
     (tmp_path / "park.txt").write_text("class\nAves\n")
-    files = a_label_set(tmp_path / "labels.json", include_names=tmp_path / "park.txt")
+    files = a_label_set(tmp_path / "labels.json", include_names=NameList(tmp_path / "park.txt"))
 
     with pytest.raises(LabelSetError, match="have no ranks"):
         kept(Labels(["Aves", "cat"]), files)
@@ -97,7 +98,7 @@ def test_what_is_no_list_of_names_is_refused_with_how_to_write_one(tmp_path, con
     (tmp_path / "names.txt").write_bytes(content)
 
     with pytest.raises(LabelSetError, match="cannot be read") as caught:
-        read_names(tmp_path / "names.txt")
+        read_names(NameList(tmp_path / "names.txt"))
 
     assert "one name a line" in caught.value.remedy
 
@@ -106,12 +107,12 @@ def test_a_list_is_bounded(tmp_path):
     (tmp_path / "names.txt").write_text("".join(f"{n}\n" for n in range(MAX_NAMES + 1)))
 
     with pytest.raises(LabelSetError, match="200,001 names"):
-        read_names(tmp_path / "names.txt")
+        read_names(NameList(tmp_path / "names.txt"))
 
 
 def test_a_list_that_is_not_there_is_refused_with_where_it_should_come_from(tmp_path):
     with pytest.raises(LabelSetError, match="is not there") as caught:
-        read_names(tmp_path / "names.txt")
+        read_names(NameList(tmp_path / "names.txt"))
 
     assert "ConfigMap" in caught.value.remedy
 
@@ -120,17 +121,16 @@ def listing(**said: object):
     return a_config(None, labelSets=[{"name": "a", "includeFrom": said}])
 
 
-def place_of(config) -> Path:
-    (spec,) = config.label_sets
-    return Path(spec.include_from.file)
+def place_of(config, source_dir: Path) -> Path:
+    return mounted_lists(config, source_dir)["a", "include_from"].path
 
 
 def test_a_file_is_beside_the_manifest_and_a_config_map_is_where_it_is_mounted(tmp_path):
     (tmp_path / "park.txt").touch()
     from_map = listing(configMap={"name": "parks", "key": "park.csv"})
 
-    assert place_of(with_paths(listing(file="park.txt"), tmp_path)) == tmp_path / "park.txt"
-    assert place_of(with_paths(from_map, tmp_path)) == Path("/etc/lumen-names/a.include")
+    assert place_of(listing(file="park.txt"), tmp_path) == tmp_path / "park.txt"
+    assert place_of(from_map, tmp_path) == Path("/etc/lumen-names/a.include")
 
 
 @pytest.mark.parametrize("file", ["../outside.txt", "inside/../../outside.txt", "link.txt"])
@@ -140,7 +140,7 @@ def test_a_file_outside_the_manifests_folder_is_refused(tmp_path, file):
     (tmp_path / "here" / "link.txt").symlink_to(tmp_path / "outside.txt")
 
     with pytest.raises(InvalidConfig, match="leads out"):
-        with_paths(listing(file=file), tmp_path / "here")
+        mounted_lists(listing(file=file), tmp_path / "here")
 
 
 @pytest.mark.parametrize(
