@@ -13,7 +13,7 @@ from lumen_resources.fetch.label_sources import fetch_label_sets, label_sets_her
 from lumen_resources.fetch.list_sources import fetch_lists, lists_here
 from lumen_resources.fetch.local_model import Cached, InPlace
 from lumen_resources.fetch.places import Places
-from lumen_resources.fetch.remote_model import RemoteFetch
+from lumen_resources.fetch.remote_model import PlaceTakenError, RemoteFetch
 from lumen_resources.fetch.staging import FetchOptions
 from lumen_resources.labels.prepared_labels import adopt
 from lumen_resources.model.layouts import VerifiedModel
@@ -56,6 +56,15 @@ def _verified(
     local = _local(config, cache_dir, source_dir, apart)
     if isinstance(local, InPlace):
         return local.verify(progress)
+    try:
+        return _fetched(local, progress, options)
+    except PlaceTakenError:
+        # The folder that is chosen now has a name of its source, and so is nobody else's.
+        return _fetched(Cached(config, cache_dir, local.uri, apart), progress, options)
+
+
+def _fetched(local: Cached, progress: Progress, options: FetchOptions) -> VerifiedModel:
+    """Return the model from its folder of the cache; fetch what is not there."""
     damage = None
     if not options.force:
         try:
@@ -65,7 +74,7 @@ def _verified(
         if model is not None:
             return model
     try:
-        remote = open_source(remote_uri(config), options.access)
+        remote = open_source(remote_uri(local.config), options.access)
     except ResourceError:
         if damage is not None:
             raise damage from None

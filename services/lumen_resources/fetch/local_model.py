@@ -1,10 +1,10 @@
 """A model whose files are here: in its folder of the cache, or where they lie (file://, pvc://)."""
 
 import contextlib
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from lumen_manifest.default_repositories import default_uri
 from lumen_manifest.server_config import ServerConfig
 from lumen_resources.errors import (
     ChecksumMismatchError,
@@ -24,7 +24,7 @@ from lumen_resources.fetch.plan import (
 )
 from lumen_resources.fetch.verify import FROM_LOCK, IN_PLACE, inside, verify_files
 from lumen_resources.model import lock_file
-from lumen_resources.model.layouts import VerifiedModel, folder_name, model_folder
+from lumen_resources.model.layouts import VerifiedModel, beside, model_folder
 from lumen_resources.model.lock_file import Lock, bytes_digest, locked_files, overall
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, parse, read_bytes
 from lumen_resources.progress import FetchPhase, Progress
@@ -42,7 +42,30 @@ class Cached:
         self.apart = apart
         self.uri = uri
         self.asked = config.model.source.revision or ""
-        self.place = model_folder(cache_dir, config.model.name)
+        self.place = self._place_in(cache_dir)
+
+    def is_taken(self) -> bool:
+        """Whether another source's files, or another revision's, have come into the folder."""
+        with contextlib.suppress(ResourceError):
+            return not self._is_ours(lock_file.read(self.place))
+        return False
+
+    def _is_ours(self, lock: Lock | None) -> bool:
+        source = self.uri or default_uri(self.config.model) or ""
+        return lock is None or lock.is_of(source, self.asked, self.config.pinned_revision)
+
+    def _place_in(self, cache_dir: Path) -> Path:
+        """Return the model's folder: by its name for the first source, and beside for others.
+
+        Two services may have the same model from different sources, or of different revisions.
+        """
+        place = model_folder(cache_dir, self.config.model.name)
+        with contextlib.suppress(ResourceError):
+            if not self._is_ours(lock_file.read(place)):
+                wanted = self.config.pinned_revision or self.asked
+                source = self.uri or default_uri(self.config.model)
+                return beside(place, f"{source}@{wanted}")
+        return place
 
     def verify(self, progress: Progress) -> VerifiedModel:
         """Read and compare every file. Raises ResourceNotFoundError when nothing was fetched."""
@@ -60,10 +83,7 @@ class Cached:
         lock = lock_file.read(self.place)
         if lock is None:
             return self._open_unlocked(progress)
-        if self.uri and lock.source != self.uri:
-            return None
-        pinned = self.config.pinned_revision
-        if not (pinned == lock.revision if pinned else lock.answers(self.asked)):
+        if not self._is_ours(lock):
             return None
         digests = lock.digests()
         content = self._locked_info(digests)
@@ -152,9 +172,7 @@ class InPlace:
         self._config = config
         self._apart = apart
         self._root = root
-        name = folder_name(config.model.name)
-        place = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:8]
-        self._cache = model_folder(cache_dir, config.model.name).with_name(f"{name}@{place}")
+        self._cache = beside(model_folder(cache_dir, config.model.name), str(root.absolute()))
 
     def verify(self, progress: Progress) -> VerifiedModel:
         """Read and check everything, then write the lock."""

@@ -9,6 +9,7 @@ from lumen_resources.errors import (
     ChecksumMismatchError,
     FileMissingError,
     ModelInfoError,
+    ResourceValidationError,
     translated,
 )
 from lumen_resources.fetch.describe import UnverifiedModel, describe, proven_by
@@ -26,6 +27,10 @@ from lumen_resources.sources.promises import DigestRule, FilePromise
 from lumen_resources.sources.protocol import RemoteSource, SourceSnapshot
 
 
+class PlaceTakenError(ResourceValidationError):
+    """Between the choice of a folder and its lease, another source's files came into it."""
+
+
 class RemoteFetch:
     """Brings what a configuration needs of a source here, all or none."""
 
@@ -40,8 +45,17 @@ class RemoteFetch:
         self._staging = Staging(cached.place, source, progress, options.access.retries)
 
     def run(self) -> VerifiedModel:
-        """Return the model, from what another process fetched meanwhile or from the source."""
+        """Return the model, from what another process fetched meanwhile or from the source.
+
+        Raises PlaceTakenError when that is another model of the same name.
+        """
         with Lease(self._place / SIDE_FOLDER, waiting=self._progress.wait_for) as lease:
+            if self._cached.is_taken():
+                raise PlaceTakenError(
+                    f"{self._place} was filled from another source meanwhile.",
+                    remedy="Start again: these files then get a folder of their own.",
+                    file=str(self._place),
+                )
             if lease.waited and not self._options.force:
                 with contextlib.suppress(ChecksumMismatchError, FileMissingError):
                     model = self._cached.open(self._progress, thorough=True)

@@ -28,7 +28,7 @@ from lumen_resources.errors import LabelSetError, ResourceError, translated
 from lumen_resources.json_text import read_meta
 from lumen_resources.labels.label_sets import Labels, load_labels, npz_member
 from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
-from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, folder_name
+from lumen_resources.model.layouts import LabelSetFiles, VerifiedModel, beside, folder_name
 
 MATRIX = "vectors.npy"
 META = "meta.json"
@@ -52,9 +52,14 @@ class Meta:
     rows: int
 
 
-def folder(model: VerifiedModel, files: LabelSetFiles) -> Path:
-    """Return where the vectors of one label set are kept."""
-    return model.cache / "prepared" / folder_name(files.name)
+def _folder(model: VerifiedModel, files: LabelSetFiles, meta: Meta) -> Path:
+    """Return where the vectors of one label set are kept.
+
+    Another service may have other vectors of a set that is called the same: they stay.
+    """
+    place = model.cache / "prepared" / folder_name(files.name)
+    said = [document for name in (META, PARTIAL_META) if (document := read_meta(place / name))]
+    return place if not said or asdict(meta) in said else beside(place, repr(meta))
 
 
 def meta_of(model: VerifiedModel, files: LabelSetFiles, labels: Labels) -> Meta:
@@ -75,10 +80,12 @@ def prepared(
 
     `labels` spares reading them again.
     """
-    place = folder(model, files)
-    if not (place / MATRIX).is_file():
+    if not (model.cache / "prepared").is_dir():
         return None
     wanted = meta_of(model, files, labels or load_labels(files))
+    place = _folder(model, files, wanted)
+    if not (place / MATRIX).is_file():
+        return None
     return place / MATRIX if read_meta(place / META) == asdict(wanted) else None
 
 
@@ -87,7 +94,7 @@ def begin(
 ) -> "Preparation":
     """Open a preparation, at the row where an earlier one of the same meta was stopped."""
     meta = meta_of(model, files, labels or load_labels(files))
-    return Preparation(folder(model, files), meta)
+    return Preparation(_folder(model, files, meta), meta)
 
 
 class Preparation:

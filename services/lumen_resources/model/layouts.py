@@ -1,5 +1,6 @@
 """Where a model's folder is, and what a loader hands on when it has all files (see `choice`)."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -278,6 +279,12 @@ def folder_name(model: str) -> str:
             remedy="Use letters, digits, '.', '_', '-', or open_clip's arch::tag.",
         )
     return name
+
+
+def beside(folder: Path, what: str) -> Path:
+    """Return the folder beside a model's that is for something else of the same name."""
+    mark = hashlib.sha256(what.encode()).hexdigest()[:8]
+    return folder.with_name(f"{folder.name}@{mark}")
 
 
 def model_folder(cache_dir: Path, model: str) -> Path:

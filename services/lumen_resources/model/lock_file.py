@@ -122,6 +122,14 @@ class Lock(BaseModel):
             return True
         return len(asked) >= SHORTEST_COMMIT and self.revision.startswith(asked)
 
+    def is_of(self, source: str, asked: str, pinned: str) -> bool:
+        """Whether the lock is of this source (empty: any), and of the revision that is wanted.
+
+        `pinned` is the commit that must be, empty for none.
+        """
+        fits = self.revision == pinned if pinned else self.answers(asked)
+        return source in {"", self.source} and fits
+
     def digests(self) -> dict[str, FileDigest]:
         """Return size and SHA-256 by path."""
         return {path: file.digest for path, file in self.files.items()}

@@ -296,7 +296,7 @@ def test_an_interrupted_preparation_goes_on_at_its_last_whole_row(tmp_path, file
     model = a_model(tmp_path)
     with prepared_labels.begin(model, files) as preparation:
         preparation.append(rows(0, 3))
-    partial = prepared_labels.folder(model, files) / "vectors.partial"
+    partial = model.cache / "prepared" / files.name / "vectors.partial"
     partial.write_bytes(partial.read_bytes()[:-3])
 
     with prepared_labels.begin(model, files) as preparation:
@@ -313,7 +313,7 @@ def changed(model, files, what):
     model = a_model(model.cache, **({"embedding_space": "x"} if what == "space" else {}))
     if what == "an older rule":
         # As it was written when the shown format decided what was embedded.
-        place = prepared_labels.folder(model, files) / "meta.json"
+        place = model.cache / "prepared" / files.name / "meta.json"
         place.write_text(json.dumps({**json.loads(place.read_text()), "label_format": "common"}))
     template = "{}!" if what == "template" else files.template
     return model, a_label_set(files.labels, template=template)
