@@ -48,6 +48,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--lies", choices=("rows", "columns"), default="rows")
     parser.add_argument("--kind", choices=("random", "clustered"), default="random")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="keeps vectors and codes for the next run")
     return parser.parse_args()
 
 
@@ -59,13 +60,14 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, *sys.argv])
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: plan.threads])
-    with tempfile.TemporaryDirectory() as folder:
-        report = measured(plan, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        report = measured(plan, plan.folder or Path(temporary))
     print(json.dumps(report, indent=2))
     print(table(report), file=sys.stderr)
 
 
 def measured(plan: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
     matrix = unit_rows(plan, folder)
     np.asarray(matrix).sum()  # in the page cache, as in a server that has run for a while
     cache = CodeCache(folder / "codes", "bench")
@@ -131,9 +133,18 @@ def queries_of(plan: argparse.Namespace, matrix: Any, rng: np.random.Generator) 
 
 def unit_rows(plan: argparse.Namespace, folder: Path) -> Any:
     """A memory map of random unit rows; `clustered` ones share a direction, as texts do."""
-    rng = np.random.default_rng(plan.seed)
     path = folder / "vectors.npy"
     on_its_side = plan.lies == "columns"
+    if not path.exists():
+        made = folder / "making.npy"
+        write_rows(plan, made, on_its_side=on_its_side)
+        made.rename(path)
+    found = np.load(path, mmap_mode="r")
+    return found.T if on_its_side else found
+
+
+def write_rows(plan: argparse.Namespace, path: Path, *, on_its_side: bool) -> None:
+    rng = np.random.default_rng(plan.seed)
     shape = (plan.dim, plan.rows) if on_its_side else (plan.rows, plan.dim)
     stored = np.lib.format.open_memmap(path, "w+", np.float32, shape)
     matrix = stored.T if on_its_side else stored
@@ -145,9 +156,6 @@ def unit_rows(plan: argparse.Namespace, folder: Path) -> Any:
             block = shared + np.float32(0.7) * block
         matrix[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)
     stored.flush()
-    del stored, matrix
-    found = np.load(path, mmap_mode="r")
-    return found.T if on_its_side else found
 
 
 def assert_same(matrix: Any, index: Any, queries: Any, mask: Any) -> None:

@@ -41,6 +41,8 @@ class BackendReport:
     `device` is an `Accelerator` value or `fake`, `precision` what is computed in (fp16 files on a
     CPU compute in fp32), `details` free text pairs for people, `score` the rule that the weights
     have for scores where the runtime alone can read it (torch's pickles).
+    `batches_proven` says that it compared batches with their items alone, to the byte, and runs
+    singly what differed.
     """
 
     runtime: str
@@ -51,6 +53,7 @@ class BackendReport:
     providers: tuple[str, ...] = ()
     details: Mapping[str, str] = field(default_factory=dict)
     score: ScoreRule | None = None
+    batches_proven: bool = False
 
 
 class Backend(Protocol):

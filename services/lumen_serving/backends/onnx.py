@@ -161,4 +161,5 @@ def _described(
         dim=model.embedding_dim,
         providers=engine.providers,
         details=details,
+        batches_proven=True,
     )

@@ -7,6 +7,7 @@ set takes a moment the first time), its scores in the engine's thread.
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,13 @@ from numpy.typing import NDArray
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.checks import wrong_row
 from lumen_resources.labels.filters import Kept, kept
-from lumen_resources.labels.label_sets import Labels, Lineage, load_labels, load_matrix
+from lumen_resources.labels.label_sets import (
+    Labels,
+    Lineage,
+    load_labels,
+    load_matrix,
+    stored_matrix,
+)
 from lumen_resources.labels.rows import WrongRowError
 from lumen_resources.model.layouts import LabelSetFiles, ScoreRule, VerifiedModel
 from lumen_serving.classify.protocol import Result
@@ -45,8 +52,8 @@ Branches = frozenset[frozenset[tuple[str, str]]]
 class LabelSet:
     """One label set: names and lineages by row, the index of its vectors, and what is left out.
 
-    `allowed` bool [N] is the manifest's own include and exclude; None means all rows. `remarks` is
-    what a user should know of them, and of the labels.
+    `allowed` is the manifest's own include and exclude, with what a user should know of them and of
+    the labels.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class LabelSet:
         self.labels = labels
         self.index = index
         self.allowed = allowed.mask
-        self.remarks = (*allowed.remarks, *labels.remarks(files.label_format))
+        self.remarks = allowed.remarks
         self._taxa = labels.taxa()
         self._guard = threading.Lock()
         self._masks: OrderedDict[Branches, Mask] = OrderedDict()
@@ -253,19 +260,41 @@ def load_label_sets(model: VerifiedModel, threads: int) -> Iterator[LabelSet]:
 
 
 def _load(model: VerifiedModel, files: LabelSetFiles, threads: int) -> LabelSet:
-    labels = load_labels(files)
-    path = files.embeddings or prepared_labels.prepared(model, files, labels)
-    if path is None:
-        raise LabelsUnusable(
-            f"The label set {files.name} has no vectors. {files.note}".strip(),
-            remedy="Let the init container `prepare` compute them, "
-            "or run `python -m lumen_serving prepare` with the same configuration.",
-            file=str(files.labels),
-        )
-    matrix = load_matrix(path, model.embedding_dim, len(labels))
-    with rows_named(path, files, labels):
-        index = LabelIndex.build(matrix, threads=threads, cache=CodeCache.of(model, files))
-    return LabelSet(files, labels, index, _allowed(files, labels))
+    # Names are read by Python and vectors indexed by libraries that leave it its lock.
+    with ThreadPoolExecutor(1, "label-index") as beside:
+        early = beside.submit(_shipped_index, model, files, threads)
+        labels = load_labels(files)
+        allowed = _allowed(files, labels)
+        path = files.embeddings or prepared_labels.prepared(model, files, labels)
+        if path is None:
+            raise LabelsUnusable(
+                f"The label set {files.name} has no vectors. {files.note}".strip(),
+                remedy="Let the init container `prepare` compute them, "
+                "or run `python -m lumen_serving prepare` with the same configuration.",
+                file=str(files.labels),
+            )
+        matrix = load_matrix(path, model.embedding_dim, len(labels))
+        with rows_named(path, files, labels):
+            index = early.result() or _index(model, files, matrix, threads)
+    return LabelSet(files, labels, index, allowed)
+
+
+def _shipped_index(model: VerifiedModel, files: LabelSetFiles, threads: int) -> LabelIndex | None:
+    """Index shipped vectors before their number is compared with that of the labels.
+
+    None where they are made or unpacked first.
+    """
+    if files.embeddings is None or files.embeddings.suffix == ".npz":
+        return None
+    dim = model.embedding_dim
+    count = next((edge for edge in stored_matrix(files.embeddings).shape if edge != dim), dim)
+    return _index(model, files, load_matrix(files.embeddings, dim, count), threads)
+
+
+def _index(
+    model: VerifiedModel, files: LabelSetFiles, matrix: NDArray[np.floating], threads: int
+) -> LabelIndex:
+    return LabelIndex.build(matrix, threads=threads, cache=CodeCache.of(model, files))
 
 
 @contextmanager
@@ -279,10 +308,11 @@ def rows_named(matrix: Path, files: LabelSetFiles, labels: Labels) -> Iterator[N
 
 def _allowed(files: LabelSetFiles, labels: Labels) -> Kept:
     found = kept(labels, files)
+    said = (*found.remarks, *labels.remarks(files.label_format))
     if found.mask is not None and not found.mask.any():
         raise LabelsUnusable(
             f"include and exclude leave no label of {files.name}. {' '.join(found.remarks)}",
             remedy="Correct spec.labelSets[].include and exclude.",
             file=str(files.labels),
         )
-    return found
+    return Kept(found.mask, said)

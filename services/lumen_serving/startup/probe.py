@@ -50,8 +50,9 @@ class _Trial:
 def probe(backend: Backend, model: VerifiedModel) -> None:
     """Refuse a model whose vectors cannot mean anything.
 
-    Each modality is asked for distinct items, alone, again, and together: vectors are finite, of
-    length one, not constant, different for different items, and the same for the same one.
+    Each modality is asked for distinct items, alone, again, and together where the backend has not
+    tried that itself: vectors are finite, of length one, not constant, different for different
+    items, and the same for the same one.
 
     Raises:
         ParityFailed: says which of these does not hold.
@@ -62,7 +63,9 @@ def probe(backend: Backend, model: VerifiedModel) -> None:
         alone = np.concatenate([trial.embed(item[None]) for item in trial.items])
         _refuse_meaningless(trial, alone)
         _refuse_indifferent(trial, alone)
-        _refuse_unstable(trial, alone, trial.embed(trial.items), alike)
+        _refuse_unstable(trial, alone)
+        if not backend.report().batches_proven:
+            _refuse_mixing(trial, alone, alike)
 
 
 def colours_found(backend: Backend, model: VerifiedModel, tokenizer: Tokenizer) -> tuple[int, int]:
@@ -145,11 +148,13 @@ def _refuse_indifferent(trial: _Trial, vectors: NDArray[np.float32]) -> None:
         raise _refused(f"Different {trial.things} have the same vector: the model ignores them.")
 
 
-def _refuse_unstable(
-    trial: _Trial, alone: NDArray[np.float32], together: NDArray[np.float32], alike: float
-) -> None:
+def _refuse_unstable(trial: _Trial, alone: NDArray[np.float32]) -> None:
     if trial.embed(trial.items[:1]).tobytes() != alone[:1].tobytes():
         raise _refused(f"One of the {trial.things} gets another vector each time.")
+
+
+def _refuse_mixing(trial: _Trial, alone: NDArray[np.float32], alike: float) -> None:
+    together = trial.embed(trial.items)
     if together.tobytes() == alone.tobytes():
         return
     cosines = together.astype(np.float64) @ alone.astype(np.float64).T

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lumen_manifest.spec.enums import Precision
-from lumen_serving.backends.base import unit_rows
+from lumen_serving.backends.base import BackendReport, unit_rows
 from lumen_serving.errors import ParityFailed
 from lumen_serving.graphs.ports import RunFailed
 from lumen_serving.startup.probe import colours_found, probe, probe_texts
@@ -24,9 +24,13 @@ MODEL = SimpleNamespace(
 class Projections:
     """A backend of one random projection; `change` spoils the rows [N, dim] of a batch."""
 
-    def __init__(self, change, modality=None):
-        self._change, self._modality, self._calls = change, modality, 0
+    def __init__(self, change, modality=None, proven=False):
+        self._change, self._modality, self._calls, self._proven = change, modality, 0, proven
+        self.sizes = set()
         self._weights = np.random.default_rng(0).standard_normal((8 * 8 * 3, DIM))
+
+    def report(self):
+        return BackendReport("a", "1", "cpu", "fp32", DIM, batches_proven=self._proven)
 
     def embed_images(self, images):
         return self._rows(Modality.IMAGE, images)
@@ -36,6 +40,7 @@ class Projections:
 
     def _rows(self, modality, items):
         self._calls += 1
+        self.sizes.add(len(items))
         flat = items.reshape(len(items), -1).astype(np.float64)
         rows = flat @ self._weights[: flat.shape[1]]
         if self._modality in {None, modality}:
@@ -90,6 +95,15 @@ def added_to_its_neighbours(rows, call):
 @pytest.mark.parametrize("change", [untouched, a_little_other_in_a_batch])
 def test_what_computes_by_its_promise_is_let_through(change):
     probe(Projections(change), MODEL)
+
+
+@pytest.mark.parametrize(("proven", "sizes"), [(True, {1}), (False, {1, 3})])
+def test_batches_are_tried_where_the_backend_has_not_tried_them_itself(proven, sizes):
+    backend = Projections(untouched, proven=proven)
+
+    probe(backend, MODEL)
+
+    assert backend.sizes == sizes
 
 
 @pytest.mark.parametrize("modality", list(Modality))
