@@ -1,7 +1,9 @@
 """The asynchronous client; `lumen_client.sync` drives the same one from ordinary code."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+import os
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Any, Self
 
 import numpy as np
@@ -9,17 +11,22 @@ from numpy.typing import NDArray
 
 from lumen_client.answers import (
     Classification,
+    Embedding,
     ServiceCapabilities,
     read_classification,
-    read_vector,
-    stacked,
+    read_embedding,
 )
 from lumen_client.connection import CallOptions, Connection, Tls, parse_address
 from lumen_client.content import Payload, read_payload
-from lumen_client.errors import ClientError, ContentError, ItemError
+from lumen_client.errors import ContentError, UsageError
+from lumen_client.loop_thread import OTHER_PROCESS
+from lumen_client.matrix import Callback, Callbacks, Matrix, name_of
+from lumen_client.ordered import ItemAnswer, in_order
+from lumen_client.sequence import Contents, checked, each_of, with_texts
+from lumen_client.strings import shown
 from lumen_wire.pb import ml_service_pb2 as pb
 
-Contents = Iterable[Any] | AsyncIterable[Any]
+PREFETCH = 100
 
 
 class AsyncClient:
@@ -51,63 +58,91 @@ class AsyncClient:
         self._address = parse_address(server)
         self._options = CallOptions(token, tls, timeout_s, retries)
         self._opened: Connection | None = None
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
 
     async def __aenter__(self) -> Self:
+        if self._opened is not None:
+            raise UsageError("the client is open already. Leave its block first")
         self._opened = Connection(self._address, self._options)
+        self._home = (os.getpid(), asyncio.get_running_loop())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         connection, self._opened = self._opened, None
-        if connection is not None:
+        if connection is not None and self._home == (os.getpid(), asyncio.get_running_loop()):
             await connection.close()
 
-    async def encode(
+    async def encode(  # noqa: PLR0913 - a public call with keyword options
         self,
-        content: Contents,
+        content: Contents = (),
         *,
-        prefetch: int = 100,
+        texts: Iterable[str] = (),
+        prefetch: int = PREFETCH,
         service: str | None = None,
         parameters: dict[str, str] | None = None,
+        on_done: Callback | None = None,
+        on_error: Callback | None = None,
+        on_always: Callback | None = None,
     ) -> NDArray[np.float32]:
-        """Return the embeddings of texts and pictures, float32 [N, dim], in input order.
+        """Return the embeddings of pictures and texts, float32 [N, dim], in input order.
 
-        `content` is an iterable, also a generator, also an asynchronous one.
-        At most `prefetch` items are in flight; an empty iterable gives an array [0, 0].
+        `content` is an iterable, also a generator, also an asynchronous one; a folder stands for
+        its pictures. A string is a text where it cannot be meant as a path; `texts`, which come
+        last, are texts whatever they look like. At most `prefetch` items are held at a time.
+        Nothing gives an array [0, 0].
+
+        `on_done` and `on_error` are told of each item in order, `on_always` in either case. With
+        `on_done` or `on_always` nothing is returned; a failed item that was told has a row of NaN.
 
         Raises:
-            TypeError: `content` is a bare string.
-            ItemError: one item failed; `index` says which.
+            TypeError: `content` is a single item.
+            ItemError: some items failed and nobody was told: the first of them, with the rows of
+                all others.
+            ServerError: what no item is to blame for: nobody answers, no such service.
 
         """
-        if isinstance(content, str | bytes):
-            raise TypeError("encode takes an iterable of items: write encode([item])")
-        rows: dict[int, NDArray[np.float32]] = {}
-        gate = asyncio.Semaphore(prefetch)
+        matrix = Matrix(Callbacks(on_done, on_error, on_always))
+        async for answer in self.encode_each(
+            content, texts=texts, prefetch=prefetch, service=service, parameters=parameters
+        ):
+            matrix.take(answer)
+        return matrix.result()
 
-        async def embed(index: int, item: Any) -> None:
-            try:
-                rows[index] = await self._embed(item, service, parameters)
-            except ClientError as error:
-                raise ItemError(index, error) from error
-            finally:
-                gate.release()
+    async def encode_each(
+        self,
+        content: Contents = (),
+        *,
+        texts: Iterable[str] = (),
+        prefetch: int = PREFETCH,
+        service: str | None = None,
+        parameters: dict[str, str] | None = None,
+    ) -> AsyncGenerator[ItemAnswer[Embedding], None]:
+        """Yield the embedding of each item or the error that it cost, as `encode` takes them.
 
-        count = 0
-        failed: list[BaseException] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                async for item in _each(content):
-                    await gate.acquire()
-                    group.create_task(embed(count, item))
-                    count += 1
-        except* ItemError as failures:
-            failed += failures.exceptions
-        # Raised out here: in there, Python 3.11.2 and older put it into a group of its own.
-        if failed:
-            raise min(failed, key=_index)
-        if not rows:
-            return np.empty((0, 0), np.float32)
-        return stacked([rows[index] for index in range(count)])
+        What `content` raises comes after the answers of all that it gave before.
+        """
+
+        async def ask(item: Any) -> Embedding:
+            return await self.embed(item, service=service, parameters=parameters)
+
+        items = each_of(with_texts(content, texts))
+        async with aclosing(in_order(items, ask, prefetch)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def embed(
+        self,
+        item: Any,
+        *,
+        service: str | None = None,
+        parameters: dict[str, str] | None = None,
+    ) -> Embedding:
+        """Return the vector of one picture or text, with what the server said of it."""
+        connection = self._connection
+        payload = await asyncio.to_thread(_read, item)
+        task = "embed" if payload.is_text else "image_embed"
+        meta = _meta(service, None, parameters) | {"vector": "f32le"}
+        return read_embedding(await connection.infer(_request(task, payload, meta)))
 
     async def classify(
         self,
@@ -144,6 +179,41 @@ class AsyncClient:
         """
         return await self._classify("smart_classify", image, top_k, None, parameters)
 
+    async def classify_each(
+        self,
+        images: Contents,
+        *,
+        prefetch: int = PREFETCH,
+        top_k: int | None = None,
+        service: str | None = None,
+        parameters: dict[str, str] | None = None,
+    ) -> AsyncGenerator[ItemAnswer[Classification], None]:
+        """Yield what `classify` says of each picture, or the error that it cost, in order."""
+
+        async def ask(image: Any) -> Classification:
+            return await self.classify(image, top_k=top_k, service=service, parameters=parameters)
+
+        async with aclosing(in_order(each_of(checked(images)), ask, prefetch)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def smart_classify_each(
+        self,
+        images: Contents,
+        *,
+        prefetch: int = PREFETCH,
+        top_k: int | None = None,
+        parameters: dict[str, str] | None = None,
+    ) -> AsyncGenerator[ItemAnswer[Classification], None]:
+        """Yield what `smart_classify` says of each picture, or the error that it cost, in order."""
+
+        async def ask(image: Any) -> Classification:
+            return await self.smart_classify(image, top_k=top_k, parameters=parameters)
+
+        async with aclosing(in_order(each_of(checked(images)), ask, prefetch)) as answers:
+            async for answer in answers:
+                yield answer
+
     async def capabilities(self) -> tuple[ServiceCapabilities, ...]:
         """Return what each service behind the address can do."""
         return tuple(_capabilities(record) for record in await self._connection.capabilities())
@@ -154,18 +224,18 @@ class AsyncClient:
 
     @property
     def _connection(self) -> Connection:
-        if self._opened is None:
-            raise ClientError("use the client as a context manager: async with AsyncClient(...)")
+        if self._opened is None or self._home is None:
+            raise UsageError(
+                "the client is not open. Call it inside of: async with AsyncClient(...)"
+            )
+        process, loop = self._home
+        if process != os.getpid():
+            raise UsageError(OTHER_PROCESS)
+        if loop is not asyncio.get_running_loop():
+            raise UsageError(
+                "the client was opened in another event loop. Open one in each loop that calls."
+            )
         return self._opened
-
-    async def _embed(
-        self, item: Any, service: str | None, parameters: dict[str, str] | None
-    ) -> NDArray[np.float32]:
-        payload = await asyncio.to_thread(read_payload, item)
-        task = "embed" if payload.is_text else "image_embed"
-        meta = _meta(service, None, parameters) | {"vector": "f32le"}
-        answer = await self._connection.infer(_request(task, payload, meta))
-        return read_vector(answer)
 
     async def _classify(
         self,
@@ -175,24 +245,26 @@ class AsyncClient:
         service: str | None,
         parameters: dict[str, str] | None,
     ) -> Classification:
-        payload = await asyncio.to_thread(read_payload, image)
+        connection = self._connection
+        payload = await asyncio.to_thread(_read, image)
         if payload.is_text:
-            raise ContentError(f"{str(image)[:80]!r} is not a picture: there is no such file")
+            raise ContentError(f"{shown(image)} is not a picture: there is no such file")
         meta = _meta(service, top_k, parameters)
-        return read_classification(await self._connection.infer(_request(task, payload, meta)))
+        return read_classification(await connection.infer(_request(task, payload, meta)))
 
 
-def _index(failure: BaseException) -> int:
-    return failure.index if isinstance(failure, ItemError) else 0
-
-
-async def _each(content: Contents) -> AsyncIterator[Any]:
-    if isinstance(content, AsyncIterable):
-        async for item in content:
-            yield item
-        return
-    for item in content:
-        yield item
+def _read(item: Any) -> Payload:
+    """Return what to send of an item; raises ContentError, whatever goes wrong with it."""
+    try:
+        return read_payload(item)
+    except ContentError:
+        raise
+    except MemoryError as error:
+        raise ContentError(f"{shown(name_of(item))} needs more memory than there is") from error
+    except Exception as error:
+        what = name_of(item) or type(item).__name__
+        said = str(error) or type(error).__name__
+        raise ContentError(f"{shown(what)} cannot be read: {said}") from error
 
 
 def _meta(

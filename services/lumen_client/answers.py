@@ -44,6 +44,21 @@ class Classification:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """The vector of a text or a picture, float32 [dim], of unit length.
+
+    Only vectors of one `embedding_space` may be compared. `truncated` says that the text was
+    longer than the model reads, and what exceeded it was left out.
+    """
+
+    vector: NDArray[np.float32]
+    model_id: str = ""
+    embedding_space: str = ""
+    truncated: bool = False
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceCapabilities:
     """What one service behind the address can do."""
 
@@ -57,10 +72,20 @@ class ServiceCapabilities:
     extra: Mapping[str, str]
 
 
-def read_vector(answer: Reply) -> NDArray[np.float32]:
-    """Return an embedding, float32 [dim]; raises ServerError."""
+def read_embedding(answer: Reply) -> Embedding:
+    """Return a vector with what the server said of it; raises ServerError."""
     with _making_sense():
-        return np.frombuffer(answer.result, "<f4").astype(np.float32)
+        vector = np.frombuffer(answer.result, "<f4").astype(np.float32)
+        if not len(vector) or not np.isfinite(vector).all():
+            raise ValueError("it is not a vector of numbers")
+    meta = answer.meta
+    return Embedding(
+        vector,
+        meta.get("model_id", ""),
+        meta.get("embedding_space", ""),
+        meta.get("truncated") == "1",
+        meta,
+    )
 
 
 def read_classification(answer: Reply) -> Classification:
@@ -74,12 +99,6 @@ def read_classification(answer: Reply) -> Classification:
             for one, lineage in zip(parsed.labels, lineages, strict=False)
         )
     return Classification(labels, parsed.model_id, answer.meta.get("source", ""), answer.meta)
-
-
-def stacked(rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return vectors as one array [N, dim]; raises ServerError when they differ in length."""
-    with _making_sense():
-        return np.stack(rows)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ its deadline and its cancel.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from urllib.parse import urlsplit
 import grpc
 from google.protobuf import empty_pb2
 
-from lumen_client.errors import NotReachable, ServerError
+from lumen_client.errors import ServerError
+from lumen_client.failures import Place, client_error
 from lumen_process.addresses import host_port
 from lumen_process.backoff import Backoff
 from lumen_wire import errors
@@ -94,6 +96,14 @@ class CallOptions:
     tls: Tls | None = None
     timeout_s: float = 30.0
     retries: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout_s < math.inf:
+            raise ValueError(f"timeout_s must be seconds above 0, not {self.timeout_s}")
+        if self.retries < 0:
+            raise ValueError(f"retries must be 0 or more, not {self.retries}")
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise ValueError("the token has characters that no header takes. Give it as issued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +202,8 @@ class Connection:
         )
 
     def _translated(self, error: errors.WireError) -> ServerError:
-        code = error.status.name
-        if isinstance(error, errors.Unavailable) and _nobody_listens(error):
-            return NotReachable(
-                code, f"{self._address.target} does not answer. Is Lumen running there?"
-            )
-        return ServerError(code, error.message, retry_after_ms=error.retry_after_ms)
+        address = self._address
+        return client_error(error, Place(address.host, address.target, self._options.timeout_s))
 
 
 def _parsed(message: Message | None) -> Message:
@@ -212,16 +218,6 @@ def _failure_of(error: grpc.aio.AioRpcError) -> errors.WireError:
     failure = errors.from_rpc_error(error)
     failure.__cause__ = error
     return failure
-
-
-def _nobody_listens(error: errors.WireError) -> bool:
-    """Tell "no server there" from a server's own UNAVAILABLE.
-
-    gRPC has no code for it; its core's sentence is the only sign.
-    """
-    cause = error.__cause__
-    details = cause.details() if isinstance(cause, grpc.aio.AioRpcError) else ""
-    return "failed to connect to all addresses" in (details or "")
 
 
 def _open_channel(address: Address, options: CallOptions) -> grpc.aio.Channel:

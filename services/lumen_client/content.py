@@ -1,7 +1,7 @@
 """What callers hand in (texts, paths, bytes, pictures, arrays) as payloads with a mime.
 
-A string is a picture if it is a data URI of one or a path that exists; otherwise it is a text.
-Nothing is decided by a suffix alone; `Text` and `Image` say it explicitly.
+A string is a picture if it is a data URI of one or a path that exists, and a text if nobody could
+mean it as a path (`strings`); `Text` and `Image` say it explicitly.
 """
 
 import base64
@@ -17,10 +17,12 @@ from PIL import Image as PilImage
 
 from lumen_client import pictures
 from lumen_client.errors import ContentError
+from lumen_client.strings import is_data_uri, meant_path, shown
 from lumen_pictures.kinds import served_mime
+from lumen_wire.blank import is_blank
 
-# The longest file name that any common system takes; a longer string is a text for certain.
-_MAX_PATH_CHARACTERS = 4096
+# Bytes that are longer are no path's.
+_MOST_PATH_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +75,38 @@ def read_payload(content: Any) -> Payload:
     return payload
 
 
-def _read_string(text: str) -> Payload:
-    if text.startswith("data:"):
-        return _read_data_uri(text)
-    if text.startswith(("http://", "https://")):
-        raise ContentError(
-            f"{text[:80]} is an address; fetch the picture and give its bytes, "
-            "or wrap it as Text(...) to embed the address itself"
-        )
-    if text and len(text) <= _MAX_PATH_CHARACTERS and "\0" not in text:
-        path = Path(text)
-        try:
-            if path.is_file():
-                return _read_picture(path)
-        except OSError:
-            pass  # too long a name for this system: a text
-    return _read_text(text)
+def _read_string(string: str) -> Payload:
+    if is_data_uri(string):
+        return _read_data_uri(string)
+    path = meant_path(string)
+    return _read_text(string) if path is None else _read_picture(path)
 
 
 def _read_text(text: str) -> Payload:
+    if not isinstance(text, str):
+        raise ContentError(f"a text is a str, not {type(text).__name__}")
+    if len(text) > pictures.MAX_PAYLOAD_BYTES:
+        raise ContentError(f"{len(text):,} characters are more than the 50 MiB a server takes")
+    if is_blank(text):
+        raise ContentError(f"the text {shown(text)} is empty: nothing in it can be read")
     try:
         return Payload(text.encode(), "text/plain")
     except UnicodeEncodeError as error:
         raise ContentError(
-            f"{text[:80]!r} is not Unicode text, and no file has its name"
+            f"{shown(text)} is not Unicode text: character {error.start} stands for a byte that "
+            "could not be decoded. Decode it by its own encoding"
         ) from error
 
 
 def _read_data_uri(uri: str) -> Payload:
     """Take what its bytes are: what it says of them tells no more than a text from a picture."""
     mime, data = _data_uri(uri)
-    if mime.startswith("text/") and not served_mime(data):
-        return Payload(data, "text/plain")
-    return _read_picture(data)
+    if not mime.startswith("text/") or served_mime(data):
+        return _read_picture(data)
+    try:
+        return _read_text(data.decode())
+    except UnicodeDecodeError as error:
+        raise ContentError("the data URI's text is not UTF-8. Encode it so") from error
 
 
 def _data_uri(uri: str) -> tuple[str, bytes]:
@@ -128,7 +129,7 @@ def _data_uri(uri: str) -> tuple[str, bytes]:
 def _read_image(image: Image) -> Payload:
     source = image.source
     if isinstance(source, str):
-        is_uri = source.startswith("data:")
+        is_uri = is_data_uri(source)
         return _read_picture(_data_uri(source)[1] if is_uri else Path(source))
     return _read_picture(source)
 
@@ -147,6 +148,17 @@ def _read_picture(source: Any) -> Payload:
     )
 
 
+def _of_bytes(data: bytes) -> bytes:
+    """Return what to send of encoded bytes; a path or a text in bytes is told what it should be."""
+    if 0 < len(data) <= _MOST_PATH_BYTES and not served_mime(data):
+        text = os.fsdecode(data)
+        if text.isprintable():
+            raise ContentError(
+                f"{shown(text)} in bytes is no picture. Give a path as str or Path, a text as str."
+            )
+    return pictures.of_bytes(data)
+
+
 _READERS: tuple[tuple[type, Callable[[Any], Payload]], ...] = (
     (Text, lambda content: _read_text(content.text)),
     (Image, _read_image),
@@ -154,7 +166,7 @@ _READERS: tuple[tuple[type, Callable[[Any], Payload]], ...] = (
 )
 _PICTURES: tuple[tuple[type | tuple[type, ...], Callable[[Any], bytes]], ...] = (
     (os.PathLike, lambda path: pictures.of_path(Path(os.fsdecode(path)))),
-    ((bytes, bytearray, memoryview), lambda data: pictures.of_bytes(bytes(data))),
+    ((bytes, bytearray, memoryview), lambda data: _of_bytes(bytes(data))),
     (PilImage.Image, pictures.of_image),
     (np.ndarray, pictures.of_array),
 )

@@ -11,8 +11,10 @@ import pytest
 from lumen_cli.bench.load import Load, probe
 from lumen_cli.classify import Answered, _row
 from lumen_client import AsyncClient, Classification, ClientError, ServerError
-from lumen_client.answers import Label, read_classification, read_vector, stacked
+from lumen_client.answers import Embedding, Label, read_classification, read_embedding
 from lumen_client.connection import Reply
+from lumen_client.matrix import Callbacks, Matrix
+from lumen_client.ordered import ItemAnswer
 from lumen_wire.pb import ml_service_pb2 as pb
 
 LABELS = b'{"labels":[{"label":"robin","score":0.5}],"model_id":"m"}'
@@ -40,11 +42,19 @@ def test_a_lineage_is_of_texts_whatever_was_sent():
     assert read_classification(Reply(LABELS, "", {})).labels == (Label("robin", 0.5),)
 
 
-def test_vectors_that_are_none_are_the_servers_error():
-    with pytest.raises(ServerError):
-        read_vector(Reply(b"abc", "", {}))
-    with pytest.raises(ServerError):
-        stacked([np.zeros(2, np.float32), np.zeros(3, np.float32)])
+@pytest.mark.parametrize("sent", [b"abc", b"", np.full(2, np.nan, "<f4").tobytes()])
+def test_vectors_that_are_none_are_the_servers_error(sent):
+    with pytest.raises(ServerError, match="cannot be read"):
+        read_embedding(Reply(sent, "", {}))
+
+
+@pytest.mark.parametrize("other", [Embedding(np.zeros(3)), Embedding(np.zeros(2), "", "other")])
+def test_vectors_of_two_spaces_never_make_one_array(other):
+    matrix = Matrix(Callbacks())
+    matrix.take(ItemAnswer(0, "a", Embedding(np.zeros(2))))
+
+    with pytest.raises(ServerError, match="cannot be compared"):
+        matrix.take(ItemAnswer(1, "b", other))
 
 
 @pytest.mark.parametrize("said", ["", "x", "\x1b[31m", "nan", "inf", "-inf", "1e999"])

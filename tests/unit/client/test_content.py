@@ -23,13 +23,6 @@ def picture_file(tmp_path):
     return path
 
 
-def test_a_string_that_is_no_path_is_a_text():
-    payload = read_payload("a red boat.jpg")
-
-    assert payload.is_text
-    assert payload.data == b"a red boat.jpg"
-
-
 def test_a_string_that_names_a_file_is_a_picture(picture_file):
     payload = read_payload(str(picture_file))
 
@@ -71,7 +64,7 @@ def test_an_array_and_a_pil_image_arrive_pixel_for_pixel():
         (b"", "empty"),
         ("data:image/png;base64,@@@", "base64 is broken"),
         ("data:image/png", "no comma"),
-        ("https://example.com/cat.jpg", "fetch the picture"),
+        ("https://example.com/cat.jpg", "Fetch the picture"),
         (np.zeros((4, 4, 3), np.float32), "uint8"),
         (np.zeros((4, 4), np.uint8), "uint8"),
     ],
