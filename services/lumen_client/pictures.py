@@ -95,6 +95,11 @@ def of_bytes(data: bytes, subject: str = "The item") -> bytes:
         return _encoded(*_OPENERS[kind](data), subject)
 
 
+def is_readable_kind(kind: FileKind) -> bool:
+    """Whether a file of the kind is sent as it is, or turned into what can be sent."""
+    return bool(kind.mime) or kind in _OPENERS
+
+
 def of_file(file: Readable) -> bytes:
     """Return what to send of an open binary file, from its beginning where it has one.
 
