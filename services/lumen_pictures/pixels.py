@@ -79,10 +79,9 @@ def upright_rgb(picture: Image.Image, orientation: int | None = None) -> Image.I
 
 def _noted_orientation(picture: Image.Image) -> int:
     """Read what a server would read of the same file."""
-    xmp = picture.info.get("xmp", picture.info.get("XML:com.adobe.xmp", b""))
-    block = picture.info.get("exif") or exif.raw_profile(
-        picture.info.get("Raw profile type exif", "")
-    )
+    info = picture.info
+    block = info.get("exif") or exif.raw_profile(str(info.get("Raw profile type exif", "")))
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp", b"")
     return exif.orientation(
         block if isinstance(block, bytes) else b"",
         xmp if isinstance(xmp, bytes) else str(xmp).encode(errors="replace"),
