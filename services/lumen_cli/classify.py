@@ -3,22 +3,23 @@
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
-from lumen_cli.output import output_option, progress_bar, write_rows
+from lumen_cli.batch import Tally, answer_in_order
+from lumen_cli.output import progress_bar
+from lumen_cli.row_stream import StreamFormat, row_stream, stream_option
 from lumen_cli.server_option import failures_explained, read_token, server_options
-from lumen_cli.speech import FAILED, USAGE, Format, fail, say, write_json
+from lumen_cli.speech import FAILED, USAGE, fail, say
 from lumen_client import AsyncClient, Classification, ClientError, NotReachable
 from lumen_manifest.reading.regular_files import read_named
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif"}
-IN_FLIGHT = 8
 MAX_EXPECT_BYTES = 16 * 1024 * 1024
 BY_SPECIES = "bioclip_classification"
 
@@ -44,7 +45,7 @@ class Answered:
     help="A JSON file {picture: {source, label}}; another answer makes the exit code 1.",
 )
 @server_options
-@output_option
+@stream_option
 def command(
     pictures: tuple[Path, ...],
     top_k: int | None,
@@ -65,20 +66,33 @@ def command(
     Examples:
       lumen classify photo.jpg
       lumen classify holiday/ --output csv > holiday.csv
+      lumen classify holiday/ --output jsonl | jq .answer
       lumen classify birds/ --include class=Aves --rank family
     """
     files = _files(pictures)
+    expectations = Expectations(expect, _read_expected(expect)) if expect else None
     parameters = {name: value for name, value in (("rank", rank), ("include", include)) if value}
     client = AsyncClient(server, token=read_token(token_file), timeout_s=timeout_s)
-    with failures_explained(server):
-        answered = asyncio.run(_classify_all(client, files, top_k, parameters))
-    _print(answered, output)
-    surprises = _surprises(answered, expect)
-    for line in surprises:
-        say(line)
-    if expect is not None:
-        say(f"{len(answered) - len(surprises)} of {len(answered)} as expected.")
-    if surprises or any(one.error for one in answered):
+    tally = Tally("pictures")
+    columns = _COLUMNS if output == StreamFormat.TABLE else _ALL_COLUMNS
+    with (
+        tally.told(),
+        failures_explained(server),
+        row_stream(columns, output) as print_row,
+        progress_bar("pictures", len(files)) as advance,
+    ):
+
+        def answered(one: Answered) -> None:
+            print_row(_ROWS[StreamFormat(output)](one))
+            tally.count(str(one.picture), one.error)
+            if expectations is not None:
+                expectations.compare(one)
+            advance()
+
+        asyncio.run(_classify_all(client, files, (top_k, parameters), answered))
+    if expectations is not None:
+        expectations.say()
+    if tally.failed or (expectations is not None and expectations.surprises):
         raise SystemExit(FAILED)
 
 
@@ -98,54 +112,30 @@ def _files(pictures: Sequence[Path]) -> list[Path]:
 
 
 async def _classify_all(
-    client: AsyncClient, files: list[Path], top_k: int | None, parameters: dict[str, str]
-) -> list[Answered]:
-    """Return an answer for each file, in order, a few calls in flight."""
-    answered: dict[Path, Answered] = {}
-    gate = asyncio.Semaphore(IN_FLIGHT)
-    with progress_bar("pictures", len(files)) as done:
+    client: AsyncClient,
+    files: list[Path],
+    asked: tuple[int | None, dict[str, str]],
+    answered: Callable[[Answered], None],
+) -> None:
+    """Give `answered` an answer for each file, in order; `asked` are top k and parameters."""
+    top_k, parameters = asked
 
-        async def one(path: Path) -> None:
-            async with gate:
-                start_s = time.perf_counter()
-                try:
-                    answer = await client.smart_classify(path, top_k=top_k, parameters=parameters)
-                except NotReachable:
-                    raise  # nobody is there: one sentence for all pictures, not one each
-                except ClientError as error:
-                    answered[path] = Answered(path, None, str(error), _since_ms(start_s))
-                else:
-                    answered[path] = Answered(path, answer, "", _since_ms(start_s))
-                done()
-
-        nobody: list[BaseException] = []
+    async def one(path: Path) -> Answered:
+        start_s = time.perf_counter()
         try:
-            async with client, asyncio.TaskGroup() as group:
-                for path in files:
-                    group.create_task(one(path))
-        except* NotReachable as failures:
-            nobody += failures.exceptions
-        # Raised out here: in there, Python 3.11.2 and older put it into a group of its own.
-        if nobody:
-            raise nobody[0]
-    return [answered[path] for path in files]
+            answer = await client.smart_classify(path, top_k=top_k, parameters=parameters)
+        except NotReachable:
+            raise  # nobody is there: one sentence for all pictures, not one each
+        except ClientError as error:
+            return Answered(path, None, str(error), _since_ms(start_s))
+        return Answered(path, answer, "", _since_ms(start_s))
+
+    async with client:
+        await answer_in_order(files, one, answered)
 
 
 def _since_ms(start_s: float) -> float:
     return (time.perf_counter() - start_s) * 1000
-
-
-def _print(answered: list[Answered], output: str) -> None:
-    rows = [_row(one) for one in answered]
-    if output == Format.JSON:
-        write_json(rows)
-        return
-    for row in rows:
-        row["lineage"] = "/".join(row["labels"][0]["lineage"]) if row["labels"] else ""
-    if output == Format.CSV:
-        write_rows(rows, (*_COLUMNS, "decision", "lineage", "source", "error"), output)
-        return
-    write_rows([_table_row(row) for row in rows], _COLUMNS, output)
 
 
 _WHY_NO_SPECIES = {
@@ -155,6 +145,7 @@ _WHY_NO_SPECIES = {
     "routed": "an animal, but no species service answered",
 }
 _COLUMNS = ("picture", "scene", "scene_share", "answer", "share", "ms")
+_ALL_COLUMNS = (*_COLUMNS, "decision", "lineage", "source", "error")
 
 
 def _row(one: Answered) -> dict[str, Any]:
@@ -190,9 +181,15 @@ def _number(text: str | None, digits: int) -> float | None:
     return round(number, digits) if math.isfinite(number) else None
 
 
-def _table_row(row: dict[str, Any]) -> dict[str, Any]:
+def _csv_row(one: Answered) -> dict[str, Any]:
+    row = _row(one)
+    return dict(row, lineage="/".join(row["labels"][0]["lineage"]) if row["labels"] else "")
+
+
+def _table_row(one: Answered) -> dict[str, Any]:
     """Return the row as a person reads it: names short, shares with two digits."""
-    shown = dict(row, picture=Path(row["picture"]).name)
+    row = _row(one)
+    shown = dict(row, picture=one.picture.name)
     if row["error"]:
         return dict(shown, answer=row["error"])
     shown["scene_share"] = "" if row["scene_share"] is None else f"{row['scene_share']:.2f}"
@@ -220,24 +217,39 @@ def _read_expected(path: Path) -> Mapping[str, Mapping[str, str]]:
     return document
 
 
-def _surprises(answered: list[Answered], expect: Path | None) -> list[str]:
-    """Return a line for each picture whose answer differs from what the file expects."""
-    if expect is None:
-        return []
-    expected = _read_expected(expect)
-    lines = []
-    for one in answered:
+@dataclass(slots=True)
+class Expectations:
+    """What a file expects of pictures, by name, and what came otherwise."""
+
+    file: Path
+    wanted: Mapping[str, Mapping[str, str]]
+    compared: int = 0
+    surprises: list[str] = field(default_factory=list)
+
+    def compare(self, one: Answered) -> None:
+        """Count a picture, and note an answer that differs from what is expected."""
+        self.compared += 1
         name = one.picture.name
-        wanted = expected.get(name)
+        wanted = self.wanted.get(name)
         if wanted is None:
-            lines.append(f"{name}: {expect} says nothing about it")
-        elif one.answer is not None:
-            got = {
-                "source": one.answer.source,
-                "label": one.answer.labels[0].label if one.answer.labels else "",
-            }
-            if any(got.get(key) != value for key, value in wanted.items()):
-                lines.append(f"{name}: expected {wanted}, got {got}")
+            self.surprises.append(f"{name}: {self.file} says nothing about it")
+        elif one.answer is None:
+            self.surprises.append(f"{name}: {one.error}")
         else:
-            lines.append(f"{name}: {one.error}")
-    return lines
+            label = one.answer.labels[0].label if one.answer.labels else ""
+            got = {"source": one.answer.source, "label": label}
+            if any(got.get(key) != value for key, value in wanted.items()):
+                self.surprises.append(f"{name}: expected {wanted}, got {got}")
+
+    def say(self) -> None:
+        """Print the surprises and how many pictures came as expected, on stderr."""
+        say(*self.surprises)
+        say(f"{self.compared - len(self.surprises)} of {self.compared} as expected.")
+
+
+_ROWS: Mapping[StreamFormat, Callable[[Answered], dict[str, Any]]] = {
+    StreamFormat.TABLE: _table_row,
+    StreamFormat.CSV: _csv_row,
+    StreamFormat.JSON: _row,
+    StreamFormat.JSONL: _row,
+}

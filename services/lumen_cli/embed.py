@@ -1,15 +1,37 @@
 """`lumen embed`: vectors of texts and pictures, for a shell or a script."""
 
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
-from lumen_cli.output import output_option, write_rows
+from lumen_cli.batch import Tally, answer_in_order
+from lumen_cli.output import progress_bar
 from lumen_cli.output_file import OutputFile
+from lumen_cli.row_stream import StreamFormat, row_stream, stream_option
 from lumen_cli.server_option import failures_explained, read_token, server_options
-from lumen_cli.speech import Format, say, write_json
-from lumen_client import Client
+from lumen_cli.speech import FAILED, fail, say
+from lumen_cli.vector_file import VectorFile
+from lumen_client import AsyncClient, ClientError, ItemError, NotReachable
+
+Vector = NDArray[np.float32]
+COLUMNS = ("item", "dim", "vector", "error")
+SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One item with its vector, float32 [dim], or with what went wrong."""
+
+    item: str
+    vector: Vector | None
+    error: str = ""
 
 
 @click.command("embed")
@@ -19,11 +41,12 @@ from lumen_client import Client
 )
 @click.option(
     "--out",
-    type=OutputFile(),
-    help="Write the vectors as a .npy file, float32 [N, dim], instead of printing them.",
+    type=OutputFile(".npy"),
+    help="Write the vectors as a .npy file, float32 [N, dim], instead of printing them, and beside "
+    "it an .items.jsonl that says which row is whose.",
 )
 @server_options
-@output_option
+@stream_option
 def command(
     items: tuple[str, ...],
     service: str | None,
@@ -40,22 +63,99 @@ def command(
       lumen embed "a red boat" photo.jpg --output json
       lumen embed photos/*.jpg --out vectors.npy
     """
-    token = read_token(token_file)
-    with failures_explained(server), Client(server, token=token, timeout_s=timeout_s) as client:
-        vectors = client.encode(items, service=service)
-    if out is not None:
-        np.save(out, vectors)
-        say(f"{out}: float32 {list(vectors.shape)}")
-        return
-    rows = [
-        {"item": item, "dim": len(vector), "vector": [float(x) for x in vector]}
-        for item, vector in zip(items, vectors, strict=True)
-    ]
-    if output == Format.JSON:
-        write_json(rows)
-        return
-    for row, vector in zip(rows, vectors, strict=True):
-        row["vector"] = " ".join(
-            f"{x:+.4f}" for x in (vector[:6] if output == Format.TABLE else vector)
-        )
-    write_rows(rows, ("item", "dim", "vector"), output)
+    client = AsyncClient(server, token=read_token(token_file), timeout_s=timeout_s)
+    tally = Tally("items")
+    sink = _to_file(out) if out is not None else _to_stdout(output)
+    with (
+        tally.told(),
+        failures_explained(server),
+        sink as keep,
+        progress_bar("items", len(items)) as advance,
+    ):
+
+        def embedded(one: Embedded) -> None:
+            tally.count(one.item, keep(one))
+            advance()
+
+        asyncio.run(_embed_all(client, items, service, embedded))
+    if tally.failed:
+        raise SystemExit(FAILED)
+
+
+async def _embed_all(
+    client: AsyncClient,
+    items: tuple[str, ...],
+    service: str | None,
+    embedded: Callable[[Embedded], None],
+) -> None:
+    async def one(item: str) -> Embedded:
+        try:
+            (vector,) = await client.encode([item], service=service)
+        except ItemError as error:
+            if isinstance(error.__cause__, NotReachable):
+                raise error.__cause__ from None  # one sentence for all items, not one each
+            return Embedded(item, None, str(error.__cause__))
+        except NotReachable:
+            raise
+        except ClientError as error:
+            return Embedded(item, None, str(error))
+        return Embedded(item, vector)
+
+    async with client:
+        await answer_in_order(items, one, embedded)
+
+
+Keep = Callable[[Embedded], str]
+"""Keeps one item; returns why it could not, empty when it could."""
+
+
+@contextmanager
+def _to_file(out: Path) -> Iterator[Keep]:
+    try:
+        with VectorFile(out) as file:
+            try:
+                yield lambda one: _kept(file, one)
+            finally:
+                _say_written(file)
+    except OSError as error:
+        fail(f"{out} takes no more: {error.strerror}. Free space, or name another place.")
+
+
+def _say_written(file: VectorFile) -> None:
+    if file.rows:
+        say(f"{file.path}: float32 [{file.rows}, {file.dim}]; whose they are: {file.items_path}")
+    else:
+        say(f"{file.path} is not written: there is no vector to keep.")
+
+
+def _kept(file: VectorFile, one: Embedded) -> str:
+    error = one.error
+    if one.vector is not None:
+        try:
+            file.add(one.item, one.vector)
+        except ValueError as refused:
+            error = str(refused)
+    if error:
+        file.skip(one.item, error)
+    return error
+
+
+@contextmanager
+def _to_stdout(output: str) -> Iterator[Keep]:
+    with row_stream(COLUMNS, output) as print_row:
+
+        def keep(one: Embedded) -> str:
+            print_row(_row(one, output))
+            return one.error
+
+        yield keep
+
+
+def _row(one: Embedded, output: str) -> dict[str, Any]:
+    if one.vector is None:
+        return {"item": one.item, "error": one.error}
+    row = {"item": one.item, "dim": len(one.vector)}
+    if output in {StreamFormat.JSON, StreamFormat.JSONL}:
+        return row | {"vector": [float(x) for x in one.vector]}
+    shown = one.vector[:SHOWN] if output == StreamFormat.TABLE else one.vector
+    return row | {"vector": " ".join(f"{x:+.4f}" for x in shown)}

@@ -71,7 +71,12 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        # Rows on the same terminal go above the bar; a pipe's never take the way of stderr.
+        redirect_stdout=sys.stdout.isatty(),
     ) as progress:
         task = progress.add_task(printable(what), total=total)
         yield lambda: progress.advance(task)

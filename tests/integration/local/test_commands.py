@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -153,6 +154,62 @@ def test_embed_writes_a_matrix(door, tmp_path):
 
     assert ran.returncode == 0, ran.stderr
     assert np.allclose(np.linalg.norm(np.load(out), axis=1), 1, atol=1e-3)
+
+
+def test_a_damaged_item_costs_only_its_row_of_the_matrix(door, tmp_path):
+    (tmp_path / "damaged.jpg").write_bytes(tiny_models.a_jpeg(0)[:200])
+    items = ("a cat", tmp_path / "damaged.jpg", door[1] / "0.jpg")
+    ran = command("embed", *items, "--server", door[0], "--out", tmp_path / "v.npy")
+    printed = command("embed", *items, "--server", door[0], "-o", "jsonl")
+
+    assert ran.returncode == printed.returncode == 1
+    assert "1 of 3 items failed" in ran.stderr
+    assert "damaged.jpg: INVALID_ARGUMENT" in ran.stderr
+    rows = [json.loads(line) for line in printed.stdout.splitlines()]
+    kept = [row["vector"] for row in rows if "vector" in row]
+    assert [row["item"] for row in rows] == list(map(str, items))
+    assert np.allclose(np.load(tmp_path / "v.npy"), kept)
+    names = [json.loads(line) for line in (tmp_path / "v.items.jsonl").open()]
+    assert [(name["item"], name["row"]) for name in names] == [
+        (str(items[0]), 0),
+        (str(items[1]), None),
+        (str(items[2]), 1),
+    ]
+
+
+def test_ctrl_c_keeps_what_is_answered(door, tmp_path):
+    texts = [f"a cat number {n}" for n in range(3000)]
+    words = ["embed", *texts, "--server", door[0], "-o", "json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lumen_cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rows = json.loads(first + process.stdout.read())
+    said = process.stderr.read()
+
+    assert process.wait(100) == 130
+    assert [row["item"] for row in rows] == texts[: len(rows)]
+    assert said == f"Stopped. {len(rows)} items are done.\n"
+
+
+def test_a_reader_that_left_ends_a_batch_in_silence(door):
+    piped = '"$0" -m lumen_cli classify "$1" --server "$2" -o csv | head -1'
+    ran = subprocess.run(
+        ["sh", "-c", piped, sys.executable, str(door[1]), door[0]],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=ENVIRONMENT,
+        check=False,
+    )
+
+    assert ran.stdout.startswith("picture,")
+    assert ran.stderr == ""
 
 
 def test_bench_reports_closed_and_open_loops(door, tmp_path):
