@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ TEXT = "a photo of a red boat on a lake, number"
 
 
 class Pipeline:
-    """Decode threads and one model thread over an endless supply of the same JPEG."""
+    """Decode threads and a model thread for each slot over an endless supply of the same JPEG."""
 
     def __init__(self, config: Path, cache: Path, threads: int, cap: int, decoders: int) -> None:
         loaded = ServerConfig.load(config)
@@ -65,19 +66,29 @@ class Pipeline:
                     except queue.Full:
                         continue
 
+        def run_on() -> float:
+            """Batches one after the other, as an engine's thread does it; items a second."""
+            start_s, done = time.perf_counter(), 0
+            while (elapsed_s := time.perf_counter() - start_s) < seconds:
+                done += self._batch(ready)
+            return done / elapsed_s
+
         threads = [threading.Thread(target=decode_on) for _ in range(self.decoders)]
         for thread in threads:
             thread.start()
         self._batch(ready)
-        start_s, cpu_s, done = time.perf_counter(), time.process_time(), 0
-        while time.perf_counter() - start_s < seconds:
-            done += self._batch(ready)
+        slots = self.backend.slots
+        start_s, cpu_s = time.perf_counter(), time.process_time()
+        with ThreadPoolExecutor(slots) as engine:
+            per_second = sum(
+                each.result() for each in [engine.submit(run_on) for _ in range(slots)]
+            )
         elapsed_s = time.perf_counter() - start_s
         cpu_s = time.process_time() - cpu_s
         stop.set()
         for thread in threads:
             thread.join()
-        return {"per_second": done / elapsed_s, "cpu_s": cpu_s, "seconds": elapsed_s}
+        return {"per_second": per_second, "cpu_s": cpu_s, "seconds": elapsed_s}
 
     def _batch(self, ready: "queue.Queue[np.ndarray]") -> int:
         batch = [ready.get()]

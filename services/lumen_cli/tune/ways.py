@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Accelerator, OnnxEngine, Precision, Runtime
-from lumen_serving.startup.parity import tolerance
+from lumen_serving.startup.parity import TOLERANCE_FP32, TOLERANCE_REDUCED, tolerance
 from lumen_serving.startup.trial import Speed, Trial, TrialRefused
 from lumen_terms.modality import Modality
 
@@ -95,11 +95,18 @@ def compared(trials: Mapping[Way, Trial | TrialRefused]) -> tuple[Tried, ...]:
     return tuple(Tried(way, t, worst_cosine(t.vectors, reference)) for way, t in went.items())
 
 
-def best_of(tried: Sequence[Tried]) -> Tried | None:
-    """Return the fastest whose vectors may be served."""
-    return max(
-        (one for one in tried if one.worthy), key=lambda one: one.speed.per_second, default=None
-    )
+def best_of(tried: Sequence[Tried]) -> dict[float, Tried]:
+    """Return the fastest whose vectors may be served, by each bar of cosines that they keep to.
+
+    The higher bar first: by it vectors are as good as the reference's in one index with them.
+    """
+    kept = {
+        bar: [one for one in tried if one.worthy and one.cosine >= bar]
+        for bar in (TOLERANCE_FP32, TOLERANCE_REDUCED)
+    }
+    return {
+        bar: max(ways, key=lambda one: one.speed.per_second) for bar, ways in kept.items() if ways
+    }
 
 
 def worst_cosine(

@@ -76,6 +76,7 @@ class OnnxBackend:
             choice = EngineChoice(instead, f"{choice.engine.value} cannot: {error.message}")
             engine, towers = self._open(choice, model, settings)
         self._towers = towers
+        self.slots = 2 if any(tower.half for tower in towers.values()) else 1
         self._report = _described(model, settings, engine, choice, towers)
 
     def _open(
@@ -122,6 +123,9 @@ def _tower(
         tower = GraphTower.of(engine.open(folder / graph.name), modality, model)
         if scales_over_batch(folder / graph.name):
             tower.batching = BatchMode.SINGLY
+        elif modality is Modality.IMAGE and tower.batching is BatchMode.TOGETHER:
+            # Pictures come by the thousand, texts one at a time.
+            tower.half = engine.open_half(folder / graph.name)
     return tower
 
 
@@ -151,6 +155,8 @@ def _described(
     }
     for modality, tower in towers.items():
         details[f"batching.{modality}s"] = tower.batching.value
+        if tower.half is not None:
+            details[f"atOnce.{modality}s"] = f"2 batches on {settings.threads // 2} threads each"
         for word, value in tower.session.remarks.items():
             details[f"{word}.{modality}s"] = value
     return BackendReport(

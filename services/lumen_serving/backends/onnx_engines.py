@@ -59,6 +59,10 @@ class GraphEngine(Protocol):
         """Load a graph; raises StartError."""
         ...
 
+    def open_half(self, graph: Path) -> GraphSession | None:
+        """Load it once more for half of the threads, None where that gains nothing."""
+        ...
+
     def computes(self, precision: Precision) -> Precision:
         """Return what files of this precision are computed in."""
         ...
@@ -120,10 +124,22 @@ class OnnxRuntimeEngine:
             device_memory_mib=settings.device_memory_mib,
             half=wish.precision is Precision.FP16,
         )
+        self._in_8_bits = wish.precision is Precision.INT8
 
     def open(self, graph: Path) -> ort.Session:
         """Load a graph; raises StartError."""
         return ort.open_session(graph, self._settings)
+
+    def open_half(self, graph: Path) -> ort.Session | None:
+        """In 8 bits on a CPU two batches on half of the threads each are a fifth quicker.
+
+        What is not a product of integers uses one thread in any case. In fp32 it is a tenth, for
+        four times the memory.
+        """
+        half = self._settings.threads // 2
+        if self.providers != (ort.CPU,) or not self._in_8_bits or half < 1:
+            return None
+        return ort.open_session(graph, replace(self._settings, threads=half))
 
     def computes(self, precision: Precision) -> Precision:
         """On a CPU there are no kernels in half precision: such graphs are computed in fp32."""
@@ -155,6 +171,10 @@ class OpenVinoEngine:
         """Load a graph; raises StartError."""
         session: GraphSession = self._openvino.open_session(graph, self._settings)
         return session
+
+    def open_half(self, graph: Path) -> None:
+        """It would hold the weights twice, for a tenth in bf16 and nothing in fp32."""
+        del graph
 
     def computes(self, precision: Precision) -> Precision:
         """The compiled graph was asked: half precision is computed in fp32, bf16 in bf16."""

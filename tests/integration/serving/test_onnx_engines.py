@@ -1,6 +1,7 @@
 """Which engine runs a model's ONNX files, what it computes in, and what is refused."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -340,6 +341,12 @@ def test_int8_with_a_scale_for_each_row_runs_in_batches_with_the_same_bytes(
     alone = np.concatenate([backend.embed_images(picture[None]) for picture in pictures()])
     for size in SIZES:
         assert backend.embed_images(pictures(size)).tobytes() == alone[:size].tobytes()
+    twice = report.runtime == OnnxEngine.ONNXRUNTIME
+    assert backend.slots == (2 if twice else 1)
+    assert ("atOnce.images" in report.details) == twice
+    with ThreadPoolExecutor(backend.slots) as slots:
+        at_once = slots.map(lambda _: backend.embed_images(pictures()).tobytes(), range(8))
+        assert set(at_once) == {alone.tobytes()}
 
 
 def rewired(model, path, change):
