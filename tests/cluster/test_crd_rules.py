@@ -41,8 +41,9 @@ class Case:
 ABSENT = object()
 PASSWORD = "not-to-be-shown"
 SECRET = (
-    "an address holds no password, key or query, which others would read: put them into a Secret "
-    "and name it in spec.model.source.secretRef"
+    "an address holds no password, key or query, which others would read: put them into the Secret "
+    "that spec.model.source.secretRef names (on one machine: LUMEN_SOURCE_TOKEN, or "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
 )
 LONG_KEY = "a key has at most 317 characters"
 LARGE = [{"name": f"E{number}", "value": "x" * 4096} for number in range(17)]

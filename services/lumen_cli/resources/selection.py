@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 from pydantic import ValidationError
@@ -22,6 +22,9 @@ from lumen_manifest.reading.yaml_tree import BYTES_MAX
 from lumen_manifest.server_config import ConfigError, ServerConfig
 from lumen_manifest.spec.enums import Family, Precision, Runtime
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec, SourceSpec
+
+if TYPE_CHECKING:
+    from lumen_resources.fetch.listing import Here
 
 OPTIONS = Door(
     {
@@ -90,14 +93,12 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
         click.option(
             "--runtime",
             type=click.Choice([r.value for r in Runtime]),
-            default=Runtime.ONNX.value,
-            show_default=True,
+            help="Default: what the cache has; onnx to fetch.",
         ),
         click.option(
             "--precision",
             type=click.Choice([p.value for p in Precision]),
-            default=None,
-            help="Default: fp32, for rknn fp16.",
+            help="Default: what the cache has; to fetch fp32, for rknn fp16.",
         ),
         click.option("--labels", multiple=True, help="A label set. May be repeated."),
         cache_option("Default: what FILE names, else the cache that `lumen up` uses."),
@@ -116,10 +117,13 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
         elsewhere = rest.get("folder") or rest.get("write")
         if not elsewhere and (name is None) == (not files):
             fail("Name one model, or a file with -f FILE (not both).", USAGE)
-        if name is not None:
-            models = (_from_options(name, **form),)
         named = cache_dir or next((m.cache_dir for m in models if m.cache_dir), None)
-        selection = Selection(models, named or default_cache_dir(os.environ))
+        cache = named or default_cache_dir(os.environ)
+        if name is not None:
+            # To fetch is to say what of a model is wanted; the others are about what is here.
+            here = None if "force" in rest else cache
+            models = (_from_options(name, here, **form),)
+        selection = Selection(models, cache)
         return function(selection=selection, **rest)
 
     for option in reversed(options):
@@ -129,13 +133,24 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
 
 def _from_options(
     name: str,
+    cache: Path | None,
     *,
     uri: str | None,
     revision: str | None,
-    runtime: str,
+    runtime: str | None,
     precision: str | None,
     labels: tuple[str, ...],
 ) -> Selected:
+    """Return the model that options name; those left out are what the cache has, when it is told.
+
+    Usage that is wrong ends the command.
+    """
+    if cache is not None:
+        here = _here(name, cache, uri, runtime, precision)
+        if here is not None:
+            runtime, precision = here.runtime, here.precision
+            uri, revision = uri or here.uri, revision or here.revision or None
+    runtime = runtime or Runtime.ONNX
     usual = Precision.FP16 if runtime == Runtime.RKNN else Precision.FP32
     try:
         config = ServerConfig(
@@ -151,8 +166,23 @@ def _from_options(
             label_sets=tuple(LabelSetSpec(name=label) for label in labels),
         )
     except ValidationError as error:
-        fail(first_problem(error), USAGE)
+        fail(OPTIONS.says(first_problem(error)), USAGE)
     return Selected(config, Path.cwd(), door=OPTIONS)
+
+
+def _here(
+    name: str, cache: Path, uri: str | None, runtime: str | None, precision: str | None
+) -> "Here | None":
+    from lumen_resources.errors import ResourceError
+    from lumen_resources.fetch.listing import what_is_here
+
+    usual = (Runtime.ONNX, Runtime.TORCH, Runtime.RKNN)
+    runtimes = usual if runtime is None else (Runtime(runtime),)
+    precisions = tuple(Precision) if precision is None else (Precision(precision),)
+    try:
+        return what_is_here(cache, name, uri or "", runtimes, precisions)
+    except ResourceError:
+        return None  # the command itself says what is wrong with the name
 
 
 def from_files(files: tuple[Path, ...]) -> tuple[Selected, ...]:

@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _FIELD = re.compile(r"\bspec(?:\.[A-Za-z]+)+")
-_IN_CLUSTER = "of the Secret that spec.model.source.secretRef names (on one machine: "
+_IN_CLUSTER = "the Secret that spec.model.source.secretRef names (on one machine: "
 # The whole of what `secret_or` writes.
-_KEYS = r"(?:the keys? )`[a-z-]+`(?: and `[a-z-]+`)? "
+_KEYS = r"(?:the keys? `[a-z-]+`(?: and `[a-z-]+`)? of )?"
 _SECRET_OR = re.compile(rf"{_KEYS}{re.escape(_IN_CLUSTER)}(?P<here>[^)]*)\)")
 
 
 def secret_or(here: str, *keys: str) -> str:
     """Say where a secret goes: into keys of the source's Secret, or on one machine into `here`."""
     named = " and ".join(f"`{key}`" for key in keys)
-    return f"the key{'s' if len(keys) > 1 else ''} {named} {_IN_CLUSTER}{here})"
+    of_keys = f"the key{'s' if len(keys) > 1 else ''} {named} of " if keys else ""
+    return f"{of_keys}{_IN_CLUSTER}{here})"
 
 
 @dataclass(frozen=True, slots=True)

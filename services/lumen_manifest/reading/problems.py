@@ -60,4 +60,4 @@ def first_problem(error: "ValidationError", whole: str = "") -> str:
     said = first["msg"]
     if first["type"] == "string_pattern_mismatch":
         said = pattern_sentence(first["input"], first["ctx"]["pattern"])
-    return f"{where}: {said}"
+    return f"{where}: {said}" if where else said

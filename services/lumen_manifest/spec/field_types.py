@@ -16,6 +16,7 @@ from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandl
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from lumen_manifest.reading.doors import secret_or
 from lumen_manifest.schema.structural import SIZE
 
 
@@ -43,7 +44,7 @@ def plain_address(*, required: bool) -> Rule:
     return Rule(
         cel=f"{there}!self.uri.matches('{_ANOTHERS_ADDRESS}')",
         message="an address holds no password, key or query, which others would read: put them "
-        "into a Secret and name it in spec.model.source.secretRef",
+        f"into {secret_or('LUMEN_SOURCE_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY')}",
         at="uri",
         holds=lambda model: model.uri is None or not found.search(model.uri),
     )

@@ -18,7 +18,7 @@ from lumen_resources.errors import (
 )
 from lumen_resources.fetch.describe import SetApart
 from lumen_resources.fetch.lease import Lease
-from lumen_resources.fetch.places import Places, access_to, pinned_commit, speaking_of
+from lumen_resources.fetch.places import LABELS, Places, access_to, pinned_commit, speaking_of
 from lumen_resources.fetch.staging import SIDE_FOLDER, FetchOptions, Staging
 from lumen_resources.fetch.verify import FROM_LOCK, IN_PLACE, inside, verify_files
 from lumen_resources.model import lock_file
@@ -250,7 +250,7 @@ def _folders(config: ServerConfig, places: Places) -> Iterator[_Fetched | _InPla
         if spec.source is None:
             continue
         uri, asked = spec.source.uri, spec.source.revision or ""
-        place = places.of("labels", uri, asked)
+        place = places.of(LABELS, uri, asked)
         wanted = _WantedSet(spec.name, uri, asked, pinned_commit(config, spec.name), place, config)
         with speaking_of(wanted.field):
             root = places.in_place(uri, config)

@@ -25,7 +25,7 @@ from lumen_resources.errors import (
     translated,
 )
 from lumen_resources.fetch.lease import Lease
-from lumen_resources.fetch.places import Places, access_to, pinned_commit, speaking_of
+from lumen_resources.fetch.places import LISTS, Places, access_to, pinned_commit, speaking_of
 from lumen_resources.fetch.staging import SIDE_FOLDER, FetchOptions, current, patiently
 from lumen_resources.fetch.verify import Found, checksum_mismatch, from_source
 from lumen_resources.labels.name_lists import MAX_BYTES, NameLists, mounted_lists, parse_names
@@ -80,7 +80,7 @@ class _WantedList:
 
     @property
     def _place(self) -> Path:
-        return self.places.of("names", self.uri)
+        return self.places.of(LISTS, self.uri)
 
     def here(self) -> NameList:
         """Return the list as it was fetched."""

@@ -115,6 +115,7 @@ class Cached:
         with contextlib.suppress(ResourceError):
             lock = lock_file.joined(lock_file.read(self.place), lock)
         lock_file.write(self.place, lock)
+        lock_file.write_name(self.place, self.config.model.name)
 
     def _found(self, model: VerifiedModel | None) -> VerifiedModel:
         if model is not None:
@@ -182,6 +183,7 @@ class InPlace:
         model = describe(subject, at, thorough=True)
         source = self._config.model.source.uri or ""
         lock_file.write(self._cache, _lock_of(subject, source, seen, root=self._root))
+        lock_file.write_name(self._cache, self._config.model.name)
         progress.begin(FetchPhase.DONE)
         return proven_by(model, subject, seen)
 

@@ -17,6 +17,9 @@ from lumen_resources.model.layouts import folder_name, model_folder
 from lumen_resources.sources.open import folder_of
 from lumen_resources.sources.protocol import SourceAccess
 
+LABELS, LISTS = "labels", "names"
+BESIDE_MODELS = (f"{LABELS}-", f"{LISTS}-")
+"""How folders of the cache begin that hold something else than a model."""
 # Schemes that have one host for all, or keys that are of an account and not of a bucket.
 _HUBS = frozenset({"hf", "modelscope", "s3"})
 _PIN = re.compile(r"(?:^|(?<= ))([^ =]+)=([0-9a-f]{40})(?= |$)")

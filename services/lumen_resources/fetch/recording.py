@@ -138,8 +138,8 @@ def _labels_alone(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]] | None
     there = listed_files(folder)
     if runtime_files(dict.fromkeys(there, 1)):
         return None
-    labels = (path for path in there if _is_set(folder, path))
-    sets = {path.rpartition("/")[2].rpartition(".")[0]: path for path in labels}
+    found = (path for path in there if _is_set(folder, path))
+    sets = {path.rpartition("/")[2].rpartition(".")[0]: path for path in found}
     if not sets:
         return None
     datasets = {}

@@ -57,12 +57,14 @@ def patiently(
     return ask()
 
 
-def current(source: RemoteSource, asked: str, pinned: str, retries: RetryPolicy) -> SourceSnapshot:
+def current(
+    source: RemoteSource, asked: str, pinned: str, retries: RetryPolicy, progress: Progress
+) -> SourceSnapshot:
     """Describe the pinned revision, where the source still has it, else the one asked for."""
     if pinned and source.keeps_history:
         with contextlib.suppress(ResourceNotFoundError):
-            return patiently(lambda: source.snapshot(pinned), retries)
-    return patiently(lambda: source.snapshot(asked), retries)
+            return patiently(lambda: source.snapshot(pinned), retries, progress.failed)
+    return patiently(lambda: source.snapshot(asked), retries, progress.failed)
 
 
 class Staging:

@@ -21,6 +21,8 @@ from lumen_resources.model.model_info import FileDigest, RelativePath, Sha256
 BLOCK_BYTES = 1024 * 1024
 
 FILE_NAME = "lumen.lock.json"
+NAME_FILE = ".lumen/name"
+NAME_BYTES = 200
 # Fewer digits may be a tag.
 SHORTEST_COMMIT = 7
 # Some 10,000 files with the longest paths.
@@ -178,6 +180,25 @@ def write(folder: Path, lock: Lock) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_name(folder: Path, name: str) -> None:
+    """Keep what the model of a folder was asked for as: a folder's name cannot have every sign."""
+    place = folder / NAME_FILE
+    if folder.name.partition("@")[0] == name:
+        return
+    with translated(place, "writing"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(name, encoding="utf-8")
+
+
+def read_name(folder: Path) -> str:
+    """Return what the model was asked for as, empty where nobody wrote it down."""
+    try:
+        said = read_bounded(folder / NAME_FILE, NAME_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return said.strip()[:NAME_BYTES]
 
 
 def write_durably(path: Path, content: bytes) -> None:

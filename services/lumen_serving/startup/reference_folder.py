@@ -46,7 +46,7 @@ def record_in_folder(folder: Path, progress: Progress) -> str:
         config = ServerConfig(service="reference", family=Family.CLIP, model=spec)
         with TemporaryDirectory() as cache:
             try:
-                model = InPlace(config, Path(cache), folder, apart={}).verify(progress)
+                model = InPlace(config, Path(cache), folder).verify(progress)
             except (RuntimeNotSupportedError, FileMissingError) as error:
                 missing.append(error.message)
                 continue

@@ -1,6 +1,7 @@
 """`lumen resources ...` as a person or a script uses it."""
 
 import csv
+import hashlib
 import io
 import json
 import signal
@@ -83,6 +84,57 @@ def test_one_bad_model_does_not_hide_the_good_one(both, cache):
     assert [row["status"] for row in rows] == ["ChecksumMismatch", "verified"]
     assert rows[0]["file"] == TEXT
     assert "tiny-clip  ChecksumMismatch" in result.stderr
+
+
+def test_what_was_fetched_for_one_runtime_is_checked_by_its_name_alone(source, cache):
+    with edited_info(source.root) as info:
+        info["runtimes"]["torch"] = {"available": True, "files": ["model.safetensors"]}
+        header = {"logit_scale": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+        said = json.dumps(header).encode()
+        content = len(said).to_bytes(8, "little") + said + bytes(4)
+        (source.root / "model.safetensors").write_bytes(content)
+        digest = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        info["extra_metadata"]["lumen"]["files"]["model.safetensors"] = digest
+    at = ("--uri", source.url, "--runtime", "torch", "--cache-dir", cache)
+    run("download", "tiny-clip", *at)
+
+    for command in ("check", "verify"):
+        (row,) = rows_of(command, "tiny-clip", "--cache-dir", cache)
+        assert (row["runtime"], row["status"]) == ("torch", "verified")
+    result = run("check", "tiny-clip", "--runtime", "onnx", "--cache-dir", cache, code=1)
+    assert "no verified files for tiny-clip (onnx, fp32)" in result.stderr
+
+
+def test_a_refused_fetch_leaves_no_row_and_a_model_is_listed_by_the_name_it_was_asked_for(
+    source, cache
+):
+    run("download", "gone", "--uri", f"{source.url}/gone", "--cache-dir", cache, code=1)
+    assert rows_of("list", "--cache-dir", cache) == []
+
+    run("download", "me/tiny-clip", "--uri", source.url, "--cache-dir", cache)
+    run("download", "tiny::clip", "--uri", source.url, "--cache-dir", cache)
+    folder = write_model(source.root / "elsewhere").as_uri()
+    run("download", "in-place", "--uri", folder, "--cache-dir", cache)
+
+    rows = rows_of("list", "--cache-dir", cache)
+    assert {row["name"] for row in rows} == {"me/tiny-clip", "tiny::clip", "in-place"}
+    assert all(row["bytes"] > 0 for row in rows)
+
+
+def test_no_refusal_speaks_of_a_manifest_to_who_came_by_options(source, cache, tmp_path):
+    source.token = "wanted"
+    wrong = (
+        ("download", "tiny-clip", "--uri", source.url),
+        ("download", "nobody-knows-it"),
+        ("download", "tiny-clip", "--uri", f"file://{tmp_path}/nowhere"),
+        ("download", "tiny-clip", "--uri", "file://~/x"),
+        ("download", "tiny-clip", "--uri", "https://host/x?y"),
+        ("check", "tiny-clip"),
+    )
+    for words in wrong:
+        said = CliRunner().invoke(resources, [str(w) for w in (*words, "--cache-dir", cache)])
+        assert said.exit_code != 0
+        assert "spec." not in said.stderr, said.stderr
 
 
 def test_force_fetches_what_the_source_has_now(source, cache):

@@ -152,7 +152,9 @@ def test_a_pinned_pod_gets_the_commit_of_the_first_also_from_an_empty_cache(hub,
     pins = {"pinnedRevision": first.revision, "pinnedDigest": first.digest}
 
     later = fetch(tmp_path / "another", **pins)
+    named = fetch(tmp_path / "a branch of the address", f"{URI}@main", **pins)
 
+    assert named.revision == first.revision
     assert (first.revision, first.digest) == (later.revision, later.digest)
     assert fetch(tmp_path / "a third").revision != first.revision
 
@@ -478,7 +480,7 @@ def test_a_size_that_lies_costs_no_more_than_it_says(hub, folder, cache):
 
 
 @pytest.mark.parametrize(
-    "uri", ["hf://me/../x", "hf://datasets/me", "hf://me/x@y/../z", "modelscope://datasets/me/x"]
+    "uri", ["hf://me/../x", "hf://datasets/me", "hf://me/x@y/../z", "modelscope://datasets/me"]
 )
 def test_an_address_that_names_no_repository_is_refused_before_anything_is_asked(hub, cache, uri):
     with pytest.raises(ResourceError) as caught:

@@ -48,7 +48,7 @@ def test_two_sources_of_one_name_have_a_folder_each(sources, cache):
 
 
 def test_fetching_at_the_same_time_mixes_nothing(sources, cache):
-    one, two = sources
+    one, _ = sources
     one.hold_after["onnx/vision.fp32.onnx"] = 1
     found = {}
 
@@ -87,8 +87,8 @@ def asking(uri: str, revision: str):
 
 def test_a_service_that_names_no_source_does_not_serve_another_ones_files(sources, cache):
     one, _ = sources
-    bioclip = {"name": "bioclip-2", "runtime": "onnx"}
-    fetch(a_config(None, model={**bioclip, "source": {"uri": one.url}}), cache)
+    named = {"name": "me/tiny-clip", "runtime": "onnx"}
+    fetch(a_config(None, model={**named, "source": {"uri": one.url}}), cache)
 
-    with pytest.raises(ResourceNotFoundError, match="bioclip-2@"):
-        open_verified(a_config(None, model=bioclip), cache, cache)
+    with pytest.raises(ResourceNotFoundError, match="tiny-clip@"):
+        open_verified(a_config(None, model=named), cache, cache)

@@ -65,7 +65,7 @@ def test_a_field_below_a_known_one_keeps_its_own_name():
     assert door.says("Correct spec.model.") == "Correct spec.model."
 
 
-@pytest.mark.parametrize("keys", [("token",), ("access-key-id", "secret-access-key")])
+@pytest.mark.parametrize("keys", [(), ("token",), ("access-key-id", "secret-access-key")])
 def test_a_secret_is_a_variable_where_there_are_no_secrets(keys):
     said = f"Put one into {secret_or('HF_TOKEN, or `hf auth login`', *keys)}."
 

@@ -292,6 +292,18 @@ def test_computed_vectors_are_found_again(tmp_path, files):
     np.testing.assert_array_equal(rows(0, 5), load_matrix(path, 4, 5))
 
 
+def test_two_services_keep_their_vectors_of_sets_that_are_called_the_same(tmp_path, files):
+    model, other = a_model(tmp_path), a_label_set(files.labels, template="a {}")
+    for each, row in ((files, 0), (other, 1)):
+        with prepared_labels.begin(model, each) as preparation:
+            preparation.append(rows(row, row + 5))
+            preparation.commit()
+
+    for each, row in ((files, 0), (other, 1)):
+        found = prepared_labels.prepared(model, each)
+        np.testing.assert_array_equal(rows(row, row + 5), load_matrix(found, 4, 5))
+
+
 def test_an_interrupted_preparation_goes_on_at_its_last_whole_row(tmp_path, files):
     model = a_model(tmp_path)
     with prepared_labels.begin(model, files) as preparation:
