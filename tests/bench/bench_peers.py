@@ -5,7 +5,9 @@
 ViT-B/32 with random weights behind each; JPEGs of 1024x768, 32 in flight over the loopback, each
 server asked by its own client or API. Each peer lives in an environment of its own, installed once
 from tests/bench/peers/*.txt into the folder of results. All servers are up; in each round each is
-asked in turn, so that a change of the machine's speed meets all of them.
+asked in turn, so that a change of the machine's speed meets all of them. Beside each precision of
+Lumen stands what its engine's bare library makes of tensors that are there already: no server of
+that precision can do more on this processor.
 """
 
 import argparse
@@ -53,12 +55,10 @@ def main() -> None:
     picture.write_bytes(drawn_jpeg(1024, 768))
     with ExitStack() as stack:
         contestants: Contestants = {}
-        for precision in ("fp32", "bf16"):
+        for precision in ("fp32", "bf16", "int8"):
             plan = serving.Plan(len(cores), 1, options.seconds, folder / f"lumen-{precision}")
             plan.folder.mkdir(parents=True, exist_ok=True)
-            contestants[f"lumen {precision}"] = stack.enter_context(
-                lumen(plan, source, cores, precision)
-            )
+            contestants |= stack.enter_context(lumen(plan, source, cores, precision))
         contestants |= stack.enter_context(clip_as_service(folder, source, picture))
         contestants |= stack.enter_context(infinity(folder, picture))
         rates = measure(contestants, options.rounds, options.seconds)
@@ -86,18 +86,23 @@ def measure(contestants: Contestants, rounds: int, seconds: float) -> dict[str, 
 @contextmanager
 def lumen(
     plan: serving.Plan, source: Path, cores: set[int], precision: str
-) -> Iterator[Callable[[float], float]]:
-    """Lumen's server of this precision, asked through its router."""
+) -> Iterator[Contestants]:
+    """Lumen's server of this precision, asked through its router, and its engine's bare library."""
+    cache = plan.folder / "cache"
     with (
-        serving.a_server(plan, source, plan.folder / "cache", cores, {}, precision) as server,
+        serving.a_server(plan, source, cache, cores, {}, precision) as server,
         serving.a_router(plan, server, "router") as router,
+        serving.a_limit(plan, cache, server, cores) as limit,
     ):
 
         def ask(seconds: float) -> float:
             report = summarise(serving.run(serving.load(router, IN_FLIGHT, seconds)))
             return report.answered / report.seconds
 
-        yield ask
+        yield {
+            f"lumen {precision}": ask,
+            f"its engine alone, {precision}": lambda s: limit.ask("bare", s)["per_second"],
+        }
 
 
 @contextmanager

@@ -323,7 +323,9 @@ def compare_with_limit(plan: Plan, server: Served, router: Served, limit: Limit)
 
 def compare_texts(plan: Plan, server: Served, limit: Limit) -> dict[str, float]:
     """Texts over gRPC, 32 in flight, beside the same tokeniser and tower in one process."""
-    bodies = tuple(request("text_embed", f"{TEXT} {i}".encode(), "text/plain") for i in range(8))
+    bodies = tuple(
+        request("clip_text_embed", f"{TEXT} {i}".encode(), "text/plain") for i in range(8)
+    )
     rows = []
     for _ in range(plan.pairs):
         best = limit.ask("texts", plan.seconds / 2)

@@ -18,6 +18,7 @@ from lumen_resources.model.layouts import VerifiedModel
 from lumen_serving.backends.base import BackendReport, BackendSettings, noise
 from lumen_serving.backends.graph_tower import TRIAL_SIZES, BatchMode, GraphTower
 from lumen_serving.backends.onnx_engines import (
+    AT_ONCE,
     EngineChoice,
     EngineWish,
     GraphEngine,
@@ -76,7 +77,7 @@ class OnnxBackend:
             choice = EngineChoice(instead, f"{choice.engine.value} cannot: {error.message}")
             engine, towers = self._open(choice, model, settings)
         self._towers = towers
-        self.slots = 2 if any(tower.half for tower in towers.values()) else 1
+        self.slots = AT_ONCE if any(tower.half for tower in towers.values()) else 1
         self._report = _described(model, settings, engine, choice, towers)
 
     def _open(
@@ -156,7 +157,9 @@ def _described(
     for modality, tower in towers.items():
         details[f"batching.{modality}s"] = tower.batching.value
         if tower.half is not None:
-            details[f"atOnce.{modality}s"] = f"2 batches on {settings.threads // 2} threads each"
+            details[f"atOnce.{modality}s"] = (
+                f"{AT_ONCE} batches on {settings.threads // AT_ONCE} threads each"
+            )
         for word, value in tower.session.remarks.items():
             details[f"{word}.{modality}s"] = value
     return BackendReport(

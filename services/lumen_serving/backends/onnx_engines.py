@@ -22,6 +22,8 @@ from lumen_serving.graphs.ports import GraphSession
 
 # Quantises with one scale over the whole input, and so over the batch.
 _BATCH_SCALED = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
+# Batches that may run beside each other, where a graph is loaded for that.
+AT_ONCE = 2
 # Products of integers, which OpenVINO takes apart: five times slower than ONNX Runtime.
 _INTEGER_PRODUCTS = {*_BATCH_SCALED, "MatMulInteger", "ConvInteger"}
 
@@ -60,7 +62,10 @@ class GraphEngine(Protocol):
         ...
 
     def open_half(self, graph: Path) -> GraphSession | None:
-        """Load it once more for half of the threads, None where that gains nothing."""
+        """Load it once more for two batches at once, each on half of the threads.
+
+        None where that gains too little for holding the weights twice.
+        """
         ...
 
     def computes(self, precision: Precision) -> Precision:
@@ -136,7 +141,7 @@ class OnnxRuntimeEngine:
         What is not a product of integers uses one thread in any case. In fp32 it is a tenth, for
         four times the memory.
         """
-        half = self._settings.threads // 2
+        half = self._settings.threads // AT_ONCE
         if self.providers != (ort.CPU,) or not self._in_8_bits or half < 1:
             return None
         return ort.open_session(graph, replace(self._settings, threads=half))
@@ -172,9 +177,13 @@ class OpenVinoEngine:
         session: GraphSession = self._openvino.open_session(graph, self._settings)
         return session
 
-    def open_half(self, graph: Path) -> None:
-        """It would hold the weights twice, for a tenth in bf16 and nothing in fp32."""
-        del graph
+    def open_half(self, graph: Path) -> GraphSession | None:
+        """In bf16 two batches at once are a tenth quicker; in fp32 not at all."""
+        if self._settings.precision is not Precision.BF16 or self._settings.threads < AT_ONCE:
+            return None
+        halves = replace(self._settings, at_once=AT_ONCE)
+        session: GraphSession = self._openvino.open_session(graph, halves)
+        return session
 
     def computes(self, precision: Precision) -> Precision:
         """The compiled graph was asked: half precision is computed in fp32, bf16 in bf16."""
