@@ -225,7 +225,9 @@ def image_cap(server: Served) -> int:
 
 
 def model_figures(server: Served, source: Path) -> dict[str, Any]:
-    weights_mib = sum(p.stat().st_size for p in (source / "onnx").iterdir()) / 2**20
+    files = "int8" if server.status()["runtime"]["precision"] == "int8" else "fp32"
+    weights = (source / "onnx").glob(f"*.{files}.onnx")
+    weights_mib = sum(path.stat().st_size for path in weights) / 2**20
     rss_mib = server.rss_mib()
     return {
         "cap": image_cap(server),
