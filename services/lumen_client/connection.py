@@ -7,6 +7,7 @@ its deadline and its cancel.
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import grpc
 from google.protobuf import empty_pb2
 
-from lumen_client.errors import ServerError
+from lumen_client.errors import ServerError, UsageError
 from lumen_client.failures import Place, client_error
 from lumen_process.addresses import host_port
 from lumen_process.backoff import Backoff
@@ -115,10 +116,27 @@ class Reply:
     meta: Mapping[str, str]
 
 
+_opened_in: set[int] = set()
+
+
+def _refuse_forks() -> None:
+    """Raise UsageError in a fork of a process that had a channel: gRPC would hang or crash."""
+    _opened_in.add(os.getpid())
+    if len(_opened_in) > 1:
+        raise UsageError(
+            "this process was forked from one that had a client open, and gRPC does not outlive "
+            "a fork. Start processes by spawn, or open the first client after the fork."
+        )
+
+
 class Connection:
-    """One channel. Belongs to the event loop on which it was made."""
+    """One channel. Belongs to the event loop on which it was made.
+
+    Raises UsageError in a fork of a process that had one.
+    """
 
     def __init__(self, address: Address, options: CallOptions) -> None:
+        _refuse_forks()
         self._address = address
         self._options = options
         self._channel = _open_channel(address, options)

@@ -19,6 +19,7 @@ from lumen_client.errors import (
     RequestRefused,
     ServerError,
     ServerFull,
+    UsageError,
 )
 from lumen_process.proxies import Proxy, grpc_proxy
 from lumen_wire import errors
@@ -33,7 +34,7 @@ _KINDS: dict[grpc.StatusCode, type[ServerError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: NotInTime,
     grpc.StatusCode.CANCELLED: CallStopped,
 }
-FOR_ALL = (NotReachable, NotThere, NotAllowed, NotForThisServer, CallStopped)
+FOR_ALL = (NotReachable, NotThere, NotAllowed, NotForThisServer, CallStopped, UsageError)
 """What the next item would be told as well: these end a batch."""
 
 # Words of gRPC's core, the first that fits, with what they mean. Some contain others.
@@ -48,8 +49,8 @@ _NO_CONNECTION = (
     (
         "handshake",
         (
-            "{target} does not speak TLS, or wants a certificate of yours. Write grpc:// for a server "
-            "without TLS, or give one: Tls(certificate=..., key=...)."
+            "{target} does not speak TLS, or wants a certificate of yours. Write grpc:// for a "
+            "server without TLS, or give one: Tls(certificate=..., key=...)."
         ),
     ),
     (

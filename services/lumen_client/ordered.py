@@ -4,6 +4,7 @@ Pure of any protocol: whoever asks for one item is handed in.
 """
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
@@ -71,12 +72,18 @@ async def in_order(
 
 def _told(index: int, item: Any, task: asyncio.Task[T]) -> ItemAnswer[T]:
     """Return what became of an item; raises what is no single item's."""
-    try:
-        return ItemAnswer(index, item, answer=task.result())
-    except FOR_ALL:
-        raise
-    except ClientError as error:
+    error = task.exception()
+    if isinstance(error, ClientError) and not isinstance(error, FOR_ALL):
+        _forget_locals(error)
         return ItemAnswer(index, item, error=error)
+    return ItemAnswer(index, item, answer=task.result())
+
+
+def _forget_locals(error: BaseException | None) -> None:
+    """Let go of what an error's frames hold: whoever keeps errors would keep pictures."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__
 
 
 async def _next(source: AsyncGenerator[Any, None]) -> tuple[Any, Exception | None]:

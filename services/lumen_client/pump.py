@@ -14,6 +14,7 @@ from collections.abc import (
     Iterator,
 )
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -42,7 +43,8 @@ class _Wanted:
             else:
                 self.item.set_exception(error)
 
-        self.loop.call_soon_threadsafe(settle)
+        with suppress(RuntimeError):  # a loop that was closed meanwhile has told its end already
+            self.loop.call_soon_threadsafe(settle)
 
 
 def pumped(

@@ -24,10 +24,12 @@ from lumen_serving.media.text import Tokenizer
 from lumen_serving.requests import Answer, Request
 from lumen_terms.modality import Modality
 from lumen_wire import results
+from lumen_wire.blank import is_blank
 from lumen_wire.meta import RequestMeta, VectorFormat, check_namespace, quoted
 from lumen_wire.tasks import TaskKind
 
 PROMPT = "a photo of a {}"
+_EMPTY = "The text is empty: nothing in it can be read. Send some words as UTF-8."
 _MANY_LABELS = 256
 
 
@@ -81,10 +83,12 @@ class ModelService:
         def tokenise() -> NDArray[np.int64]:
             nonlocal truncated
             text = _text(request.payload)
+            if is_blank(text):
+                raise BadText(_EMPTY)
             texts = [text, PROMPT.format(text)] if request.meta.prompt_template else [text]
             tokens, cut = tokenizer.encode(texts, request.meta.language or "")
             if tokenizer.is_empty(tokens[0]):
-                raise BadText("The text is empty. Send some words as UTF-8.")
+                raise BadText(_EMPTY)
             truncated = cut[-1]
             row: NDArray[np.int64] = tokens[-1]
             return row

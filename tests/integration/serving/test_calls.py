@@ -236,7 +236,7 @@ TENSOR = {
     "lumen.tensor.layout": "NCHW",
     "lumen.preprocess.skip": "true",
 }
-NOTHING = ("", " \n", "\0", "\ufeff", "&nbsp;", "&#x20;\x1b[31m")
+NOTHING = ("", " \n", "\0", "\ufeff", "\u200b\u2060", "\u2800\ufe0f", "&nbsp;", "&#x20;\x1b[31m")
 
 
 @pytest.mark.parametrize(
