@@ -21,7 +21,7 @@ from lumen_client.strings import is_data_uri, meant_path, shown
 from lumen_pictures.kinds import served_mime
 from lumen_wire.blank import is_blank
 
-# Bytes that are longer are no path's.
+# No path is longer.
 _MOST_PATH_BYTES = 4096
 
 
@@ -154,7 +154,7 @@ def _of_bytes(data: bytes) -> bytes:
         text = os.fsdecode(data)
         if text.isprintable():
             raise ContentError(
-                f"{shown(text)} in bytes is no picture. Give a path as str or Path, a text as str."
+                f"{shown(text)} in bytes is not a picture. Give a path or a text as str."
             )
     return pictures.of_bytes(data)
 

@@ -3,7 +3,7 @@
 ClientError
 ├── ServerError          the server refused or failed: `code` is the gRPC name
 │   ├── NotReachable     nobody answers at that address
-│   ├── NotReady         somebody does, and cannot serve now
+│   ├── ServerNotReady   somebody does, and cannot serve now
 │   ├── ServerFull       too much at a time; `retry_after_ms` says when to come back
 │   ├── NotInTime        no answer within the time allowed
 │   ├── RequestRefused   the request can never succeed as it is
@@ -44,7 +44,7 @@ class NotReachable(ServerError):
     """Nobody answers at the address within the time allowed."""
 
 
-class NotReady(ServerError):
+class ServerNotReady(ServerError):
     """The server is loading or stopping, or a part behind it is gone."""
 
 

@@ -14,11 +14,11 @@ from lumen_client.errors import (
     NotForThisServer,
     NotInTime,
     NotReachable,
-    NotReady,
     NotThere,
     RequestRefused,
     ServerError,
     ServerFull,
+    ServerNotReady,
     UsageError,
 )
 from lumen_process.proxies import Proxy, grpc_proxy
@@ -30,7 +30,7 @@ _KINDS: dict[grpc.StatusCode, type[ServerError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: NotForThisServer,
     grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ServerFull,
-    grpc.StatusCode.UNAVAILABLE: NotReady,
+    grpc.StatusCode.UNAVAILABLE: ServerNotReady,
     grpc.StatusCode.DEADLINE_EXCEEDED: NotInTime,
     grpc.StatusCode.CANCELLED: CallStopped,
 }

@@ -71,7 +71,7 @@ async def in_order(
 
 
 def _told(index: int, item: Any, task: asyncio.Task[T]) -> ItemAnswer[T]:
-    """Return what became of an item; raises what is no single item's."""
+    """Return what became of an item; raises what any other would meet too."""
     error = task.exception()
     if isinstance(error, ClientError) and not isinstance(error, FOR_ALL):
         _forget_locals(error)

@@ -35,7 +35,7 @@ def checked(content: Contents) -> Contents:
     """Return the items as they are; raises TypeError for a single one in their place."""
     is_single = (
         isinstance(content, _SINGLE)
-        or hasattr(content, "read")  # a file's lines are no items
+        or hasattr(content, "read")  # its lines are not meant
         or (isinstance(content, np.ndarray) and content.ndim < 4)
         or not isinstance(content, Iterable | AsyncIterable)
     )

@@ -61,7 +61,7 @@ def meant_path(string: str) -> Path | None:
     if _lies_there(path):
         return path
     if string.startswith("~"):
-        at_home = Path(os.path.expanduser(string))  # noqa: PTH111 - keeps it where there is no such user
+        at_home = Path(os.path.expanduser(string))  # noqa: PTH111 - Path would raise
         if _lies_there(at_home):
             return at_home
     why = "is an address of a file" if address else _path_like(string)

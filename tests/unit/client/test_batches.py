@@ -329,5 +329,5 @@ async def test_a_stream_that_is_left_leaves_nothing_behind(server):
         await answers.aclose()
 
         async with asyncio.timeout(30):  # gRPC's own end a moment later
-            while len(asyncio.all_tasks()) > 1:
+            while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
