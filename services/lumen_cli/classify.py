@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import click
 import orjson
 
 from lumen_cli.batch import Tally, answer_in_order
+from lumen_cli.named_items import NamedItems
 from lumen_cli.output import progress_bar
 from lumen_cli.row_stream import StreamFormat, row_stream, stream_option
 from lumen_cli.server_option import failures_explained, read_token, server_options
@@ -19,7 +20,6 @@ from lumen_cli.speech import FAILED, USAGE, fail, say
 from lumen_client import AsyncClient, Classification, ClientError, NotReachable
 from lumen_manifest.reading.regular_files import read_named
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif"}
 MAX_EXPECT_BYTES = 16 * 1024 * 1024
 BY_SPECIES = "bioclip_classification"
 
@@ -69,7 +69,8 @@ def command(
       lumen classify holiday/ --output jsonl | jq .answer
       lumen classify birds/ --include class=Aves --rank family
     """
-    files = _files(pictures)
+    _refuse_missing(pictures)
+    files = NamedItems(pictures)
     expectations = Expectations(expect, _read_expected(expect)) if expect else None
     parameters = {name: value for name, value in (("rank", rank), ("include", include)) if value}
     client = AsyncClient(server, token=read_token(token_file), timeout_s=timeout_s)
@@ -79,7 +80,7 @@ def command(
         tally.told(),
         failures_explained(server),
         row_stream(columns, output) as print_row,
-        progress_bar("pictures", len(files)) as advance,
+        progress_bar("pictures", files.total) as advance,
     ):
 
         def answered(one: Answered) -> None:
@@ -90,37 +91,32 @@ def command(
             advance()
 
         asyncio.run(_classify_all(client, files, (top_k, parameters), answered))
+    files.say_left_out()
     if expectations is not None:
         expectations.say()
-    if tally.failed or (expectations is not None and expectations.surprises):
+    if tally.failed or files.unreadable or (expectations is not None and expectations.surprises):
         raise SystemExit(FAILED)
 
 
-def _files(pictures: Sequence[Path]) -> list[Path]:
-    files: list[Path] = []
+def _refuse_missing(pictures: Sequence[Path]) -> None:
     for path in pictures:
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-            if not inside:
-                fail(f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})", USAGE)
-            files += inside
-        elif path.exists():
-            files.append(path)
-        else:
+        if path.is_symlink() and not path.exists():
+            fail(f"{path} is a link that leads nowhere", USAGE)
+        if not path.exists():
             fail(f"{path}: there is no such file", USAGE)
-    return files
 
 
 async def _classify_all(
     client: AsyncClient,
-    files: list[Path],
+    files: Iterable[str | Path],
     asked: tuple[int | None, dict[str, str]],
     answered: Callable[[Answered], None],
 ) -> None:
     """Give `answered` an answer for each file, in order; `asked` are top k and parameters."""
     top_k, parameters = asked
 
-    async def one(path: Path) -> Answered:
+    async def one(named: str | Path) -> Answered:
+        path = Path(named)
         start_s = time.perf_counter()
         try:
             answer = await client.smart_classify(path, top_k=top_k, parameters=parameters)

@@ -1,7 +1,7 @@
 """`lumen embed`: vectors of texts and pictures, for a shell or a script."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_cli.batch import Tally, answer_in_order
+from lumen_cli.named_items import NamedItems
 from lumen_cli.output import progress_bar
 from lumen_cli.output_file import OutputFile
 from lumen_cli.row_stream import StreamFormat, row_stream, stream_option
@@ -56,13 +57,14 @@ def command(
     timeout_s: float,
     output: str,
 ) -> None:
-    """Print the embeddings of ITEMS: paths of pictures, or texts.
+    """Print the embeddings of ITEMS: pictures, folders of them, or texts.
 
     \b
     Examples:
       lumen embed "a red boat" photo.jpg --output json
       lumen embed photos/*.jpg --out vectors.npy
     """
+    named = NamedItems(items)
     client = AsyncClient(server, token=read_token(token_file), timeout_s=timeout_s)
     tally = Tally("items")
     sink = _to_file(out) if out is not None else _to_stdout(output)
@@ -70,27 +72,29 @@ def command(
         tally.told(),
         failures_explained(server),
         sink as keep,
-        progress_bar("items", len(items)) as advance,
+        progress_bar("items", named.total) as advance,
     ):
 
         def embedded(one: Embedded) -> None:
             tally.count(one.item, keep(one))
             advance()
 
-        asyncio.run(_embed_all(client, items, service, embedded))
-    if tally.failed:
+        asyncio.run(_embed_all(client, named, service, embedded))
+    named.say_left_out()
+    if tally.failed or named.unreadable:
         raise SystemExit(FAILED)
 
 
 async def _embed_all(
     client: AsyncClient,
-    items: tuple[str, ...],
+    items: Iterable[str | Path],
     service: str | None,
     embedded: Callable[[Embedded], None],
 ) -> None:
-    async def one(item: str) -> Embedded:
+    async def one(named: str | Path) -> Embedded:
+        item = str(named)
         try:
-            (vector,) = await client.encode([item], service=service)
+            (vector,) = await client.encode([named], service=service)
         except ItemError as error:
             if isinstance(error.__cause__, NotReachable):
                 raise error.__cause__ from None  # one sentence for all items, not one each

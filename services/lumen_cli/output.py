@@ -65,7 +65,7 @@ def _cell(value: Any) -> Text:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+def progress_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     """Show items done and time left on stderr while it is a terminal; yield "one more is done"."""
     console = Console(stderr=True)
     described = TextColumn("{task.description}", markup=False)

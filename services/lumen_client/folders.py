@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from lumen_client.pictures import is_readable_kind
+from lumen_client.strings import shown
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_pictures.kinds import kind_of
 
@@ -82,6 +83,12 @@ class PictureFolder:
         """Return what was left out, as "hidden: 3, empty: 1"; an empty text when nothing was."""
         counted = (kind for kind in Leftover if self.leftovers[kind])
         return ", ".join(f"{kind}: {self.leftovers[kind]}" for kind in counted)
+
+    def nothing_found(self) -> str:
+        """Return the sentence for a folder in which no picture is."""
+        left_out = self.summary()
+        beside = f"; left out: {left_out}" if left_out else ""
+        return f"the folder {shown(self.path)} holds no pictures{beside}"
 
     def _entries(self, folder: Path) -> Iterator["os.DirEntry[str]"]:
         try:

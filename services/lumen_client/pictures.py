@@ -156,6 +156,8 @@ def _told_of(subject: str) -> Iterator[None]:
     """Turn whatever a decoder raises into one sentence about `subject`."""
     try:
         yield
+    except ContentError:
+        raise
     except PictureRefused as error:
         raise ContentError(f"{subject}: {error.message}") from error
     except MemoryError as error:

@@ -12,7 +12,8 @@ from PIL import Image as PilImage
 
 from lumen_client.content import Image, Text
 from lumen_client.errors import ContentError
-from lumen_client.strings import PICTURE_SUFFIXES, shown
+from lumen_client.folders import PictureFolder
+from lumen_client.strings import shown
 
 Contents = Iterable[Any] | AsyncIterable[Any]
 
@@ -55,28 +56,21 @@ async def each_of(content: Contents) -> AsyncGenerator[Any, None]:
             yield picture
 
 
-def pictures_in(folder: Path) -> Iterator[Path]:
-    """Yield the pictures below a folder, by their suffixes, in the order of their names.
+def pictures_in(path: Path) -> Iterator[Path]:
+    """Yield the pictures below a folder, as `PictureFolder` finds them.
 
-    Raises ContentError when there are none, or the folder cannot be listed.
+    Raises ContentError when there are none and, after the others, when a part cannot be listed.
     """
+    folder = PictureFolder(path)
     found = False
-    try:
-        for parent, folders, names in os.walk(folder, onerror=_refuse):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                suffix = name.rpartition(".")[2].lower()
-                if suffix in PICTURE_SUFFIXES and not name.startswith("."):
-                    found = True
-                    yield Path(parent, name)
-    except OSError as error:
-        raise ContentError(f"{shown(folder)} cannot be listed: {error.strerror}") from error
+    for picture in folder:
+        found = True
+        yield picture
+    if folder.unreadable:
+        where, why = folder.unreadable[0]
+        raise ContentError(f"the folder {shown(where)} cannot be listed: {why}")
     if not found:
-        raise ContentError(f"the folder {shown(folder)} holds no pictures")
-
-
-def _refuse(error: OSError) -> None:
-    raise error
+        raise ContentError(folder.nothing_found())
 
 
 def _is_folder(item: "str | os.PathLike[Any]") -> bool:
