@@ -41,6 +41,8 @@ SECRET_ENV = {
     "LUMEN_SOURCE_SECRET_ACCESS_KEY": "secret-access-key",
 }
 """Variables of the init container, and the Secret's keys they come from."""
+KEY_PREFIX = "LUMEN_SECRET_"
+"""What every key of that Secret is called beside them, for no program to read."""
 
 PINS_INFIX = "-pins-"
 LABEL_PIN = "LUMEN_PINNED_LABEL_SETS"

@@ -99,6 +99,23 @@ RICH = {
 """Fields that the API server stores in other words than they are applied in."""
 
 
+def test_nobody_who_edits_a_child_is_warned_about_what_we_rendered(lab, operator):
+    secret = {"source": {"secretRef": {"name": "hub-token"}}}
+    model = {"name": "MobileCLIP2-S2", "runtime": "onnx", **secret}
+    lab.serve("calm", labelSets=[{"name": "ImageNet_1k"}], model=model)
+    lab.wait_ready("calm")
+    warned = {}
+    for name, child in lab.children("calm").items():
+        plural, _, own = name.partition("/")
+        path = lab.path(plural, own)
+        answer = lab.plane.http.put(path, params={"dryRun": "All"}, json=child).raise_for_status()
+        warned[name] = answer.headers.get_list("Warning")
+    lab.plane.delete(lab.path("lumenmodelservices", "calm"))
+
+    assert len(warned) >= 6
+    assert {name: said for name, said in warned.items() if said} == {}
+
+
 def test_nothing_is_written_while_nothing_changes(lab, operator):
     lab.serve("quiet", replicas=2)
     lab.serve("rich", **RICH)

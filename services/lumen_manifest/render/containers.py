@@ -28,7 +28,7 @@ def init_containers(rendering: Rendering) -> list[Manifest]:
             "image": context.images.resources,
             "command": ["python3", "-m", "lumen_resources"],
             "env": _resources_env(rendering),
-            "ports": [_port("status", names.METRICS_PORT)],
+            **_named_secret(rendering),
             "resources": _own_resources(rendering),
             "securityContext": security_context(ProcMount.DEFAULT),
         }
@@ -41,7 +41,6 @@ def init_containers(rendering: Rendering) -> list[Manifest]:
                 "image": rendering.server_image,
                 "command": ["python3", "-m", "lumen_serving", "prepare"],
                 "env": _prepare_env(rendering),
-                "ports": [_port("status", names.METRICS_PORT)],
                 "resources": _device_resources(rendering),
                 "securityContext": security_context(rendering.pool.spec.pod_security.proc_mount),
             }
@@ -139,6 +138,17 @@ def _resources_env(rendering: Rendering) -> list[Manifest]:
         *_plain(further.items()),
         *(entry for entry in secrets if entry),
     ]
+
+
+def _named_secret(rendering: Rendering) -> Manifest:
+    """Let the kubelet say at once that there is no such Secret, as its keys, all optional, do not.
+
+    The prefix keeps a Secret from setting variables that a program obeys.
+    """
+    secret = rendering.service.spec.model.source.secret_ref
+    if secret is None:
+        return {}
+    return {"envFrom": [{"prefix": names.KEY_PREFIX, "secretRef": {"name": secret.name}}]}
 
 
 def _prepare_env(rendering: Rendering) -> list[Manifest]:
