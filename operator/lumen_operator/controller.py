@@ -7,7 +7,7 @@ on, or when it is cancelled. The next process begins from what it observes.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -15,15 +15,17 @@ import structlog
 from lumen_cluster.client import ClusterClient
 from lumen_cluster.election import Election, Fenced
 from lumen_cluster.errors import LeaseLost
+from lumen_cluster.store import name_of
 from lumen_cluster.writer import ClusterWriter
 from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.liveness import Liveness, queue_stands_still
-from lumen_operator.metrics import Condition, OperatorMetrics
+from lumen_operator.metrics import Condition, OperatorMetrics, Replicas
 from lumen_operator.observe import decode
 from lumen_operator.observe.audit import Audit, MetadataLister
 from lumen_operator.observe.event_handler import EventHandler
 from lumen_operator.observe.kinds import POOLS, SERVICES, WRITTEN_KINDS, Key
 from lumen_operator.observe.store import ObjectCache
+from lumen_operator.polling.pod_events import PodEvents
 from lumen_operator.polling.status_poller import PodReports, Reach
 from lumen_operator.reconcile import Reconciler
 from lumen_operator.settings import OperatorSettings
@@ -74,7 +76,12 @@ class Controller:
             lister, self._cache, self._feed.gone, outside.metrics.mismatched, settings.audit_s
         )
         self._reconciler = Reconciler(
-            settings, self._cache, self._cluster, self._reports, outside.metrics
+            settings,
+            self._cache,
+            self._cluster,
+            self._reports,
+            PodEvents(outside.client),
+            outside.metrics,
         )
         self._show()
 
@@ -126,6 +133,15 @@ class Controller:
             self._reconciler.clock.set_at_s,
         )
         metrics.count_conditions(self._conditions)
+        metrics.count_replicas(self._replicas)
+
+    def _replicas(self) -> Iterator[Replicas]:
+        """Tell what the services' statuses count; called in the server's thread."""
+        for raw in self._cache.all(SERVICES):
+            counts = decode.text(decode.mapping(raw, "status"), "ready").split("/")
+            if len(counts) == len(("ready", "wanted")) and all(map(str.isdecimal, counts)):
+                ready, wanted = map(int, counts)
+                yield Replicas(*name_of(raw), wanted, ready)
 
     def _conditions(self) -> Mapping[Condition, int]:
         """Count the conditions of all services and pools; called in the server's thread."""

@@ -20,11 +20,12 @@ from lumen_manifest.render.context import Manifest
 from lumen_manifest.spec.service_status import ModelServiceStatus
 from lumen_operator.children.desired import Comparison, Memory, OperatorContext, to_delete, wanted
 from lumen_operator.diagnose.finding import Finding, find
+from lumen_operator.diagnose.nodes import is_being_set_up, not_set_up_by
 from lumen_operator.diagnose.pods import Case, stalled_since
 from lumen_operator.observe import decode
 from lumen_operator.observe.gather import Observed, ObservedPool
 from lumen_operator.observe.networks import ExternalNetworks
-from lumen_operator.observe.views import PodAddress
+from lumen_operator.observe.views import PodAddress, PodView
 from lumen_operator.rollout.model import Rollout, variants_of
 from lumen_operator.rollout.plan import plan_rollout
 from lumen_operator.rollout.progress import progressed_at
@@ -38,6 +39,8 @@ Check = Callable[[Observed], Finding | None]
 ACCEPTED = ConditionType.ACCEPTED
 
 SOONEST_S = 1.0
+SET_UP_AGAIN = timedelta(seconds=15)
+"""How often the events of a pod are asked for that its node cannot set up."""
 FOREIGN_S = (2.0, 30.0)
 """How soon, and how late at most, an object in the way of a child is looked for again."""
 
@@ -264,6 +267,13 @@ def foreign_again_in_s(observed: Observed) -> float:
     return min(latest, max(soonest, stood_s / 4))
 
 
+def pods_to_ask_about(observed: Observed) -> Iterator[PodView]:
+    """Name the pods that should have been set up by now: their events say what holds them."""
+    for pod in observed.pods:
+        if is_being_set_up(pod) and not_set_up_by(pod, observed.now) <= observed.now:
+            yield pod
+
+
 def requeue_after_s(observed: Observed, rollouts: Iterable[Rollout]) -> float | None:
     """Return when a deadline passes: that of a rollout, or that of a pod that stands still."""
     moments = [moment for rollout in rollouts for moment in _deadlines(observed, rollout)]
@@ -278,6 +288,9 @@ def _deadlines(observed: Observed, rollout: Rollout) -> Iterator[datetime]:
     moved = progressed_at(rollout.progress)
     case = Case(observed, target.service, target.pool, moved, observed.now)
     for pod in rollout.pods.fresh:
+        if is_being_set_up(pod):
+            due = not_set_up_by(pod, observed.now)
+            yield due if due > observed.now else observed.now + SET_UP_AGAIN
         container = pod.running_container
         since = stalled_since(case, pod, container) if container is not None else None
         if since is not None:

@@ -1,6 +1,7 @@
 """All metrics of the operator. The labels are closed sets: kinds, conditions, reasons of errors."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,6 +26,15 @@ Condition = tuple[str, str, str, str]
 """Kind, condition type, status, reason."""
 
 
+class Replicas(NamedTuple):
+    """How many pods of a service there shall be, and how many of them serve."""
+
+    namespace: str
+    service: str
+    wanted: int
+    ready: int
+
+
 class Conditions(Collector):
     """How many objects have each condition, counted when metrics are asked for."""
 
@@ -45,6 +55,33 @@ class Conditions(Collector):
         for labels, objects in self._count().items():
             family.add_metric(labels, objects)
         yield family
+
+
+class ServiceReplicas(Collector):
+    """How many pods each service wants and has; a service that is gone has no figure."""
+
+    def __init__(self, count: Callable[[], Iterable[Replicas]]) -> None:
+        self._count = count
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing beforehand: there may be no service yet."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Tell of the services there are now."""
+        wanted, ready = (
+            GaugeMetricFamily(
+                f"lumen_operator_service_replicas_{name}", text, labels=["namespace", "service"]
+            )
+            for name, text in (
+                ("wanted", "Pods that a service asks for."),
+                ("ready", "Pods of a service that serve."),
+            )
+        )
+        for each in self._count():
+            wanted.add_metric((each.namespace, each.service), each.wanted)
+            ready.add_metric((each.namespace, each.service), each.ready)
+        yield from (wanted, ready)
 
 
 BUG = "bug"
@@ -113,6 +150,10 @@ class OperatorMetrics:
     def count_conditions(self, count: Callable[[], Mapping[Condition, int]]) -> None:
         """Count conditions whenever metrics are asked for."""
         self._registry.register(Conditions(count))
+
+    def count_replicas(self, count: Callable[[], Iterable[Replicas]]) -> None:
+        """Count the pods of services whenever metrics are asked for."""
+        self._registry.register(ServiceReplicas(count))
 
     def worked(self, seconds: float) -> None:
         """Count one reconcile that succeeded."""

@@ -24,6 +24,7 @@ from lumen_operator.decide import (
     decide_foreign,
     decide_pool,
     decide_service,
+    pods_to_ask_about,
 )
 from lumen_operator.diagnose.finding import Finding
 from lumen_operator.diagnose.refusals import child_refused
@@ -32,6 +33,7 @@ from lumen_operator.observe.clock import Clock
 from lumen_operator.observe.gather import Observed, gather_pool, gather_service
 from lumen_operator.observe.kinds import POOLS, SERVICES, Key
 from lumen_operator.observe.store import ObjectCache
+from lumen_operator.polling.pod_events import PodEvents
 from lumen_operator.polling.status_poller import PodReports
 from lumen_operator.settings import OperatorSettings
 from lumen_operator.status.events import EventNote, event_about, namespace_of_events
@@ -50,6 +52,7 @@ class Reconciler:
     cache: ObjectCache
     cluster: ClusterWriter
     reports: PodReports
+    events: PodEvents
     metrics: OperatorMetrics
     memories: dict[Key, Memory] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
@@ -70,7 +73,8 @@ class Reconciler:
             self.reports.ask(key, ())
             self.memories.pop(key, None)
             return None
-        observed = replace(observed, clock_set_at=self.clock.set_at)
+        words = await self.events.words_of(pods_to_ask_about(observed))
+        observed = replace(observed, clock_set_at=self.clock.set_at, pod_words=words)
         memory = self._memory(key)
         decision = decide_service(observed, self.settings.context, now, memory)
         living = [pod.uid for pod in observed.pods]

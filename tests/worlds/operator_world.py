@@ -88,6 +88,7 @@ class World(Objects):
         self.now = START
         self.clock_set_at: datetime | None = None
         self.context = OperatorContext()
+        self.pod_words: dict[str, str] = {}
         self.refuses: dict[str, str] = {}
         """What the API server says to an apply, by the kind that it does not take."""
 
@@ -172,7 +173,7 @@ class World(Objects):
     def observe(self, key: Key) -> Observed:
         observed = gather_service(self, self.reports, key, self.now)
         assert observed is not None
-        return replace(observed, clock_set_at=self.clock_set_at)
+        return replace(observed, clock_set_at=self.clock_set_at, pod_words=self.pod_words)
 
     def decide(self, key: Key) -> Decision:
         return decide_service(self.observe(key), self.context, self.now)

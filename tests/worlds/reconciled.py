@@ -9,6 +9,7 @@ from lumen_manifest.names import FIELD_MANAGER
 from lumen_operator.metrics import OperatorMetrics
 from lumen_operator.observe.kinds import POOLS, SERVICES, WRITTEN_KINDS, Key
 from lumen_operator.observe.store import ObjectCache
+from lumen_operator.polling.pod_events import PodEvents
 from lumen_operator.polling.status_poller import PodReports, by_their_addresses
 from lumen_operator.reconcile import Reconciler
 from lumen_operator.settings import OperatorSettings
@@ -89,6 +90,7 @@ class World:
             self.cache,
             ClusterWriter(self.server, FIELD_MANAGER, WRITTEN_KINDS),
             PodReports(lambda key: None, by_their_addresses),
+            PodEvents(self.server),
             self.metrics,
         )
 

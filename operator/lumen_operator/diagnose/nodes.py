@@ -3,6 +3,8 @@
 Pure. The words are the node's own; what to do about them is in `causes`.
 """
 
+from datetime import datetime, timedelta
+
 from lumen_manifest.conditions import ConditionType, Reason
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
@@ -10,7 +12,10 @@ from lumen_operator.diagnose.finding import Finding, find
 from lumen_operator.observe.gather import Observed
 from lumen_operator.observe.views import PodView
 
+SET_UP_WITHIN = timedelta(seconds=10)
+"""Mounting and the sandbox take moments; after that, a pod's events are asked for what holds it."""
 AVAILABLE, RESOURCES = ConditionType.AVAILABLE, ConditionType.RESOURCES_READY
+_NOT_BEGUN = frozenset({"", "ContainerCreating", "PodInitializing"})
 _CACHE_WORDS = ("emptydir", "volume")
 """What a kubelet evicts a pod for that is its own doing; the rest is the node's want."""
 
@@ -45,3 +50,34 @@ def why_over(service: LumenModelService, pool: LumenNodePool, pod: PodView) -> F
         return find(RESOURCES, Reason.CACHE_EVICTED, said, needed=cache.size_limit)
     said = f"Node {pod.node or 'unknown'} ended pod {pod.name} ({pod.reason}): {pod.message}"
     return find(AVAILABLE, Reason.POD_EVICTED, said, node=pod.node or "NAME", pool=pool.name)
+
+
+def is_being_set_up(pod: PodView) -> bool:
+    """Return whether a pod has a node and none of its containers was ever begun."""
+    if not pod.scheduled or not pod.node or pod.over or pod.terminating:
+        return False
+    return not any(
+        each.running or each.ended or each.ended_before or each.waiting not in _NOT_BEGUN
+        for each in pod.containers
+    )
+
+
+def not_set_up_by(pod: PodView, now: datetime) -> datetime:
+    """Return by when a pod should have been set up."""
+    return (pod.changed_at or pod.created_at or now) + SET_UP_WITHIN
+
+
+def cannot_be_set_up(observed: Observed, pool: LumenNodePool, pod: PodView) -> Finding | None:
+    """Pass on what a node says of a pod that it cannot set up; None when it says nothing."""
+    words = observed.pod_words.get(pod.uid, "")
+    if not words or not is_being_set_up(pod):
+        return None
+    said = f"Node {pod.node} cannot set up pod {pod.name}: {words}"
+    return find(
+        AVAILABLE,
+        Reason.START_FAILED,
+        said,
+        node=pod.node,
+        pool=pool.name,
+        namespace=pod.namespace,
+    )

@@ -25,7 +25,7 @@ from lumen_manifest.pod_reports import (
     progress_of,
 )
 from lumen_operator.diagnose.finding import Finding, condition_of, find
-from lumen_operator.diagnose.nodes import node_lost, why_over
+from lumen_operator.diagnose.nodes import cannot_be_set_up, node_lost, why_over
 from lumen_operator.diagnose.scheduling import volume_not_bound, why_unscheduled
 from lumen_operator.observe.gather import Observed
 from lumen_operator.observe.views import ContainerView, PodView, Terminated
@@ -80,13 +80,18 @@ def finding_of(case: Case, pod: PodView) -> Finding | None:
         return lost
     if pod.unschedulable:
         return why_unscheduled(case.observed, case.pool, pod)
-    for container in pod.containers:
-        if _is_done(container):
-            continue
-        found = _why_not_done(case, pod, container)
-        if found is not None:
-            return found
-    return volume_not_bound(case.observed, pod) or _not_yet(case, pod)
+    return (
+        cannot_be_set_up(case.observed, case.pool, pod)
+        or _first_not_done(case, pod)
+        or volume_not_bound(case.observed, pod)
+        or _not_yet(case, pod)
+    )
+
+
+def _first_not_done(case: Case, pod: PodView) -> Finding | None:
+    waiting = (each for each in pod.containers if not _is_done(each))
+    found = (_why_not_done(case, pod, each) for each in waiting)
+    return next((each for each in found if each is not None), None)
 
 
 def _is_done(container: ContainerView) -> bool:
@@ -186,13 +191,23 @@ def _in_its_words(
         reason = Reason.SERVER_CRASHED  # the server knew no better word for it
     if condition not in READY_NEEDS or reason not in OUTCOMES[condition].otherwise:
         return None
+    remedy = named.remedy or reason.remedy(**_facts(case, pod, named))
     return find(
         condition,
         reason,
         named.message,
-        remedy=named.remedy or reason.remedy(**_facts(case, pod, named)),
+        remedy=_look_into_secret(case, pod, reason) + remedy,
         final=named.final and container.restarts >= RETRIED,
     )
+
+
+def _look_into_secret(case: Case, pod: PodView, reason: Reason) -> str:
+    """Point to the Secret first where access is refused: the operator may not look into it."""
+    secret = case.service.spec.model.source.secret_ref
+    if secret is None or reason is not Reason.UNAUTHORIZED:
+        return ""
+    keys = f"kubectl describe secret -n {pod.namespace} {secret.name}"
+    return f"See that the Secret {secret.name} has the key that the source asks for ({keys}). "
 
 
 def _facts(case: Case, pod: PodView, named: Failure) -> dict[str, str]:

@@ -80,7 +80,8 @@ class Observed:
     name, that rendering is compared with. `pools` has the pools that the spec and the stable
     revision name. `nodes` and `holders` are those of these pools; they are gathered only while a
     pod waits for a node or old pods go first. `hosts` has the nodes of pods that do not serve; one
-    that is missing there is gone. `variants` has what there is, by the variant's name.
+    that is missing there is gone. `pod_words` has what nodes say of pods that they cannot set up.
+    `variants` has what there is, by the variant's name.
     `clock_set_at` is what the clock that tells `now` said when it was set, None while nobody saw
     that. `callers` has the names of all services of the namespace.
     """
@@ -103,6 +104,7 @@ class Observed:
     pins: Mapping[str, PinView] = field(default_factory=dict)
     autoscaler: AutoscalerView | None = None
     callers: CallerNames = field(default_factory=CallerNames)
+    pod_words: Mapping[str, str] = field(default_factory=dict)
     clock_set_at: datetime | None = None
 
     def variant(self, name: str) -> VariantView:

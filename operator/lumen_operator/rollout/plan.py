@@ -13,9 +13,11 @@ from lumen_manifest.names import STABLE_VARIANT
 from lumen_operator.diagnose.finding import Finding, find, worst
 from lumen_operator.diagnose.pods import Case, finding_of
 from lumen_operator.diagnose.scheduling import pods_forbidden
+from lumen_operator.observe.decode import latest
 from lumen_operator.observe.gather import Observed
 from lumen_operator.observe.views import PodView
 from lumen_operator.rollout.model import (
+    Generations,
     Rollout,
     Variant,
     forbidden_pods,
@@ -70,7 +72,7 @@ def _look_at(observed: Observed, target: Variant, stable: str) -> Rollout:
         current=target.revision,
         stable=stable,
         pods=pods,
-        findings=(*_findings(case, (*pods.evicted, *pods.fresh)), *kept_out),
+        findings=(*_findings(case, (*_lately_over(pods), *pods.fresh)), *kept_out),
         old_findings=tuple(_findings(case, pods.old)),
         progress=progress,
         pinned=pinned_for(observed, target.service),
@@ -80,6 +82,17 @@ def _look_at(observed: Observed, target: Variant, stable: str) -> Rollout:
     since = last_progress(observed, found)
     until = since + _deadline(target) if since is not None and _applied(observed, target) else None
     return replace(found, runs=True, until=until, failed=_failure(observed, found, until))
+
+
+def _lately_over(pods: Generations) -> Iterator[PodView]:
+    """Yield the pods that a node ended and that no later one has made up for.
+
+    They stay for as long as nobody removes them, which may be days.
+    """
+    served = latest(pod.created_at for pod in pods.fresh if pod.serves)
+    for pod in pods.evicted:
+        if served is None or pod.created_at is None or pod.created_at >= served:
+            yield pod
 
 
 def _findings(case: Case, pods: Iterable[PodView]) -> Iterator[Finding]:
