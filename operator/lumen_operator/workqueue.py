@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from lumen_cluster.errors import ApiError
+from lumen_cluster.errors import ApiError, Refused
 from lumen_operator.polling.turns import FairSchedule
 from lumen_process.backoff import Backoff
 
@@ -30,6 +30,8 @@ OTHERS_SHARE = 4
 
 
 BACKOFF = Backoff(first_s=0.5, longest_s=120.0)
+REFUSED_MOST_S = 20.0
+"""What the API server refuses is tried again so often: somebody corrects it, and looks."""
 
 
 class Watcher(Protocol):
@@ -214,6 +216,8 @@ class Workqueue(Generic[K]):
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         known = error if isinstance(error, ApiError) else None
         delay_s = BACKOFF.delay_s(failures, known.retry_after_s if known else None)
+        if isinstance(error, Refused):
+            delay_s = min(delay_s, REFUSED_MOST_S)
         log.warning(
             "work failed and is tried again",
             key=str(key),

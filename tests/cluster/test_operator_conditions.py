@@ -18,10 +18,14 @@ from lumen_manifest.pod_reports import FINAL
 ELSEWHERE = {
     (C.ACCEPTED, Reason.FIELD_CONFLICT),  # test_operator_drift: an event tells it, it soon passes
     (C.AUTOSCALING, Reason.ACTIVE),  # test_operator_autoscaling: needs an API for metrics
+    (C.ACCEPTED, Reason.CHILD_REFUSED),  # test_operator_refusals: needs a policy
+    (C.AVAILABLE, Reason.DEGRADED),  # test_operator_refusals: needs pods that differ
+    (C.AVAILABLE, Reason.NODE_NOT_READY),  # test_operator_refusals: needs a node that goes down
 }
 TEMPORARY = {Reason.SOURCE_UNREACHABLE, Reason.DISK_FULL}
 """Last words after which trying again may help."""
 
+FULL_DISK = "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi."
 EVICTION = 'Usage of EmptyDir volume "cache" exceeds the limit "8Gi". '
 
 
@@ -72,6 +76,10 @@ SPECS = {
     Reason.VOLUME_NOT_BOUND: {"cache": {"type": "persistentVolumeClaim", "claimName": "none"}},
     Reason.NO_REPLICA_READY: pods(Behaviour.NEVER_READY),
     Reason.SCALED_TO_ZERO: {"replicas": 0},
+    Reason.START_FAILED: pods(Behaviour.CONFIG_ERROR, 'secret "hub-token" not found'),
+    Reason.INIT_CRASHED: pods(Behaviour.INIT_FAILS, "Traceback"),
+    Reason.UNSCHEDULABLE: {"resources": {"requests": {"cpu": "999"}}},
+    Reason.POD_EVICTED: pods(Behaviour.EVICTED, FULL_DISK),
     Reason.IMAGE_PULL_FAILED: pods(Behaviour.IMAGE_PULL),
     Reason.SERVER_CRASHED: pods(Behaviour.CRASH_LOOP, "Segmentation fault"),
     Reason.OUT_OF_MEMORY: pods(Behaviour.OOM),

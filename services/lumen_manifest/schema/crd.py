@@ -43,6 +43,11 @@ def conditions_page() -> str:
     lines.append("`kubectl get lms` shows the reason, `kubectl describe lms NAME` the message.")
     lines.append(f"`Ready` is true when {needs} are.")
     lines.append("Otherwise it repeats the first that is not so, with its reason and message.")
+    lines.append(
+        "The column REASON of a service that is Ready names what holds some of its pods (Available "
+        "is then `Degraded`), or that another revision runs than the manifest's (Progressing)."
+    )
+    lines.append("What to do is the general case here; a message says what fits its own cause.")
     for condition, outcomes in OUTCOMES.items():
         lines += ["", f"## {condition}", ""]
         lines += ["| reason | condition | means | what to do |", "|---|---|---|---|"]
@@ -186,7 +191,7 @@ RESOURCES = (
             _column("Ready", _READY),
             _column("Replicas", ".status.ready", description="Ready pods of those wanted."),
             _column("Endpoint", ".status.endpoint", priority=1),
-            _column("Reason", ".status.reason", description="Why it is not ready."),
+            _column("Reason", ".status.reason", description="What is not as it was asked for."),
             AGE,
         ),
     ),

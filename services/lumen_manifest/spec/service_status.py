@@ -101,7 +101,11 @@ class ModelServiceStatus(ObservedModel):
         default="", description="The digest of all that decides what a vector means."
     )
     ready: Word = Field(default="", description="Ready pods of those wanted, such as 2/2.")
-    reason: Word = Field(default="", description="Why the service is not ready; empty when it is.")
+    reason: Word = Field(
+        default="",
+        description="Why the service is not ready, has too few pods, or runs another revision; "
+        "empty when all is as it was asked for.",
+    )
     runtime: RuntimeStatus | None = Field(
         default=None, description="What the server attested about how it computes."
     )

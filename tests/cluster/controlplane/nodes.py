@@ -21,6 +21,10 @@ CONTAINER = f"{_PREFIX}/container"
 TERMINATION_MESSAGE = f"{_PREFIX}/termination-message"
 
 
+DOWN = f"{_PREFIX}/down"
+"""A label of a node that nobody keeps Ready any more: what is written into its status stays."""
+
+
 class Behaviour(StrEnum):
     """How a pod behaves once it is on a node."""
 
@@ -36,6 +40,10 @@ class Behaviour(StrEnum):
     """The server is killed for its memory, again and again."""
     IMAGE_PULL = "image-pull"
     """An image cannot be pulled."""
+    CONFIG_ERROR = "config-error"
+    """Its first container cannot be made, for what TERMINATION_MESSAGE says is missing."""
+    NOT_SET_UP = "not-set-up"
+    """Its node never gets as far as a container."""
     NEVER_READY = "never-ready"
     """The server runs and its probes fail."""
     EVICTED = "evicted"

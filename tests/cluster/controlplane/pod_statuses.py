@@ -165,7 +165,8 @@ conditions:
   message: {{ printf "containers with unready status: [%s]" $server | Quote }}
   lastTransitionTime: {{ $now | Quote }}
 {{ end }}
-phase: {{ if or $whoIsInit (eq $behaviour "image-pull") }}Pending{{ else }}Running{{ end }}
+{{ $pending := or $whoIsInit (has $behaviour (list "image-pull" "config-error" "not-set-up")) }}
+phase: {{ if $pending }}Pending{{ else }}Running{{ end }}
 """
 PLACED = (
     _READ
@@ -185,6 +186,12 @@ PUT_OFF = _READ + _NOT_READY + _containers(_PUT_OFF)
 RUNS_AGAIN = _READ + _NOT_READY + _containers(_AGAIN, restarted=1)
 PULL_FAILED = _READ + _NOT_READY + _containers(_PULL_FAILED)
 PULL_PUT_OFF = _READ + _NOT_READY + _containers(_PULL_OFF)
+NOT_MADE = (
+    _READ
+    + _NOT_READY
+    + _containers(_state(_waiting("CreateContainerConfigError", "%s", "$message")))
+)
+NOT_SET_UP = _READ + _NOT_READY + _containers(_state("waiting: {reason: ContainerCreating}"))
 UNREADY = _READ + _NOT_READY + _containers(_STARTING)
 EVICTED = (
     _READ

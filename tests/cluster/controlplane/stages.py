@@ -10,7 +10,7 @@ again.
 from typing import Any
 
 from controlplane import pod_statuses as write
-from controlplane.nodes import BEHAVIOUR, CONTAINER, DELAY, Behaviour
+from controlplane.nodes import BEHAVIOUR, CONTAINER, DELAY, DOWN, Behaviour
 
 _BEHAVIOUR = f'(.metadata.annotations["{BEHAVIOUR}"] // "{Behaviour.READY}")'
 _FIRST_TO_RUN = "((.spec.initContainers // [])[0] // .spec.containers[0]).name"
@@ -40,6 +40,10 @@ _STEP = f"""(
     elif $behaviour == "{Behaviour.IMAGE_PULL}" then
       (if $waits == "ImagePullBackOff" then "done"
        elif $waits == "ErrImagePull" then "pulled" else "begun" end)
+    elif $behaviour == "{Behaviour.CONFIG_ERROR}" then
+      (if $waits == "CreateContainerConfigError" then "done" else "begun" end)
+    elif $behaviour == "{Behaviour.NOT_SET_UP}" then
+      (if $waits == "ContainerCreating" then "done" else "begun" end)
     elif ($status.state.terminated.exitCode // 0) != 0 then "ended"
     elif $waits == "CrashLoopBackOff" then "put-off"
     else "begun" end
@@ -68,6 +72,8 @@ _FAILING = (Behaviour.INIT_FAILS, Behaviour.CRASH_LOOP, Behaviour.OOM)
 _PULLING = (Behaviour.IMAGE_PULL,)
 _UNREADY = (Behaviour.NEVER_READY,)
 _EVICTED = (Behaviour.EVICTED,)
+_UNMADE = (Behaviour.CONFIG_ERROR,)
+_NOT_SET_UP = (Behaviour.NOT_SET_UP,)
 
 
 def stages() -> list[dict[str, Any]]:
@@ -83,6 +89,8 @@ def stages() -> list[dict[str, Any]]:
         _step(_PULLING, "begun", _A_MOMENT, write.PULL_FAILED),
         _step(_PULLING, "pulled", _A_MOMENT, write.PULL_PUT_OFF),
         _step(_UNREADY, "begun", _A_MOMENT, write.UNREADY),
+        _step(_UNMADE, "begun", _A_MOMENT, write.NOT_MADE),
+        _step(_NOT_SET_UP, "begun", _A_MOMENT, write.NOT_SET_UP),
         _step(_EVICTED, "begun", _EVICTION_DELAY, write.EVICTED),
     ]
 
@@ -120,7 +128,8 @@ _NODE: dict[str, Any] = {
                     "key": '.status.conditions.[] | select(.type == "Ready") | .status',
                     "operator": "NotIn",
                     "values": ["True"],
-                }
+                },
+                {"key": f'.metadata.labels["{DOWN}"]', "operator": "DoesNotExist"},
             ]
         },
         "next": {
