@@ -9,6 +9,7 @@ import pytest
 import repositories
 import tiny_models
 import torch
+from hub_server import HubServer
 from local_runs import ENVIRONMENT
 from modelscope_server import ModelScopeServer
 from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -113,3 +114,64 @@ def test_a_hub_is_asked_as_its_own_tools_are_told(tmp_path):
     assert done.returncode == 1
     assert "modelscope://me/nothing does not exist" in done.stderr
     assert hub.requests
+
+
+# Where the hub has it, and what is typed for it.
+SOURCES = {
+    "hf://me/tiny-clip@v1": "me/tiny-clip",
+    "me/tiny-clip": "me/tiny-clip",
+    "ViT-B-32::laion2b_s34b_b79k": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_repository_of_a_hub_is_fetched_verified_exported_and_served(source, tmp_path):
+    reference = repositories.write(tmp_path / "published", NAME)
+    picture = tiny_models.a_picture(3, 200, 120)
+    picture.save(tmp_path / "picture.png")
+    with HubServer(tmp_path / "hub") as hub:
+        hub.publish(f"models/{SOURCES[source]}", tmp_path / "published", "v1")
+        hub_of_its_own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
+        words = ("export", source, "--out", tmp_path / "out", "--cache-dir", tmp_path / "cache")
+        made = lumen(*words, **hub_of_its_own)
+        asked = hub.asked()
+
+    assert made.returncode == 0, made.stderr
+    assert asked > 0
+    manifest = tmp_path / "service.yaml"
+    manifest.write_text(MANIFEST.format(precision="fp32", uri=(tmp_path / "out").as_uri()))
+    served = lumen(
+        "up", "-f", manifest, "--port", 0, "--state-dir", tmp_path / "state", "--",
+        sys.executable, "-m", "lumen_cli", "embed", tmp_path / "picture.png", "--output", "json",
+    )  # fmt: skip
+    assert served.returncode == 0, served.stderr
+    rows = next(line for line in served.stdout.splitlines() if line.startswith("["))
+    (got,) = (np.array(row["vector"]) for row in json.loads(rows))
+    assert got @ reference.pictures(transformed(picture)[None])[0].numpy() > 0.9999
+
+
+def test_a_repository_with_a_damaged_file_is_not_exported(tmp_path):
+    repositories.write(tmp_path / "published", NAME)
+    with HubServer(tmp_path / "hub") as hub:
+        hub.publish("models/me/tiny-clip", tmp_path / "published")
+        weights = "open_clip_model.safetensors"
+        content = bytearray((tmp_path / "published" / weights).read_bytes())
+        content[-1] ^= 1
+        hub.content.contents[hub.large("models/me/tiny-clip", weights)] = bytes(content)
+        words = ("export", "hf://me/tiny-clip", "--out", tmp_path / "out")
+        variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
+        done = lumen(*words, "--cache-dir", tmp_path / "cache", **variables)
+
+    assert done.returncode == 1
+    assert "open_clip_model.safetensors" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", ["ViT-B-32::nosuch", "NoSuch::openai", "nosuch-model"])
+def test_a_name_that_stands_for_nothing_says_what_to_name(source, tmp_path):
+    done = lumen("export", source, "--out", tmp_path / "out", "--cache-dir", tmp_path / "cache")
+
+    assert done.returncode in (1, 2)
+    assert source in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
