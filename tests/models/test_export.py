@@ -1,6 +1,8 @@
 """Exports of small models of every kind, served as what they are: a folder like any other."""
 
 import json
+import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +18,20 @@ from lumen_export.graphs import OPSET
 from lumen_export.label_files import LabelPlan
 from lumen_export.run import ExportPlan, export
 from lumen_manifest.server_config import ServerConfig
-from lumen_manifest.spec.enums import Family, Precision, Runtime
+from lumen_manifest.spec.enums import Accelerator, Family, OnnxEngine, Precision, Runtime
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec
-from lumen_resources.errors import LabelSetError
+from lumen_resources.errors import ChecksumMismatchError, LabelSetError
 from lumen_resources.fetch.local_model import InPlace
 from lumen_resources.fetch.recording import record
 from lumen_resources.progress import Progress
+from lumen_serving.backends.base import BackendSettings, noise
+from lumen_serving.backends.onnx import OnnxBackend
+from lumen_serving.backends.onnx_engines import EngineWish
 from lumen_serving.media.text import Tokenizer
 from lumen_terms.modality import Modality
 
 torch.set_num_threads(2)
+TOWERS = ("vision", "text")
 THINGS = ["cat", "dog", "house"]
 ALL = (Precision.FP32, Precision.FP16, Precision.INT8)
 
@@ -177,6 +183,74 @@ def test_what_is_at_the_goal_already_is_left_alone(laion, tmp_path):
         export(laion[1], ExportPlan(ALL, tmp_path / "out"), Progress())
 
     assert [p.name for p in tmp_path.rglob("*")] == ["out", "thesis.txt"]
+
+
+@pytest.fixture(scope="module")
+def beside(laion, tmp_path_factory):
+    """The same model with its weights beside its graphs, as above 2 GiB."""
+    folder = tmp_path_factory.mktemp("beside")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lumen_export.graphs.APART_FROM_BYTES", 0)
+        made = export(laion[1], ExportPlan(ALL, folder / "out"), Progress())
+    return made.folder
+
+
+@pytest.mark.parametrize("precision", ALL)
+def test_weights_beside_a_graph_are_vouched_for_and_computed_with(laion, beside, precision):
+    data = {p.as_posix() for p in (Path("onnx") / f"{t}.{precision}.onnx.data" for t in TOWERS)}
+    reference, _, _ = laion
+
+    model = opened(beside, "laion", Runtime.ONNX, precision)
+    info = json.loads((beside / "model_info.json").read_text())
+
+    assert data <= info["extra_metadata"]["lumen"]["files"].keys()
+    assert data <= set(info["runtimes"]["onnx"]["files"])
+    assert {p.relative_to(beside).as_posix() for p in model.files.external_data} == data
+    items = pictures(2, 64)
+    half = precision is Precision.FP16
+    got = rows(
+        beside / f"onnx/vision.{precision}.onnx", items.astype(np.float16) if half else items
+    )
+    assert cosines(got, reference.pictures(torch.from_numpy(items))).min() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [
+        (None, Precision.FP32),
+        (OnnxEngine.ONNXRUNTIME, Precision.FP32),
+        (OnnxEngine.ONNXRUNTIME, Precision.INT8),
+    ],
+)
+def test_either_engine_serves_weights_that_lie_beside(laion, beside, engine, precision):
+    model = opened(beside, "laion", Runtime.ONNX, precision)
+    own = opened(laion[2].folder, "laion", Runtime.ONNX, precision)
+    items = noise(model, 2)
+
+    got, wanted = (embedded(each, EngineWish(engine, precision), items) for each in (model, own))
+
+    for modality in Modality:
+        assert cosines(got[modality], wanted[modality]).min() > 0.999999
+
+
+def embedded(model, wish, items):
+    with closing(OnnxBackend(wish)) as backend:
+        backend.load(model, BackendSettings(Accelerator.CPU, 2))
+        return {
+            Modality.IMAGE: backend.embed_images(items[Modality.IMAGE]),
+            Modality.TEXT: backend.embed_texts(items[Modality.TEXT]),
+        }
+
+
+def test_weights_beside_a_graph_that_changed_are_refused(beside, tmp_path):
+    folder = shutil.copytree(beside, tmp_path / "out")
+    data = folder / "onnx/vision.fp32.onnx.data"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+
+    with pytest.raises(ChecksumMismatchError, match=r"vision\.fp32\.onnx\.data"):
+        opened(folder, "laion", Runtime.ONNX, Precision.FP32)
 
 
 def test_a_product_below_the_bar_is_not_kept(laion, tmp_path, monkeypatch):
