@@ -280,6 +280,25 @@ def test_a_pickle_of_tensors_loads_as_the_safetensors_do(changed, published):
     assert got.tobytes() == loaded(same).embed_images(items).tobytes()
 
 
+def test_safetensors_of_parallel_training_load_as_the_others_do(changed, published):
+    folder, model = changed
+    weights = folder / "open_clip_model.safetensors"
+    tensors = repositories.safetensors.torch.load_file(weights)
+    named = {f"module.{name}": value for name, value in tensors.items()}
+    repositories.safetensors.torch.save_file(named, weights)
+    source, reference = published
+    same = verified(source, ROW, reference.dim)
+    items = noise(same, 2)
+
+    backend, own = loaded(model()), loaded(same)
+
+    assert (
+        backend.embed_images(items[Modality.IMAGE]).tobytes()
+        == own.embed_images(items[Modality.IMAGE]).tobytes()
+    )
+    assert derived(folder).score.scale == pytest.approx(reference.scale)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -17,6 +17,8 @@ from lumen_resources.model.layouts import ScoreRule
 from lumen_resources.model.model_info import ModelInfo, ScoreInfo
 
 SCALE, BIAS = "logit_scale", "logit_bias"
+# What training in parallel puts before each name of a checkpoint.
+PARALLEL = "module."
 # What CLIP's scale was bounded by in training; most checkpoints reach it.
 DEFAULT_SCALE = 100.0
 LARGEST_SCALE, LARGEST_BIAS = 1000.0, 1000.0
@@ -68,7 +70,7 @@ def scalars_of(paths: Collection[Path]) -> dict[str, float]:
             continue
         header = read_safetensors_header(path)
         for name in (SCALE, BIAS):
-            tensor = header.tensors.get(name)
+            tensor = header.tensors.get(name, header.tensors.get(f"{PARALLEL}{name}"))
             width = 0 if tensor is None else _WIDTHS.get(tensor.dtype, 0)
             if tensor is None or tensor.elements != 1 or tensor.end - tensor.start != width:
                 continue

@@ -92,6 +92,14 @@ def test_a_scalar_is_read_at_its_place_whatever_lies_before_it(tmp_path, dtype, 
     assert scalars_of([path, tmp_path / "never-opened.bin"]) == {"logit_scale": 4.5}
 
 
+def test_a_scale_is_found_behind_what_parallel_training_puts_before_names(tmp_path):
+    header = {f"module.{name}": said for name, said in a_scalar().items()}
+
+    path = written(tmp_path / "m.safetensors", header, struct.pack("<f", 4.5))
+
+    assert scalars_of([path]) == {"logit_scale": 4.5}
+
+
 @pytest.mark.parametrize(
     "header",
     [

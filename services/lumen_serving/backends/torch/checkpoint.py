@@ -8,11 +8,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from lumen_resources.errors import ResourceValidationError
+from lumen_resources.model.scores import PARALLEL
 from lumen_serving.backends.torch.library import Tensor, pickled_tensors
 
 SAFETENSORS = ".safetensors"
-# What training in parallel puts before each name.
-_PARALLEL = "module."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +69,10 @@ def _opened_one(path: Path) -> Iterator[Checkpoint]:
 def _plain_names(names: Iterable[str], path: Path) -> dict[str, str]:
     plain: dict[str, str] = {}
     for name in names:
-        if plain.setdefault(name.removeprefix(_PARALLEL), name) != name:
+        if plain.setdefault(name.removeprefix(PARALLEL), name) != name:
             raise ResourceValidationError(
-                f"{path.name} holds {name.removeprefix(_PARALLEL)[:200]} twice, once with "
-                f"{_PARALLEL!r} before it.",
+                f"{path.name} holds {name.removeprefix(PARALLEL)[:200]} twice, once with "
+                f"{PARALLEL!r} before it.",
                 remedy="Use the weights as they were published.",
                 file=path.name,
             )
