@@ -4,9 +4,11 @@ import io
 from functools import cache
 
 import numpy as np
+import open_clip
 import orjson
 import pytest
 import tiny_models
+import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from transformers.models.chinese_clip.image_processing_pil_chinese_clip import (
@@ -144,3 +146,32 @@ def test_a_png_becomes_the_input_of_transformers_own_processor(name, size):
 
     wanted = np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
     assert np.abs(got - wanted).max() < 1e-5
+
+
+TINY = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 96, "layers": 1, "width": 64, "patch_size": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
+}
+
+
+@pytest.mark.parametrize("said", [{"resize_mode": "squash", "mean": list(HALF[0])}, {}])
+def test_beside_open_clips_configuration_transformers_file_decides_nothing(tmp_path, said):
+    """As in DFN5B's repositories: open_clip's own loader is asked."""
+    config = {"model_cfg": TINY, "preprocess_cfg": said}
+    processor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "image_std": [0.1] * 3,
+        "resample": 2,
+    }
+    (tmp_path / "open_clip_config.json").write_bytes(orjson.dumps(config))
+    (tmp_path / "preprocessor_config.json").write_bytes(orjson.dumps(processor))
+    model = open_clip.CLIP(**TINY)
+    torch.save(model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    _, transform = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}")
+    payload = encoded((333, 217))
+
+    found = preprocess_of(a_model_info(), config, processor)
+
+    with Image.open(io.BytesIO(payload)) as image:
+        np.testing.assert_array_equal(transform(image).numpy(), ours(payload, found))

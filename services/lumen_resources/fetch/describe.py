@@ -41,7 +41,7 @@ from lumen_resources.model.layouts import (
 )
 from lumen_resources.model.lock_file import locked_files, overall
 from lumen_resources.model.model_info import FILE_NAME, Dataset, FileDigest, ModelInfo
-from lumen_resources.model.preprocessing import preprocess_of, under_preset
+from lumen_resources.model.preprocessing import preprocess_of, under_preset, unread_processor
 from lumen_resources.model.rknn_file import check_rknn
 from lumen_resources.model.scores import scalars_of, score_rule_of
 from lumen_resources.model.text_rules import DEFAULT_CONTEXT_LENGTH, TokenizerFiles, text_rule_of
@@ -166,7 +166,14 @@ def describe(subject: UnverifiedModel, at: PathResolver, *, thorough: bool) -> V
         cache=subject.cache,
         bytes=sum(digest.size for digest in files),
         file_count=len(files),
-        warnings=(*subject.warnings, *subject.derived, *remarks, *about, *_about(label_sets)),
+        warnings=(
+            *subject.warnings,
+            *subject.derived,
+            *unread_processor(info, config, preprocessor),
+            *remarks,
+            *about,
+            *_about(label_sets),
+        ),
         modalities=chosen.modalities,
     )
     _compare_pins(subject.config, model)

@@ -67,6 +67,8 @@ def derive(
     info = _model_info(there, name, facts, runtimes)
     path = there.first(PREPROCESSOR, PREPROCESS_CFG)
     preprocess = preprocess_of(info, facts.config, there.document(path) if path else None)
+    if facts.source == "open_clip_config.json" and path == PREPROCESSOR:
+        path = None  # open_clip's own decides
     return info, tuple(_sentences(there, info, facts, preprocess, path))
 
 

@@ -75,10 +75,13 @@ def preprocess_of(
     """Return how pictures are prepared.
 
     The model info, open_clip's `preprocess_cfg` and transformers' `preprocessor_config.json` may
-    each say a part of it, and must agree where two of them speak of the same. What none says is
-    the vision tower's image size, and else CLIP's value. Raises ModelInfoError where they do not,
-    or for what nobody here computes.
+    each say a part of it, and must agree where two of them speak of the same; beside open_clip's
+    configuration transformers' is not read, as open_clip never does (see `unread_processor`).
+    What none says is the vision tower's image size, and else CLIP's value. Raises ModelInfoError
+    where they do not agree, or for what nobody here computes.
     """
+    if _is_unread(config, preprocessor):
+        preprocessor = None
     declared = _agreed(
         {
             "extra_metadata.lumen.preprocess in model_info.json": info.lumen.preprocess
@@ -112,6 +115,36 @@ def preprocess_of(
         std=std,
         crop="down" if cropped_by_transformers else "even",
     )
+
+
+def unread_processor(
+    info: ModelInfo,
+    config: Mapping[str, Any] | None,
+    preprocessor: Mapping[str, Any] | None,
+) -> tuple[str, ...]:
+    """Return what to say of a `preprocessor_config.json` that open_clip's configuration outdoes."""
+    if not _is_unread(config, preprocessor):
+        return ()
+    start = f"{PREPROCESSOR} is not read beside open_clip_config.json, and says otherwise"
+    try:
+        said = _preprocess_info(preprocessor)
+    except ModelInfoError:
+        return (f"{start}: it asks for steps that are not computed here.",)
+    used = preprocess_of(info, config)
+    found = ((name, getattr(said, name), getattr(used, name)) for name in _DECIDING)
+    differ = [
+        f"{name} {value}, where {own} is used"
+        for name, value, own in found
+        if value is not None and not _same(value, own)
+    ]
+    return (f"{start}: {'; '.join(differ)}.",) if differ else ()
+
+
+def _is_unread(config: Mapping[str, Any] | None, preprocessor: Mapping[str, Any] | None) -> bool:
+    is_open_clips = any(
+        isinstance((config or {}).get(key), Mapping) for key in ("model_cfg", "preprocess_cfg")
+    )
+    return is_open_clips and _is_transformers(preprocessor)
 
 
 def under_preset(preprocess: Preprocess, preset: PreprocessPreset | None) -> Preprocess:

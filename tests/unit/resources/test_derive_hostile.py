@@ -183,12 +183,14 @@ def test_a_bare_architecture_takes_its_pictures_from_the_table_or_is_refused():
     assert "vectors of 640" in refused(bare("me/MobileCLIP2-S2", embed_dim=640)).message
 
 
-def test_two_files_that_prepare_pictures_differently_are_refused():
+def test_open_clips_configuration_decides_whatever_transformers_file_says_beside_it():
     there = changed(
         "ViT-B-32", "preprocessor_config.json", lambda said: said | {"image_mean": HALF}
     )
 
-    assert "prepare pictures differently" in refused(there).message
+    _, said = derive(there.repository, there.files(), there.read())
+
+    assert any("0.4815" in each and "(open_clip_config.json)" in each for each in said)
 
 
 def test_paths_that_lead_elsewhere_are_never_asked_for():

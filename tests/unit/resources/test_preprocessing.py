@@ -7,7 +7,12 @@ from model_sources import an_info
 
 from lumen_resources.errors import ModelInfoError
 from lumen_resources.model.layouts import Preprocess
-from lumen_resources.model.preprocessing import CLIP_MEAN, CLIP_STD, preprocess_of
+from lumen_resources.model.preprocessing import (
+    CLIP_MEAN,
+    CLIP_STD,
+    preprocess_of,
+    unread_processor,
+)
 from lumen_resources.model.text_rules import context_length_of
 
 HALF = (0.5, 0.5, 0.5)
@@ -171,7 +176,6 @@ def test_what_is_not_computed_here_is_refused(change, says):
 def test_files_that_contradict_each_other_are_refused_and_both_named(published, field):
     beside = {"preprocess_cfg": published}
     sayings = (
-        lambda: preprocess_of(an_info(), beside, CLIP),
         lambda: preprocess_of(an_info(preprocess=AS_INFO | as_info(published)), None, CLIP),
         lambda: preprocess_of(an_info(preprocess=AS_INFO), beside),
     )
@@ -179,6 +183,31 @@ def test_files_that_contradict_each_other_are_refused_and_both_named(published, 
     for saying in sayings:
         with pytest.raises(ModelInfoError, match=f"differently: .* says {field} .* says "):
             saying()
+
+
+@pytest.mark.parametrize("processor", [CLIP, {**CLIP, "do_pad": True}])
+@pytest.mark.parametrize("part", ["preprocess_cfg", "model_cfg"])
+def test_open_clips_configuration_decides_and_what_transformers_says_otherwise_is_told(
+    part, processor
+):
+    squashed = {"preprocess_cfg": {"resize_mode": "squash", "mean": list(HALF)}}
+    config = {"model_cfg": {"vision_cfg": {"image_size": 378}}} | (
+        squashed if part == "preprocess_cfg" else {}
+    )
+
+    found = preprocess_of(an_info(), config, processor)
+    (told,) = unread_processor(an_info(), config, processor)
+
+    assert found == preprocess_of(an_info(), config)
+    assert found.size == 378
+    assert told.startswith("preprocessor_config.json is not read beside open_clip_config.json")
+    assert ("size 224, where 378 is used" in told) == (processor is CLIP)
+
+
+def test_nothing_is_told_of_a_file_that_agrees_or_is_read():
+    assert unread_processor(an_info(), {"preprocess_cfg": AS_INFO}, CLIP) == ()
+    assert unread_processor(an_info(), {"model_type": "clip"}, SIGLIP) == ()
+    assert unread_processor(an_info(), {"preprocess_cfg": AS_INFO}, None) == ()
 
 
 def test_files_that_agree_are_read_together():
