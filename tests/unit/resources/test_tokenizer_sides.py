@@ -1,5 +1,10 @@
 """What stands before and after a text: two files that must say the same of it."""
 
+import base64
+import json
+import struct
+
+import numpy as np
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -84,6 +89,52 @@ def test_a_file_whose_steps_write_a_text_out_without_end_is_refused_unrun(tmp_pa
     tokenizer.save(str(tmp_path / "tokenizer.json"))
 
     with pytest.raises(TokenizerError, match="may make a text "):
+        load_tokenizer(tmp_path / "tokenizer.json")
+
+
+def charsmap(written: bytes, *, at: int = 0, below: int = 256, units: int = 512) -> bytes:
+    """A table of signs as sentencepiece has it: `a` becomes what is written from `at` on."""
+    array = np.zeros(units, "<u4")
+    array[0] = below << 10
+    array[1] = at
+    array[256 + ord("a")] = ord("a") | 1 << 8 | ((256 + ord("a")) ^ 1) << 10
+    return struct.pack("<I", array.nbytes) + array.tobytes() + written
+
+
+def test_a_table_of_signs_is_taken_as_far_as_it_writes_a_text_out(tmp_path):
+    tokenizer = a_tokenizer("$A")
+    tokenizer.normalizer = normalizers.Precompiled(charsmap(b"xyz\0"))
+    assert tokenizer.normalizer.normalize_str("a") == "xyz"
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+
+    load_tokenizer(tmp_path / "tokenizer.json")
+    tokenizer.normalizer = normalizers.Sequence([tokenizer.normalizer] * 6)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match="times longer"):
+        load_tokenizer(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        charsmap(b"x" * 1000 + b"\0"),
+        charsmap(b"xyz\0", at=9),
+        charsmap("xé\0".encode(), at=2),
+        charsmap(b"x\0", below=512),
+        charsmap(b"x\0", units=400),
+        charsmap(b"x\0", at=1)[:40],
+    ],
+    ids=["long", "behind the end", "inside a sign", "outside", "cut array", "cut table"],
+)
+def test_a_table_of_signs_that_leads_out_of_itself_or_writes_too_much_is_refused(tmp_path, table):
+    tokenizer = a_tokenizer("$A")
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    document = json.loads((tmp_path / "tokenizer.json").read_text())
+    encoded = base64.b64encode(table).decode()
+    document["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": encoded}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+
+    with pytest.raises(TokenizerError):
         load_tokenizer(tmp_path / "tokenizer.json")
 
 
