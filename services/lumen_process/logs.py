@@ -10,7 +10,10 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from lumen_process.printable import printable, printable_json
+from lumen_process.printable import TOLD_MOST, printable, printable_json, told
+
+# Its end says what happened.
+TRACEBACK_MOST = 64_000
 
 
 class LogFormat(StrEnum):
@@ -70,17 +73,26 @@ def _last_steps(format: LogFormat, target: TextIO) -> list[Processor]:  # noqa: 
             strip,
             # As text: a structured traceback holds local variables, and so callers' payloads.
             structlog.processors.format_exc_info,
+            _told,
             structlog.processors.JSONRenderer(serializer=_json),
         ]
     colors = target.isatty() and not os.environ.get("NO_COLOR")
     renderer = structlog.dev.ConsoleRenderer(
         colors=colors, pad_event_to=0, exception_formatter=_traceback
     )
-    return [strip, _short_time, _as_text, renderer]
+    return [strip, _told, _short_time, _as_text, renderer]
 
 
 def _json(value: Any, **_: Any) -> str:
     return printable_json(value, default=repr)
+
+
+def _told(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Keep secrets and names without end out of every line, whoever wrote it."""
+    most = {"exception": TRACEBACK_MOST}
+    return {
+        k: told(v, most.get(k, TOLD_MOST)) if isinstance(v, str) else v for k, v in event.items()
+    }
 
 
 def _as_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -93,7 +105,7 @@ def _as_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _traceback(sio: TextIO, exc_info: Any) -> None:
     written = io.StringIO()
     structlog.dev.plain_traceback(written, exc_info)
-    sio.write(printable(written.getvalue(), keep="\n\t"))
+    sio.write(printable(told(written.getvalue(), TRACEBACK_MOST), keep="\n\t"))
 
 
 def _short_time(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -30,6 +30,7 @@ from typing import Self
 
 from lumen_manifest.conditions import Reason
 from lumen_manifest.reading.doors import Door
+from lumen_process.printable import told
 
 MORE_ROOM = "Free space, or give the cache more (spec.cache.sizeLimit, or a larger volume)"
 """What to do about a cache that is full."""
@@ -47,10 +48,8 @@ class ResourceError(Exception):
     """
 
     def __init__(self, message: str, *, remedy: str, file: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-        self.file = file
+        self.message, self.remedy, self.file = told(message), told(remedy), told(file)
+        super().__init__(self.message)
 
     def say_at(self, door: Door) -> None:
         """Put message and remedy into the words of whoever is to act on them."""

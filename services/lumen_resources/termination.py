@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from lumen_manifest.conditions import Reason
-from lumen_process.printable import printable_json
+from lumen_process.printable import printable_json, told
 
 if TYPE_CHECKING:
     # A server imports this before its port is open, and layouts loads pydantic.
@@ -55,9 +55,9 @@ def words_of(failure: Stated) -> dict[str, str]:
     """Return reason, message, remedy and file."""
     return {
         "reason": str(failure.reason),
-        "message": failure.message,
-        "remedy": failure.remedy,
-        "file": failure.file,
+        "message": told(failure.message),
+        "remedy": told(failure.remedy),
+        "file": told(failure.file),
     }
 
 

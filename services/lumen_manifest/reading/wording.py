@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lumen_manifest.schema.structural import Schema
 from lumen_manifest.spec.field_types import PATTERNS
+from lumen_process.printable import told
 
 _SAYS = {pattern.regex: pattern.says for pattern in PATTERNS}
 _SHOWN_MAX = 60
@@ -73,7 +74,7 @@ def shown(value: object) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    text = str(value)
+    text = told(str(value))
     text = text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
     return f'"{text}"' if isinstance(value, str) else text
 
