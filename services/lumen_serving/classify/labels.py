@@ -7,7 +7,7 @@ set takes a moment the first time), its scores in the engine's thread.
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -273,6 +273,8 @@ def _load(model: VerifiedModel, files: LabelSetFiles, threads: int) -> LabelSet:
                 "or run `python -m lumen_serving prepare` with the same configuration.",
                 file=str(files.labels),
             )
+        # Python 3.11 fails when two threads parse at once, as numpy does with the head of an array.
+        wait([early])
         matrix = load_matrix(path, model.embedding_dim, len(labels))
         with rows_named(path, files, labels):
             index = early.result() or _index(model, files, matrix, threads)
@@ -282,9 +284,9 @@ def _load(model: VerifiedModel, files: LabelSetFiles, threads: int) -> LabelSet:
 def _shipped_index(model: VerifiedModel, files: LabelSetFiles, threads: int) -> LabelIndex | None:
     """Index shipped vectors before their number is compared with that of the labels.
 
-    None where they are made or unpacked first.
+    None where they are made or unpacked first, or the names are an array too.
     """
-    if files.embeddings is None or files.embeddings.suffix == ".npz":
+    if files.embeddings is None or ".npz" in {files.embeddings.suffix, files.labels.suffix}:
         return None
     dim = model.embedding_dim
     count = next((edge for edge in stored_matrix(files.embeddings).shape if edge != dim), dim)

@@ -415,16 +415,53 @@ def test_codes_that_were_kept_of_a_row_that_is_not_finite_are_made_anew(tmp_path
     assert np.isfinite(encode_cached(matrix, cache).scales).all()
 
 
+def a_label_model(folder, names, matrix):
+    (folder / "set.json").write_text(json.dumps(names))
+    np.save(folder / "set.npy", matrix)
+    files = LabelSetFiles(
+        "set", folder / "set.json", folder / "set.npy", "", "a photo of a {}", "common"
+    )
+    return SimpleNamespace(label_sets=[files], embedding_dim=16, cache=folder, digest="d")
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"),
+    [((90, 16), 91), ((16, 90), 91), ((16, 16), 90), ((90, 17), 90), ((90, 4, 4), 90), ((16,), 1)],
+    ids=str,
+)
+def test_vectors_that_do_not_fit_the_names_are_refused_as_such(tmp_path, shape, names):
+    model = a_label_model(tmp_path, ["a"] * names, np.ones(shape, np.float32))
+
+    with pytest.raises(LabelSetError, match=rf"\[{names}, 16\] is expected"):
+        list(load_label_sets(model, 1))
+
+
+@pytest.mark.parametrize("count", [16, 90, 9000])
+@pytest.mark.parametrize("on_its_side", [False, True])
+def test_the_index_is_of_the_vectors_that_belong_to_the_names(tmp_path, count, on_its_side):
+    matrix = a_matrix("random", count, 16, 5)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    stored = np.ascontiguousarray(matrix.T) if on_its_side else matrix
+    model = a_label_model(tmp_path, [f"thing {row}" for row in range(count)], stored)
+
+    (found,) = load_label_sets(model, 1)
+
+    ((best,),) = found.index.top_k(matrix[7:8], 1, ScoreRule())
+    assert (best.row, round(best.cosine, 5)) == (7, 1.0)
+    assert found.texts([best.row], "common") == ["thing 7"]
+
+
+def test_names_that_cannot_be_read_are_refused_whatever_the_vectors_are(tmp_path):
+    model = a_label_model(tmp_path, {"a": 1}, np.zeros((90, 16), np.float32))
+
+    with pytest.raises(LabelSetError, match=r"set\.json"):
+        list(load_label_sets(model, 1))
+
+
 def test_a_wrong_row_of_a_large_set_is_refused_by_row_and_label_when_it_is_indexed(tmp_path):
-    names = [f"thing {row}" for row in range(9000)]
     matrix = a_matrix("random", 9000, 16, 5)
     matrix[8191] = np.nan
-    (tmp_path / "set.json").write_text(json.dumps(names))
-    np.save(tmp_path / "set.npy", matrix)
-    files = LabelSetFiles(
-        "set", tmp_path / "set.json", tmp_path / "set.npy", "", "a photo of a {}", "common"
-    )
-    model = SimpleNamespace(label_sets=[files], embedding_dim=16, cache=tmp_path, digest="d")
+    model = a_label_model(tmp_path, [f"thing {row}" for row in range(9000)], matrix)
 
     with pytest.raises(LabelSetError) as caught:
         list(load_label_sets(model, 1))
