@@ -78,7 +78,7 @@ def command(
     columns = _COLUMNS if output == StreamFormat.TABLE else _ALL_COLUMNS
     with (
         tally.told(),
-        failures_explained(server),
+        failures_explained(),
         row_stream(columns, output) as print_row,
         progress_bar("pictures", files.total) as advance,
     ):

@@ -70,7 +70,7 @@ def command(
     sink = _to_file(out) if out is not None else _to_stdout(output)
     with (
         tally.told(),
-        failures_explained(server),
+        failures_explained(),
         sink as keep,
         progress_bar("items", named.total) as advance,
     ):

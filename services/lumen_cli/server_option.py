@@ -51,23 +51,22 @@ def read_token(token_file: str | None) -> str | None:
     if token_file is None:
         return None
     try:
-        return read_named(Path(token_file), TOKEN_BYTES_MAX).decode().strip()
+        token = read_named(Path(token_file), TOKEN_BYTES_MAX).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "it is not text"
         fail(f"{token_file} cannot be read: {said}. --token-file names a file with one token.")
+    if not token or not (token.isascii() and token.isprintable()):
+        fail(f"{token_file} does not hold a token. --token-file names a file with one, as issued.")
+    return token
 
 
 @contextmanager
-def failures_explained(server: str) -> Iterator[None]:
+def failures_explained() -> Iterator[None]:
     """Turn what a call raises into one sentence and exit code 1."""
     try:
         yield
-    except NotReachable:
-        target = server.removeprefix("grpc://")
-        fail(
-            f"{target} does not answer. Is Lumen running? "
-            "Start it with: lumen up -f examples/demo.yaml"
-        )
+    except NotReachable as error:
+        fail(error.message)  # the code would say the same in capitals
     except ClientError as error:
         fail(str(error))
 

@@ -37,6 +37,10 @@ _KINDS: dict[grpc.StatusCode, type[ServerError]] = {
 FOR_ALL = (NotReachable, NotThere, NotAllowed, NotForThisServer, CallStopped, UsageError)
 """What the next item would be told as well: these end a batch."""
 
+_NOBODY = (
+    "{target} does not answer. Is Lumen running? Start it with: lumen up -f examples/demo.yaml"
+)
+_UNKNOWN_NAME = "the name {host} is not known here. Check how it is written, and the network."
 # Words of gRPC's core, the first that fits, with what they mean. Some contain others.
 _NO_CONNECTION = (
     (
@@ -53,10 +57,8 @@ _NO_CONNECTION = (
             "server without TLS, or give one: Tls(certificate=..., key=...)."
         ),
     ),
-    (
-        "DNS resolution failed",
-        "the name {host} is not known here. Check how it is written, and the network.",
-    ),
+    ("errors resolving", _UNKNOWN_NAME),
+    ("DNS resolution failed", _UNKNOWN_NAME),
     (
         "http1.x server",
         "{target} answers, but does not speak gRPC. Name the port of a router or a model server.",
@@ -99,8 +101,7 @@ def _lost(said: str, place: Place, proxy: Proxy | None) -> str:
             f"{place.target} does not answer through the proxy {proxy}. "
             f"Where it is reached without one, add {place.host} to no_proxy."
         )
-    known = known or "{target} does not answer. Is Lumen running there?"
-    return known.format(target=place.target, host=place.host)
+    return (known or _NOBODY).format(target=place.target, host=place.host)
 
 
 def _plain(code: grpc.StatusCode, message: str, place: Place, proxy: Proxy | None) -> str:

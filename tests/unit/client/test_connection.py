@@ -42,5 +42,5 @@ def test_a_missing_or_wrong_part_is_refused_with_a_good_address(text):
 async def test_that_nobody_listens_is_said_whatever_was_asked(ask):
     (port,) = free_ports(1)
     async with AsyncClient(f"grpc://127.0.0.1:{port}") as client:
-        with pytest.raises(NotReachable, match="Is Lumen running there"):
+        with pytest.raises(NotReachable, match="Is Lumen running"):
             await ask(client)
