@@ -17,7 +17,8 @@ from lumen_cli.output import progress_bar
 from lumen_cli.row_stream import StreamFormat, row_stream, stream_option
 from lumen_cli.server_option import failures_explained, read_token, server_options
 from lumen_cli.speech import FAILED, USAGE, fail, say
-from lumen_client import AsyncClient, Classification, ClientError, NotReachable
+from lumen_client import AsyncClient, Classification, ClientError
+from lumen_client.failures import FOR_ALL
 from lumen_manifest.reading.regular_files import read_named
 
 MAX_EXPECT_BYTES = 16 * 1024 * 1024
@@ -120,7 +121,7 @@ async def _classify_all(
         start_s = time.perf_counter()
         try:
             answer = await client.smart_classify(path, top_k=top_k, parameters=parameters)
-        except NotReachable:
+        except FOR_ALL:
             raise  # nobody is there: one sentence for all pictures, not one each
         except ClientError as error:
             return Answered(path, None, str(error), _since_ms(start_s))

@@ -1,6 +1,7 @@
 """`lumen embed`: vectors of texts and pictures, for a shell or a script."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from lumen_cli.output import progress_bar
 from lumen_cli.output_file import OutputFile
 from lumen_cli.row_stream import StreamFormat, row_stream, stream_option
 from lumen_cli.server_option import failures_explained, read_token, server_options
-from lumen_cli.speech import FAILED, fail, say
+from lumen_cli.speech import FAILED, USAGE, fail, say
 from lumen_cli.vector_file import VectorFile
-from lumen_client import AsyncClient, ClientError, ItemError, NotReachable
+from lumen_client import AsyncClient, ClientError, Text
+from lumen_client.failures import FOR_ALL
 
 Vector = NDArray[np.float32]
 COLUMNS = ("item", "dim", "vector", "error")
@@ -33,10 +35,17 @@ class Embedded:
     item: str
     vector: Vector | None
     error: str = ""
+    truncated: bool = False
 
 
 @click.command("embed")
-@click.argument("items", nargs=-1, required=True)
+@click.argument("items", nargs=-1)
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    help="A text, whatever it looks like; may be given several times.",
+)
 @click.option(
     "--service", help="Which service embeds: an alias, a name or a family. Default: clip."
 )
@@ -50,6 +59,7 @@ class Embedded:
 @stream_option
 def command(
     items: tuple[str, ...],
+    texts: tuple[str, ...],
     service: str | None,
     out: Path | None,
     server: str,
@@ -59,11 +69,16 @@ def command(
 ) -> None:
     """Print the embeddings of ITEMS: pictures, folders of them, or texts.
 
+    What looks like a path is never taken for a text: --text says so.
+
     \b
     Examples:
       lumen embed "a red boat" photo.jpg --output json
       lumen embed photos/*.jpg --out vectors.npy
+      lumen embed --text "and/or"
     """
+    if not items and not texts:
+        fail("Name what to embed: pictures, folders of them, or texts.", USAGE)
     named = NamedItems(items)
     client = AsyncClient(server, token=read_token(token_file), timeout_s=timeout_s)
     tally = Tally("items")
@@ -72,38 +87,40 @@ def command(
         tally.told(),
         failures_explained(),
         sink as keep,
-        progress_bar("items", named.total) as advance,
+        progress_bar("items", named.total and named.total + len(texts)) as advance,
     ):
+        cut = 0
 
         def embedded(one: Embedded) -> None:
+            nonlocal cut
             tally.count(one.item, keep(one))
+            cut += one.truncated
             advance()
 
-        asyncio.run(_embed_all(client, named, service, embedded))
+        everything = itertools.chain(named, map(Text, texts))
+        asyncio.run(_embed_all(client, everything, service, embedded))
     named.say_left_out()
+    if cut:
+        say(f"{cut} of the texts were longer than the model reads, and cut. Shorten or split them.")
     if tally.failed or named.unreadable:
         raise SystemExit(FAILED)
 
 
 async def _embed_all(
     client: AsyncClient,
-    items: Iterable[str | Path],
+    items: Iterable[str | Path | Text],
     service: str | None,
     embedded: Callable[[Embedded], None],
 ) -> None:
-    async def one(named: str | Path) -> Embedded:
-        item = str(named)
+    async def one(named: str | Path | Text) -> Embedded:
+        item = named.text if isinstance(named, Text) else str(named)
         try:
-            (vector,) = await client.encode([named], service=service)
-        except ItemError as error:
-            if isinstance(error.__cause__, NotReachable):
-                raise error.__cause__ from None  # one sentence for all items, not one each
-            return Embedded(item, None, str(error.__cause__))
-        except NotReachable:
-            raise
+            answer = await client.embed(named, service=service)
+        except FOR_ALL:
+            raise  # one sentence for all items, not one each
         except ClientError as error:
             return Embedded(item, None, str(error))
-        return Embedded(item, vector)
+        return Embedded(item, answer.vector, truncated=answer.truncated)
 
     async with client:
         await answer_in_order(items, one, embedded)
@@ -158,7 +175,9 @@ def _to_stdout(output: str) -> Iterator[Keep]:
 def _row(one: Embedded, output: str) -> dict[str, Any]:
     if one.vector is None:
         return {"item": one.item, "error": one.error}
-    row = {"item": one.item, "dim": len(one.vector)}
+    row: dict[str, Any] = {"item": one.item, "dim": len(one.vector)}
+    if one.truncated:
+        row["truncated"] = True
     if output in {StreamFormat.JSON, StreamFormat.JSONL}:
         return row | {"vector": [float(x) for x in one.vector]}
     shown = one.vector[:SHOWN] if output == StreamFormat.TABLE else one.vector

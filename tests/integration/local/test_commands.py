@@ -252,3 +252,38 @@ def test_a_command_beside_the_services_knows_their_address(manifest, tmp_path):
 
     assert ran.returncode == 0, ran.stderr
     assert '"item":"a cat"' in ran.stdout
+
+
+def test_embed_says_what_it_cut_and_takes_a_text_for_one_when_told(door, tmp_path):
+    long = "a boat " * 500
+    ran = command(
+        *("embed", "a boat", long, "--text", "boats/*.jpg", "--server", door[0], "-o", "jsonl")
+    )
+
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ran.returncode == 0, ran.stderr
+    assert [row["item"] for row in rows] == ["a boat", long, "boats/*.jpg"]
+    assert [row.get("truncated") for row in rows] == [None, True, None]
+    assert "1 of the texts were longer than the model reads" in ran.stderr
+
+
+def test_embed_names_a_pattern_that_no_file_matched(door):
+    ran = command("embed", "empty/*.jpg", "a boat", "--server", door[0], "-o", "jsonl")
+
+    failed, good = (json.loads(line) for line in ran.stdout.splitlines())
+    assert ran.returncode == 1
+    assert "'empty/*.jpg'" in failed["error"]
+    assert good["dim"] == 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(("--service", "fungi"), "Known: bioclip, clip"), ((), "does not answer. Is Lumen running?")],
+)
+def test_what_all_items_would_meet_is_one_sentence(door, arguments, says):
+    address = door[0] if arguments else "127.0.0.1:1"
+    ran = command("embed", "a", "b", "c", "--server", address, *arguments)
+
+    assert ran.returncode == 1
+    assert ran.stderr.count(says) == 1
+    assert len(ran.stderr.splitlines()) <= 2

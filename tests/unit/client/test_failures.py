@@ -92,9 +92,12 @@ def test_advice_past_the_deadline_is_not_waited_for():
         trailing = ((PUSHBACK_METADATA, "3600000"),)
         raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Full. Come back.", trailing)
 
-    with a_scripted_server(refuses) as server, Client(server.address, retries=5) as client:
-        with pytest.raises(lumen_client.ServerFull) as failure:
-            client.embed("a")
+    with (
+        a_scripted_server(refuses) as server,
+        Client(server.address, retries=5) as client,
+        pytest.raises(lumen_client.ServerFull) as failure,
+    ):
+        client.embed("a")
 
     assert failure.value.retry_after_ms == 3_600_000
     assert len(server.calls) == 1
