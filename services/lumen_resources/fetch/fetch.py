@@ -7,7 +7,12 @@ import contextlib
 from pathlib import Path
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_resources.errors import ChecksumMismatchError, FileMissingError, ResourceError
+from lumen_resources.errors import (
+    ChecksumMismatchError,
+    FileMissingError,
+    InvalidConfig,
+    ResourceError,
+)
 from lumen_resources.fetch.describe import Apart
 from lumen_resources.fetch.label_sources import fetch_label_sets, label_sets_here
 from lumen_resources.fetch.list_sources import fetch_lists, lists_here
@@ -48,7 +53,7 @@ def _verified(
     progress: Progress,
     options: FetchOptions,
 ) -> VerifiedModel:
-    places = Places(cache_dir, source_dir)
+    places = _places(cache_dir, source_dir)
     apart = Apart(
         fetch_label_sets(config, places, progress, options),
         fetch_lists(config, places, progress, options),
@@ -88,7 +93,7 @@ def open_verified(config: ServerConfig, cache_dir: Path, source_dir: Path) -> Ve
 
     Files that changed since are read and compared again. Raises ResourceError.
     """
-    apart = _apart_here(config, Places(cache_dir, source_dir), Progress(), thorough=False)
+    apart = _apart_here(config, _places(cache_dir, source_dir), Progress(), thorough=False)
     return _local(config, cache_dir, source_dir, apart).reopen()
 
 
@@ -99,7 +104,7 @@ def verify_here(
 
     Raises ResourceError; ResourceNotFoundError when nothing was fetched yet.
     """
-    apart = _apart_here(config, Places(cache_dir, source_dir), progress, thorough=True)
+    apart = _apart_here(config, _places(cache_dir, source_dir), progress, thorough=True)
     local = _local(config, cache_dir, source_dir, apart)
     if isinstance(local, Cached):
         return local.verify(progress)
@@ -123,4 +128,21 @@ def _local(
     root = folder_of(uri, source_dir)
     if root is None:
         return Cached(config, cache_dir, uri, apart)
+    _refuse_undecodable(root)
     return InPlace(config, cache_dir, root, apart)
+
+
+def _places(cache_dir: Path, source_dir: Path) -> Places:
+    _refuse_undecodable(cache_dir)
+    return Places(cache_dir, source_dir)
+
+
+def _refuse_undecodable(folder: Path) -> None:
+    """Refuse a name that cannot be told to the libraries that open a model's files."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise InvalidConfig(
+            f"The path {folder} is not UTF-8, and ONNX Runtime opens no file below it.",
+            remedy="Rename the folder.",
+        ) from None

@@ -199,6 +199,21 @@ def test_a_folder_that_is_not_there_is_named(root):
     assert error.reason == "RepositoryNotFound"
 
 
+@pytest.mark.parametrize("what", ["source", "cache"])
+def test_a_path_that_no_engine_can_be_told_is_refused_by_name(tmp_path, what):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    root = write_model(tmp_path / "model")
+    if what == "source":
+        root = Path(shutil.copytree(root, odd / "tiny-clip"))
+    config = a_config("file://./tiny-clip" if what == "source" else f"file://{root}")
+
+    with pytest.raises(ResourceError, match="is not UTF-8") as caught:
+        fetch_and_verify(config, odd if what == "cache" else tmp_path / "c", odd, Progress())
+
+    assert caught.value.remedy == "Rename the folder."
+    assert not (odd / "locks").exists()
+
+
 def test_a_link_inside_the_folder_is_fine(root):
     (root / VISION).rename(root / "onnx" / "real.onnx")
     (root / VISION).symlink_to("real.onnx")
