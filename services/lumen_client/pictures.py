@@ -44,6 +44,7 @@ MAX_PIXELS = 256_000_000
 LEAST_EDGE = 1536
 # Whatever its pixels, a PNG of so many is within the limit.
 _MOST_PNG_PIXELS = MAX_PAYLOAD_BYTES // 3 - 400_000
+_MOST_SAID = 200
 _one_at_a_time = threading.Lock()
 
 # A picture of which the header was read, and which way up it is; None if that is in its metadata.
@@ -159,12 +160,13 @@ def _told_of(subject: str) -> Iterator[None]:
     except ContentError:
         raise
     except PictureRefused as error:
-        raise ContentError(f"{subject}: {error.message}") from error
+        raise ContentError(f"{subject} cannot be sent. {error.message}") from error
     except MemoryError as error:
         raise ContentError(f"{subject} needs too much memory. Scale it down.") from error
     except DECODE_ERRORS as error:
+        said = " ".join(str(error).split())[:_MOST_SAID] or type(error).__name__
         raise ContentError(
-            f"{subject} is damaged or incomplete: {error or type(error).__name__}"
+            f"{subject} is damaged or incomplete ({said}). Check that all of its bytes are there."
         ) from error
 
 

@@ -56,6 +56,8 @@ def rgb(picture: Image.Image) -> Image.Image:
         return _levels(picture).convert("RGB")
     if picture.mode != "RGB":
         step = _ON_THE_WAY.get(picture.mode)
+        if picture.mode == "P" and isinstance(picture.info.get("transparency"), bytes):
+            step = "RGBA"  # the same colours, without Pillow's warning that there are alphas
         return (picture.convert(step) if step else picture).convert("RGB")
     picture.load()
     return picture

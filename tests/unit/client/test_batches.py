@@ -120,8 +120,9 @@ def test_texts_are_texts_whatever_they_look_like(client, server):
 def test_a_folder_means_its_pictures(client, server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "birds" / "deep").mkdir(parents=True)
-    for name in ("b.jpg", "a.JPG", "deep/c.jpeg", "notes.txt", ".hidden.jpg"):
+    for name in ("b.jpg", "a.JPG", "deep/c.jpeg", ".hidden.jpg"):
         (tmp_path / "birds" / name).write_bytes(b"\xff\xd8\xff\xe0" + name.encode())
+    (tmp_path / "birds" / "notes.txt").write_text("where they were seen")
 
     for said in ("birds", tmp_path / "birds"):
         answers = list(client.encode_each([said]))

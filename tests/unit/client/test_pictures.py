@@ -3,6 +3,7 @@
 import base64
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -283,6 +284,16 @@ def test_a_png_of_more_metadata_than_pillow_unpacks_is_sent_as_it_is(tmp_path):
             assert seen(payload).tobytes() == seen(file).tobytes()
         # Pillow opens the one with its text behind the pixels, and fails when it reads them.
         assert read_payload(PilImage.open(io.BytesIO(behind))).data == behind
+
+
+def test_a_palette_with_alphas_is_made_rgb_without_a_warning():
+    file = FILES["PNG P with alphas"]()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = seen(read_payload(loaded(file)).data)
+
+    assert got.tobytes() == seen(file).tobytes()
 
 
 def test_another_frame_is_sent_when_its_owner_went_there():
