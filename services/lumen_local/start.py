@@ -22,7 +22,7 @@ from lumen_manifest.caller_names import clashes
 from lumen_manifest.legacy.translation import SingleServer
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import LumenNodePool
-from lumen_manifest.reading.parse import ManifestError, Problem, parse_files, parse_text
+from lumen_manifest.reading.parse import ManifestError, Problem, parse_files, parse_text, text_in
 from lumen_manifest.reading.yaml_tree import BYTES_MAX, path_text
 from lumen_manifest.render import RenderContext
 from lumen_manifest.spec.field_types import amount_of
@@ -71,8 +71,7 @@ def read_manifests(files: Sequence[str]) -> Manifests:
 def _read(file: str) -> list[LumenModelService | LumenNodePool]:
     if file != STDIN:
         return parse_files([Path(file)])
-    text = sys.stdin.buffer.read(BYTES_MAX + 1).decode("utf-8", "replace")
-    return parse_text(text, "stdin")
+    return parse_text(text_in(sys.stdin.buffer.read(BYTES_MAX + 1), "stdin"), "stdin")
 
 
 def _taken(service: LumenModelService, file: str, found: Manifests) -> list[Problem]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import click
 from pydantic import ValidationError
 
-from lumen_cli.speech import USAGE, fail
+from lumen_cli.speech import USAGE, fail, fail_by
 from lumen_local.state_dir import default_cache_dir
 from lumen_manifest.legacy.single_server import single_server_in
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.reading.doors import MANIFEST, Door
-from lumen_manifest.reading.parse import ManifestError, parse_files
+from lumen_manifest.reading.parse import ManifestError, parse_files, text_in
 from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.reading.yaml_tree import BYTES_MAX
@@ -190,7 +190,7 @@ def from_files(files: tuple[Path, ...]) -> tuple[Selected, ...]:
     try:
         selected = [one for file in files for one in _read(file)]
     except (ManifestError, ConfigError) as error:
-        fail(str(error))
+        fail_by(error)
     if not selected:
         fail(f"{', '.join(map(str, files))}: no LumenModelService is in it.")
     return tuple(selected)
@@ -201,7 +201,7 @@ def _read(file: Path) -> list[Selected]:
     content = _content(file)
     if file.suffix == ".json" and b'"apiVersion"' not in content:
         return [Selected(ServerConfig.load(file), folder)]
-    text = content.decode("utf-8", "replace")
+    text = text_in(content, str(file))
     older = single_server_in(text, str(file)) if len(content) <= BYTES_MAX else None
     if older is not None:
         return [

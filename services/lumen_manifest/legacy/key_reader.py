@@ -72,9 +72,9 @@ class KeyReader:
     def flag(self, key: str, default: bool) -> bool:
         """Give a truth value."""
         text = self.text(key).lower()
-        if text in {"", "true", "1", "yes", "on"}:
+        if text in {"", "true", "1", "yes", "on", "y"}:
             return default if not text else True
-        if text in {"false", "0", "no", "off"}:
+        if text in {"false", "0", "no", "off", "n"}:
             return False
         raise ConfigError(f"{self.place(key)}: {shown(text)} is neither true nor false")
 

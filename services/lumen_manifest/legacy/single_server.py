@@ -22,7 +22,7 @@ from lumen_manifest.legacy.translation import (
     single_service,
 )
 from lumen_manifest.names import GRPC_PORT
-from lumen_manifest.reading.parse import read_mapping
+from lumen_manifest.reading.parse import read_mapping, text_in
 from lumen_manifest.reading.regular_files import read_named
 from lumen_manifest.reading.yaml_tree import BYTES_MAX, TreeReader, UnreadableError
 from lumen_manifest.server_config import BackendOverrides, ConfigError, MdnsSpec
@@ -56,12 +56,12 @@ def read_older(config: Path | None, environment: Mapping[str, str]) -> SingleSer
     if config is None:
         return services_from_environment(environment)
     try:
-        text = read_named(config, BYTES_MAX).decode("utf-8", "replace")
+        content = read_named(config, BYTES_MAX)
     except OSError as error:
         raise ConfigError(
             f"{config} cannot be read: {error.strerror}. --config names a YAML file."
         ) from error
-    return services_from_single_server_yaml(text, str(config))
+    return services_from_single_server_yaml(text_in(content, str(config)), str(config))
 
 
 def single_server_in(text: str, filename: str) -> SingleServer | None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lumen_manifest.caller_names import clashes
 from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.names import GROUP
 from lumen_manifest.node_pool import LumenNodePool
+from lumen_manifest.reading.by_field import plain_by_field, texts, unreadable
 from lumen_manifest.reading.problems import ManifestError, Problem
 from lumen_manifest.reading.regular_files import read_named
 from lumen_manifest.reading.wording import ParsedError, closest, sentence, shown
@@ -40,6 +42,8 @@ __all__ = [
     "parse_object",
     "parse_text",
     "read_mapping",
+    "text_in",
+    "text_of",
 ]
 
 Resource = LumenModelService | LumenNodePool
@@ -67,7 +71,7 @@ def parse_files(paths: Sequence[Path]) -> list[Resource]:
     found: list[_Found] = []
     for path in paths:
         try:
-            found += _read(_text_of(path), str(path))
+            found += _read(text_of(path), str(path))
         except ManifestError as error:
             problems += error.problems
     return _apart(found, problems)
@@ -111,6 +115,8 @@ def parse_object(document: Mapping[str, Any]) -> Resource:
 def read_mapping(text: str, filename: str) -> dict[str, Any]:
     """Read a text of one YAML mapping that is not a manifest, within the same bounds.
 
+    Every word is the text that stands there: what it means is for whoever knows its field.
+
     Raises:
         ManifestError: it is not YAML, or not a mapping.
 
@@ -122,7 +128,7 @@ def read_mapping(text: str, filename: str) -> dict[str, Any]:
         )
     if problems:
         raise ManifestError(tuple(problems))
-    mapping: dict[str, Any] = roots[0].plain()
+    mapping: dict[str, Any] = texts(roots[0])
     return mapping
 
 
@@ -144,13 +150,29 @@ def _too_deep(document: Mapping[str, Any]) -> Location | None:
     return None
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Read a file that a person wrote.
+
+    Raises:
+        ManifestError: it cannot be read, is too large, or is not UTF-8.
+
+    """
     file = str(path)
     try:
         content = read_named(path, BYTES_MAX)
     except OSError as error:
         said = f"cannot be read: {error.strerror}"
         raise ManifestError((Problem(file, 0, 0, "", said),)) from error
+    return text_in(content, file)
+
+
+def text_in(content: bytes, file: str) -> str:
+    """Decode what a person wrote, of which BYTES_MAX and one more are enough.
+
+    Raises:
+        ManifestError: it is too large, or not UTF-8; with the place.
+
+    """
     try:
         return content[: BYTES_MAX + 1].decode("utf-8")
     except UnicodeDecodeError as error:
@@ -224,12 +246,21 @@ def _document(root: Node, file: str) -> tuple[Resource | None, list[Problem]]:
     model, problem = _model_for(root, file)
     if model is None:
         return None, [problem] if problem else []
-    return _validated(
+    schema = _schema_of(model)
+    resource, problems = _validated(
         model,
-        json.dumps(root.plain()),
+        json.dumps(plain_by_field(root, schema)),
         file,
         lambda location, kind: _place(root, location, kind),
     )
+    refused = [
+        Problem(file, node.line, node.column, path_text(at), node.wrong)
+        for node, at in islice(unreadable(root, schema), PROBLEMS_MAX)
+    ]
+    # What could not be read is no wrong value besides.
+    places = {(problem.line, problem.column) for problem in refused}
+    left = [p for p in problems if (p.line, p.column) not in places]
+    return None if refused else resource, [*left, *refused]
 
 
 def _model_for(root: Node, file: str) -> tuple[type[Resource] | None, Problem | None]:

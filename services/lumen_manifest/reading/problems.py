@@ -7,6 +7,7 @@ from lumen_manifest.reading.wording import pattern_sentence
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 SHOWN_AT_MOST = 50
 # A description of each thing takes a kilobyte: a document of a few megabytes may have a million.
@@ -57,7 +58,12 @@ def first_problem(error: "ValidationError", whole: str = "") -> str:
         return f"{whole}: {found}" if whole else found
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or whole
-    said = first["msg"]
-    if first["type"] == "string_pattern_mismatch":
-        said = pattern_sentence(first["input"], first["ctx"]["pattern"])
+    said = said_of(first)
     return f"{where}: {said}" if where else said
+
+
+def said_of(finding: "ErrorDetails") -> str:
+    """Say one of pydantic's findings; what a pattern asks for is said in words."""
+    if finding["type"] == "string_pattern_mismatch":
+        return pattern_sentence(finding["input"], finding["ctx"]["pattern"])
+    return finding["msg"]

@@ -2,8 +2,8 @@
 
 Built from the parser's events instead of PyYAML's composer: without recursion, so that depth,
 nodes and aliases are bounded while reading, and with all problems of a file collected.
-A bare word means what it means to kubectl, so that one manifest means one thing with and without a
-cluster: YAML 1.1's yes and no are truth values, while 1:30 and 2024-01-31 stay text.
+A bare word's value is what it is to kubectl: YAML 1.1's yes and no are truth values, while 1:30 and
+2024-01-31 stay text. Its text stays beside it, for fields that take texts (`by_field`).
 """
 
 import math
@@ -27,6 +27,9 @@ _BASED = re.compile(r"[-+]?0(b[01_]+|o?[0-7_]+|x[0-9a-fA-F_]+)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _DIGITS_MAX = 18
+_SCALAR_TAGS = frozenset(
+    {"!", *(f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null"))}
+)
 
 
 class ScalarError(ValueError):
@@ -37,18 +40,23 @@ def scalar_value(text: str, tag: str | None, *, plain: bool) -> Value:
     """Read one scalar; `plain` means that it stands without quotes.
 
     Raises:
-        ScalarError: a number that is too large or not finite, or a tag that is not known.
+        ScalarError: a number that is too large or not finite.
 
     """
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ScalarError("half of a surrogate pair is not text")
     if tag is None:
         return _plain_value(text) if plain else text
     if tag in {"!", f"{_TAG}str"}:
         return text
-    if tag not in {f"{_TAG}{name}" for name in ("int", "float", "bool", "null")}:
-        raise ScalarError(f"the tag {_short(tag)} is not used in manifests: leave it out")
     return _plain_value(text)
+
+
+def _no_text(text: str, tag: str | None) -> str:
+    """Say why a scalar is neither a text nor a value; "" for one that may be."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        return "half of a surrogate pair is not text"
+    if tag is not None and tag not in _SCALAR_TAGS:
+        return f"the tag {_short(tag)} is not used in manifests: leave it out"
+    return ""
 
 
 def _plain_value(text: str) -> Value:
@@ -119,11 +127,21 @@ class Node:
 
 @dataclass(slots=True)
 class ScalarNode(Node):
-    """Text, a number, true or false, or nothing; `text` is how the file says it."""
+    """Text, a number, true or false, or nothing; `text` is how the file says it.
+
+    `wrong` says why a bare word has no value, which does not matter to a field of text.
+    """
 
     value: Value = None
     text: str = ""
     quoted: bool = False
+    wrong: str = ""
+
+    def as_text(self, *, null_is_text: bool) -> str | None:
+        """Give the text that stands there; nothing where there is none, or where null means so."""
+        if self.quoted or self.wrong or self.value is not None:
+            return self.text
+        return self.text if self.text and null_is_text else None
 
     def plain(self) -> Any:
         """Give the value."""
@@ -219,12 +237,15 @@ class TreeReader:
 
     def _scalar(self, event: yaml.ScalarEvent, line: int, column: int) -> ScalarNode:
         quoted = bool(event.style)
-        value: Value = None
+        node = ScalarNode(line, column, text=event.value, quoted=quoted)
+        if said := _no_text(event.value, event.tag):
+            self._complain(line, column, self._path(), said)
+            return node
         try:
-            value = scalar_value(event.value, event.tag, plain=not quoted)
+            node.value = scalar_value(event.value, event.tag, plain=not quoted)
         except ScalarError as error:
-            self._complain(line, column, self._path(), str(error))
-        return ScalarNode(line, column, value=value, text=event.value, quoted=quoted)
+            node.wrong = str(error)
+        return node
 
     def _alias(self, anchor: str, line: int, column: int) -> Node:
         if anchor not in self._anchors:

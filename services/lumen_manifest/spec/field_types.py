@@ -161,6 +161,7 @@ DNS_LABEL = Pattern(
     r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
     "use lower-case letters, digits and hyphens, starting with a letter",
 )
+DNS_LABEL_OR_NONE = Pattern(f"^$|{DNS_LABEL.regex}", f"{DNS_LABEL.says}; or leave it out")
 NAMESPACE = Pattern(
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "use lower-case letters, digits and hyphens"
 )
@@ -181,6 +182,19 @@ FILE_STEM = Pattern(
     r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     "use letters, digits, dots, underscores and hyphens, starting with a letter or digit",
 )
+MODEL_INFO_NAME = Pattern(
+    r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$",
+    "use up to 100 letters, digits and . _ + -, starting with a letter or digit",
+)
+MODEL_INFO_VERSION = Pattern(
+    r"^\d+\.\d+\.\d+$", "write three numbers with dots between, such as 1.0.0"
+)
+LANGUAGE = Pattern(
+    r"^([a-z]{2,3}(_[A-Z][a-z]{3})?)?$",
+    "write a language's code, such as de, or with its script, such as deu_Latn",
+)
+SHA256 = Pattern(r"^[0-9a-f]{64}$", "write the 64 lower-case hexadecimal digits of a SHA-256")
+COMMIT = Pattern(r"^[0-9a-f]{40}$", "a commit has 40 lower-case hexadecimal digits")
 MODEL_URI = Pattern(
     r"^(hf://(datasets/)?[^/\s]+/[^/\s@]+(@\S+)?|modelscope://(datasets/)?[^/\s]+/[^/\s@]+(@\S+)?"
     r"|https?://\S+|s3://[^/\s]+(/\S*)?"

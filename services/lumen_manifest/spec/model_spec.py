@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from lumen_manifest.spec.enums import (
     Family,
@@ -17,7 +19,7 @@ from lumen_manifest.spec.enums import (
     Tower,
 )
 from lumen_manifest.spec.field_types import (
-    DNS_LABEL,
+    DNS_LABEL_OR_NONE,
     DNS_SUBDOMAIN,
     EMBEDDING_SPACE,
     FILE_STEM,
@@ -78,7 +80,32 @@ ONE_SENTENCE = "a photo of a {}"
 OPENAI_80 = "openai-80"
 """The template's name for the 80 sentences that published species vectors are the means of."""
 
-Uri = Annotated[str, Field(pattern=MODEL_URI.regex, max_length=1024)]
+
+def _readable(uri: str) -> str:
+    """Refuse what looks like a URI and has a host, a port or a path that nothing can read."""
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError:
+        host = None
+    shown = f'"{uri[:60]}..."' if len(uri) > 60 else f'"{uri}"'
+    if host is None and not uri.startswith(("file:///", "file://.")):
+        raise PydanticCustomError(
+            "uri_host",
+            "{shown} cannot be used: no host can be read from it. A port is 1 to 65535, brackets "
+            "hold an IPv6 address; in a path they are written %5B and %5D",
+            {"shown": shown},
+        )
+    if not unquote(uri).isprintable():
+        raise PydanticCustomError(
+            "uri_character",
+            "{shown} cannot be used: it holds a character that no path has. Take it out",
+            {"shown": shown},
+        )
+    return uri
+
+
+Uri = Annotated[str, Field(pattern=MODEL_URI.regex, max_length=1024), AfterValidator(_readable)]
 Revision = Annotated[str, Field(pattern=REVISION.regex, max_length=200)]
 RankFilter = Annotated[str, Field(pattern=RANK_FILTER.regex, max_length=300)]
 
@@ -322,7 +349,7 @@ class ScenesSpec(Strict):
         description="Words: a scene whose label contains one is delegated to species. "
         "By default the preset's: animal, bird, insect (organisms: plant and fungus too).",
     )
-    to: Annotated[str, Field(pattern=rf"^$|{DNS_LABEL.regex}", max_length=50)] = Field(
+    to: Annotated[str, Field(pattern=DNS_LABEL_OR_NONE.regex, max_length=50)] = Field(
         default="",
         description="The service that names the species; "
         "by default the namespace's default bioclip service.",

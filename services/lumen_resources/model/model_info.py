@@ -11,9 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from lumen_manifest.reading.problems import DESCRIBED_AT_MOST
+from lumen_manifest.reading.problems import DESCRIBED_AT_MOST, said_of
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.spec.enums import Tower
+from lumen_manifest.spec.field_types import (
+    LANGUAGE,
+    MODEL_INFO_NAME,
+    MODEL_INFO_VERSION,
+    SHA256,
+)
 from lumen_resources.errors import ModelInfoError, from_os_error
 from lumen_resources.json_text import parse_json
 from lumen_terms.modality import Modality
@@ -46,7 +52,7 @@ def relative_path(path: str) -> str:
 
 RelativePath = Annotated[str, AfterValidator(relative_path)]
 Files = Annotated[tuple[RelativePath, ...], Field(max_length=MAX_FILES)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=SHA256.regex)]
 
 
 class SourceFormat(StrEnum):
@@ -173,7 +179,7 @@ class TextInfo(_Section):
     frame: Literal["clip", "own"] | None = None
     pad_id: int | None = Field(default=None, ge=0, le=100_000_000)
     strip_sep: bool | None = None
-    language: str | None = Field(default=None, pattern=r"^([a-z]{2,3}(_[A-Z][a-z]{3})?)?$")
+    language: str | None = Field(default=None, pattern=LANGUAGE.regex)
 
 
 class ScoreInfo(_Section):
@@ -190,7 +196,7 @@ class ScoreInfo(_Section):
 class ArchitectureInfo(_Section):
     """An architecture of open_clip, for weights that lie in a folder without a configuration."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")
+    name: str = Field(pattern=MODEL_INFO_NAME.regex)
     quick_gelu: bool = False
 
 
@@ -235,7 +241,7 @@ class ModelInfo(_Section):
     """The content of model_info.json."""
 
     name: str = Field(min_length=1, max_length=100)
-    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    version: str = Field(pattern=MODEL_INFO_VERSION.regex)
     description: str = Field(min_length=1, max_length=500)
     model_type: str = Field(min_length=1, max_length=100)
     source: Origin
@@ -336,7 +342,7 @@ def read_bytes(path: Path) -> bytes:
 
 def _describe(error: ValidationError, *, strict: bool) -> str:
     problems = [
-        f"{_at(e['loc'])}: {e['msg'].removeprefix('Value error, ')}"
+        f"{_at(e['loc'])}: {said_of(e).removeprefix('Value error, ')}"
         for e in error.errors()
         if strict or e["type"] != "extra_forbidden"
     ]

@@ -18,6 +18,7 @@ from huggingface_hub.errors import OIDCError
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from lumen_manifest.reading.doors import secret_or
+from lumen_manifest.spec.field_types import COMMIT, SHA256
 from lumen_resources.errors import (
     FileMissingError,
     ResourceError,
@@ -48,11 +49,11 @@ class _Answer(BaseModel):
 
 
 class _Revision(_Answer):
-    sha: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    sha: Annotated[str, Field(pattern=COMMIT.regex)]
 
 
 class _Large(_Answer):
-    oid: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    oid: Annotated[str, Field(pattern=SHA256.regex)]
     size: Annotated[int, Field(ge=0)]
 
 
@@ -60,7 +61,7 @@ class _Entry(_Answer):
     type: str
     path: Annotated[str, Field(max_length=4096)]
     size: Annotated[int, Field(ge=0)]
-    oid: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    oid: Annotated[str, Field(pattern=COMMIT.regex)]
     lfs: _Large | None = None
 
     def promise(self) -> FilePromise:
