@@ -27,7 +27,7 @@ OF_ITS_NAMESPACES = {
     "/pods": READ,
     "/persistentvolumeclaims": READ,
     "apps/replicasets": READ,
-    "events.k8s.io/events": {"create"},
+    "events.k8s.io/events": {"create", "list"},
 }
 OF_THE_ELECTION = {
     "coordination.k8s.io/leases": {"create"},

@@ -24,7 +24,7 @@ from lumen_manifest.pod_reports import (
     parse_termination,
     progress_of,
 )
-from lumen_operator.diagnose.finding import Finding, condition_of, find
+from lumen_operator.diagnose.finding import Finding, condition_of, counted, find
 from lumen_operator.diagnose.nodes import cannot_be_set_up, node_lost, why_over
 from lumen_operator.diagnose.scheduling import volume_not_bound, why_unscheduled
 from lumen_operator.observe.gather import Observed
@@ -145,13 +145,17 @@ def _found(case: Case, pod: PodView, reason: Reason, said: str, container: str =
 
 
 def _works_again(case: Case, pod: PodView, container: ContainerView) -> bool:
-    """Return whether a new attempt got further: until then the last failure stands."""
+    """Return whether a new attempt got further: until then the last failure stands.
+
+    Once it did, it is at work until it ends, also where nothing comes for a moment.
+    """
     report = case.observed.reports.get(pod.uid)
     if not container.init or report is None or report.container != container.name:
         return False
-    progress = progress_of(report.document)
     newer = container.started_at is None or report.at >= container.started_at
-    return newer and progress.rate_bytes_per_s > 0
+    before = next((c for c in case.observed.status.conditions if c.type is RESOURCES), None)
+    at_work = before is not None and before.reason in {Reason.FETCHING, Reason.PREPARING}
+    return newer and (at_work or progress_of(report.document).rate_bytes_per_s > 0)
 
 
 def _why_failed(case: Case, pod: PodView, container: ContainerView, run: Terminated) -> Finding:
@@ -228,7 +232,7 @@ def _unnamed(case: Case, pod: PodView, container: ContainerView, run: Terminated
     lines = run.message.strip().splitlines()
     last = f" Its last line: {lines[-1][:1024]}" if lines else ""
     how = f"exit code {run.exit_code}" + (" (killed)" if run.exit_code == _SIGKILL else "")
-    times = f", {container.restarts} restarts" if container.restarts else ""
+    times = f", {counted(container.restarts, 'restart')}" if container.restarts else ""
     said = f"Container {container.name} of pod {pod.name} ended with {how}{times}.{last}"
     if container.init:
         return _found(case, pod, Reason.INIT_CRASHED, said, container.name)

@@ -86,6 +86,18 @@ def test_a_container_that_fails_again_and_again_is_told_alike(world, container, 
     }
 
 
+def test_a_source_that_answers_again_is_not_away_whenever_nothing_comes_for_a_moment(world):
+    words = failure("SourceUnreachable", "No route.", remedy="Look.")
+    key = with_init(world, again("resources", words, 1))
+
+    def rate(bytes_per_s):
+        page = {"phase": "Fetching", "bytesDone": 5, "rateBytesPerS": bytes_per_s}
+        return lambda: world.report("p1", "resources", **page)
+
+    found = told(world, key, C.RESOURCES_READY, [rate(n) for n in (0, 0, 1000, 0, 500, 0)])
+    assert [each[1] for each in found] == ["SourceUnreachable"] * 2 + ["Fetching"] * 4
+
+
 def test_a_pod_that_is_evicted_each_minute_is_told_alike(world):
     key = with_pod(world)
     full = 'Usage of EmptyDir volume "cache" exceeds the limit "8Gi". '
