@@ -331,6 +331,22 @@ def _chinese_clip(row: Published) -> nn.Module:
     )
 
 
+def _metaclip_2(row: Published) -> nn.Module:
+    return transformers.MetaClip2Model(
+        transformers.MetaClip2Config(
+            projection_dim=48,
+            text_config={
+                **_SIZES,
+                "vocab_size": row.vocabulary,
+                "max_position_embeddings": row.context,
+                "projection_dim": 48,
+                "eos_token_id": 2,
+            },
+            vision_config={**_SIZES, "image_size": 64, "patch_size": 16, "projection_dim": 48},
+        )
+    )
+
+
 # M-CLIP's layout
 
 
@@ -562,6 +578,13 @@ ROWS: Mapping[str, Published] = {
         score="sigmoid",
         license="apache-2.0",
         cfg=_processor("SiglipImageProcessor", HALF),
+    ),
+    "transformers-metaclip2": Published(
+        partial(_transformers, _metaclip_2),
+        "xlm-v",
+        _SHORTEST_64,
+        license="cc-by-nc-4.0",
+        cfg=_processor("CLIPImageProcessor", OPENAI),
     ),
     "chinese-clip": Published(
         partial(_transformers, _chinese_clip),

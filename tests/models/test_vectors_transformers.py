@@ -23,8 +23,9 @@ from lumen_serving.backends.torch.backend import TorchBackend
 from lumen_serving.media.images import decode_rgb
 from lumen_serving.media.text import Tokenizer
 
-NAMES = ("transformers-clip", "transformers-siglip", "transformers-siglip2", "chinese-clip",
-         "chinese-clip without tokenizer.json", "m-clip")  # fmt: skip
+NAMES = ("transformers-clip", "transformers-siglip", "transformers-siglip2",
+         "transformers-metaclip2", "chinese-clip", "chinese-clip without tokenizer.json",
+         "m-clip")  # fmt: skip
 PROCESSORS = {
     "CLIPImageProcessor": CLIPImageProcessorPil,
     "SiglipImageProcessor": SiglipImageProcessorPil,

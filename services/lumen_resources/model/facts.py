@@ -170,8 +170,6 @@ def _refuse_one_tower(source: str, architecture: Mapping[str, Any]) -> None:
 _REFUSED = {
     "siglip2": "NaFlex, which takes pictures in patches of any number: take a SigLIP 2 of a fixed "
     "size (google/siglip2-base-patch16-224 or timm/ViT-B-16-SigLIP2)",
-    "metaclip_2": "MetaCLIP 2 in transformers' words: take it in open_clip's "
-    "(timm/vit_huge_patch14_clip_224.metaclip2_worldwide)",
     "jina_clip": "jina-clip, which runs by its owner's own code: describe a pair of its graphs "
     "(onnx/vision_model.onnx, onnx/text_model.onnx) in a model_info.json",
     "clipseg": "a model that segments: take the CLIP it was made of",
@@ -190,8 +188,8 @@ def _transformers(there: Repository, config: Mapping[str, Any], kind: str) -> Fa
         what = _REFUSED.get(kind, f"a model_type {kind!r}")
         raise ModelInfoError(
             f"{CONFIGS[1]} describes {what}, which is not served.",
-            remedy="Of transformers' layout, clip, siglip and chinese_clip are served, and every "
-            "model in open_clip's (docs/models.md).",
+            remedy="Of transformers' layout, clip, siglip, metaclip_2 and chinese_clip are served, "
+            "and every model in open_clip's (docs/models.md).",
             file=CONFIGS[1],
         )
     if section(config, "vision_config").get("num_patches") is not None:
@@ -254,6 +252,7 @@ def _m_clip(there: Repository, config: Mapping[str, Any]) -> Facts:
 _READERS: dict[str, Callable[[Repository, Mapping[str, Any]], Facts]] = {
     "clip": _clip,
     "chinese_clip": _clip,
+    "metaclip_2": _clip,
     "siglip": _siglip,
     "M-CLIP": _m_clip,
 }

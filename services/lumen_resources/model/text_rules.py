@@ -159,10 +159,11 @@ def _transformers_siglip(_: Mapping[str, Any], tokenizer: TokenizerFiles) -> Tex
 _TRANSFORMERS: dict[str, Callable[[Mapping[str, Any], TokenizerFiles], TextInfo]] = {
     "clip": _uncleaned,
     "chinese_clip": _uncleaned,
+    "metaclip_2": _uncleaned,
     "siglip": _transformers_siglip,
     "M-CLIP": _uncleaned,
 }
-_DEFAULT_POSITIONS = {"clip": 77, "siglip": 64}
+_DEFAULT_POSITIONS = {"clip": 77, "metaclip_2": 77, "siglip": 64}
 
 
 def _class_of(tokenizer: TokenizerFiles) -> str:
