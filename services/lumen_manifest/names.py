@@ -44,6 +44,8 @@ SECRET_ENV = {
 KEY_PREFIX = "LUMEN_SECRET_"
 """What every key of that Secret is called beside them, for no program to read."""
 
+CACHE_LIMIT_ENV = "LUMEN_CACHE_LIMIT_BYTES"
+"""How far a pod's own cache may grow; the container that fetches asks before it does."""
 PINS_INFIX = "-pins-"
 LABEL_PIN = "LUMEN_PINNED_LABEL_SETS"
 PIN_ENV = {

@@ -17,6 +17,7 @@ from lumen_process import lifetime, logs
 from lumen_resources import termination
 from lumen_resources.errors import InvalidConfig, ResourceError, StoppedError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
+from lumen_resources.fetch.room import CacheRoom
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import Progress
 from lumen_resources.progress_page import shown
@@ -79,5 +80,8 @@ def fetch(settings: ResourcesSettings, progress: Progress) -> VerifiedModel:
             remedy="It is rendered from the manifest: apply the manifest anew.",
             file=str(settings.config),
         ) from error
-    options = FetchOptions(access=SourceAccess.from_environment(settings.variables))
+    options = FetchOptions(
+        access=SourceAccess.from_environment(settings.variables),
+        room=CacheRoom(settings.cache_dir, settings.cache_limit_bytes),
+    )
     return fetch_and_verify(config, settings.cache_dir, settings.source_dir, progress, options)

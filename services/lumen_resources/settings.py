@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from lumen_manifest.names import CACHE_DIR, CONFIG_PATH, METRICS_PORT, SOURCE_DIR, TERMINATION_LOG
+from lumen_manifest.names import (
+    CACHE_DIR,
+    CACHE_LIMIT_ENV,
+    CONFIG_PATH,
+    METRICS_PORT,
+    SOURCE_DIR,
+    TERMINATION_LOG,
+)
 from lumen_process.settings import Environment
 
 
@@ -15,6 +22,7 @@ class ResourcesSettings:
 
     config: Path
     cache_dir: Path
+    cache_limit_bytes: int
     source_dir: Path
     termination_log: Path
     bind: str
@@ -30,6 +38,7 @@ class ResourcesSettings:
         return cls(
             config=env.path("LUMEN_CONFIG", CONFIG_PATH),
             cache_dir=env.path("LUMEN_CACHE_DIR", CACHE_DIR),
+            cache_limit_bytes=env.whole(CACHE_LIMIT_ENV, 0),
             source_dir=env.path("LUMEN_SOURCE_DIR", SOURCE_DIR),
             termination_log=env.path("LUMEN_TERMINATION_LOG", TERMINATION_LOG),
             bind=env.text("LUMEN_BIND", "0.0.0.0"),

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lumen_local.errors import PodNotRunnable
+from lumen_manifest.names import CACHE_LIMIT_ENV
 from lumen_manifest.spec.field_types import amount_of
 
 # Variables of the process contract that a user's shell must not leak into a server.
@@ -75,6 +76,8 @@ def declared_env(
             raise PodNotRunnable(f"{name}: {', '.join(source)} exists only in a cluster.")
     # A pod has no home; here the person's own holds the hub's login and certificates.
     plain.pop("HOME", None)
+    # Nobody is evicted here: the disk is the limit.
+    plain.pop(CACHE_LIMIT_ENV, None)
     return plain, tuple(secrets)
 
 

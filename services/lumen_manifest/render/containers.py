@@ -10,6 +10,7 @@ from lumen_manifest import names
 from lumen_manifest.render.context import Manifest, Rendering
 from lumen_manifest.source_uri import further_claims, source_claim
 from lumen_manifest.spec.enums import CacheType, ProcMount
+from lumen_manifest.spec.field_types import amount_of
 from lumen_manifest.spec.pod_fields import EnvVar
 from lumen_manifest.spec.service_settings import CacheSpec
 
@@ -135,6 +136,7 @@ def _resources_env(rendering: Rendering) -> list[Manifest]:
     further = {"HOME": names.TMP_DIR, **rendering.context.source_env}
     return [
         *_shared_env(rendering),
+        *_plain(_cache_limit(rendering)),
         *_plain(further.items()),
         *(entry for entry in secrets if entry),
     ]
@@ -149,6 +151,13 @@ def _named_secret(rendering: Rendering) -> Manifest:
     if secret is None:
         return {}
     return {"envFrom": [{"prefix": names.KEY_PREFIX, "secretRef": {"name": secret.name}}]}
+
+
+def _cache_limit(rendering: Rendering) -> list[tuple[str, str]]:
+    """Tell how far an emptyDir may grow: beyond it the pod is evicted, files and all."""
+    cache = cache_of(rendering)
+    limit = None if cache.type is CacheType.PERSISTENT_VOLUME_CLAIM else amount_of(cache.size_limit)
+    return [] if limit is None else [(names.CACHE_LIMIT_ENV, str(int(limit)))]
 
 
 def _prepare_env(rendering: Rendering) -> list[Manifest]:

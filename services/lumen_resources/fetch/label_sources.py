@@ -172,7 +172,7 @@ class _Fetched:
             contextlib.closing(source),
             Lease(wanted.place / SIDE_FOLDER, waiting=progress.wait_for) as lease,
         ):
-            staging = Staging(wanted.place, source, progress, access.retries)
+            staging = Staging(wanted.place, source, progress, options)
             return self._fetch(staging, progress, lease)
 
     def here(self, progress: Progress, *, thorough: bool) -> SetApart:

@@ -42,7 +42,7 @@ class RemoteFetch:
         self._source = source
         self._progress = progress
         self._options = options
-        self._staging = Staging(cached.place, source, progress, options.access.retries)
+        self._staging = Staging(cached.place, source, progress, options)
 
     def run(self) -> VerifiedModel:
         """Return the model, from what another process fetched meanwhile or from the source.

@@ -16,7 +16,8 @@ from lumen_resources.errors import (
     ResourceValidationError,
     translated,
 )
-from lumen_resources.fetch.transfer import FetchedFile, fetch_missing
+from lumen_resources.fetch.room import CacheRoom
+from lumen_resources.fetch.transfer import FetchedFile, bytes_to_come, fetch_missing
 from lumen_resources.model.model_info import FileDigest
 from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.sources.promises import FilePromise, measured
@@ -39,6 +40,7 @@ class FetchOptions:
 
     access: SourceAccess = field(default_factory=SourceAccess)
     force: bool = False
+    room: CacheRoom = CacheRoom()  # noqa: RUF009 - frozen, so it may be shared
 
 
 Answer = TypeVar("Answer")
@@ -71,12 +73,13 @@ class Staging:
     """Files of one source on their way into one folder; the folder's lease is the caller's."""
 
     def __init__(
-        self, place: Path, source: RemoteSource, progress: Progress, retries: RetryPolicy
+        self, place: Path, source: RemoteSource, progress: Progress, options: FetchOptions
     ) -> None:
         self.place = place
         self.source = source
         self._progress = progress
-        self._retries = retries
+        self._retries = options.access.retries
+        self._room = options.room
         self._looked_at: set[Path] = set()
 
     def snapshot(self, asked: str, pinned: str) -> SourceSnapshot:
@@ -108,6 +111,9 @@ class Staging:
     def fetch(self, missing: Mapping[str, FilePromise]) -> dict[str, FetchedFile]:
         """Fetch files into the side folder, and verify them there."""
         incoming = self.place / SIDE_FOLDER / "incoming"
+        with translated(incoming, "preparing the download"):
+            incoming.mkdir(parents=True, exist_ok=True)
+            self._room.refuse_more(incoming, bytes_to_come(missing, incoming))
         return fetch_missing(self.source, missing, incoming, self._progress, self._retries)
 
     def what_is_here(

@@ -13,7 +13,7 @@ from threading import Event
 from typing import BinaryIO
 
 from lumen_manifest.reading.regular_files import read_bounded
-from lumen_resources.errors import MORE_ROOM, ChecksumMismatchError, DiskFullError, translated
+from lumen_resources.errors import ChecksumMismatchError, translated
 from lumen_resources.fetch.abreast import abreast
 from lumen_resources.fetch.verify import Found, checksum_mismatch, from_source
 from lumen_resources.model.lock_file import BLOCK_BYTES
@@ -28,8 +28,6 @@ from lumen_resources.sources.protocol import (
     TransientError,
 )
 
-# Room for the lock, the lease and model_info.json beside the files.
-SLACK_BYTES = 1024 * 1024
 # More connections make no slow hub faster, and keep others of the machine waiting.
 FILES_AT_ONCE = 4
 # Of what names a file's version; a longer one is done without.
@@ -42,6 +40,12 @@ class FetchedFile:
 
     place: Path
     digest: FileDigest
+
+
+def bytes_to_come(wanted: Mapping[str, FilePromise], incoming: Path) -> int:
+    """Return how much of these files is not here yet; what is the same file comes once."""
+    places = {staged(incoming, path, promise): promise for path, promise in wanted.items()}
+    return sum(promise.size - _kept_bytes(place, promise) for place, promise in places.items())
 
 
 def fetch_missing(
@@ -60,7 +64,6 @@ def fetch_missing(
         places = {staged(incoming, path, promise): path for path, promise in wanted.items()}
         total = sum(wanted[path].size for path in places.values())
         have = sum(_kept_bytes(place, wanted[path]) for place, path in places.items())
-        _refuse_full_disk(incoming, total - have)
     progress.begin(FetchPhase.FETCHING, total_bytes=total, kept_bytes=have, files=len(places))
 
     def fetch(path: str, stop: Event) -> FetchedFile:
@@ -90,16 +93,6 @@ def _kept_bytes(place: Path, promise: FilePromise) -> int:
         if path.is_file():
             return min(path.stat().st_size, promise.size)
     return 0
-
-
-def _refuse_full_disk(folder: Path, missing_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < missing_bytes + SLACK_BYTES and missing_bytes > 0:
-        raise DiskFullError(
-            f"{folder} has {free:,} bytes free; {missing_bytes + SLACK_BYTES:,} are needed.",
-            remedy=f"{MORE_ROOM}, then start again; what was fetched is kept.",
-            file=str(folder),
-        )
 
 
 class _FileTransfer:

@@ -208,6 +208,14 @@ def test_a_service_without_a_cache_takes_its_pools(rendered, a_pool):
     assert {"name": "cache", "emptyDir": {"sizeLimit": "20Gi"}} in volumes
 
 
+def test_who_fetches_is_told_how_far_a_pods_own_cache_may_grow(rendered, a_pool):
+    limited = env_of(rendered(a_pool(cache={"sizeLimit": "2Gi"})), "resources")
+    assert limited["LUMEN_CACHE_LIMIT_BYTES"] == str(2 << 30)
+
+    claim = {"type": "persistentVolumeClaim", "claimName": "models"}
+    assert "LUMEN_CACHE_LIMIT_BYTES" not in env_of(rendered(cache=claim), "resources")
+
+
 def test_a_claim_that_is_not_shared_keeps_the_pods_on_one_node(rendered):
     affinity = {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
     cache = {"type": "persistentVolumeClaim", "claimName": "models"}
