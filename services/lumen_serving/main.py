@@ -56,6 +56,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 FAILED = 1
+# Between two looks at the model's files: a stat of each.
+WATCH_S = 5.0
 _MIB = 1 << 20
 _HELD_BYTES = 256 * _MIB
 
@@ -95,7 +97,7 @@ class _Running:
             warm = await _unless(stop, loading)
             if warm is not None:
                 async with await self._open_service(stack, warm):
-                    await stop.wait()
+                    await _unless(stop, asyncio.ensure_future(_watch_files(warm)))
                     await self._say_stopping()
                 # Endpoints spread through a cluster with no sign that they have arrived.
                 await asyncio.sleep(self._settings.drain_delay_s)
@@ -179,6 +181,15 @@ class _Running:
         return StreamOptions(limits=limits, drain=self._drain, streams=self._streams)
 
 
+async def _watch_files(warm: "WarmModel") -> None:
+    """Look at the model's files for ever; raises ResourceError once one was written to."""
+    verify = importlib.import_module("lumen_resources.fetch.verify")
+    watch = verify.FileWatch(warm.model)
+    while True:
+        await asyncio.sleep(WATCH_S)
+        await asyncio.to_thread(watch.look)
+
+
 async def _unless(stop: asyncio.Event, work: "asyncio.Future[T]") -> T | None:
     """Return what the work gives, or None when the stop comes first."""
     stopped = asyncio.ensure_future(stop.wait())
@@ -225,7 +236,7 @@ def main() -> None:
         run(settings)
         code = 0
     except (StartError, ResourceError) as failure:
-        said = "the server did not start"
+        said = "the server cannot serve this model"
         termination.last_words(termination_log, failure, said, cause=failure.__cause__)
         code = FAILED
     # The interpreter's own end would wait for a runtime that still loads in its thread.

@@ -92,7 +92,7 @@ def measured(plan: argparse.Namespace, folder: Path) -> dict[str, Any]:
     # What no proof could do without: reading a quarter of the bytes.
     figures["single, the codes' product alone"] = compared(
         matrix,
-        lambda query: list(index._scorer.approximate(query)),  # noqa: SLF001
+        lambda query: list(index._scorer.approximate(query)),
         queries,
     )
     return {

@@ -3,8 +3,8 @@
 A loader that opens files by path gets a folder of its own (`only_verified`), since a runtime
 follows the names that stand inside a file: the verified files lie there under their names and
 nothing else. Each name leads to a file that is held open, so that nobody can put another in its
-place. Nothing is copied, nothing read a second time. What a writer to the very bytes of a file does
-after it was loaded is not seen here.
+place. Nothing is copied, nothing read a second time. A writer to the very bytes of a file that is
+served is found by looking again (`FileWatch`).
 """
 
 import os
@@ -199,6 +199,33 @@ def ensure_unchanged(model: VerifiedModel) -> None:
     for path in model.proofs:
         with _opened(model, path):
             pass
+
+
+class FileWatch:
+    """Looks whether the files of a model that is served are written to where they lie.
+
+    Large matrices and weights are mapped, so a writer to their bytes changes what is answered. A
+    file that is replaced by another does not: the verified one stays mapped.
+    """
+
+    def __init__(self, model: VerifiedModel) -> None:
+        self._model = model
+        self._seen = {path: proof.seen for path, proof in model.proofs.items() if proof.seen}
+
+    def look(self) -> None:
+        """Raise ChecksumMismatchError for a file whose bytes are others; one touched is read."""
+        for path, seen in list(self._seen.items()):
+            try:
+                now = path.stat()
+            except OSError:
+                continue  # gone, or a volume that hangs: what is mapped is what it was
+            if identity(now) == seen:
+                continue
+            if str(now.st_ino) != seen.split("-")[2]:
+                del self._seen[path]
+                continue
+            with _opened(self._model, path) as (_, seen_now):
+                self._seen[path] = seen_now
 
 
 @contextmanager

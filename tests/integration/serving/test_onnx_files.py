@@ -1,6 +1,7 @@
 """Which files a server opens, as the kernel sees it: those that were verified and no other."""
 
 import ctypes
+import json
 import os
 import struct
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ import pytest
 import serving_servers
 import tiny_models
 
+from lumen_resources.errors import ChecksumMismatchError
 from lumen_resources.fetch.fetch import fetch_and_verify
 from lumen_resources.fetch.recording import record
+from lumen_resources.fetch.verify import FileWatch
 from lumen_resources.model import lock_file
 from lumen_resources.progress import Progress
 from lumen_serving.settings import ServerSettings
@@ -82,3 +85,37 @@ def test_a_server_opens_verified_files_and_no_other(root, tmp_path):
         warm_up(config, settings)
 
     assert opened == set(locked.files)
+
+
+def test_a_server_whose_files_are_written_to_ends_and_says_which(tmp_path):
+    folder = tiny_models.write_model(tmp_path / "source")
+    with serving_servers.a_server(serving_servers.a_config(folder), tmp_path) as server:
+        server.wait_for_health()
+        with (folder / "onnx/vision.fp32.onnx").open("r+b") as graph:
+            graph.seek(100)
+            graph.write(b"another")
+
+        assert server.process.wait(serving_servers.WAIT_S) == 1
+
+        told = json.loads(server.termination_log.read_text())
+    assert (told["reason"], told["file"]) == ("ChecksumMismatch", "vision.fp32.onnx")
+
+
+def test_a_file_that_is_touched_or_replaced_by_a_new_one_leaves_what_is_served(tmp_path):
+    folder = tiny_models.write_model(tmp_path / "source")
+    config = serving_servers.a_config(folder)
+    model = fetch_and_verify(config, tmp_path / "cache", tmp_path, Progress())
+    watch, (vision, text) = FileWatch(model), (model.files.vision, model.files.text)
+
+    vision.touch()
+    watch.look()
+    (tmp_path / "newer").write_bytes(b"another model's")
+    (tmp_path / "newer").replace(vision)
+    watch.look()
+    text.unlink()
+    watch.look()
+
+    tokenizer = model.files.tokenizer
+    tokenizer.write_bytes(b"x" + tokenizer.read_bytes()[1:])
+    with pytest.raises(ChecksumMismatchError, match=r"tokenizer\.json"):
+        watch.look()
