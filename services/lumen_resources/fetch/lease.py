@@ -18,8 +18,11 @@ from typing import Self
 
 import orjson
 
+from lumen_manifest.reading.regular_files import read_bounded
 from lumen_resources.errors import SourceUnavailableError, translated
 
+# What a holder writes of itself has some 300 bytes.
+LEASE_BYTES = 4096
 FILE_NAME = "lease.json"
 DURATION_S = 30.0
 POLL_S = 0.25
@@ -114,7 +117,7 @@ class Lease:
 
     def _content(self) -> bytes | None:
         try:
-            return self._path.read_bytes()
+            return read_bounded(self._path, LEASE_BYTES)
         except FileNotFoundError:
             return None
 

@@ -20,6 +20,7 @@ from lumen_resources.errors import (
     translated,
 )
 from lumen_resources.fetch.plan import listed_files
+from lumen_resources.fetch.staging import SMALL_BYTES
 from lumen_resources.fetch.verify import inside
 from lumen_resources.json_text import parse_json
 from lumen_resources.labels.label_sets import load_labels
@@ -176,7 +177,7 @@ def _derived(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
 
     def read(path: str) -> bytes:
         with translated(at(path), "reading"):
-            return read_bounded(at(path), sizes[path])
+            return read_bounded(at(path), SMALL_BYTES)
 
     info, sentences = derive(
         folder.resolve().name, sizes, read, measure=lambda path: read_graph(at(path))

@@ -2,6 +2,9 @@
 
 import contextlib
 import hashlib
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
@@ -15,6 +18,7 @@ from lumen_resources.errors import ResourceError
 from lumen_resources.fetch.fetch import FetchOptions, fetch_and_verify
 from lumen_resources.fetch.transfer import fetch_missing, partial, staged
 from lumen_resources.progress import Progress
+from lumen_resources.sources import s3
 from lumen_resources.sources.promises import FilePromise
 from lumen_resources.sources.protocol import RetryPolicy, SourceAccess
 from lumen_resources.sources.s3 import S3Source
@@ -165,3 +169,41 @@ def test_an_address_that_is_more_than_a_bucket_and_a_prefix_is_refused(uri):
 
     assert caught.value.reason == "InvalidSpec"
     assert "secret@" not in str(caught.value)
+
+
+class _Dripping(BaseHTTPRequestHandler):
+    """Sends a file byte by byte, and never its end."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b" ")
+                self.wfile.flush()
+                time.sleep(0.05)
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+def test_a_model_info_that_comes_byte_by_byte_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(s3, "DOCUMENT_S", 0.5)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Dripping)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        source = S3Source(URI, SourceAccess(variables={**KEYS, "AWS_ENDPOINT_URL": endpoint}))
+        with pytest.raises(ResourceError) as caught:
+            source.snapshot("")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    assert caught.value.reason == "SourceUnreachable"
