@@ -29,7 +29,7 @@ from lumen_resources.fetch.listing import list_cache
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.model.model_info import FILE_NAME, FileDigest, ModelInfo, read
 from lumen_resources.progress import Progress
-from lumen_resources.sources.open import folder_of, open_source, remote_uri, source_uri
+from lumen_resources.sources.open import source_uri
 from lumen_resources.sources.protocol import SourceAccess
 
 LISTED = ("name", "runtimes", "size", "license", "status", "source")
@@ -211,6 +211,8 @@ def validate(files: tuple[Path, ...], output: str) -> None:
     Example:
       lumen resources validate clip-service.yaml
     """
+    from lumen_resources.fetch.fetch import check_sources
+
     rows, failed = [], False
     columns: tuple[str, ...] = ("service", "model", "runtime", "precision", "source", "labels")
     access = SourceAccess.from_environment(os.environ)
@@ -219,12 +221,7 @@ def validate(files: tuple[Path, ...], output: str) -> None:
         uri, failure = source_uri(config), {}
         try:
             with speaking(selected.door):
-                if folder_of(uri, selected.source_dir) is None:
-                    uri = remote_uri(config)
-                    open_source(uri, access).close()
-                for spec in config.label_sets:
-                    if spec.source is not None:
-                        open_source(spec.source.uri, access).close()
+                uri = check_sources(config, selected.source_dir, access)
         except ResourceError as error:
             explain(config.service, error)
             failed, failure = True, failure_of(error)

@@ -14,18 +14,20 @@ from lumen_resources.errors import (
     ResourceError,
 )
 from lumen_resources.fetch.describe import Apart
-from lumen_resources.fetch.label_sources import fetch_label_sets, label_sets_here
-from lumen_resources.fetch.list_sources import fetch_lists, lists_here
+from lumen_resources.fetch.label_sources import fetch_label_sets, label_sets_here, set_sources
+from lumen_resources.fetch.list_sources import fetch_lists, list_sources, lists_here
 from lumen_resources.fetch.local_model import Cached, InPlace
-from lumen_resources.fetch.places import Places
+from lumen_resources.fetch.places import Places, access_to, speaking_of
 from lumen_resources.fetch.remote_model import PlaceTakenError, RemoteFetch
 from lumen_resources.fetch.staging import FetchOptions
+from lumen_resources.labels.name_lists import mounted_lists
 from lumen_resources.labels.prepared_labels import adopt
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import FetchPhase, Progress
 from lumen_resources.sources.open import folder_of, open_source, remote_uri, source_uri
+from lumen_resources.sources.protocol import SourceAccess
 
-__all__ = ["FetchOptions", "fetch_and_verify", "open_verified", "verify_here"]
+__all__ = ["FetchOptions", "check_sources", "fetch_and_verify", "open_verified", "verify_here"]
 
 
 def fetch_and_verify(
@@ -86,6 +88,25 @@ def _fetched(local: Cached, progress: Progress, options: FetchOptions) -> Verifi
         raise
     with contextlib.closing(remote):
         return RemoteFetch(local, remote, progress, options).run()
+
+
+def check_sources(config: ServerConfig, source_dir: Path, access: SourceAccess) -> str:
+    """Return where the model comes from; nothing is asked of it yet, or of any other source.
+
+    Raises InvalidConfig for an address that cannot be fetched from, the model's, a label set's or
+    a list's.
+    """
+    uri = source_uri(config)
+    if folder_of(uri, source_dir) is None:
+        uri = remote_uri(config)
+        open_source(uri, access).close()
+    places = Places(Path(), source_dir)
+    mounted_lists(config, source_dir)
+    for field, source in (*set_sources(config), *list_sources(config)):
+        with speaking_of(field):
+            if places.in_place(source, config) is None:
+                open_source(source, access_to(source, config, access)).close()
+    return uri
 
 
 def open_verified(config: ServerConfig, cache_dir: Path, source_dir: Path) -> VerifiedModel:

@@ -56,6 +56,18 @@ def label_sets_here(
     return found
 
 
+def set_sources(config: ServerConfig) -> Iterator[tuple[str, str]]:
+    """Yield field and URI of every label set's own source."""
+    for spec in config.label_sets:
+        if spec.source is not None:
+            yield _field(spec.name), spec.source.uri
+
+
+def _field(name: str) -> str:
+    """Return how a manifest names the source of a label set."""
+    return f"spec.labelSets[{name}].source"
+
+
 def label_files(name: str, model: str, available: Collection[str], where: str) -> Dataset:
     """Return the files of a label set in a repository that does not say which they are.
 
@@ -96,7 +108,7 @@ class _WantedSet:
     @property
     def field(self) -> str:
         """How a manifest names the source."""
-        return f"spec.labelSets[{self.name}].source"
+        return _field(self.name)
 
     def dataset(self, available: Collection[str]) -> Dataset:
         """Return the set's files among those that a source has."""

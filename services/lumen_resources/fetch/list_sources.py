@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.server_config import ServerConfig
+from lumen_manifest.source_uri import IN_PLACE
 from lumen_manifest.spec.model_spec import NamesSpec
 from lumen_resources.errors import (
     ChecksumMismatchError,
@@ -52,6 +53,13 @@ def fetch_lists(
         with speaking_of(wanted.field):
             found[wanted.key] = wanted.bring(progress, options)
     return found
+
+
+def list_sources(config: ServerConfig) -> Iterator[tuple[str, str]]:
+    """Yield field and URI of the source that each list is in."""
+    for wanted in _wanted(config, Places(Path(), Path())):
+        in_place = urlsplit(wanted.uri).scheme in IN_PLACE
+        yield wanted.field, wanted.uri if in_place else _split(wanted.uri)[0]
 
 
 def lists_here(config: ServerConfig, places: Places) -> NameLists:

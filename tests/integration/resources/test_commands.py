@@ -137,6 +137,37 @@ def test_no_refusal_speaks_of_a_manifest_to_who_came_by_options(source, cache, t
         assert "spec." not in said.stderr, said.stderr
 
 
+@pytest.mark.parametrize(
+    ("label_set", "field"),
+    [
+        ({"source": {"uri": "file://./heads"}}, ""),
+        ({"source": {"uri": "pvc://heads/tree"}}, ""),
+        ({"includeFrom": {"uri": "hf://datasets/me/parks@v1/birds.csv"}}, ""),
+        ({"includeFrom": {"uri": "https://lists.example.org/birds.csv"}}, ""),
+        ({"source": {"uri": "file://~/heads"}}, "spec.labelSets[birds].source.uri"),
+        ({"excludeFrom": {"uri": "pvc://heads/../x.txt"}}, "spec.labelSets[birds].excludeFrom.uri"),
+        ({"excludeFrom": {"file": "../x.txt"}}, "spec.labelSets birds"),
+    ],
+)
+def test_a_manifests_other_sources_are_validated_by_their_own_fields(tmp_path, label_set, field):
+    document = cluster_service(labelSets=[{"name": "birds", **label_set}])
+    (tmp_path / "service.json").write_text(json.dumps(document))
+
+    result = run("validate", tmp_path / "service.json", code=1 if field else 0)
+
+    assert field in result.stderr
+
+
+def cluster_service(**spec):
+    model = {"name": "tiny-clip", "runtime": "onnx", "source": {"uri": "https://h/tiny-clip"}}
+    return {
+        "apiVersion": "lumen.dev/v1alpha1",
+        "kind": "LumenModelService",
+        "metadata": {"name": "clip"},
+        "spec": {"family": "clip", "model": model, "pool": "cpu", **spec},
+    }
+
+
 def test_force_fetches_what_the_source_has_now(source, cache):
     at = ("--uri", source.url, "--cache-dir", cache)
     run("download", "tiny-clip", *at)
