@@ -7,7 +7,6 @@ set takes a moment the first time), its scores in the engine's thread.
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,6 @@ from lumen_resources.labels.label_sets import (
     Lineage,
     load_labels,
     load_matrix,
-    stored_matrix,
 )
 from lumen_resources.labels.rows import WrongRowError
 from lumen_resources.model.layouts import LabelSetFiles, ScoreRule, VerifiedModel
@@ -260,43 +258,19 @@ def load_label_sets(model: VerifiedModel, threads: int) -> Iterator[LabelSet]:
 
 
 def _load(model: VerifiedModel, files: LabelSetFiles, threads: int) -> LabelSet:
-    # Names are read by Python and vectors indexed by libraries that leave it its lock.
-    with ThreadPoolExecutor(1, "label-index") as beside:
-        early = beside.submit(_shipped_index, model, files, threads)
-        labels = load_labels(files)
-        allowed = _allowed(files, labels)
-        path = files.embeddings or prepared_labels.prepared(model, files, labels)
-        if path is None:
-            raise LabelsUnusable(
-                f"The label set {files.name} has no vectors. {files.note}".strip(),
-                remedy="Let the init container `prepare` compute them, "
-                "or run `python -m lumen_serving prepare` with the same configuration.",
-                file=str(files.labels),
-            )
-        # Python 3.11 fails when two threads parse at once, as numpy does with the head of an array.
-        wait([early])
-        matrix = load_matrix(path, model.embedding_dim, len(labels))
-        with rows_named(path, files, labels):
-            index = early.result() or _index(model, files, matrix, threads)
-    return LabelSet(files, labels, index, allowed)
-
-
-def _shipped_index(model: VerifiedModel, files: LabelSetFiles, threads: int) -> LabelIndex | None:
-    """Index shipped vectors before their number is compared with that of the labels.
-
-    None where they are made or unpacked first, or the names are an array too.
-    """
-    if files.embeddings is None or ".npz" in {files.embeddings.suffix, files.labels.suffix}:
-        return None
-    dim = model.embedding_dim
-    count = next((edge for edge in stored_matrix(files.embeddings).shape if edge != dim), dim)
-    return _index(model, files, load_matrix(files.embeddings, dim, count), threads)
-
-
-def _index(
-    model: VerifiedModel, files: LabelSetFiles, matrix: NDArray[np.floating], threads: int
-) -> LabelIndex:
-    return LabelIndex.build(matrix, threads=threads, cache=CodeCache.of(model, files))
+    labels = load_labels(files)
+    path = files.embeddings or prepared_labels.prepared(model, files, labels)
+    if path is None:
+        raise LabelsUnusable(
+            f"The label set {files.name} has no vectors. {files.note}".strip(),
+            remedy="Let the init container `prepare` compute them, "
+            "or run `python -m lumen_serving prepare` with the same configuration.",
+            file=str(files.labels),
+        )
+    matrix = load_matrix(path, model.embedding_dim, len(labels))
+    with rows_named(path, files, labels):
+        index = LabelIndex.build(matrix, threads=threads, cache=CodeCache.of(model, files))
+    return LabelSet(files, labels, index, _allowed(files, labels))
 
 
 @contextmanager
