@@ -159,19 +159,6 @@ def test_bf16_computes_otherwise_than_fp32(model):
     assert (loaded(model, precision=Precision.BF16).embed_images(pictures()) != wide).any()
 
 
-@BF16
-def test_two_batches_of_bf16_at_once_have_the_bytes_of_one(model):
-    backend = loaded(model, precision=Precision.BF16)
-    alone = backend.embed_images(pictures()).tobytes()
-
-    # More callers than there are halves: the others wait.
-    with ThreadPoolExecutor(4) as callers:
-        found = set(callers.map(lambda _: backend.embed_images(pictures()).tobytes(), range(12)))
-
-    assert found == {alone}
-    assert (backend.slots == 2) == ("atOnce.images" in backend.report().details)
-
-
 def test_bf16_is_refused_where_the_processor_lacks_it(model, monkeypatch):
     monkeypatch.setattr(openvino, "computes_in_bf16", lambda: False)
 

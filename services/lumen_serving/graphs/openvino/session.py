@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -50,18 +49,14 @@ _HINTS = {Precision.BF16: "bf16"}
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoSettings:
-    """How a graph is to run: on so many threads, with matrix products in this precision.
-
-    `at_once` callers share the threads out among them.
-    """
+    """How a graph is to run: on so many threads, with matrix products in this precision."""
 
     threads: int
     precision: Precision = Precision.FP32
-    at_once: int = 1
 
 
 class OpenVinoSession:
-    """A compiled graph; as many threads may run it as its settings say, more of them wait.
+    """A compiled graph; one thread at a time may run it.
 
     `precision` is what its matrix products are computed in, `devices` where.
     """
@@ -76,9 +71,9 @@ class OpenVinoSession:
             model,
             _DEVICE,
             {
-                # All threads on one batch, or a share of them for each of several at once.
-                "PERFORMANCE_HINT": "LATENCY" if settings.at_once == 1 else "THROUGHPUT",
-                "NUM_STREAMS": settings.at_once,
+                # All threads on one batch; batches come one after the other from one thread.
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": 1,
                 "INFERENCE_NUM_THREADS": settings.threads,
                 "INFERENCE_PRECISION_HINT": _HINTS.get(settings.precision, "f32"),
                 # Pinned threads of several servers on one node would share the same cores, and
@@ -89,9 +84,7 @@ class OpenVinoSession:
         self.precision = _COMPUTED.get(compiled.get_property("INFERENCE_PRECISION_HINT"))
         self.devices: tuple[str, ...] = tuple(compiled.get_property("EXECUTION_DEVICES"))
         self.remarks = remarks
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(settings.at_once):
-            self._free.put(compiled.create_infer_request())
+        self._request = compiled.create_infer_request()
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Return the named outputs.
@@ -100,15 +93,12 @@ class OpenVinoSession:
             RunFailed: the library's own failure, as the cause.
 
         """
-        request = self._free.get()
         try:
-            request.infer(dict(feeds), share_inputs=True)
+            self._request.infer(dict(feeds), share_inputs=True)
             # The request's own memory is written again by the next batch.
-            return [request.get_tensor(name).data.copy() for name in outputs]
+            return [self._request.get_tensor(name).data.copy() for name in outputs]
         except _ERRORS as error:
             raise RunFailed("openvino failed on an input") from error
-        finally:
-            self._free.put(request)
 
 
 def computes_in_bf16() -> bool:
