@@ -150,6 +150,7 @@ def _dataset(path: Path) -> str:
 
 def _simulated(toolkit: Any, job: dict[str, Any], name: str, say: Any) -> tuple[Any, Any]:
     """Return [N, dim] of the simulated NPU, and of onnxruntime on the graph as it was given."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # its own function to refuse comes too late
     import onnxruntime  # noqa: PLC0415 - beside the toolkit only
 
     _done("init_runtime", toolkit.init_runtime())

@@ -3,12 +3,18 @@
 Used by the ONNX backend for a model's towers and by the label index for its integer product.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# While it is imported it calls its maker's server of usage events; its own function to refuse
+# that comes too late.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as state
