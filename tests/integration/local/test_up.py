@@ -262,7 +262,7 @@ def test_a_model_of_this_machine_serves_without_asking_anybody_else(
         url = f"http://127.0.0.1:{swallower.getsockname()[1]}"
         for variable in ("grpc_proxy", "https_proxy", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setitem(ENVIRONMENT, variable, url)
-            monkeypatch.setenv(variable, url)
+        monkeypatch.setenv("grpc_proxy", url)
         run = lumen("up", "-f", manifest("clip"), "--port", "0", *state(tmp_path))
         with Client(f"grpc://{run.until_up()}") as client:
             answer = client.classify(picture)
