@@ -47,20 +47,20 @@ _RAW = FileKind("a camera's raw file", _DEVELOP)
 _JPEG_XL = FileKind("a JPEG XL")
 _JPEG_2000 = FileKind("a JPEG 2000")
 _VIDEO = FileKind("a video", _ONE_FRAME)
-_SOUND = FileKind("a sound file, and no picture", _SEND)
+_SOUND = FileKind("a sound file, not a picture", _SEND)
 _ARCHIVE = FileKind("an archive", _UNPACK)
 _SVG = FileKind("an SVG drawing", _RENDER)
 _WEB_PAGE = FileKind(
-    "a web page, and no picture", f"Check the address that it was fetched from. {_SEND}"
+    "a web page, not a picture", f"Check the address that it was fetched from. {_SEND}"
 )
 _POINTER = FileKind(
-    "a Git LFS pointer, and no picture", "Fetch what it points to: git lfs pull. " + _SEND
+    "a Git LFS pointer, not a picture", "Fetch what it points to: git lfs pull. " + _SEND
 )
-_TEXT = FileKind("text, and no picture", _SEND)
+_TEXT = FileKind("text, not a picture", _SEND)
 _ZEROS = FileKind(
-    "zero bytes throughout, and no picture", f"Its content was lost: copy it again. {_SEND}"
+    "zero bytes throughout, not a picture", f"Its content was lost: copy it again. {_SEND}"
 )
-_UNKNOWN = FileKind("no picture of a known format", _SEND)
+_UNKNOWN = FileKind("not a picture of a known format", _SEND)
 
 _HEAD_BYTES = 1024
 _MOST_BRANDS_BYTES = 128
@@ -105,7 +105,7 @@ _SIGNATURES = (
     (128, b"DICM", FileKind("a DICOM file")),
     *((0, b"P%d" % which, FileKind("a Netpbm picture")) for which in range(1, 8)),
     (0, b"\0\5\x16\7", FileKind("what macOS keeps beside a file", "Send the file itself.")),
-    (0, b"Bud1", FileKind("a folder's view settings of macOS, and no picture", _SEND)),
+    (0, b"Bud1", FileKind("a folder's view settings of macOS, not a picture", _SEND)),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FileKind("a document of Windows", _SEND)),
     (0, b"\x1a\x45\xdf\xa3", _VIDEO),
     (0, b"FLV\1", _VIDEO),
@@ -127,9 +127,9 @@ _SIGNATURES = (
     (0, b"BZh", _ARCHIVE),
     (0, b"\x28\xb5\x2f\xfd", _ARCHIVE),
     (257, b"ustar", _ARCHIVE),
-    (0, b"\x7fELF", FileKind("a program, and no picture", _SEND)),
-    (0, b"MZ", FileKind("a program, and no picture", _SEND)),
-    (0, b"SQLite format 3\0", FileKind("a database, and no picture", _SEND)),
+    (0, b"\x7fELF", FileKind("a program, not a picture", _SEND)),
+    (0, b"MZ", FileKind("a program, not a picture", _SEND)),
+    (0, b"SQLite format 3\0", FileKind("a database, not a picture", _SEND)),
     (0, b"version https://git-lfs", _POINTER),
 )
 _IN_RIFF = frozenset({b"WEBP", b"AVI ", b"WAVE"})

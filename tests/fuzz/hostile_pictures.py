@@ -52,6 +52,20 @@ def a_webp(width: int, height: int, padding: int = 0) -> bytes:
     return riff(b"VP8L" + struct.pack("<I", len(body)) + bytes(body) + bytes(len(body) % 2))
 
 
+def a_webp_of_frames(width: int, height: int, count: int) -> bytes:
+    """An animation of one colour whose frames are as large as its canvas."""
+    size = b"".join((edge - 1).to_bytes(3, "little") for edge in (width, height))
+    frame = bytes(6) + size + b"\x28\0\0\0" + a_webp(width, height)[12:]
+    chunk = b"ANMF" + struct.pack("<I", len(frame)) + frame
+    canvas = b"VP8X\x0a\0\0\0\x02\0\0\0" + size
+    return riff(canvas + b"ANIM\6\0\0\0" + bytes(6) + chunk * count)
+
+
+def packed_xmp(length: int) -> bytes:
+    """A PNG's XMP that unpacks to so many bytes."""
+    return png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(length), 9))
+
+
 def riff(chunks: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 
@@ -102,6 +116,8 @@ def expensive() -> Mapping[str, bytes]:
         "png of 16-bit grey": a_png(8000, 8000, 16, 0),
         "png of empty data": a_png(300, 300, between=png_chunk(b"IDAT", b"") * 800_000),
         "png with EXIF": a_png(300, 300, between=png_chunk(b"eXIf", an_exif_bomb())),
+        "png of packed XMP": a_png(300, 300, between=packed_xmp(64 << 20) * 100),
+        "webp of 100,000 frames": a_webp_of_frames(3000, 3000, 100_000),
         "jpeg of 3,000 scans": a_jpeg_in_scans(1000, 1000, 3000),
         "jpeg of 90 scans": a_jpeg_in_scans(4000, 3000, 84),
         "jpeg of 200 megapixels": a_jpeg(16_320, 12_240),

@@ -181,7 +181,7 @@ def _refused() -> dict[str, tuple[bytes, str]]:
         "layers.png": (b"8BPS\0\1" + bytes(300), "is a Photoshop document"),
         "raw.tif": (b"II*\0\x10\0\0\0CR\2\0" + bytes(300), "is a camera's raw file"),
         "lost.jpg": (bytes(4096), "is zero bytes throughout"),
-        "noise.png": (bytes(range(256)) * 8, "is no picture of a known format"),
+        "noise.png": (bytes(range(256)) * 8, "is not a picture of a known format"),
         "deep.jpg": (_patched_jpeg(4, 12), "has 12 bits a sample"),
         "coded.jpg": (_patched_jpeg(1, 0xC9), "arithmetic-coded"),
         "bomb.png": (hostile_pictures.a_png(20_000, 20_000, 1, 0), "megapixels"),

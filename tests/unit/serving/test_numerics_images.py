@@ -224,8 +224,8 @@ NOT_ACCEPTED = "JPEG, PNG, WebP or AVIF"
     ("payload", "mime", "words"),
     [
         (b"", "", ("empty", NOT_ACCEPTED)),
-        (b"a photo of a cat", "", ("no picture", NOT_ACCEPTED)),
-        (b"\0" * 400, "", ("no picture", NOT_ACCEPTED)),
+        (b"a photo of a cat", "", ("not a picture", NOT_ACCEPTED)),
+        (b"\0" * 400, "", ("not a picture", NOT_ACCEPTED)),
         (tiny_models.encoded(A_PICTURE, "GIF"), "", ("GIF", NOT_ACCEPTED)),
         (tiny_models.encoded(A_PICTURE, "BMP"), "", ("BMP", NOT_ACCEPTED)),
         (tiny_models.encoded(A_PICTURE, "TIFF"), "", ("TIFF", NOT_ACCEPTED)),
