@@ -45,6 +45,7 @@ LEAST_EDGE = 1536
 # Whatever its pixels, a PNG of so many is within the limit.
 _MOST_PNG_PIXELS = MAX_PAYLOAD_BYTES // 3 - 400_000
 _MOST_SAID = 200
+_BLOCK_BYTES = 1 << 20
 _one_at_a_time = threading.Lock()
 
 # A picture of which the header was read, and which way up it is; None if that is in its metadata.
@@ -111,12 +112,17 @@ def of_file(file: Readable) -> bytes:
     try:
         if getattr(file, "seekable", lambda: False)():
             file.seek(0)  # type: ignore[attr-defined]
-        data = file.read(MAX_FILE_BYTES + 1)
+        content = bytearray()
+        # What is not buffered may give less than it was asked for.
+        while len(content) <= MAX_FILE_BYTES and (block := file.read(_BLOCK_BYTES)):
+            content += block
+    except TypeError as error:
+        raise ContentError(
+            "the open file gives text. Open it in binary mode: open(path, 'rb')."
+        ) from error
     except (OSError, ValueError) as error:
         raise ContentError(f"the open file cannot be read: {error}") from error
-    if not isinstance(data, bytes):
-        raise ContentError("the open file gives text. Open it in binary mode: open(path, 'rb').")
-    return of_bytes(data)
+    return of_bytes(bytes(content))
 
 
 def of_image(image: PilImage.Image) -> bytes:

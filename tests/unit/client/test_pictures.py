@@ -19,7 +19,7 @@ from PIL import ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from tiny_models import encoded
 
-from lumen_client import Image, pictures
+from lumen_client import ContentError, Image, pictures
 from lumen_client.content import read_payload
 from lumen_resources.model.layouts import Preprocess
 from lumen_serving.media import images
@@ -151,6 +151,7 @@ DOORS: Mapping[str, Callable[[Path, bytes], Any]] = {
     "a bytearray": lambda _, file: bytearray(file),
     "an open file": lambda path, _: path.open("rb"),
     "bytes in memory, read to their end": lambda _, file: at_its_end(file),
+    "a socket": lambda _, file: Dribbling(file),
     "a data URI that lies": lambda _, file: (
         "data:image/webp;base64," + base64.b64encode(file).decode()
     ),
@@ -165,6 +166,16 @@ def at_its_end(file: bytes) -> io.BytesIO:
     buffer = io.BytesIO(file)
     buffer.read()
     return buffer
+
+
+class Dribbling:
+    """Reads as a socket does: without a beginning to go to, and a little at a time."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._content.read(min(size, 700) if size >= 0 else 700)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -294,6 +305,19 @@ def test_a_palette_with_alphas_is_made_rgb_without_a_warning():
         got = seen(read_payload(loaded(file)).data)
 
     assert got.tobytes() == seen(file).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (io.StringIO("a cat"), "binary mode"),
+        (io.BytesIO(), "is empty"),
+        (Dribbling(b"a cat"), "is text, not a picture"),
+    ],
+)
+def test_an_open_file_that_gives_no_picture_is_told_why(file, says):
+    with pytest.raises(ContentError, match=says):
+        read_payload(file)
 
 
 def test_another_frame_is_sent_when_its_owner_went_there():
