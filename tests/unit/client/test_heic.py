@@ -1,6 +1,8 @@
 """HEIC becomes a picture that servers decode, upright and small enough to be sent."""
 
 import io
+import resource
+import struct
 
 import numpy as np
 import pytest
@@ -72,6 +74,22 @@ def test_any_truncation_of_a_heic_is_one_sentence():
     for kept in (12, 40, 100, len(file) // 2, len(file) - 20):
         with pytest.raises(ContentError, match="is damaged or incomplete"):
             read_payload(file[:kept])
+
+
+@pytest.mark.parametrize("claimed", [(60_000, 60_000), (30_000, 20_000), (16_000, 16_001)])
+def test_a_heic_that_claims_to_be_huge_is_refused_before_it_is_decoded(claimed):
+    file = a_heic(PICTURE)
+    coded = [at for at in range(len(file)) if file.startswith(b"ispe", at)]
+    for at in coded:
+        file = file[: at + 8] + struct.pack(">II", *claimed) + file[at + 16 :]
+
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ContentError, match=r"damaged or incomplete|megapixels"):
+        read_payload(file)
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
+
+    assert coded
+    assert grown_kib < 64 << 10
 
 
 def test_a_second_picture_inside_is_left_alone():
