@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import tiny_models
 
-from lumen_client import folders
+from lumen_client import ContentError, folders
 from lumen_client.folders import Leftover, PictureFolder
+from lumen_client.sequence import pictures_in
 
 PICTURE = tiny_models.a_jpeg()
 
@@ -103,6 +104,24 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_go_on(tmp_path, 
 
     assert names_in(folder) == ["a/1.jpg", "c/3.jpg"]
     assert folder.unreadable == [(tmp_path / "b", "Permission denied")]
+
+
+def test_a_client_gets_all_pictures_before_it_hears_of_what_cannot_be_listed(tmp_path, monkeypatch):
+    lay(tmp_path, "a/1.jpg", "c/3.jpg")
+    (tmp_path / "b").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(folders.os, "scandir", refusing)
+    given = pictures_in(tmp_path)
+
+    assert [next(given).name, next(given).name] == ["1.jpg", "3.jpg"]
+    with pytest.raises(ContentError, match=r"b' cannot be listed: Permission denied"):
+        next(given)
 
 
 @pytest.mark.parametrize("what", ["gone", "a file"])
