@@ -40,7 +40,7 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_PIXELS = 256_000_000
 # Twice the side of any square that a model takes, and half as much again: published ones go to
 # 512. A picture too large for a PNG is reduced by a whole number to no less. At 224 and at 512
-# pixels that moves 0.1 to 0.4 of 255 levels on average, as does decoding a JPEG at a fraction.
+# pixels that moves 0.02 to 0.5 of 255 levels on average, as does decoding a JPEG at a fraction.
 LEAST_EDGE = 1536
 # Whatever its pixels, a PNG of so many is within the limit.
 _MOST_PNG_PIXELS = MAX_PAYLOAD_BYTES // 3 - 400_000
