@@ -128,7 +128,8 @@ def up(
 @click.option(
     "--cache-dir",
     type=FOLDER,
-    help="Verified model files.  [default: the file's, else ~/.cache/lumen]",
+    help="Verified model files.  [default: the file's, else ~/.lumen/models if it is there, else "
+    "~/.cache/lumen]",
 )
 @click.option(
     "--log-level",
@@ -161,7 +162,7 @@ def serve(
     from lumen_local.run import LaunchSettings
     from lumen_local.show.choice import Output, choose_display
     from lumen_local.start import serve
-    from lumen_local.state_dir import default_cache_dir, default_state_dir
+    from lumen_local.state_dir import default_state_dir, older_cache_dir
     from lumen_manifest.legacy.single_server import read_older
     from lumen_manifest.reading.parse import ManifestError
     from lumen_manifest.server_config import ConfigError
@@ -170,7 +171,7 @@ def serve(
         server = read_older(config, os.environ)
         chosen = server.port if port is None else port
         state = state_dir or default_state_dir(os.environ) / f"serve-{chosen}"
-        cache = cache_dir or server.cache_dir or default_cache_dir(os.environ)
+        cache = cache_dir or server.cache_dir or older_cache_dir(os.environ)
         settings = LaunchSettings(
             port=chosen,
             bind=bind,

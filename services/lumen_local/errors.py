@@ -11,6 +11,7 @@ LocalError
 """
 
 from lumen_manifest.conditions import Reason
+from lumen_manifest.reading.doors import Door
 
 
 class LocalError(Exception):
@@ -39,6 +40,11 @@ class PoolRefused(LocalError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
+        self.message = message
+
+    def said_at(self, door: Door) -> "PoolRefused":
+        """Return the same in the words that the user knows the fields by."""
+        return PoolRefused(self.reason, door.says(self.message))
 
 
 class NothingToServe(LocalError):

@@ -7,7 +7,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lumen_local.pod.machine import FreePorts, check_port
@@ -23,12 +23,20 @@ from lumen_local.pod.plans import (
 from lumen_local.routes_file import RoutesFileWriter
 from lumen_local.show.choice import Display
 from lumen_local.show.display import OutputClosed
-from lumen_local.show.events import AllReady, EndpointChanged, Event, Starting, Warned
+from lumen_local.show.events import (
+    AllReady,
+    EndpointChanged,
+    Event,
+    Failed,
+    Starting,
+    Warned,
+)
 from lumen_local.state_dir import RunFolders, open_run
 from lumen_local.supervise.orphan_reaper import OrphanReaper
 from lumen_local.supervise.service_run import RunServices
 from lumen_local.supervise.supervisor import RunOutcome, Supervisor
 from lumen_manifest.model_service import LumenModelService
+from lumen_manifest.reading.doors import MANIFEST, Door
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +55,15 @@ class LaunchSettings:
 class Launch:
     """What to run: all services for the router to know, and those of them that run here.
 
-    `direct` lets the one planned service listen on the port itself, without a router.
+    `direct` lets the one planned service listen on the port itself, without a router. `door` has
+    the words for what is to be corrected, in whatever the user wrote.
     """
 
     services: Sequence[LumenModelService]
     planned: Sequence[Planned]
     warnings: Sequence[tuple[str, str]] = ()
     direct: bool = False
+    door: Door = MANIFEST
 
 
 def launch(what: Launch, settings: LaunchSettings, display: Display) -> int:
@@ -73,6 +83,7 @@ def launch(what: Launch, settings: LaunchSettings, display: Display) -> int:
             folders=folders,
             warnings=what.warnings,
             command=settings.command,
+            door=what.door,
         )
         return asyncio.run(_Run(plan, display).to_its_end())
 
@@ -99,6 +110,7 @@ class RunPlan:
     folders: RunFolders
     warnings: Sequence[tuple[str, str]] = ()
     command: Sequence[str] = ()
+    door: Door = MANIFEST
 
 
 class _Run:
@@ -176,6 +188,11 @@ class _Run:
                     self._mute()
 
     def _tell(self, event: Event) -> None:
+        if isinstance(event, Failed):
+            said = self._plan.door.says
+            failure = event.failure
+            worded = replace(failure, message=said(failure.message), remedy=said(failure.remedy))
+            event = replace(event, failure=worded)
         self._routes.observe(event)
         if not isinstance(event, EndpointChanged):  # the router's, not a person's
             self._show(event)

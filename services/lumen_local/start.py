@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lumen_local.errors import NothingToServe
+from lumen_local.errors import NothingToServe, PoolRefused
 from lumen_local.pod.machine import Machine, choose_pools, gather_machine
 from lumen_local.pod.plans import Planned
 from lumen_local.run import Launch, LaunchSettings, launch
@@ -150,7 +150,10 @@ def serve(server: SingleServer, source: Path, settings: LaunchSettings, display:
     """
     services = [single.service for single in server.services]
     machine = gather_machine()
-    pools = choose_pools(services, (), machine)
+    try:
+        pools = choose_pools(services, (), machine)
+    except PoolRefused as error:
+        raise error.said_at(server.door) from error
     direct = len(services) == 1
     planned = [
         Planned(
@@ -167,7 +170,7 @@ def serve(server: SingleServer, source: Path, settings: LaunchSettings, display:
         for single in server.services
     ]
     warnings = [*_warnings(server, direct=direct), *machine_warnings(services, machine)]
-    return launch(Launch(services, planned, warnings, direct), settings, display)
+    return launch(Launch(services, planned, warnings, direct, server.door), settings, display)
 
 
 def _warnings(server: SingleServer, *, direct: bool) -> Iterator[tuple[str, str]]:

@@ -47,6 +47,15 @@ def default_cache_dir(env: Mapping[str, str]) -> Path:
     return _xdg(env, "XDG_CACHE_HOME", ".cache") / "lumen"
 
 
+def older_cache_dir(env: Mapping[str, str]) -> Path:
+    """Return where an older configuration that names no cache finds its models.
+
+    Older servers kept them in ~/.lumen/models: whoever has that folder has the files there.
+    """
+    older = Path.home() / ".lumen" / "models"
+    return older if older.is_dir() else default_cache_dir(env)
+
+
 def _xdg(env: Mapping[str, str], variable: str, fallback: str) -> Path:
     value = env.get(variable, "")
     # The specification tells to ignore relative values.

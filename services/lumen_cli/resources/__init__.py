@@ -369,16 +369,18 @@ def _run_prepare(selected: Selected, cache_dir: Path) -> int:
 
 
 @command.command("list")
+@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
 @cache_option("Default: the cache that `lumen up` uses.")
 @output_option
-def list_models(cache_dir: Path | None, output: str) -> None:
-    """List the models that the cache holds.
+def list_models(folder: Path | None, cache_dir: Path | None, output: str) -> None:
+    """List the models that the cache holds, or FOLDER as a cache.
 
     \b
-    Example:
+    Examples:
       lumen resources list --output json
+      lumen resources list ~/.lumen
     """
-    cache_dir = cache_dir or default_cache_dir(os.environ)
+    cache_dir = folder or cache_dir or default_cache_dir(os.environ)
     table = output == Format.TABLE
     rows = [
         {

@@ -11,7 +11,7 @@ import click
 from pydantic import ValidationError
 
 from lumen_cli.speech import USAGE, fail, fail_by
-from lumen_local.state_dir import default_cache_dir
+from lumen_local.state_dir import default_cache_dir, older_cache_dir
 from lumen_manifest.legacy.single_server import single_server_in
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.reading.doors import MANIFEST, Door
@@ -20,7 +20,7 @@ from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.reading.yaml_tree import BYTES_MAX
 from lumen_manifest.server_config import ConfigError, ServerConfig
-from lumen_manifest.spec.enums import Family, Precision, Runtime
+from lumen_manifest.spec.enums import Family, Precision, Region, Runtime
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec, SourceSpec
 
 if TYPE_CHECKING:
@@ -34,12 +34,16 @@ OPTIONS = Door(
         "spec.model.precision": "--precision",
         "spec.model.runtime": "--runtime",
         "spec.model.source": "--uri",
+        "spec.model.source.region": "--region",
         "spec.model.source.revision": "--revision",
         "spec.model.source.uri": "--uri",
     },
     has_secrets=False,
 )
 """What the fields of a manifest are called by those who name a model by options."""
+
+_FORM = ("uri", "revision", "region", "runtime", "precision", "labels")
+"""The options of the model form."""
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -100,7 +104,16 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
             type=click.Choice([p.value for p in Precision]),
             help="Default: what the cache has; to fetch fp32, for rknn fp16.",
         ),
-        click.option("--labels", multiple=True, help="A label set. May be repeated."),
+        click.option(
+            "--region",
+            type=click.Choice([r.value for r in Region]),
+            default=Region.OTHER.value,
+            show_default=True,
+            help="Whose hub a NAME is fetched from: cn is ModelScope, other Hugging Face.",
+        ),
+        click.option(
+            "--labels", "--dataset", "labels", multiple=True, help="A label set. May be repeated."
+        ),
         cache_option("Default: what FILE names, else the cache that `lumen up` uses."),
     )
 
@@ -112,11 +125,13 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
         cache_dir: Path | None,
         **rest: Any,
     ) -> Result:
-        form = {key: rest.pop(key) for key in ("uri", "revision", "runtime", "precision", "labels")}
+        form = {key: rest.pop(key) for key in _FORM}
+        if name is not None and name.lower().endswith((".yaml", ".yml")) and Path(name).is_file():
+            name, files = None, (*files, Path(name))
         models = from_files(files) if files else ()
         elsewhere = rest.get("folder") or rest.get("write")
         if not elsewhere and (name is None) == (not files):
-            fail("Name one model, or a file with -f FILE (not both).", USAGE)
+            fail("Name one model or a YAML file, or files with -f FILE (not both).", USAGE)
         named = cache_dir or next((m.cache_dir for m in models if m.cache_dir), None)
         cache = named or default_cache_dir(os.environ)
         if name is not None:
@@ -137,6 +152,7 @@ def _from_options(
     *,
     uri: str | None,
     revision: str | None,
+    region: str,
     runtime: str | None,
     precision: str | None,
     labels: tuple[str, ...],
@@ -161,7 +177,7 @@ def _from_options(
                 name=name,
                 runtime=Runtime(runtime),
                 precision=Precision(precision) if precision else usual,
-                source=SourceSpec(uri=uri, revision=revision),
+                source=SourceSpec(uri=uri, revision=revision, region=Region(region)),
             ),
             label_sets=tuple(LabelSetSpec(name=label) for label in labels),
         )
@@ -204,8 +220,9 @@ def _read(file: Path) -> list[Selected]:
     text = text_in(content, str(file))
     older = single_server_in(text, str(file)) if len(content) <= BYTES_MAX else None
     if older is not None:
+        cache = older.cache_dir or older_cache_dir(os.environ)
         return [
-            Selected(config_of(s.service, s.rknn_target), folder, older.cache_dir)
+            Selected(config_of(s.service, s.rknn_target), folder, cache, older.door)
             for s in older.services
         ]
     services = [r for r in parse_files([file]) if isinstance(r, LumenModelService)]

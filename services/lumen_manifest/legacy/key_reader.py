@@ -58,9 +58,22 @@ class KeyReader:
         text = self.text(key)
         if not text:
             return None
-        if not text.isascii() or not text.isdigit() or len(text) > 9:
-            raise ConfigError(f"{self.place(key)}: {shown(text)} is not a whole number")
+        if not text.isascii() or not text.isdigit():
+            raise ConfigError(
+                f"{self.place(key)}: {shown(text)} is not a whole number: write digits alone"
+            )
+        if len(text) > 9:
+            raise ConfigError(f"{self.place(key)}: {shown(text)} is too large a number")
         return int(text)
+
+    def positive(self, key: str) -> int | None:
+        """Give a whole number of at least 1; None when absent."""
+        number = self.number(key)
+        if number == 0:
+            raise ConfigError(
+                f"{self.place(key)}: 0 is too small: at least 1, or leave it out for the default"
+            )
+        return number
 
     def count(self, key: str) -> int | None:
         """Give a number of threads; 0 means the library's own choice, as does absence."""

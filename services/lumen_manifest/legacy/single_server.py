@@ -13,11 +13,13 @@ from typing import Any
 
 from lumen_manifest.legacy.key_reader import KeyReader
 from lumen_manifest.legacy.translation import (
+    VARIABLES,
     OlderBackend,
     SingleServer,
     SingleService,
     accelerator_for,
     family_of,
+    model_named,
     runtime_named,
     single_service,
 )
@@ -93,7 +95,7 @@ def services_from_single_server_yaml(text: str, filename: str) -> SingleServer:
     name, service = _chosen(document)
     server = service.section("server")
     top_server = document.section("server")
-    port = server.number("port") or top_server.number("port") or GRPC_PORT
+    port = server.positive("port") or top_server.positive("port") or GRPC_PORT
     if not 1 <= port <= 65535:
         raise ConfigError(f"{filename}: server.port: {port} is not a port (1 to 65535)")
     mdns = _mdns(server) or _mdns(top_server)
@@ -104,9 +106,16 @@ def services_from_single_server_yaml(text: str, filename: str) -> SingleServer:
         services=services,
         port=port,
         mdns=mdns,
-        cache_dir=Path(cache_dir).expanduser() if cache_dir else None,
+        cache_dir=_folder_named(cache_dir, metadata.place("cache_dir")) if cache_dir else None,
         warnings=tuple(warnings),
     )
+
+
+def _folder_named(path: str, place: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{place}: {path} names nobody's home: write the whole path") from error
 
 
 def _chosen(document: KeyReader) -> tuple[str, KeyReader]:
@@ -161,11 +170,12 @@ def _services(
         target = model.text("rknn_device") or backend.rknn_target
         accelerator = accelerator_for(backend, runtime, model)
         dataset = model.text("dataset")
+        called, uri = model_named(model.text("model"))
         asked = {
-            "name": model.text("model"),
+            "name": called,
             "runtime": runtime.value,
             "precision": _precision(model, runtime),
-            "source": {"region": region or "other"},
+            "source": {"region": region or "other"} | ({"uri": uri} if uri else {}),
         }
         own = replace(backend, rknn_target=target)
         yield single_service(unique, family, asked, dataset, accelerator, own, env)
@@ -188,7 +198,7 @@ def _precision(model: KeyReader, runtime: Runtime) -> str:
 def _backend(service: KeyReader, top: KeyReader) -> OlderBackend:
     env, own = service.section("env"), service.section("backend_settings")
     device = env.text("DEVICE") or own.text("device") or top.text("device")
-    batch = env.number("BATCH_SIZE") or own.number("batch_size") or top.number("batch_size")
+    batch = env.positive("BATCH_SIZE") or own.positive("batch_size") or top.positive("batch_size")
     providers = (
         env.texts("ONNX_PROVIDERS") or own.texts("onnx_providers") or top.texts("onnx_providers")
     )
@@ -244,7 +254,7 @@ def services_from_environment(environment: Mapping[str, str]) -> SingleServer:
     services = tuple(_by_variables(family, reader) for family in MODELS)
     mdns = _mdns_by_variables(reader)
     reader.warn_unread()
-    return SingleServer(services=services, mdns=mdns, warnings=tuple(warnings))
+    return SingleServer(services=services, mdns=mdns, warnings=tuple(warnings), door=VARIABLES)
 
 
 def _by_variables(family: Family, reader: KeyReader) -> SingleService:
@@ -255,7 +265,7 @@ def _by_variables(family: Family, reader: KeyReader) -> SingleService:
     backend = OlderBackend(
         device=reader.text(f"{prefix}DEVICE"),
         device_place=reader.place(f"{prefix}DEVICE"),
-        batch_size=reader.number(f"{prefix}MAX_BATCH_SIZE") or reader.number("BATCH_SIZE") or None,
+        batch_size=reader.positive(f"{prefix}MAX_BATCH_SIZE") or reader.positive("BATCH_SIZE"),
         rknn_target=reader.text(f"{prefix}RKNN_TARGET"),
         overrides=BackendOverrides(onnx_providers=reader.texts(f"{prefix}ORT_PROVIDERS")),
     )

@@ -1,5 +1,6 @@
 """What an older configuration becomes: services, and settings of the one machine."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from lumen_manifest.legacy.key_reader import KeyReader
 from lumen_manifest.model_service import API_VERSION, LumenModelService
 from lumen_manifest.names import GRPC_PORT
+from lumen_manifest.reading.doors import Door
 from lumen_manifest.reading.parse import ManifestError, parse_object
 from lumen_manifest.reading.wording import closest
 from lumen_manifest.server_config import BackendOverrides, ConfigError, MdnsSpec
@@ -40,6 +42,37 @@ PROVIDERS = {
 }
 
 
+FILE = Door(
+    {
+        "spec.cache.sizeLimit": "metadata.cache_dir",
+        "spec.labelSets": "dataset",
+        "spec.model.name": "model",
+        "spec.model.precision": "precision",
+        "spec.model.runtime": "runtime",
+        "spec.model.source": "model",
+        "spec.model.source.region": "metadata.region",
+        "spec.model.source.revision": "model, as hf://owner/name@revision",
+        "spec.model.source.uri": "model",
+        "spec.pool": "DEVICE",
+        "spec.server.maxBatchSize": "BATCH_SIZE",
+    },
+    has_secrets=False,
+)
+"""What the fields of a manifest are called in a single server's file."""
+VARIABLES = Door(
+    {
+        **FILE.words,
+        "spec.cache.sizeLimit": "--cache-dir",
+        "spec.model.runtime": "CLIP_BACKEND or BIOCLIP_BACKEND",
+        "spec.model.source": "--cache-dir",
+        "spec.model.source.uri": "CLIP_ONNX_IMAGE or BIOCLIP_ONNX_IMAGE",
+        "spec.pool": "CLIP_DEVICE or BIOCLIP_DEVICE",
+    },
+    has_secrets=False,
+)
+"""What they are called by those who set the older server's variables."""
+
+
 @dataclass(frozen=True, slots=True)
 class SingleService:
     """One service, and what only an older configuration can say about its backend."""
@@ -53,7 +86,8 @@ class SingleService:
 class SingleServer:
     """A whole configuration: one service, or the two of the unified form behind one port.
 
-    `warnings` name what the configuration says and we cannot do.
+    `warnings` name what the configuration says and we cannot do. `door` has the words that its
+    author knows a manifest's fields by.
     """
 
     services: tuple[SingleService, ...]
@@ -61,6 +95,7 @@ class SingleServer:
     mdns: MdnsSpec | None = None
     cache_dir: Path | None = None
     warnings: tuple[str, ...] = ()
+    door: Door = FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +141,19 @@ def single_service(  # noqa: PLR0913, PLR0917 - every argument is a part of the 
     try:
         service = parse_object(document)
     except ManifestError as error:
-        raise ConfigError(f"service {name}: {error}") from error
+        raise ConfigError(f"service {name}: {FILE.says(str(error))}") from error
     if not isinstance(service, LumenModelService):
         raise ConfigError(f"service {name} is not a model service")
     target = backend.rknn_target if accelerator is Accelerator.RK3588 else ""
     return SingleService(service, backend.overrides, target)
+
+
+def model_named(text: str) -> tuple[str, str | None]:
+    """Read what `model` says, a name or where its files come from, as a name and a URI."""
+    if "://" not in text:
+        return text, None
+    last = text.partition("://")[2].partition("@")[0].rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._") or "model", text
 
 
 def runtime_named(name: str, where: str) -> Runtime:

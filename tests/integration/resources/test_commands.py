@@ -271,6 +271,28 @@ services:
     assert Path(row["root"]) == tmp_path / "models" / "tiny-clip"
 
 
+def test_the_older_commands_work_as_they_were_typed(tmp_path):
+    write_model(tmp_path / "cache")
+    config = tmp_path / "clip_only.yaml"
+    config.write_text(
+        f"""metadata: {{cache_dir: {tmp_path / "cache"}}}
+services: {{clip: {{models: {{default: {{model: tiny-clip, runtime: onnx}}}}}}}}
+"""
+    )
+
+    assert rows_of("check", config)[0]["status"] == "verified"
+    assert rows_of("download", config)[0]["status"] == "verified"
+    refused = run("validate", config, code=1).stderr
+    assert "in model, such as hf://owner/tiny-clip" in refused
+    config.write_text(config.read_text().replace("tiny-clip", "hf://owner/tiny-clip"))
+    assert rows_of("validate", config)[0]["source"] == "hf://owner/tiny-clip"
+    run("list", tmp_path / "cache")
+    words = ("tiny-clip", "--runtime", "onnx", "--region", "cn", "--dataset", "tiny-classes")
+    assert rows_of("check", *words, "--cache-dir", tmp_path / "cache")[0]["model"] == "tiny-clip"
+    refused = run("check", "absent.yaml", "--cache-dir", tmp_path / "cache", code=1).stderr
+    assert "absent.yaml" in refused
+
+
 def test_a_model_info_is_checked_alone_or_with_its_files(tmp_path):
     root = write_model(tmp_path)
     run("validate-model-info", root)

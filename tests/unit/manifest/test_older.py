@@ -209,7 +209,13 @@ def test_what_is_not_followed_is_warned_about_by_name(text, before, after, pool,
             ("enabled: true", "enabled: perhaps", "neither true nor false"),
             ("model: CN-CLIP_ViT-B-16", "model: [a]", "stands where text is needed"),
             ("model: CN-CLIP_ViT-B-16", "model: a/b/c", "write a model's name"),
-            ("BATCH_SIZE: 8", "BATCH_SIZE: 9999", "maxBatchSize: 9999 is too large"),
+            ("BATCH_SIZE: 8", "BATCH_SIZE: 9999", "service clip: BATCH_SIZE: 9999 is too large"),
+            ("BATCH_SIZE: 8", 'BATCH_SIZE: "0"', "env.BATCH_SIZE: 0 is too small: at least 1"),
+            ("BATCH_SIZE: 8", "BATCH_SIZE: -1", 'BATCH_SIZE: "-1" is not a whole number'),
+            ("BATCH_SIZE: 8", "BATCH_SIZE: many", 'BATCH_SIZE: "many" is not a whole number'),
+            ("BATCH_SIZE: 8", f"BATCH_SIZE: {'9' * 30}", "BATCH_SIZE: .* is too large a number"),
+            ("port: 50061", "port: 0", "server.port: 0 is too small"),
+            ("cache_dir: /srv/lumen", "cache_dir: ~nobody-here/x", "names nobody's home"),
             ("region: cn", "region: mars", '"mars" is not a region'),
             ("ONNX_INTER_OP_THREADS: 1", "ONNX_INTER_OP_THREADS: 5000", "5000 is too large"),
             ("models:\n      general:", "model:\n      general:", "models: names no model"),
@@ -329,9 +335,25 @@ def test_a_variable_that_is_not_followed_is_warned_about_by_name(environment, wa
     [
         ({"CLIP_BACKEND": "torsh"}, r'CLIP_BACKEND: "torsh" is not a runtime\. Did you mean torch'),
         ({"BATCH_SIZE": "many"}, r'BATCH_SIZE: "many" is not a whole number'),
-        ({"BATCH_SIZE": "100000"}, "maxBatchSize: 100000 is too large"),
+        ({"BATCH_SIZE": "100000"}, "BATCH_SIZE: 100000 is too large"),
+        ({"CLIP_MAX_BATCH_SIZE": "0"}, "CLIP_MAX_BATCH_SIZE: 0 is too small"),
     ],
 )
 def test_a_wrong_variable_is_an_error(environment: dict[str, str], message: str):
     with pytest.raises(ConfigError, match=message):
         services_from_environment(environment)
+
+
+def test_no_refusal_of_an_older_configuration_speaks_of_a_manifests_fields():
+    for change in (
+        "model: CN-CLIP_ViT-B-16",
+        "BATCH_SIZE: 8",
+        "region: cn",
+        "dataset: ImageNet_1k",
+    ):
+        key = change.partition(":")[0]
+        with pytest.raises(ConfigError) as refused:
+            translated(CLIP_ONLY.replace(change, f"{key}: '99999 {{}} /'", 1))
+
+        assert "spec." not in str(refused.value)
+        assert key in str(refused.value)
