@@ -23,7 +23,7 @@
 
 import errno
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -101,6 +101,19 @@ class ModelMismatchError(ResourceValidationError):
 
 class DatasetNotFoundError(ResourceValidationError):
     """A label set that the manifest names is not in the model."""
+
+
+def labels_missing(name: str, available: Collection[str]) -> DatasetNotFoundError | None:
+    """Return the error for a label set of which only the vectors are there; None otherwise."""
+    matrix = next((p for p in sorted(available) if p.rpartition("/")[2] == f"{name}.npy"), None)
+    if matrix is None:
+        return None
+    labels = f"{matrix.removesuffix('.npy')}.json"
+    return DatasetNotFoundError(
+        f"Label set {name}: {matrix} has its vectors, and {labels} with the labels is missing.",
+        remedy=f"Put {labels} beside it: a JSON list with a label for each row, in order.",
+        file=labels,
+    )
 
 
 class LabelSetError(ResourceValidationError):

@@ -15,6 +15,7 @@ from lumen_resources.errors import (
     FileMissingError,
     ResourceError,
     ResourceNotFoundError,
+    labels_missing,
 )
 from lumen_resources.fetch.describe import SetApart
 from lumen_resources.fetch.lease import Lease
@@ -87,6 +88,8 @@ def label_files(name: str, model: str, available: Collection[str], where: str) -
                 matrix = found[0] if ending == ".npz" else f"{found[0].removesuffix('.json')}.npy"
                 ships = matrix if matrix in available else None
                 return Dataset(labels=found[0], embeddings=ships)
+    if halved := labels_missing(name, available):
+        raise halved
     there = sorted(p for p in available if p.endswith((".npz", ".json")))
     raise DatasetNotFoundError(
         f"Label set {name} is not in {where} (labels there: {', '.join(there[:5]) or 'none'}).",

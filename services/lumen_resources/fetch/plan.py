@@ -13,6 +13,7 @@ from lumen_resources.errors import (
     FileMissingError,
     ModelInfoError,
     ResourceNotFoundError,
+    labels_missing,
 )
 from lumen_resources.model.choice import DECISIVE, ComputeChoice, choose
 from lumen_resources.model.identity import check_identity
@@ -120,6 +121,8 @@ def _dataset(info: ModelInfo, spec: LabelSetSpec, available: Collection[str]) ->
             return Dataset(
                 labels=f"{stem}.json", embeddings=matrix if matrix in available else None
             )
+    if halved := labels_missing(spec.name, available):
+        raise halved
     there = ", ".join(sorted(info.datasets)) or "none"
     raise DatasetNotFoundError(
         f"Label set {spec.name} is not in {info.name} (there: {there}).",

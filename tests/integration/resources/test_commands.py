@@ -271,6 +271,19 @@ services:
     assert Path(row["root"]) == tmp_path / "models" / "tiny-clip"
 
 
+def test_vectors_without_their_labels_name_the_file_that_is_missing(tmp_path):
+    root = write_model(tmp_path / "cache")
+    np.save(root / "tiny-species.npy", np.eye(5, 32, dtype=np.float32))
+    run("verify", "--write", root)
+    words = ("tiny-clip", "--uri", root.as_uri(), "--labels", "tiny-species")
+
+    (row,) = json.loads(run("check", *words, "-o", "json", code=1).stdout)
+
+    assert row["reason"] == "LabelSetInvalid"
+    assert "tiny-species.json with the labels is missing" in row["message"]
+    assert "Put tiny-species.json beside it" in row["remedy"]
+
+
 def test_the_older_commands_work_as_they_were_typed(tmp_path):
     write_model(tmp_path / "cache")
     config = tmp_path / "clip_only.yaml"
