@@ -62,6 +62,12 @@ def bind_option(default: str, said: str) -> Callable[..., Any]:
     type=click.Choice(LEVELS),
     help="What the processes log.  [default: the manifest's, warnings for info]",
 )
+@click.option(
+    "--mdns",
+    is_flag=True,
+    help="Announce the router on the local network once everything is ready; CLIP_MDNS_NAME, "
+    "CLIP_MDNS_TYPE and ADVERTISE_IP say how.",
+)
 @events_option
 @click.argument("beside", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND ...]")
 def up(
@@ -71,6 +77,7 @@ def up(
     state_dir: Path | None,
     cache_dir: Path | None,
     log_level: str | None,
+    mdns: bool,
     output: str,
     beside: tuple[str, ...],
 ) -> None:
@@ -93,7 +100,10 @@ def up(
     from lumen_local.show.choice import Output, choose_display
     from lumen_local.start import up
     from lumen_local.state_dir import default_cache_dir, default_state_dir
+    from lumen_manifest.legacy.single_server import mdns_from_environment
     from lumen_manifest.reading.parse import ManifestError
+    from lumen_manifest.server_config import MdnsSpec
+    from lumen_process import logs
 
     # With a state directory of its own a run keeps its cache there, unless told otherwise.
     cache = cache_dir or (state_dir / "cache" if state_dir else default_cache_dir(os.environ))
@@ -104,7 +114,10 @@ def up(
         cache_dir=cache.absolute(),
         log_level=log_level,
         command=beside,
+        mdns=(mdns_from_environment(os.environ) or MdnsSpec()) if mdns else None,
     )
+    if mdns:
+        logs.configure("console", "warning")  # of what announces; it goes to stderr
     try:
         code = up(files, settings, choose_display(Output(output)))
     except (ManifestError, LocalError) as error:
@@ -166,7 +179,9 @@ def serve(
     from lumen_manifest.legacy.single_server import read_older
     from lumen_manifest.reading.parse import ManifestError
     from lumen_manifest.server_config import ConfigError
+    from lumen_process import logs
 
+    logs.configure("console", "warning")  # of what announces a router; it goes to stderr
     try:
         server = read_older(config, os.environ)
         chosen = server.port if port is None else port

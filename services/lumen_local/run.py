@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lumen_local.announce import announce, router_announcement
 from lumen_local.pod.machine import FreePorts, check_port
 from lumen_local.pod.plans import (
     LOOPBACK,
@@ -37,11 +38,16 @@ from lumen_local.supervise.service_run import RunServices
 from lumen_local.supervise.supervisor import RunOutcome, Supervisor
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.reading.doors import MANIFEST, Door
+from lumen_manifest.server_config import MdnsSpec
+from lumen_process.mdns import Announcement
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchSettings:
-    """What the command line says of every run; `command` runs beside it and ends it."""
+    """What the command line says of every run; `command` runs beside it and ends it.
+
+    `mdns` announces the router, where there is one.
+    """
 
     port: int
     bind: str
@@ -49,6 +55,7 @@ class LaunchSettings:
     cache_dir: Path
     log_level: str | None
     command: tuple[str, ...] = ()
+    mdns: MdnsSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ def launch(what: Launch, settings: LaunchSettings, display: Display) -> int:
             warnings=what.warnings,
             command=settings.command,
             door=what.door,
+            announced=None if what.direct else router_announcement(settings.mdns, bind, door.port),
         )
         return asyncio.run(_Run(plan, display).to_its_end())
 
@@ -111,6 +119,7 @@ class RunPlan:
     warnings: Sequence[tuple[str, str]] = ()
     command: Sequence[str] = ()
     door: Door = MANIFEST
+    announced: Announcement | None = None
 
 
 class _Run:
@@ -138,11 +147,15 @@ class _Run:
             around = RunServices(self._tell, reaper)
             supervisor = Supervisor(plan.plans, plan.router, plan.address, around)
             beside = [group.create_task(self._tick()), group.create_task(self._accompany())]
+            group.create_task(announce(plan.announced, self._all_ready, self._stop))
             try:
                 return self._exit_code(await self._until_signalled(supervisor.run(self._stop)))
             finally:
                 for task in beside:
                     task.cancel()
+                # Whoever waits for one of them ends by itself, and says goodbye before.
+                self._stop.set()
+                self._all_ready.set()
                 self._close()
 
     async def _accompany(self) -> None:

@@ -10,7 +10,7 @@ models behind one port, becomes two servers and a router.
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lumen_local.errors import NothingToServe, PoolRefused
@@ -169,13 +169,6 @@ def serve(server: SingleServer, source: Path, settings: LaunchSettings, display:
         )
         for single in server.services
     ]
-    warnings = [*_warnings(server, direct=direct), *machine_warnings(services, machine)]
+    settings = replace(settings, mdns=server.mdns)
+    warnings = [*(("", text) for text in server.warnings), *machine_warnings(services, machine)]
     return launch(Launch(services, planned, warnings, direct, server.door), settings, display)
-
-
-def _warnings(server: SingleServer, *, direct: bool) -> Iterator[tuple[str, str]]:
-    for text in server.warnings:
-        yield "", text
-    if server.mdns is not None and server.mdns.enabled and not direct:
-        text = "mdns: two models behind one port are not announced; give clients the address."
-        yield "", text

@@ -127,7 +127,8 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
     ) -> Result:
         form = {key: rest.pop(key) for key in _FORM}
         if name is not None and name.lower().endswith((".yaml", ".yml")) and Path(name).is_file():
-            name, files = None, (*files, Path(name))
+            files = (*files, Path(name))
+            name = None
         models = from_files(files) if files else ()
         elsewhere = rest.get("folder") or rest.get("write")
         if not elsewhere and (name is None) == (not files):

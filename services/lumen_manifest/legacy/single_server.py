@@ -257,6 +257,11 @@ def services_from_environment(environment: Mapping[str, str]) -> SingleServer:
     return SingleServer(services=services, mdns=mdns, warnings=tuple(warnings), door=VARIABLES)
 
 
+def mdns_from_environment(environment: Mapping[str, str]) -> MdnsSpec | None:
+    """Read how to announce oneself from the older variables; None where they say nothing."""
+    return _mdns_by_variables(KeyReader(dict(environment), "environment", "", []))
+
+
 def _by_variables(family: Family, reader: KeyReader) -> SingleService:
     prefix = f"{family.name}_"
     name, label_set = MODELS[family]
