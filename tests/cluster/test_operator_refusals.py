@@ -15,9 +15,9 @@ SCALED = {"autoscaling": {"maxReplicas": 3, "metrics": [{"type": "inflight", "ta
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 BINDINGS = POLICIES.replace("policies", "policybindings")
 KINDS = {kind.plural: kind for kind in CHILD_KINDS}
-REFUSES = (
+OF_A_SERVICE = (
     "!(has(object.metadata.labels) && 'lumen.dev/service' in object.metadata.labels"
-    " && object.metadata.labels['lumen.dev/service'] == 'no-' + request.resource.resource)"
+    " && object.metadata.labels['lumen.dev/service'] == {service})"
 )
 
 
@@ -33,8 +33,11 @@ def found_verified(**annotations):
     return {"annotations": {TERMINATION_MESSAGE: json.dumps(VERIFIED), **annotations}}
 
 
-def make_policy(lab):
-    """Let a policy refuse one kind of child of the service that is named after the kind."""
+def make_policy(lab, name, service, probe):
+    """Let a policy refuse children of a service that an expression names; return its path.
+
+    `probe` is the service of a ConfigMap that shows when it is in force.
+    """
     kinds = [{"group": k.group, "version": k.version, "plural": k.plural} for k in CHILD_KINDS]
     rules = [
         {
@@ -46,12 +49,13 @@ def make_policy(lab):
         for kind in kinds
     ]
     where = {"matchLabels": {"kubernetes.io/metadata.name": lab.namespace}}
-    name = f"teams-{lab.namespace}"
+    name = f"{name}-{lab.namespace}"
+    refuses = OF_A_SERVICE.format(service=service)
     policy = {
         "metadata": {"name": name},
         "spec": {
             "matchConstraints": {"resourceRules": rules, "namespaceSelector": where},
-            "validations": [{"expression": REFUSES, "message": "a team's label is missing"}],
+            "validations": [{"expression": refuses, "message": "a team's label is missing"}],
         },
     }
     binding = {
@@ -77,7 +81,7 @@ def make_policy(lab):
 
 @pytest.fixture(scope="module")
 def refused(lab):
-    make_policy(lab)
+    make_policy(lab, "teams", "'no-' + request.resource.resource", "no-configmaps")
     lab.apply(*(lab.a_service(f"no-{plural}", **SCALED) for plural in KINDS))
     return lab
 
@@ -96,12 +100,15 @@ def test_a_child_that_a_policy_refuses_is_told_by_kind_and_in_the_policys_words(
     assert "Wait for the first pod" not in json.dumps(refused.service(name)["status"])
 
 
-def test_a_refused_child_is_made_once_the_policy_admits_it(refused):
-    name = "no-services"
-    refused.plane.delete(f"{POLICIES}/teams-{refused.namespace}")
-    refused.wait_ready(name)
+def test_a_refused_child_is_made_once_the_policy_admits_it(lab):
+    path = make_policy(lab, "later", "'later'", "later")
+    lab.serve("later")
+    said = ("False", "ChildRefused")
+    lab.wait_until(lambda: lab.condition("Accepted", "later") == said, f"it says {said}")
+    lab.plane.delete(path)
+    lab.wait_ready("later")
 
-    assert refused.condition("Accepted", name) == ("True", "Accepted")
+    assert lab.condition("Accepted", "later") == ("True", "Accepted")
 
 
 def test_a_quota_for_one_pod_of_three_is_told_while_that_one_serves(lab):
