@@ -62,21 +62,19 @@ def make_policy(lab, name, service, probe):
         "metadata": {"name": name},
         "spec": {"policyName": name, "validationActions": ["Deny"]},
     }
-    for path, document in (
-        (POLICIES, policy),
-        (POLICIES.replace("policies", "policybindings"), binding),
-    ):
+    for path, document in ((POLICIES, policy), (BINDINGS, binding)):
         lab.plane.create(path, document)
         lab.stack.callback(lab.plane.delete, f"{path}/{name}")
-    probe = {"metadata": {"name": "probe", "labels": {"lumen.dev/service": "no-configmaps"}}}
+    tried = {"metadata": {"name": "probe", "labels": {"lumen.dev/service": probe}}}
     lab.wait_until(
         lambda: (
             lab.plane.http.post(
-                lab.path("configmaps"), params={"dryRun": "All"}, json=probe
+                lab.path("configmaps"), params={"dryRun": "All"}, json=tried
             ).is_client_error
         ),
         "the policy is in force",
     )
+    return f"{POLICIES}/{name}"
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,15 @@
 """Rollouts under the operator, in the hands of Kubernetes' own controllers and scheduler."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 from controlplane.nodes import BEHAVIOUR, Behaviour
 from operator_lab import VERIFIED, operator_lab
 
 NEXT = {"server": {"maxBatchSize": 8}}
+PAGE = Path(__file__).parents[2] / "docs" / "rollouts.md"
+WAITS = [line for line in PAGE.read_text().splitlines() if line.startswith("kubectl wait ")]
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +31,17 @@ def revisions(lab, name):
 def wait_complete(lab, name):
     complete = ("False", "RolloutComplete")
     lab.wait_until(lambda: lab.condition("Progressing", name) == complete, f"{name} is complete")
+
+
+def is_through(lab, name, at_most="30s"):
+    """Run the waits that the page on rollouts tells a pipeline to make."""
+    program, config = lab.plane.binaries.kubectl, lab.plane.admin_kubeconfig
+    kubectl = f'kubectl() {{ "{program}" --kubeconfig="{config}" -n "{lab.namespace}" "$@"; }}'
+    script = "\n".join(WAITS).replace("clip", name).replace("=30m", f"={at_most}")
+    done = subprocess.run(
+        ["bash", "-euc", f"{kubectl}\n{script}"], capture_output=True, text=True, check=False
+    )
+    return done.returncode == 0
 
 
 def test_all_pods_come_once_the_first_has_pinned_its_files(lab):
@@ -64,6 +80,8 @@ def test_where_there_are_fewer_devices_than_pods_a_rollout_still_ends(lab):
         return turned and len(revisions(lab, "more")) == 1 and said["ready"] == "2/3"
 
     lab.wait_until(replaced, "both devices run the new revision")
+    assert lab.condition("Available", "more") == ("True", "Degraded")
+    assert status(lab, "more")["reason"] == "WaitingForDevice"
     lab.wait_quiet(lab.operators[0])
 
 
@@ -71,6 +89,8 @@ def test_a_revision_that_crashes_is_rolled_back_until_only_the_stable_one_runs(l
     rollout = {"progressDeadlineSeconds": 30}
     lab.serve("broken", rollout=rollout)
     lab.wait_ready("broken")
+    assert len(WAITS) == 3
+    assert is_through(lab, "broken")
     stable = status(lab, "broken")["stableRevision"]
     pods = lab.a_service()["spec"]["podTemplate"]
     crashing = {"annotations": {**pods["annotations"], BEHAVIOUR: Behaviour.CRASH_LOOP}}
@@ -81,6 +101,8 @@ def test_a_revision_that_crashes_is_rolled_back_until_only_the_stable_one_runs(l
 
     assert status(lab, "broken")["stableRevision"] == stable
     assert lab.condition("Progressing", "broken")[1] == "RolledBack"
+    assert status(lab, "broken")["reason"] == "RolledBack"
+    assert not is_through(lab, "broken", at_most="1s")
     assert lab.condition("Available", "broken")[0] == "True"
     lab.wait_until(lambda: revisions(lab, "broken") == {stable}, "only the stable one runs")
     lab.wait_quiet(lab.operators[0])
