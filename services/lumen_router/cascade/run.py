@@ -48,6 +48,7 @@ SIGMOIDS: Final = "sigmoids"
 # What a caller says about the species; with one of these a refusal is the caller's to see.
 _SPECIES_KEYS: Final = frozenset({"labels", "label_format", "rank", "include", "namespace"})
 _PASSED_ON: Final = _SPECIES_KEYS | {"score"}
+_SPECIES_WISHES: Final = _SPECIES_KEYS | set(TOP_K_SPELLINGS)
 
 log = structlog.get_logger(__name__)
 
@@ -190,7 +191,7 @@ def _failure_name(error: WireError | _NoSpecies, meta: Mapping[str, str]) -> str
     own_mistake = isinstance(error, InvalidArgument | NotFound) and not isinstance(
         error, TaskNotRouted
     )
-    if own_mistake and not _SPECIES_KEYS.isdisjoint(meta):
+    if own_mistake and not _SPECIES_WISHES.isdisjoint(meta):
         raise error
     # That the service is away is no news for each call: the metrics count it.
     say = log.debug if isinstance(error, Unavailable | TaskNotRouted) else log.warning

@@ -41,6 +41,8 @@ MAX_TOP_K = 4096
 # Masks that are kept, a byte a label each; a caller may ask for as many branches as there are,
 # and a mask that is not kept any more is made anew in a few milliseconds.
 _MASKS = 32
+# A sum that is off by less is exact, as far as a float32 can say.
+_NO_ERROR = 1e-6
 _RANKS = tuple(Rank)
 
 # What a filter means, whatever the order and the case of its terms: (rank, name) pairs by branch.
@@ -156,7 +158,7 @@ class LabelClassifier:
         label_format = meta.label_format or LabelFormat(chosen.label_format)
         return LabelQuery(
             label_set=chosen,
-            top_k=min(meta.top_k or self._default_k, MAX_TOP_K),
+            top_k=meta.top_k or self._default_k,
             branches=frozenset(map(_folded, meta.include)),
             rank=meta.rank,
             rule=self._rule,
@@ -192,7 +194,7 @@ class LabelQuery:
         """Make what the query needs; in a decode thread.
 
         Raises:
-            BadQuery: no label is left.
+            BadQuery: no label is left, or more are asked for than an answer holds.
 
         """
         mask = self.label_set.mask(self.branches)
@@ -201,8 +203,14 @@ class LabelQuery:
             raise BadQuery(
                 f"No label of {self.label_set.name} has {said}. Check the name's spelling."
             )
+        there = self.label_set.count() if mask is None else int(np.count_nonzero(mask))
         if self.rank is not None:
-            self.label_set.groups(self.rank)
+            there = min(there, len(self.label_set.groups(self.rank).names))
+        if min(self.top_k, there) > MAX_TOP_K:
+            raise BadQuery(
+                f"top_k is {self.top_k}, and an answer holds at most {MAX_TOP_K} of the {there} "
+                f"labels that {self.label_set.name} has for this request: ask for fewer."
+            )
 
     def score(self, vectors: NDArray[np.float32]) -> Sequence[Any]:
         """Return the hits, or the groups of the rank, for each unit row."""
@@ -219,6 +227,8 @@ class LabelQuery:
             names, lineages = self._rows(scored)
         else:
             names, lineages = self._groups(scored, self.label_set.groups(self.rank))
+        if scored and self.score_kind is Score.SHARE and scored[0].error > _NO_ERROR:
+            meta["share_error"] = f"{scored[0].error:.1g}"
         if lineages is not None:
             meta["lineage"] = orjson.dumps(lineages).decode()
         cosines = self.score_kind is Score.COSINE

@@ -15,6 +15,7 @@ from lumen_resources.model.layouts import ScoreRule
 from lumen_serving.label_index.close_rows import CandidateRows, CodedRows, FileRows, Narrowing
 from lumen_serving.label_index.codes import CodeCache, encode_cached, is_on_its_side
 from lumen_serving.label_index.query import (
+    SUMMED_EXACTLY,
     GroupHit,
     Groups,
     Hit,
@@ -33,7 +34,7 @@ from lumen_serving.label_index.scorers import (
     Scorer,
 )
 
-# Below, the float32 product is the quicker one.
+# Up to it, the float32 product is the quicker one.
 SMALL_ROWS = 4096
 # So many codes cost as much to read as narrowing the bounds of all.
 _MANY = 32_768
@@ -45,13 +46,18 @@ class LabelIndex:
     """A label set's vectors, ready to be compared with unit queries."""
 
     def __init__(
-        self, candidates: CandidateRows, scorer: Scorer, narrowing: Narrowing | None = None
+        self,
+        candidates: CandidateRows,
+        scorer: Scorer,
+        narrowing: Narrowing | None = None,
     ) -> None:
         self._candidates = candidates
         self._scorer = scorer
         self._narrowing = narrowing
         self._length_tops = block_tops(scorer.lengths)
         self._rest_tops = block_tops(scorer.rests)
+        squares = (np.vecdot(each, each) for each in (scorer.lengths, scorer.rests))
+        self._mean_squares = tuple(float(each) / max(1, len(scorer.lengths)) for each in squares)
         self._most = tuple(tops.max(initial=0.0) for tops in (self._length_tops, self._rest_tops))
 
     @classmethod
@@ -72,7 +78,7 @@ class LabelIndex:
             WrongRowError: a row is zero or not finite.
 
         """
-        if len(matrix) < small_rows:
+        if len(matrix) <= small_rows:
             return cls(FileRows(matrix), FloatScorer(matrix))
         codes = encode_cached(matrix, cache)
         on_its_side = is_on_its_side(matrix)
@@ -131,14 +137,38 @@ class LabelIndex:
         """Yield what is known of each unit query, exactly of all rows that may be among k."""
         among = None if include is None else Restriction.to(include)
         for query, first in zip(queries, self._scorer.approximate(queries), strict=True):
-            quick, rows = first, self._reaching(first, k, among)
-            if quick.coarse and len(rows) > max(_MANY, 2 * k):
-                quick = self._scorer.refined(query, first)
-                rows = self._reaching(quick, k, among)
-            if self._narrowing is not None:
-                rows = self._narrowing.still_reaching(rows, query, k)
+            if among is not None:
+                # An excluded row's bounds are minus infinity, and it stays so below.
+                np.add(first.scores, among.penalties, out=first.scores)
+            quick, rows = self._narrowed(query, first, SUMMED_EXACTLY, among)
             result = QueryResult(self._candidates, query, quick, rule, include)
-            yield result.with_exact(rows, k)
+            result.with_exact(rows, SUMMED_EXACTLY).with_total(self._spread(quick, len(query)))
+            if k > SUMMED_EXACTLY:
+                _, rows = self._narrowed(query, result.undone(), k, among)
+                result.with_exact(rows, k)
+            yield result
+
+    def _narrowed(
+        self, query: Floats, first: Approximation, k: int, among: "Restriction | None"
+    ) -> tuple[Approximation, NDArray[np.intp]]:
+        """Return every row that may be among the k best, by the scores that were needed for it."""
+        quick, rows = first, self._reaching(first, k, among)
+        if quick.coarse and len(rows) > max(_MANY, 2 * k):
+            quick = self._scorer.refined(query, first)
+            rows = self._reaching(quick, k, among)
+        if self._narrowing is not None:
+            rows = self._narrowing.still_reaching(rows, query, k)
+        return quick, rows
+
+    def _spread(self, quick: Approximation, dim: int) -> float:
+        """Return the standard deviation of a row's error, as a cosine.
+
+        An error is the product of what was left out of a query with a row, and the reverse. Bounds
+        take them for parallel; of unrelated directions the squares are the `dim`-th part.
+        """
+        squares = self._mean_squares
+        bounds = quick.by_length**2 * squares[0] + quick.by_rest**2 * squares[1]
+        return float(quick.scale * np.sqrt(bounds / dim))
 
     def _reaching(
         self, quick: Approximation, k: int, among: "Restriction | None"
@@ -148,9 +178,6 @@ class LabelIndex:
         The k-th largest lower bound is a floor that the k-th best cosine cannot be below; rows
         whose upper bound is below it are out.
         """
-        if among is not None:
-            # An excluded row's bounds are minus infinity, and it stays so below.
-            np.add(quick.scores, among.penalties, out=quick.scores)
         if k >= (len(self) if among is None else among.count):
             return np.arange(len(self)) if among is None else np.flatnonzero(among.include)
         tops = block_tops(quick.scores)

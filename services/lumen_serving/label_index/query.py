@@ -1,8 +1,9 @@
 """One query's answer: exact cosines of the rows that matter, and scores by the model's rule.
 
-Shares (a softmax) are divided by the sum over all rows, where rows that were not scored again count
-by their quick score: how the labels compare with each other, not how probable it is that one is
-true. Sigmoids are each row's own. Called by `index`.
+Shares (a softmax) are divided by the sum over all rows: how the labels compare with each other, not
+how probable it is that one is true. The sum is one number of the query, however many labels are
+asked for: the best `SUMMED_EXACTLY` rows are in it exactly, the others by their quick scores, less
+what the errors of these add on average. Sigmoids are each row's own. Called by `index`.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,10 @@ from lumen_serving.label_index.close_rows import CandidateRows
 from lumen_serving.label_index.scorers import Approximation, Doubles, Floats
 from lumen_serving.label_index.scores import sigmoids
 
+# The best rows that the sum of all has exactly; whoever asks for no more costs no more.
+SUMMED_EXACTLY = 16
+# Of chance, so many standard deviations are told.
+_SIGMAS = 3.0
 # Rows at a time in the sum of all, so that they stay in the cache over its steps.
 _PIECE = 1 << 16
 # What a piece is summed with: the product takes less time than the sum.
@@ -42,24 +47,43 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A label: its row, the cosine, and its score by the model's rule, 0 to 1."""
+    """A label: its row, the cosine, and its score by the model's rule, 0 to 1.
+
+    `error` is how far the sum of all, and so every share, may be off, relatively; 0 when exact.
+    """
 
     row: int
     cosine: float
     score: float
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class GroupHit:
     """A taxonomic group: its code, its score, its best label's row and cosine.
 
-    The score is the sum of its labels' shares, or the largest of their sigmoids.
+    The score is the sum of its labels' shares, or the largest of their sigmoids; `error` as Hit's.
     """
 
     group: int
     score: float
     row: int
     cosine: float
+    error: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The sum over all rows of exp(scale * (cosine - best)).
+
+    `damping` is what a quick score's power is multiplied by: errors of either sign add to a sum of
+    powers, on average by the inverse. `error` is the relative error that may be left, estimated.
+    """
+
+    best: float
+    value: float
+    damping: float
+    error: float
 
 
 class QueryResult:
@@ -80,6 +104,36 @@ class QueryResult:
         self._include = include
         self._rows = np.empty(0, np.intp)
         self._cosines = np.empty(0, np.float64)
+        self._set_aside = np.empty(0, np.float32)
+        self._total = Total(0.0, 1.0, 1.0, 0.0)
+
+    def with_total(self, spread: float) -> "QueryResult":
+        """Sum over all rows, those scored exactly and the others, for the shares of all answers.
+
+        `spread` is the standard deviation of a quick score's error, as a cosine.
+        """
+        if self._rule.kind == "softmax" and len(self._rows):
+            best = float(self._cosines.max())
+            exact = float(self._exact_powers(best).sum())
+            deviation = self._rule.scale * spread
+            damping = float(np.exp(-(deviation**2) / 2))
+            quick = damping * self._quick_sum(best)
+            error = 0.0
+            if quick > 0 and deviation > 0:
+                # By what damping itself is uncertain, and by chance: the fewer rows weigh, the
+                # more. None of them weighs more than the last of the best that are exact.
+                last = self._cosines[largest(self._cosines, SUMMED_EXACTLY)].min()
+                heaviest = float(np.exp(self._rule.scale * (last - best)))
+                chance = _SIGMAS * deviation * float(np.sqrt(min(1.0, heaviest / quick)))
+                error = (1 - damping + chance) * quick / (exact + quick)
+            self._total = Total(best, exact + quick, damping, error)
+        return self
+
+    def undone(self) -> Approximation:
+        """Return the quick scores of all rows, before others are scored exactly."""
+        self._quick.scores[self._rows] = self._set_aside
+        self._rows = self._rows[:0]
+        return self._quick
 
     def with_exact(self, rows: NDArray[np.intp], k: int) -> "QueryResult":
         """Score these rows, and exactly those that may be among the k best; forget earlier ones.
@@ -94,6 +148,7 @@ class QueryResult:
             near = np.flatnonzero(cosines + errors >= lower[largest(lower, k)].min())
         cosines[near] = self._candidates.exact(rows[near], self._query)
         self._rows, self._cosines = rows, cosines
+        self._set_aside = self._quick.scores[rows]
         # Their quick scores have done their part, and must not count a second time.
         self._quick.scores[rows] = -np.inf
         return self
@@ -105,7 +160,12 @@ class QueryResult:
         best = np.lexsort((self._rows, -self._cosines))[:k]
         scores = self._scores()
         return [
-            Hit(int(self._rows[at]), min(1.0, float(self._cosines[at])), float(scores[at]))
+            Hit(
+                int(self._rows[at]),
+                min(1.0, float(self._cosines[at])),
+                float(scores[at]),
+                self._total.error,
+            )
             for at in best
         ]
 
@@ -113,9 +173,8 @@ class QueryResult:
         """Return the scores of the rows that were scored exactly."""
         if self._rule.kind == "sigmoid":
             return sigmoids(self._cosines, self._rule)
-        exact = self._exact_powers()
-        shared: Doubles = exact / (self._quick_sum() + float(exact.sum()))
-        return shared
+        shared: Doubles = self._exact_powers(self._total.best) / self._total.value
+        return np.minimum(shared, 1.0)
 
     def groups(self, k: int, groups: Groups) -> list[GroupHit]:
         """Return the k groups of the largest score."""
@@ -125,6 +184,7 @@ class QueryResult:
         first, _ = weigh(groups)
         members = self._members(_best(first, k + 8), groups)
         rows = np.union1d(members, self._rows)
+        self.undone()
         self.with_exact(rows, len(rows) if len(rows) <= self._candidates.most_exact else 1)
         weights, ranking = weigh(groups)
         present = _best(weights, k)
@@ -133,9 +193,9 @@ class QueryResult:
         if self._rule.kind == "sigmoid":
             scores = sigmoids(cosines, self._rule)
         else:
-            scores = np.minimum(1.0, weights[present] / float(weights.sum()))
+            scores = np.minimum(1.0, weights[present] / self._total.value)
         return [
-            GroupHit(code, float(score), int(row), min(1.0, float(cosine)))
+            GroupHit(code, float(score), int(row), min(1.0, float(cosine)), self._total.error)
             for code, score, row, cosine in zip(present, scores, best, cosines, strict=True)
         ]
 
@@ -155,19 +215,29 @@ class QueryResult:
         return tops, nearness
 
     def _members(self, codes: Sequence[int], groups: Groups) -> NDArray[np.intp]:
-        rows = np.flatnonzero(np.isin(groups.codes, codes))
-        if self._include is not None:
-            rows = rows[self._include[rows]]
-        return rows if len(rows) <= _MOST_MEMBERS else self._rows
+        """Return the rows of the first of these groups, as many groups as have few rows enough.
 
-    def _exact_powers(self) -> Doubles:
+        So a group's rows are scored exactly or not, however many groups are asked for after it.
+        """
+        mine = np.isin(groups.codes, codes)
+        if self._include is not None:
+            mine &= self._include
+        rows = np.flatnonzero(mine)
+        if len(rows) <= _MOST_MEMBERS:
+            return rows
+        counts = np.bincount(groups.codes[rows], minlength=len(groups.names))
+        few = np.cumsum(counts[list(codes)]) <= _MOST_MEMBERS
+        kept = np.asarray(codes)[few]
+        return rows[np.isin(groups.codes[rows], kept)]
+
+    def _exact_powers(self, best: float) -> Doubles:
         """Return exp(scale * (cosine - best)) of the rows that were scored exactly."""
-        powers: Doubles = np.exp(self._rule.scale * (self._cosines - self._cosines.max()))
+        powers: Doubles = np.exp(self._rule.scale * (self._cosines - best))
         return powers
 
-    def _quick_sum(self) -> float:
+    def _quick_sum(self, best: float) -> float:
         """Return the sum of the same over all other rows, by their quick scores."""
-        total, shift = 0.0, self._shift()
+        total, shift = 0.0, self._shift(best)
         # One factor of the sum does for a sweep over all, where no power leaves float32's range.
         late = shift if abs(shift) < _SAFE_SHIFT else 0.0
         # A power that is zero takes ten times as long; so many of the least are nothing together.
@@ -181,9 +251,9 @@ class QueryResult:
             total += float(np.vecdot(piece, _ONES).sum(dtype=np.float64))
         return total * float(np.exp2(late))
 
-    def _shift(self) -> float:
+    def _shift(self, best: float) -> float:
         """Return what makes a row's exponent of two relative to the best."""
-        return self._rule.scale * _LOG2_E * (self._quick.offset - float(self._cosines.max()))
+        return self._rule.scale * _LOG2_E * (self._quick.offset - best)
 
     def _quick_powers(
         self, start: int, shift: float, into: Floats, lowest: np.float32 | None = None
@@ -204,10 +274,11 @@ class QueryResult:
 
     def _powers(self) -> Doubles:
         """Return both in one array, float64 [N]."""
+        best = self._total.best
         quick = np.empty(len(self._quick.scores), np.float32)
-        self._quick_powers(0, self._shift(), quick)
-        powers: Doubles = quick.astype(np.float64)
-        powers[self._rows] = self._exact_powers()
+        self._quick_powers(0, self._shift(best), quick)
+        powers: Doubles = self._total.damping * quick.astype(np.float64)
+        powers[self._rows] = self._exact_powers(best)
         return powers
 
 

@@ -77,6 +77,19 @@ def test_a_request_narrows_and_adds_up_as_the_manifest_does_binomials_included()
     assert sorted(hit.row for hit in hits) == [3, 7]
 
 
+def test_more_labels_than_an_answer_holds_are_refused_and_more_than_there_are_clamped(monkeypatch):
+    monkeypatch.setattr("lumen_serving.classify.labels.MAX_TOP_K", 40)
+    label_set = a_label_set()
+    for meta in ({"topk": "40"}, {"topk": "450000", "rank": "class"}, {"include": "class=Aves"}):
+        query = a_query(label_set, **({"topk": "450000"} | meta))
+        query.prepare()
+        (scored,) = query.score(a_vector())
+
+        assert len(scored) == {"40": 40}.get(meta.get("topk", ""), 3 if "rank" in meta else 30)
+    with pytest.raises(BadQuery, match="at most 40 of the 90 labels that species has"):
+        a_query(label_set, topk="41").prepare()
+
+
 def test_a_filter_that_means_no_label_is_refused_before_anything_is_scored():
     with pytest.raises(BadQuery, match=r'^No label of species has "class=Reptilia"\. Check the'):
         a_query(a_label_set(), include="class=Reptilia").prepare()

@@ -361,6 +361,46 @@ def test_codes_are_given_back_where_the_runtime_has_a_copy_and_put_back_where_no
     assert np.argmax(quick.scores) == 0
 
 
+@pytest.mark.parametrize("share", [1.0, 0.3])
+@pytest.mark.parametrize("scale", [10.0, 100.0])
+def test_a_share_is_the_same_whatever_is_asked_for_and_as_wrong_as_it_says(scale, share):
+    rng = np.random.default_rng(11)
+    matrix = rng.standard_normal((6000, 96)).astype(np.float32)
+    index = LabelIndex.build(matrix)
+    units = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    include = None if share == 1.0 else rng.random(len(matrix)) < share
+    rule = ScoreRule("softmax", scale)
+    for direction in (units[3], units[:40].mean(axis=0), rng.standard_normal(96)):
+        query = (direction / np.linalg.norm(direction)).astype(np.float32)
+        cosines = units.astype(np.float64) @ query
+        true = shares(cosines if include is None else np.where(include, cosines, -9), scale).max()
+        first = [index.top_k(query[None], k, rule, include)[0][0] for k in (1, 5, 16, 17, 600)]
+
+        assert {hit.row for hit in first} == {first[0].row}
+        assert [hit.score for hit in first] == pytest.approx([first[0].score] * 5, rel=1e-9)
+        assert first[0].score == pytest.approx(true, rel=first[0].error + 1e-6)
+        assert first[0].error < 0.05
+
+
+@pytest.mark.parametrize("most", [20_000, 150])
+def test_a_groups_share_is_the_same_however_many_are_asked_for(monkeypatch, most):
+    monkeypatch.setattr("lumen_serving.label_index.query._MOST_MEMBERS", most)
+    rng = np.random.default_rng(12)
+    matrix = rng.standard_normal((6000, 96)).astype(np.float32)
+    index = LabelIndex.build(matrix)
+    query = (matrix[7] / np.linalg.norm(matrix[7])).astype(np.float32)[None]
+    codes = rng.integers(0, 200, len(matrix)).astype(np.int32)
+    groups = Groups(codes, tuple(map(str, range(200))), tuple((str(n),) for n in range(200)))
+    answers = [
+        index.top_groups(query, k, ScoreRule("softmax", 100.0), groups)[0] for k in (1, 5, 200)
+    ]
+
+    for few in answers[:2]:
+        for one, same in zip(few, answers[2], strict=False):
+            assert (one.group, one.row) == (same.group, same.row)
+            assert one.score == pytest.approx(same.score, rel=1e-9)
+
+
 def test_shares_are_stable_and_add_up_to_one():
     got = shares(np.array([[1e4, 1e4 - 1, -1e6], [0, 0, 0]], np.float32), 1.0)
 
