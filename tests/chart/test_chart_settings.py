@@ -1,7 +1,7 @@
 """The programs understand what the chart tells them."""
 
 import pytest
-from chart.rendering import VALUE_SETS, rendered, the
+from chart.rendering import VALUE_SETS, ProgramFailed, rendered, template, the
 
 from lumen_manifest.node_pool import default_pools
 from lumen_operator.observe.networks import ExternalNetworks
@@ -95,3 +95,34 @@ class Reading(dict):
     def __getitem__(self, name):
         self.names.add(name)
         return super().__getitem__(name)
+
+
+@pytest.mark.parametrize("component", ["operator", "router"])
+def test_a_variable_that_the_chart_sets_itself_is_refused_beside_it(helm3, component):
+    own = environment(rendered(helm3), component)
+
+    for name in own:
+        with pytest.raises(ProgramFailed, match=f"{component}.env: {name} is set by the chart"):
+            template(helm3, "--set-json", f'{component}.env=[{{"name":"{name}","value":"7"}}]')
+    other = '[{"name":"TZ","value":"UTC"}]'
+    assert environment(rendered(helm3, "--set-json", f"{component}.env={other}"), component) == {
+        **own,
+        "TZ": "UTC",
+    }
+
+
+def test_a_registry_for_all_parts_of_a_chart_is_that_of_every_image(helm3):
+    documents = rendered(helm3, "--set", "global.imageRegistry=registry.example.org:5000")
+    images = [
+        container["image"]
+        for document in documents
+        for container in document.get("spec", {})
+        .get("template", {})
+        .get("spec", {})
+        .get("containers", ())
+    ]
+
+    assert images
+    assert all(image.startswith("registry.example.org:5000/lumen/") for image in images)
+    told = environment(documents, "operator")
+    assert told["LUMEN_IMAGE_PREFIX"] == "registry.example.org:5000/lumen"

@@ -49,10 +49,24 @@ app.kubernetes.io/part-of: lumen
 {{- end }}
 {{- end -}}
 
+{{/* The variables that the chart sets itself. Takes COMPONENT. */}}
+{{- define "lumen.ownVariables" -}}
+{{- if eq . "operator" -}}
+LUMEN_WATCH_NAMESPACE LUMEN_OPERATOR_NAMESPACE LUMEN_POD_NAME LUMEN_MONITORING_NAMESPACE LUMEN_IMAGE_PREFIX LUMEN_IMAGE_TAG LUMEN_IMAGE_PULL_POLICY LUMEN_SOURCE_ENV LUMEN_EXTERNAL_NETWORKS LUMEN_DEFAULT_POOLS LUMEN_LEASE_NAME LUMEN_HEALTH_PORT LUMEN_METRICS_PORT LUMEN_WORKERS LUMEN_RESYNC_S LUMEN_AUDIT_S LUMEN_DRAIN_DELAY_S LUMEN_GRACE_S LUMEN_LOG_FORMAT LUMEN_LOG_LEVEL
+{{- else -}}
+LUMEN_ROUTES_FROM LUMEN_NAMESPACE LUMEN_GRPC_PORT LUMEN_HEALTH_PORT LUMEN_METRICS_PORT LUMEN_HOLD_S LUMEN_HELD_CALLS LUMEN_HELD_BYTES LUMEN_DRAIN_DELAY_S LUMEN_GRACE_S LUMEN_LOG_FORMAT LUMEN_LOG_LEVEL
+{{- end -}}
+{{- end -}}
+
+{{/* Where images come from. A chart around this one may name the registry for all its parts. */}}
+{{- define "lumen.imagePrefix" -}}
+{{- with (.Values.global).imageRegistry }}{{ . }}/{{ end }}{{ .Values.images.prefix }}
+{{- end -}}
+
 {{/* An image of ours. Takes (list $ NAME). */}}
 {{- define "lumen.image" -}}
 {{- $root := first . -}}
-{{- printf "%s/%s:%s" $root.Values.images.prefix (last .) ($root.Values.images.tag | default $root.Chart.AppVersion) -}}
+{{- printf "%s/%s:%s" (include "lumen.imagePrefix" $root) (last .) ($root.Values.images.tag | default $root.Chart.AppVersion) -}}
 {{- end -}}
 
 {{/* The ServiceAccount of a component. Takes (list $ COMPONENT). */}}
