@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lumen_manifest.default_repositories import default_uri
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.node_pool import default_pools
 from lumen_manifest.reading.parse import parse_files, parse_text
@@ -35,9 +36,31 @@ def test_the_two_services_work_side_by_side():
     assert [service.name for service in parse_files(files)] == ["clip", "bioclip"]
 
 
-@pytest.mark.parametrize("block", yaml_blocks(PAGE), ids=lambda block: block.splitlines()[0])
-def test_every_manifest_of_the_page_parses(block: str):
-    assert parse_text(block, "docs/manifest.md")
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [
+        pytest.param(page.name, block, id=f"{page.stem}-{number}")
+        for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+        for number, block in enumerate(yaml_blocks(page))
+        if "apiVersion: lumen.dev/" in block
+    ],
+)
+def test_every_manifest_of_every_page_parses_and_has_files(page: str, block: str):
+    found = parse_text(block, page)
+
+    assert found
+    for service in found:
+        if isinstance(service, LumenModelService) and service.spec.external is None:
+            model = service.spec.model
+            assert model.source.uri or default_uri(model), "nobody knows where its files are"
+
+
+def test_the_shortest_manifest_names_a_repository_as_it_is():
+    (service,) = parse_text(yaml_blocks(PAGE)[0], "docs/manifest.md")
+    model = service.spec.model
+
+    assert model.source.uri is None
+    assert default_uri(model) == "hf://immich-app/ViT-B-32__openai"
 
 
 def test_every_field_that_the_page_names_exists():
