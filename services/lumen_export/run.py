@@ -4,6 +4,7 @@ Everything is made in a hidden folder beside the goal and moved there in one ste
 complete and proven model, or nothing.
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from lumen_manifest.spec.enums import Precision, Runtime
 from lumen_process.wording import size
 from lumen_resources.errors import DiskFullError, translated
 from lumen_resources.fetch.verify import ensure_unchanged
+from lumen_resources.labels.rows import WrongRowError, refuse_wrong_rows
 from lumen_resources.model.layouts import VerifiedModel
 from lumen_resources.progress import FetchPhase, Progress
 from lumen_serving.backends.torch.library import VERSION, TorchTower, bytes_of
@@ -80,7 +82,7 @@ def export(model: VerifiedModel, plan: ExportPlan, progress: Progress) -> Export
 
     Raises ExportError, ResourceError, StartError; nothing is left of what could not be finished.
     """
-    refuse_if_taken(plan.out)
+    refuse_unusable(plan.out)
     with translated(plan.out, "preparing"):
         plan.out.parent.mkdir(parents=True, exist_ok=True)
         scratch = TemporaryDirectory(prefix=f".{plan.out.name}.", dir=plan.out.parent)
@@ -93,13 +95,21 @@ def export(model: VerifiedModel, plan: ExportPlan, progress: Progress) -> Export
     return Exported(plan.out, model.embedding_space, proofs, written)
 
 
-def refuse_if_taken(out: Path) -> None:
-    """Raise ExportRefused when there is anything at `out` already."""
+def refuse_unusable(out: Path) -> None:
+    """Raise ExportRefused when there is anything at `out` already, or nothing can be made there."""
     with translated(out, "looking at"):
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        # A folder takes the place of an empty one, but not that of a link.
+        if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
             raise ExportRefused(
                 f"{out} is there already, and nothing is overwritten.",
                 remedy="Name another folder with --out, or remove this one.",
+            )
+        above = next(folder for folder in out.parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            why = "may not be written to" if above.is_dir() else "is no folder"
+            raise ExportRefused(
+                f"{out} cannot be made: {above} {why}.",
+                remedy="Name another folder with --out.",
             )
 
 
@@ -180,11 +190,24 @@ def _labels(
 def _vectors(
     model: VerifiedModel, towers: Towers, golden: GoldenSet
 ) -> dict[Modality, NDArray[np.float32]]:
-    """Return the checkpoint's own unit vectors of the golden set, in fp32."""
+    """Return the checkpoint's own unit vectors of the golden set, in fp32.
+
+    Raises ExportRefused for weights that give a picture or a text none.
+    """
     items = golden.items(model)
     if Modality.IMAGE in items:
         items[Modality.IMAGE] = Normaliser.of(model.preprocess)(items[Modality.IMAGE])
-    return {modality: embed(towers[modality], batch) for modality, batch in items.items()}
+    vectors = {modality: embed(towers[modality], batch) for modality, batch in items.items()}
+    for modality, rows in vectors.items():
+        try:
+            refuse_wrong_rows(np.linalg.norm(rows, axis=1))
+        except WrongRowError as error:
+            raise ExportRefused(
+                f"The weights of {model.name} give {modality.value} {error.row} of the golden set "
+                f"a vector that is {error.found}.",
+                remedy="Take the weights as they were published: these are damaged.",
+            ) from error
+    return vectors
 
 
 def _write_graphs(

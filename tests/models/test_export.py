@@ -1,6 +1,7 @@
 """Exports of small models of every kind, served as what they are: a folder like any other."""
 
 import json
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 from lumen_export.errors import BelowTheBar, ExportRefused
 from lumen_export.graphs import OPSET
 from lumen_export.label_files import LabelPlan
-from lumen_export.run import ExportPlan, export
+from lumen_export.run import ExportPlan, export, refuse_unusable
 from lumen_manifest.server_config import ServerConfig
 from lumen_manifest.spec.enums import Accelerator, Family, OnnxEngine, Precision, Runtime
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec
@@ -253,6 +254,29 @@ def test_weights_beside_a_graph_that_changed_are_refused(beside, tmp_path):
         opened(folder, "laion", Runtime.ONNX, Precision.FP32)
 
 
+@pytest.mark.parametrize("goal", ["nowhere", "."])
+def test_a_link_is_not_written_over(tmp_path, goal):
+    (tmp_path / "out").symlink_to(tmp_path / goal)
+
+    with pytest.raises(ExportRefused, match="out is there already"):
+        refuse_unusable(tmp_path / "out")
+
+
+def test_a_place_below_a_file_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("mine")
+
+    with pytest.raises(ExportRefused, match=r"file is no folder"):
+        refuse_unusable(tmp_path / "file" / "below" / "out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_that_may_not_be_written_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o555)
+
+    with pytest.raises(ExportRefused, match=r"closed may not be written to"):
+        refuse_unusable(tmp_path / "closed" / "out")
+
+
 def test_a_product_below_the_bar_is_not_kept(laion, tmp_path, monkeypatch):
     monkeypatch.setattr("lumen_export.run.write_int8", coarse)
 
@@ -271,6 +295,30 @@ def coarse(source: Path, path: Path) -> None:
             rounded = np.round(values * 4).astype(np.float32) / 4
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
     onnx.save(graph, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("visual.proj", float("nan"), "image 0 of the golden set a vector that is not finite"),
+        ("text_projection", float("inf"), "text 0 of the golden set a vector that is not finite"),
+        ("text_projection", 0.0, "text 0 of the golden set a vector that is zero"),
+    ],
+)
+def test_damaged_weights_are_refused_before_any_graph(tmp_path, name, value, said):
+    folder = tmp_path / "source"
+    repositories.write(folder, "laion-vit-b-32")
+    weights = folder / "open_clip_model.safetensors"
+    tensors = repositories.safetensors.torch.load_file(weights)
+    tensors[name][:] = value
+    repositories.safetensors.torch.save_file(tensors, weights)
+    record(folder, Progress())
+    source = opened(folder, "damaged", Runtime.TORCH, Precision.FP32)
+
+    with pytest.raises(ExportRefused, match=said):
+        export(source, ExportPlan((Precision.FP32,), tmp_path / "out"), Progress())
+
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_signal_in_the_middle_leaves_nothing(laion, tmp_path, monkeypatch):

@@ -158,7 +158,7 @@ def _export(
         from lumen_export.label_files import LabelPlan
         from lumen_export.npu import NpuPlan
         from lumen_export.rknn.toolkit import default_folder
-        from lumen_export.run import ExportPlan, export, refuse_if_taken
+        from lumen_export.run import ExportPlan, export, refuse_unusable
         from lumen_serving.errors import StartError
     except ModuleNotFoundError as error:
         fail(
@@ -178,7 +178,7 @@ def _export(
     access = SourceAccess.from_environment(os.environ)
     progress = Progress()
     try:
-        refuse_if_taken(plan.out)
+        refuse_unusable(plan.out)
         with stops_on_signals(), progress_line(config.model.name, progress):
             with speaking(ARGUMENTS):
                 model = fetch_and_verify(config, cache, Path.cwd(), progress, FetchOptions(access))
