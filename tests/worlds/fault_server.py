@@ -7,15 +7,16 @@ import hashlib
 import re
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Self
 from urllib.parse import unquote, urlsplit
+
+from loopback_server import LoopbackServer
 
 BLOCK = 16 * 1024
 
 
-class FaultServer:
+class FaultServer(LoopbackServer):
     """Serves `root` on a free loopback port; the attributes are switches, by relative path.
 
     `contents` replaces a file's bytes, `statuses` answers a code (a number of times, -1: always),
@@ -41,26 +42,11 @@ class FaultServer:
         self.requests: list[tuple[str, str]] = []
         self.tokens: set[str] = set()
         self.guard = threading.Lock()
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(_Handler)
 
     def close(self) -> None:
         self.release.set()
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        super().close()
 
     def once(self, switches: dict[str, tuple[int, int]], path: str) -> int | None:
         """Take one use of a counted switch."""
@@ -72,23 +58,11 @@ class FaultServer:
             return value
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, faults: FaultServer) -> None:
-        self.faults = faults
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, request, client_address):
-        """A client that was killed is what some tests are about."""
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
 
     def do_GET(self):
-        faults = self.server.faults
+        faults = self.server.world
         path = unquote(urlsplit(self.path).path).lstrip("/")
         faults.tokens |= {self.headers.get(name, "") for name in ("Authorization", "Cookie")} - {""}
         asked = self.headers.get("Range", "")
@@ -107,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _start(self, path, body, asked):
         found = re.fullmatch(r"bytes=(\d+)-", asked)
         condition = self.headers.get("If-Range")
-        if not (found and self.server.faults.ranges) or condition not in {
+        if not (found and self.server.world.ranges) or condition not in {
             None,
             self._etag(path, body),
         }:
@@ -115,10 +89,10 @@ class _Handler(BaseHTTPRequestHandler):
         return int(found[1])
 
     def _etag(self, path, body):
-        return self.server.faults.etags.get(path) or f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        return self.server.world.etags.get(path) or f'"{hashlib.sha256(body).hexdigest()[:16]}"'
 
     def _answer(self, path, body, start):
-        faults = self.server.faults
+        faults = self.server.world
         if start:
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
@@ -134,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(path, body[start:], cut)
 
     def _send(self, path, rest, cut):
-        faults = self.server.faults
+        faults = self.server.world
         hold = faults.hold_after.get(path)
         for at in range(0, len(rest), BLOCK):
             block = rest[at : at + BLOCK]

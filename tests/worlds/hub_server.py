@@ -9,12 +9,13 @@ import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from fault_server import FaultServer
+from loopback_server import LoopbackServer
 
 # What a hub's repositories keep as large files, whatever their size.
 LARGE = (".onnx", ".safetensors", ".bin", ".npy", ".rknn", ".pt")
@@ -37,7 +38,7 @@ class Published:
     moved_to: str = ""
 
 
-class HubServer:
+class HubServer(LoopbackServer):
     """Serves repositories on loopback; `content` is the network that large files come from.
 
     `statuses` answers a code for an address that begins so (a number of times, -1: always), with
@@ -60,12 +61,7 @@ class HubServer:
         self.sent: Counter[str] = Counter()
         self.guard = threading.Lock()
         self._folder = folder
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(_Handler)
 
     def publish(self, name: str, folder: Path, *branches: str) -> str:
         """Make a folder the newest commit of `models/owner/name`; return the commit."""
@@ -92,18 +88,11 @@ class HubServer:
 
     def __enter__(self) -> Self:
         self.content.__enter__()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return super().__enter__()
 
     def close(self) -> None:
         self.content.close()
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        super().close()
 
     def status(self, path: str) -> int | None:
         """Take one use of a switch."""
@@ -120,17 +109,6 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, hub: HubServer) -> None:
-        self.hub = hub
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, request, client_address):
-        """A client that was killed is what some tests are about."""
-
-
 class _Refused(Exception):
     def __init__(self, status: int, code: str = "", message: str = "", **headers: str) -> None:
         super().__init__(code)
@@ -141,10 +119,9 @@ class _Refused(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
 
     def do_GET(self):
-        hub = self.server.hub
+        hub = self.server.world
         path = urlsplit(self.path).path
         hub.requests.append(path)
         hub.tokens |= {self.headers.get("Authorization", "")} - {""}
@@ -158,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def _answer(self, path):
-        hub = self.server.hub
+        hub = self.server.world
         status = hub.status(path)
         if status:
             raise _Refused(status, **hub.headers)
@@ -171,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _repository(self, name, rest):
         """The repository, if whoever asks may see it."""
-        hub = self.server.hub
+        hub = self.server.world
         found = hub.repositories.get(name)
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and token not in hub.accounts:
@@ -198,14 +175,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"id": f"{owner}/{name}", "sha": commit, "siblings": siblings, "tags": []})
             return
         query = parse_qs(urlsplit(self.path).query)
-        start, page = int(query.get("cursor", ["0"])[0]), self.server.hub.page
+        start, page = int(query.get("cursor", ["0"])[0]), self.server.world.page
         listed = files(folder)
         folders = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": "onnx"}]
         entries = [_entry(folder, p) for p in listed[start : start + page]]
         following = start + page
         headers = {}
         if following < len(listed):
-            host = self.server.hub.next_host or self.server.hub.url
+            host = self.server.world.next_host or self.server.world.url
             address = f"{host}{path}?recursive=true&cursor={following}"
             headers["Link"] = f'<{address}>; rel="next"'
         self._json(folders + entries, headers)
@@ -215,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind = parts.pop(0) if parts[0] == "datasets" else "models"
         owner, name, _, revision, *rest = parts
         repository = self._repository(f"{kind}/{owner}/{name}", path)
-        if repository.gated and "reader" not in self.server.hub.accounts.get(
+        if repository.gated and "reader" not in self.server.world.accounts.get(
             self.headers.get("Authorization", "").removeprefix("Bearer "), ""
         ):
             token = self.headers.get("Authorization")
@@ -227,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(404, "EntryNotFound", "Entry not found")
         content = place.read_bytes()
         if place.suffix in LARGE:
-            address = f"{self.server.hub.content.url}/{commit}/{quote(inside)}"
+            address = f"{self.server.world.content.url}/{commit}/{quote(inside)}"
             headers = {
                 "Location": f"{address}?X-Signature={SIGNATURE}",
                 "X-Repo-Commit": commit,
@@ -236,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
             }
             self._send(302, b"", headers)
             return
-        self.server.hub.sent[inside] += len(content)
+        self.server.world.sent[inside] += len(content)
         self._send(200, content, {"X-Repo-Commit": commit, "ETag": f'"{git_blob(content)}"'})
 
     def _json(self, document, headers=None):

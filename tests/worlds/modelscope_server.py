@@ -6,23 +6,26 @@ The shapes are those that its own client reads; there is no such client here to 
 
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, quote, urlsplit
 
 from fault_server import FaultServer
 from hub_server import LARGE, files
+from loopback_server import LoopbackServer
 
 
-class ModelScopeServer:
+class ModelScopeServer(LoopbackServer):
     """Serves `owner/name` on loopback: folders by commit, commits by branch or tag.
 
     `kind` is models or datasets, which are listed otherwise. `says_commit` False leaves out which
     commit a list is of, `committer` says something else of it;
     `digests` replaces a file's digest.
     """
+
+    # Another name than the content network's: cookies know hosts, not ports.
+    host = "localhost"
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,13 +39,7 @@ class ModelScopeServer:
         self.digests: dict[str, str] = {}
         self.requests: list[str] = []
         self._folder = folder
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def url(self) -> str:
-        # Another name than the content network's: cookies know hosts, not ports.
-        return f"http://localhost:{self._server.server_address[1]}"
+        super().__init__(_Handler)
 
     def publish(self, folder: Path, *branches: str) -> str:
         """Make a folder the newest commit of me/tiny-clip; return the commit."""
@@ -58,30 +55,18 @@ class ModelScopeServer:
 
     def __enter__(self) -> Self:
         self.content.__enter__()
-        self._thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self.content.close()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, hub: ModelScopeServer) -> None:
-        self.hub = hub
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().close()
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
 
     def do_GET(self):
-        hub = self.server.hub
+        hub = self.server.world
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         hub.requests.append(parts.path)
@@ -99,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(404, {"Code": 10010205001, "Message": "not found", "Success": False})
 
     def _listing(self, revision: str) -> dict[str, Any]:
-        hub = self.server.hub
+        hub = self.server.world
         commit = hub.names.get(revision, revision)
         data: dict[str, Any] = {"Files": None, "IsVisual": 0, "LatestCommitter": None}
         if commit in hub.commits:
@@ -107,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
             listed = [{"Path": "onnx", "Name": "onnx", "Type": "tree", "Size": 0, "Sha256": ""}]
             listed += [self._entry(folder, path, commit) for path in files(folder)]
             latest = {"Id": "", "ShortId": commit[:8]} if hub.says_commit else {"Name": "me"}
-            data |= {"Files": listed, "LatestCommitter": self.server.hub.committer or latest}
+            data |= {"Files": listed, "LatestCommitter": self.server.world.committer or latest}
         return {"Code": 200, "Data": data, "Message": "success", "Success": True}
 
     def _page(self, query: dict[str, str]) -> dict[str, Any]:
@@ -126,14 +111,14 @@ class _Handler(BaseHTTPRequestHandler):
             "Name": place.name,
             "Type": "blob",
             "Size": len(content),
-            "Sha256": self.server.hub.digests.get(path, digest),
+            "Sha256": self.server.world.digests.get(path, digest),
             "IsLFS": place.suffix in LARGE,
             # The commit that last changed the file; here one did, for some of them.
             "Revision": commit if path == "model_info.json" else "0" * 40,
         }
 
     def _file(self, revision: str, path: str) -> None:
-        hub = self.server.hub
+        hub = self.server.world
         commit = hub.names.get(revision, revision)
         place = hub.commits[commit] / path
         if place.suffix in LARGE:
