@@ -1,7 +1,7 @@
 """The limit: the best pipeline in one process, without gRPC, run as a process of its own.
 
-Same decode, same session, same batch cap as the server: decode threads feed one model thread that
-takes what is there, up to the cap. Texts are tokenised by one thread between batches. `bare` is
+Same decode, same sessions, same batch cap as the server: decode threads feed the model threads that
+take what is there, up to the cap. Texts are tokenised by one thread between batches. `bare` is
 the engine's own library alone, on batches of floats that are there already: no decode, no
 normalising, no code of ours. Commands come as JSON lines on stdin, figures go to stdout.
 """
