@@ -106,7 +106,7 @@ def refuse_unusable(out: Path) -> None:
             )
         above = next(folder for folder in out.parents if folder.exists())
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            why = "may not be written to" if above.is_dir() else "is no folder"
+            why = "may not be written to" if above.is_dir() else "is not a folder"
             raise ExportRefused(
                 f"{out} cannot be made: {above} {why}.",
                 remedy="Name another folder with --out.",

@@ -265,7 +265,7 @@ def test_a_link_is_not_written_over(tmp_path, goal):
 def test_a_place_below_a_file_is_refused_before_anything_is_read(tmp_path):
     (tmp_path / "file").write_text("mine")
 
-    with pytest.raises(ExportRefused, match=r"file is no folder"):
+    with pytest.raises(ExportRefused, match=r"file is not a folder"):
         refuse_unusable(tmp_path / "file" / "below" / "out")
 
 
