@@ -66,7 +66,9 @@ def test_missing_vectors_are_computed_with_the_template_and_only_once(tmp_path):
 
 def test_species_without_vectors_get_those_of_their_taxonomic_text_in_80_sentences(tmp_path):
     robin = [["Animalia", "Chordata", "Aves", "", "", "Erithacus", "rubecula"], "European Robin"]
-    config, model = a_pod(tmp_path, family="bioclip", label_sets={"birds": [robin]})
+    config, model = a_pod(
+        tmp_path, family="bioclip", model_type="bioclip", label_sets={"birds": [robin]}
+    )
 
     done(tmp_path, config)
 
