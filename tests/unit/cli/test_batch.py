@@ -15,7 +15,7 @@ import pytest
 
 from lumen_cli.batch import AHEAD, NAMED_AT_MOST, Tally, answer_in_order
 from lumen_cli.row_stream import row_stream
-from lumen_cli.vector_file import VectorFile
+from lumen_cli.embed.vector_file import VectorFile
 
 ROWS = [{"item": "a", "dim": 2}, {"item": 'a much longer, "quoted" name', "dim": None}]
 
@@ -189,7 +189,7 @@ def test_a_vector_of_another_length_is_one_items_failure(tmp_path):
 UNTIL_FULL = """
 import sys, numpy as np
 from pathlib import Path
-from lumen_cli.vector_file import VectorFile
+from lumen_cli.embed.vector_file import VectorFile
 try:
     with VectorFile(Path(sys.argv[1])) as file:
         for n in range(1000):

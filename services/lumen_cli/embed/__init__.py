@@ -19,7 +19,7 @@ from lumen_cli.output_file import OutputFile
 from lumen_cli.row_stream import StreamFormat, row_stream, stream_option
 from lumen_cli.server_option import failures_explained, read_token, server_options
 from lumen_cli.speech import FAILED, USAGE, fail, say
-from lumen_cli.vector_file import VectorFile
+from lumen_cli.embed.vector_file import VectorFile
 from lumen_client import AsyncClient, ClientError, Text
 from lumen_client.failures import FOR_ALL
 
