@@ -41,6 +41,7 @@ COMMANDS = {
     "embed": Entry("lumen_cli.embed", "Print the vectors of texts and pictures."),
     "resources": Entry("lumen_cli.resources", "Fetch, verify and inspect models' files."),
     "export": Entry("lumen_cli.resources.export", "Make ONNX and RKNN files of a model on torch."),
+    "status": Entry("lumen_cli.status", "Show the services of a cluster, or wait for them."),
     "bench": Entry("lumen_cli.bench", "Send load to a server and print its figures."),
     "tune": Entry("lumen_cli.tune", "Find the fastest way to compute a model on this machine."),
     "version": Entry("lumen_cli.version", "Print the versions of what is installed."),

@@ -5,6 +5,7 @@ here, since its models would cost more than the rest.
 """
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -82,25 +83,47 @@ class Caller(Protocol):
         """Call and return the answer's JSON object."""
 
 
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An API server as the official client's Configuration, and the namespace that is meant there.
+
+    The namespace is empty where no kubeconfig names one.
+    """
+
+    server: Any
+    namespace: str
+
+
 async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
     """Return the official client's Configuration: of `kubeconfig`, else of the pod, else of home.
 
     Raises NoServer when none of them says where the API server is.
     """
+    return (await find_destination(kubeconfig, "", env)).server
+
+
+async def find_destination(kubeconfig: str, context: str, env: Mapping[str, str]) -> Destination:
+    """Find the server as `find_server` does; a `context` is one of the kubeconfig's.
+
+    Raises NoServer when nothing says where the API server is.
+    """
     found = Configuration()
     # Of the environment's proxies only ours below counts: a hub's is none for a pod's API server.
     found.client_session_kwargs = {"trust_env": False}
     try:
-        if not kubeconfig and env.get("KUBERNETES_SERVICE_HOST"):
+        if not (kubeconfig or context) and env.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=found)
-        else:
-            path = kubeconfig or str(Path.home() / ".kube" / "config")
-            await config.load_kube_config(
-                config_file=path, client_configuration=found, persist_config=False
-            )
-            proxy = web_proxy(found.host, env)
-            if proxy is not None and not found.proxy:  # as kubectl does
-                found.proxy = proxy.url
+            return Destination(found, "")
+        loaded = await config.load_kube_config(
+            config_file=_existing(kubeconfig or str(Path.home() / ".kube" / "config")),
+            context=context or None,
+            client_configuration=found,
+            persist_config=False,
+        )
+        proxy = web_proxy(found.host, env)
+        if proxy is not None and not found.proxy:  # as kubectl does
+            found.proxy = proxy.url
+        return Destination(found, str(loaded.current_context["context"].get("namespace") or ""))
     except (
         config.ConfigException,
         yaml.YAMLError,
@@ -113,7 +136,13 @@ async def find_server(kubeconfig: str, env: Mapping[str, str]) -> Any:
             f"nothing says how to reach the cluster's API server ({error}):"
             " run in a pod with a mounted ServiceAccount token, or set KUBECONFIG"
         ) from error
-    return found
+
+
+def _existing(paths: str) -> str:
+    """Return the paths of kubeconfigs, as KUBECONFIG lists them, if one of them is there."""
+    if not any(Path(each).expanduser().exists() for each in paths.split(os.pathsep) if each):
+        raise FileNotFoundError(f"there is no file {paths}")
+    return paths
 
 
 class ClusterClient:
@@ -292,7 +321,7 @@ def _remedy(code: int, resource: Resource) -> str:
     if code == 403:
         where = f"in namespace {resource.namespace}" if resource.namespace else "everywhere"
         what = f"{resource.kind} {where}"
-        return f"Let this ServiceAccount get, list and watch {what}, as the chart does"
+        return f"Let this account get, list and watch {what}, as the chart does"
     if code == 404:
         return "Install Lumen's CustomResourceDefinitions: kubectl apply -f crds/"
     return "Check that this is the API server of a Kubernetes cluster"

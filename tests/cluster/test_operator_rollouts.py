@@ -1,11 +1,15 @@
 """Rollouts under the operator, in the hands of Kubernetes' own controllers and scheduler."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from controlplane.nodes import BEHAVIOUR, Behaviour
 from operator_lab import VERIFIED, operator_lab
+
+from lumen_cli.main import cli
 
 NEXT = {"server": {"maxBatchSize": 8}}
 PAGE = Path(__file__).parents[2] / "docs" / "rollouts.md"
@@ -42,6 +46,15 @@ def is_through(lab, name, at_most="30s"):
         ["bash", "-euc", f"{kubectl}\n{script}"], capture_output=True, text=True, check=False
     )
     return done.returncode == 0
+
+
+def told(lab, name, *words):
+    """Run `lumen status NAME --wait`; return its exit code and what it says of the service."""
+    place = ["-n", lab.namespace, "--kubeconfig", str(lab.plane.admin_kubeconfig)]
+    asked = ["status", name, "--wait", "-o", "json", *place, *words]
+    done = CliRunner().invoke(cli, asked)
+    (row,) = json.loads(done.stdout)
+    return done.exit_code, row
 
 
 def test_all_pods_come_once_the_first_has_pinned_its_files(lab):
@@ -91,13 +104,16 @@ def test_a_revision_that_crashes_is_rolled_back_until_only_the_stable_one_runs(l
     lab.wait_ready("broken")
     assert len(WAITS) == 3
     assert is_through(lab, "broken")
+    assert told(lab, "broken", "--timeout", "60s")[0] == 0
     stable = status(lab, "broken")["stableRevision"]
     pods = lab.a_service()["spec"]["podTemplate"]
     crashing = {"annotations": {**pods["annotations"], BEHAVIOUR: Behaviour.CRASH_LOOP}}
     lab.serve("broken", rollout=rollout, podTemplate=crashing)
-    lab.wait_until(
-        lambda: status(lab, "broken").get("rejectedRevision", "") != "", "it is rejected"
-    )
+    code, row = told(lab, "broken", "--timeout", "5m")  # the change may not even be read yet
+
+    assert (code, row["reason"]) == (1, "RolledBack")
+    assert row["message"] == lab.message("Progressing", "broken")
+    assert status(lab, "broken")["rejectedRevision"] != ""
 
     assert status(lab, "broken")["stableRevision"] == stable
     assert lab.condition("Progressing", "broken")[1] == "RolledBack"

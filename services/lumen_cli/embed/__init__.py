@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_cli.batch import Tally, answer_in_order
+from lumen_cli.embed.vector_file import VectorFile
 from lumen_cli.named_items import NamedItems
 from lumen_cli.output import progress_bar
 from lumen_cli.output_file import OutputFile
 from lumen_cli.row_stream import StreamFormat, row_stream, stream_option
 from lumen_cli.server_option import failures_explained, read_token, server_options
 from lumen_cli.speech import FAILED, USAGE, fail, say
-from lumen_cli.embed.vector_file import VectorFile
 from lumen_client import AsyncClient, ClientError, Text
 from lumen_client.failures import FOR_ALL
 

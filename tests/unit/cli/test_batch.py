@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from lumen_cli.batch import AHEAD, NAMED_AT_MOST, Tally, answer_in_order
-from lumen_cli.row_stream import row_stream
 from lumen_cli.embed.vector_file import VectorFile
+from lumen_cli.row_stream import row_stream
 
 ROWS = [{"item": "a", "dim": 2}, {"item": 'a much longer, "quoted" name', "dim": None}]
 

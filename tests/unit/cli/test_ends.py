@@ -21,6 +21,7 @@ REFUSED = {
     ("embed",): ("a cat", *NOBODY),
     ("bench",): ("127.0.0.1:1", "--timeout", "1"),
     ("tune",): (),
+    ("status",): ("--kubeconfig", "nowhere.yaml"),
     ("version",): ("--nosuch",),
     ("export",): ("./nowhere", "--out", "made"),
     ("resources", "export"): ("./nowhere", "--out", "made"),
