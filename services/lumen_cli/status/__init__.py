@@ -12,7 +12,7 @@ import click
 
 from lumen_cli.output import write_rows
 from lumen_cli.speech import FAILED, USAGE, Format, fail, say
-from lumen_cli.status.judgement import Standing, Verdict, standing_of
+from lumen_cli.status.judgement import Outlook, Standing, standing_of
 from lumen_cluster.errors import ApiError, NoServer, Transient
 from lumen_cluster.kinds import ObjectKind, Resource
 from lumen_manifest.names import GROUP, VERSION
@@ -192,14 +192,14 @@ async def _standings(
 
 
 def _is_over(found: Sequence[Standing]) -> bool:
-    verdicts = {each.verdict for each in found}
-    return Verdict.FAILED in verdicts or verdicts <= {Verdict.READY}
+    outlooks = {each.outlook for each in found}
+    return Outlook.FAILED in outlooks or outlooks <= {Outlook.READY}
 
 
 def _end(found: Sequence[Standing], trouble: str, timeout_s: float) -> None:
     """Say on stderr why the wait was for nothing, and end so; return when all are ready."""
-    failed = [each for each in found if each.verdict is Verdict.FAILED]
-    going = [each for each in found if each.verdict is Verdict.GOING_ON]
+    failed = [each for each in found if each.outlook is Outlook.FAILED]
+    going = [each for each in found if each.outlook is Outlook.GOING_ON]
     for each in failed:
         say(f"{each.name} will not become ready ({each.reason}): {each.message}")
     if not failed and going:

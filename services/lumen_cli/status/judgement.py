@@ -27,7 +27,7 @@ _DELETED = "It is being deleted: apply its manifest again if it is to stay."
 Told = Mapping[ConditionType, Condition]
 
 
-class Verdict(StrEnum):
+class Outlook(StrEnum):
     """How a service stands to the newest generation of its manifest."""
 
     READY = "ready"
@@ -37,7 +37,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of a service: ready pods of those wanted, what is worst, and the verdict.
+    """What is known of a service: ready pods of those wanted, what is worst, and the outlook.
 
     `reason` is that of `kubectl get`, or of the condition that rejects the manifest; `message` is
     what stands behind it, and ends in what to do.
@@ -47,7 +47,7 @@ class Standing:
     ready: str
     reason: str
     message: str
-    verdict: Verdict
+    outlook: Outlook
 
 
 def standing_of(raw: Raw) -> Standing:
@@ -57,19 +57,19 @@ def standing_of(raw: Raw) -> Standing:
     try:
         status = ModelServiceStatus.model_validate(_mapping(raw, "status"))
     except ValidationError:
-        return Standing(name, "", "", _UNREADABLE, Verdict.GOING_ON)
+        return Standing(name, "", "", _UNREADABLE, Outlook.GOING_ON)
     if metadata.get("deletionTimestamp"):
-        return Standing(name, status.ready, status.reason, _DELETED, Verdict.FAILED)
+        return Standing(name, status.ready, status.reason, _DELETED, Outlook.FAILED)
     if not status.conditions or status.observed_generation != generation:
         # What it says is about another spec, and would be taken for this one's.
-        return Standing(name, status.ready, "", _UNREAD, Verdict.GOING_ON)
+        return Standing(name, status.ready, "", _UNREAD, Outlook.GOING_ON)
     told = {each.type: each for each in status.conditions}
     rejection = _rejection(told)
     if rejection is not None:
         said = rejection.message
-        return Standing(name, status.ready, rejection.reason, said, Verdict.FAILED)
-    verdict = Verdict.READY if _is_settled(told, status.observed_generation) else Verdict.GOING_ON
-    return Standing(name, status.ready, status.reason, _worst(told, status.reason), verdict)
+        return Standing(name, status.ready, rejection.reason, said, Outlook.FAILED)
+    outlook = Outlook.READY if _is_settled(told, status.observed_generation) else Outlook.GOING_ON
+    return Standing(name, status.ready, status.reason, _worst(told, status.reason), outlook)
 
 
 def _rejection(told: Told) -> Condition | None:

@@ -114,7 +114,7 @@ def test_json_tells_the_verdict_of_those_that_were_named(lumen):
     done = lumen("clip", "-o", "json", answers=[listed(service(), service("other"))])
 
     (row,) = json.loads(done.stdout)
-    assert (row["name"], row["verdict"]) == ("clip", "ready")
+    assert (row["name"], row["outlook"]) == ("clip", "ready")
 
 
 def test_the_wait_goes_on_until_the_newest_revision_serves(lumen, api):
@@ -133,7 +133,7 @@ def test_a_rejected_manifest_ends_the_wait_at_once_with_its_sentence(lumen, api)
 
     assert done.exit_code == 1
     assert done.stderr == "clip will not become ready (RolledBack): It says RolledBack.\n"
-    assert [row["verdict"] for row in json.loads(done.stdout)] == ["failed", "going on"]
+    assert [row["outlook"] for row in json.loads(done.stdout)] == ["failed", "going on"]
     assert len(api.asked) == 1
 
 

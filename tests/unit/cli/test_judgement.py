@@ -5,7 +5,7 @@ from cluster_objects import a_model_service
 from operator_scenes import SCENES, all_outcomes
 from operator_world import World, ended_badly
 
-from lumen_cli.status.judgement import Verdict, standing_of
+from lumen_cli.status.judgement import Outlook, standing_of
 from lumen_manifest.conditions import OUTCOMES, Reason
 from lumen_manifest.conditions import ConditionType as C
 from lumen_operator.observe.kinds import SERVICES
@@ -34,12 +34,12 @@ def test_every_reason_is_told_and_ends_the_wait_where_waiting_is_in_vain(world, 
 
     if reason in HOPELESS | {Reason.SCALED_TO_ZERO}:
         told = world.condition(key, type_)
-        assert (found.verdict, found.reason) == (Verdict.FAILED, reason)
+        assert (found.outlook, found.reason) == (Outlook.FAILED, reason)
         assert found.message == told["message"]
     elif ready["status"] != "True":
-        assert found.verdict in {Verdict.GOING_ON, Verdict.FAILED}
+        assert found.outlook in {Outlook.GOING_ON, Outlook.FAILED}
         assert found.message
-    if found.verdict is Verdict.READY:
+    if found.outlook is Outlook.READY:
         assert ready["status"] == "True"
         assert world.condition(key, C.PROGRESSING)["reason"] == "RolloutComplete"
 
@@ -47,12 +47,12 @@ def test_every_reason_is_told_and_ends_the_wait_where_waiting_is_in_vain(world, 
 def test_a_service_that_serves_its_manifest_is_ready_and_says_nothing(world):
     found = standing(world, world.served(replicas=2))
 
-    assert (found.name, found.ready, found.reason, found.message, found.verdict) == (
+    assert (found.name, found.ready, found.reason, found.message, found.outlook) == (
         "clip",
         "2/2",
         "",
         "",
-        Verdict.READY,
+        Outlook.READY,
     )
 
 
@@ -64,21 +64,21 @@ def test_old_pods_that_answer_do_not_end_the_wait_for_new_ones(world):
     rolling = standing(world, key)
     world.serve(key)
 
-    assert (unread.verdict, rolling.verdict) == (Verdict.GOING_ON, Verdict.GOING_ON)
+    assert (unread.outlook, rolling.outlook) == (Outlook.GOING_ON, Outlook.GOING_ON)
     assert "has not read" in unread.message
     assert "serve" in rolling.message
     assert world.said(key, C.READY) == ("True", "Ready")
-    assert standing(world, key).verdict is Verdict.READY
+    assert standing(world, key).outlook is Outlook.READY
 
 
 def test_a_corrected_manifest_is_not_held_to_what_was_said_of_the_rejected_one(world):
     key = SCENES[C.PROGRESSING, Reason.ROLLED_BACK](world)
     world.reconcile(key)
-    assert standing(world, key).verdict is Verdict.FAILED
+    assert standing(world, key).outlook is Outlook.FAILED
 
     world.service(key.name, resources={"limits": {"memory": "2Gi"}})
 
-    assert standing(world, key).verdict is Verdict.GOING_ON
+    assert standing(world, key).outlook is Outlook.GOING_ON
 
 
 def test_one_pod_of_two_is_ready_and_tells_what_holds_the_other(world):
@@ -89,7 +89,7 @@ def test_one_pod_of_two_is_ready_and_tells_what_holds_the_other(world):
 
     assert (found.ready, found.reason) == ("1/2", "ServerCrashed")
     assert "boom" in found.message
-    assert found.verdict is Verdict.READY
+    assert found.outlook is Outlook.READY
 
 
 def test_what_a_condition_kept_from_an_earlier_spec_makes_nothing_ready(world):
@@ -99,7 +99,7 @@ def test_what_a_condition_kept_from_an_earlier_spec_makes_nothing_ready(world):
         if each["type"] == C.AVAILABLE:
             each["observedGeneration"] -= 1
 
-    assert standing_of(raw).verdict is Verdict.GOING_ON
+    assert standing_of(raw).outlook is Outlook.GOING_ON
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_a_condition_kept_from_an_earlier_spec_makes_nothing_ready(world):
 def test_an_object_of_an_odd_shape_goes_on_and_says_what_to_do(status):
     found = standing_of(a_model_service(status=status))
 
-    assert (found.name, found.verdict) == ("clip", Verdict.GOING_ON)
+    assert (found.name, found.outlook) == ("clip", Outlook.GOING_ON)
     assert found.message
 
 
@@ -116,4 +116,4 @@ def test_an_object_that_is_being_deleted_never_becomes_ready(world):
     raw = world.get(SERVICES, *(key := world.served()).namespace.split(), key.name)
     raw["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
 
-    assert standing_of(raw).verdict is Verdict.FAILED
+    assert standing_of(raw).outlook is Outlook.FAILED
