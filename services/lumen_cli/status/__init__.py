@@ -5,8 +5,8 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,60 +29,33 @@ _DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,5})s?)?", re.ASC
 _UNITS_S = (3600, 60, 1)
 
 
-class Duration(click.ParamType[float]):
-    """A time as kubectl takes it, such as 90s, 10m or 1h30m; as seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read it; a number alone is seconds."""
-        found = _DURATION.fullmatch(str(value))
-        numbers = found.groups(default="0") if found else ()
-        seconds = sum(int(number) * unit for number, unit in zip(numbers, _UNITS_S, strict=False))
-        if not 0 < seconds <= LONGEST_S:
-            self.fail(
-                f"{value!r} is not a time up to a day: write it as 90s, 10m or 1h30m", param, ctx
-            )
-        return float(seconds)
+def duration_s(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    """Read a time as kubectl takes it: 90s, 10m, 1h30m; a number alone is seconds."""
+    del context, parameter
+    found = _DURATION.fullmatch(value)
+    numbers = found.groups(default="0") if found else ()
+    seconds = sum(int(number) * unit for number, unit in zip(numbers, _UNITS_S, strict=False))
+    if not 0 < seconds <= LONGEST_S:
+        raise click.BadParameter(f"{value!r} is not a time up to a day, as 90s, 10m or 1h30m are")
+    return float(seconds)
 
 
-class Namespace(click.ParamType[str]):
-    """A namespace's name, as it stands in a path of the API server."""
-
-    name = "namespace"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Take it as it is, if it can be one."""
-        if value and not re.fullmatch(NAMESPACE.regex, value):
-            self.fail(f"{value!r} cannot be a namespace's name: {NAMESPACE.says}", param, ctx)
-        return str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Which services are meant, and until when to wait; `timeout_s` is 0 for one look."""
-
-    names: tuple[str, ...]
-    namespace: str
-    timeout_s: float
+def _namespace(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Take what can be a namespace's name: it becomes a part of a path."""
+    del context, parameter
+    if value and not re.fullmatch(NAMESPACE.regex, value):
+        raise click.BadParameter(f"{value!r} cannot be a namespace's name: {NAMESPACE.says}")
+    return value
 
 
 @click.command("status")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option(
-    "--namespace",
-    "-n",
-    type=Namespace(),
-    default="",
-    help="Default: that of the kubeconfig's context.",
-)
+@click.option("-n", "--namespace", default="", callback=_namespace, help="Default: the context's.")
 @click.option("--wait", is_flag=True, help="Wait until they are Ready on their newest revision.")
 @click.option(
     "--timeout",
     "timeout_s",
-    type=Duration(),
+    callback=duration_s,
     default="10m",
     show_default=True,
     help="How long --wait waits.",
@@ -117,25 +90,27 @@ def command(
       lumen status -n photos --output json
       lumen status clip -n photos --wait --timeout 30m
     """
-    asked = Asked(names, namespace, timeout_s if wait else 0.0)
+    place = (namespace, kubeconfig, context)
     try:
-        found, trouble = asyncio.run(_look(asked, kubeconfig, context))
+        found, trouble = asyncio.run(_look(names, place, timeout_s if wait else 0.0))
     except NoServer as error:
         fail(f"{str(error)[:1].upper()}{str(error)[1:]}.")
     except Transient as error:
         fail(f"{error}. Check that the cluster of this kubeconfig runs and is reached from here.")
     except ApiError as error:
         fail(f"The cluster's API server does not say how the services are: {error}.")
-    rows = [asdict(each) for each in found]
-    write_rows(rows, COLUMNS, output)
+    write_rows([asdict(each) for each in found], COLUMNS, output)
     if wait:
         _end(found, trouble, timeout_s)
 
 
-async def _look(asked: Asked, kubeconfig: str, context: str) -> tuple[Sequence[Standing], str]:
+async def _look(
+    names: tuple[str, ...], place: tuple[str, str, str], timeout_s: float
+) -> tuple[Sequence[Standing], str]:
     """Return how the services are, once they are settled or the time is over.
 
-    The text is what last kept the API server from answering, empty when it did.
+    `place` is namespace, kubeconfig and context. The text is what last kept the API server from
+    answering, empty when it did.
     """
     try:
         from lumen_cluster.client import ClusterClient, find_destination
@@ -145,55 +120,42 @@ async def _look(asked: Asked, kubeconfig: str, context: str) -> tuple[Sequence[S
             "Install it: pip install 'lumen-serve[kubernetes]'.",
             USAGE,
         )
+    namespace, kubeconfig, context = place
     there = await find_destination(kubeconfig, context, os.environ)
-    services = Resource(SERVICES, asked.namespace or there.namespace or "default")
+    services = Resource(SERVICES, namespace or there.namespace or "default")
+    until = time.monotonic() + timeout_s
     async with ClusterClient(there.server, "lumen-status") as client:
-        return await _followed(client, services, asked)
-
-
-async def _followed(
-    client: "ClusterClient", services: Resource, asked: Asked
-) -> tuple[Sequence[Standing], str]:
-    until = time.monotonic() + asked.timeout_s
-    found, trouble = await _standings(client, services, asked), ""
-    while not _is_over(found) and (left_s := until - time.monotonic()) > 0:
-        await asyncio.sleep(min(LOOK_AGAIN_S, left_s))
-        try:
-            found, trouble = await _standings(client, services, asked), ""
-        except Transient as error:
-            trouble = str(error)  # it was there a moment ago: it may come back
+        found, trouble = await _standings(client, services, names), ""
+        while not _is_over(found) and (left_s := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(LOOK_AGAIN_S, left_s))
+            try:
+                found, trouble = await _standings(client, services, names), ""
+            except Transient as error:
+                trouble = str(error)  # it was there a moment ago: it may come back
+    if not found:
+        say(f"There is no LumenModelService in namespace {services.namespace}; -n names another.")
     return found, trouble
 
 
 async def _standings(
-    client: "ClusterClient", services: Resource, asked: Asked
+    client: "ClusterClient", services: Resource, names: tuple[str, ...]
 ) -> Sequence[Standing]:
-    """List the services that were asked for; end where one of them, or any, is not there."""
+    """List the services that were asked for, by name; end where one of them is not there."""
     every = [standing_of(raw) async for page in client.pages(services) for raw in page.items]
-    missing = sorted({*asked.names} - {each.name for each in every})
-    seen = ", ".join(each.name for each in every) or "none"
+    every.sort(key=lambda each: each.name)
+    missing = sorted({*names} - {each.name for each in every})
     if missing:
+        seen = ", ".join(each.name for each in every) or "none"
         fail(
             f"There is no LumenModelService {' and no '.join(missing)} in namespace "
-            f"{services.namespace}, which has: {seen}. Name one of these, or another namespace "
-            "with -n."
+            f"{services.namespace}, which has: {seen}. Name one of these, or -n another namespace."
         )
-    if not every and asked.timeout_s:
-        fail(
-            f"There is no LumenModelService in namespace {services.namespace} to wait for. Name "
-            "another namespace with -n."
-        )
-    if not every:
-        say(f"There is no LumenModelService in namespace {services.namespace}; -n names another.")
-    return sorted(
-        (each for each in every if not asked.names or each.name in asked.names),
-        key=lambda each: each.name,
-    )
+    return [each for each in every if not names or each.name in names]
 
 
 def _is_over(found: Sequence[Standing]) -> bool:
     outlooks = {each.outlook for each in found}
-    return Outlook.FAILED in outlooks or outlooks <= {Outlook.READY}
+    return Outlook.FAILED in outlooks or Outlook.GOING_ON not in outlooks
 
 
 def _end(found: Sequence[Standing], trouble: str, timeout_s: float) -> None:
@@ -207,5 +169,5 @@ def _end(found: Sequence[Standing], trouble: str, timeout_s: float) -> None:
         say(*(f"{each.name} is {each.ready or '0'} ready: {each.message}" for each in going))
     if trouble:
         say(f"The API server did not answer at last: {trouble}")
-    if failed or going:
+    if failed or going or not found:
         raise SystemExit(FAILED)

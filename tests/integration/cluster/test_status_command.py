@@ -153,7 +153,6 @@ def test_when_the_time_is_over_it_says_what_was_last_known(lumen):
     [
         (("absent",), listed(service()), 1, "no LumenModelService absent"),
         (("absent", "--wait"), listed(service()), 1, "which has: clip"),
-        (("--wait",), listed(), 1, "to wait for"),
         ((), refused(403, "no rights"), 1, "get, list and watch lumenmodelservices"),
         ((), refused(404, "no page"), 1, "kubectl apply -f crds/"),
         (("--wait",), refused(503, "starting"), 1, "is reached from here"),
@@ -174,10 +173,11 @@ def test_what_cannot_be_shown_is_one_sentence_and_json_for_who_asked(
     assert code == 2 or len(done.stderr.splitlines()) == 1
 
 
-def test_a_namespace_without_services_is_an_empty_list(lumen):
-    done = lumen("-o", "json", answers=[listed()])
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("--wait",), 1)])
+def test_a_namespace_without_services_is_an_empty_list_and_none_is_ready(lumen, words, code):
+    done = lumen(*words, "-o", "json", answers=[listed()])
 
-    assert (done.exit_code, json.loads(done.stdout)) == (0, [])
+    assert (done.exit_code, json.loads(done.stdout)) == (code, [])
     assert "in namespace photos" in done.stderr
 
 
@@ -185,4 +185,4 @@ def test_a_namespace_without_services_is_an_empty_list(lumen):
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("24h", 86400)]
 )
 def test_a_time_is_read_as_kubectl_reads_it(text, seconds):
-    assert command.Duration().convert(text, None, None) == seconds
+    assert command.duration_s(None, None, text) == seconds
