@@ -191,9 +191,11 @@ def test_ctrl_c_keeps_what_is_answered(door, tmp_path):
     process.send_signal(signal.SIGINT)
     rows = json.loads(first + process.stdout.read())
     said = process.stderr.read()
+    items = [row["item"] for row in rows]
 
     assert process.wait(100) == 130
-    assert [row["item"] for row in rows] == texts[: len(rows)]
+    # In order, each once; one that was answered before its neighbour is kept without it.
+    assert items == [text for text in texts if text in set(items)]
     assert said == f"Stopped. {len(rows)} items are done.\n"
 
 
