@@ -1,8 +1,8 @@
 """What a person, or a program, sees of a run: displays that write a line for each fact.
 
-For people results go to stdout, logs and trouble to stderr, and nothing is silent for more than two
-seconds while somebody waits: `tick` sees to that. `terminal` adds colour and a live block, and
-`--output json` writes an object per event.
+For people results go to stdout, logs and trouble to stderr, and who waits reads within two seconds
+what for, and again when that has moved: `tick` sees to it. `terminal` adds colour and a live block,
+and `--output json` writes an object per event.
 """
 
 import dataclasses
@@ -89,6 +89,7 @@ class PlainDisplay:
         self._last_said = clock()
         self._width = len(events.ROUTER)
         self._working: dict[str, events.Working] = {}
+        self._progress_said: dict[str, str] = {}
         self._verified: dict[str, events.FilesVerified] = {}
         self._served: set[tuple[str, int]] = set()
 
@@ -98,10 +99,13 @@ class PlainDisplay:
             self._write(row)
 
     def tick(self) -> None:
-        """Say what is under way when nothing was said for two seconds."""
+        """Say what is under way when nothing was said for two seconds, and only what is news."""
         if self._working and self._clock() - self._last_said >= QUIET_S:
             for work in self._working.values():
-                self._write(Row(work.service, progress(work.phase, work.progress)))
+                said = progress(work.phase, work.progress)
+                if self._progress_said.get(work.service) != said:
+                    self._progress_said[work.service] = said
+                    self._write(Row(work.service, said))
 
     def close(self) -> None:
         """Do nothing: every line was flushed."""
@@ -118,13 +122,13 @@ class PlainDisplay:
             case events.FilesVerified(service=service):
                 self._verified[service] = event
             case events.Ready(service=service):
-                self._working.pop(service, None)
+                self._ended(service)
                 if service != events.ROUTER:
                     yield self._ready_row(event)
             case events.AllReady():
                 yield from _all_ready_rows(event)
             case events.Failed(service=service, failure=failure, retry_s=retry_s):
-                self._working.pop(service, None)
+                self._ended(service)
                 first, *rest = failure_lines(failure, retry_s)
                 yield Row(service, first, "red", trouble=True)
                 for line in rest:
@@ -134,6 +138,10 @@ class PlainDisplay:
                 yield Row(None, _end_text(event))
             case _:
                 yield _notice_row(event)
+
+    def _ended(self, service: str) -> None:
+        self._working.pop(service, None)
+        self._progress_said.pop(service, None)
 
     def _ready_row(self, event: events.Ready) -> Row:
         parts = []

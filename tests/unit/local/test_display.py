@@ -112,6 +112,23 @@ def test_a_silence_is_broken_after_two_seconds_and_only_while_something_is_under
     assert len(out.getvalue().splitlines()) == 2
 
 
+def test_what_takes_long_without_any_news_is_said_once():
+    out, now = io.StringIO(), [0.0]
+    display = PlainDisplay(out, io.StringIO(), lambda: now[0])
+    loading = events.Working("clip", events.ServicePhase.LOADING)
+    for again in (loading, loading, READY, loading):
+        display.show(again)
+        for _ in range(10):
+            now[0] += 2.1
+            display.tick()
+
+    assert [line.split()[:2] for line in out.getvalue().splitlines()] == [
+        ["clip", "loading"],
+        ["clip", "ready"],
+        ["clip", "loading"],
+    ]
+
+
 def test_a_program_reads_one_object_per_event():
     end = (events.LogLine("clip", "hello"), events.RunStopping(1), events.Stopped(0.1))
     out, err = shown(*EVENTS, *end, kind=JsonDisplay)
