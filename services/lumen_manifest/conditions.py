@@ -202,8 +202,8 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
         Reason.MODEL_INFO_INVALID: Explanation(
             "model_info.json is missing, breaks its rules, proves no digests, or contradicts "
             "another file about the preprocessing.",
-            "See what is wrong with `lumen resources validate-model-info`; "
-            "record missing digests with `lumen resources verify --write`.",
+            "See what is wrong with `lumen resources validate-model-info FOLDER`; "
+            "record missing digests with `lumen resources verify --write FOLDER`.",
         ),
         Reason.MODEL_MISMATCH: Explanation(
             "The files are of another model, or of another family, than the manifest names.",
@@ -217,7 +217,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = MappingProxyType(
             "A label set is missing, its labels and vectors do not fit together, or a vector is "
             "zero or not finite.",
             "Correct spec.labelSets, or compute the vectors anew with "
-            "`lumen resources labels --prepare`.",
+            "`lumen resources labels -f FILE --prepare`.",
         ),
         Reason.TOKENIZER_INVALID: Explanation(
             "The tokenizer cannot be loaded, does not fit the text model, or its settings ask for "

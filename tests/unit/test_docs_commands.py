@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-import click
 import pytest
+from every_command import problem_with
+from pages import headings
 
-from lumen_cli.main import cli
 from lumen_manifest.conditions import Reason
 
 ROOT = Path(__file__).parents[2]
@@ -31,25 +31,15 @@ def commands_in(text: str) -> set[str]:
 COMMANDS = sorted({(where, line) for where, text in TEXTS.items() for line in commands_in(text)})
 
 
-def problem_with(line: str) -> str:
-    """Say what of a command line does not exist; "" when all does."""
-    command, words = cli, re.split(r" -- |  ", line)[0].split()
-    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
-        found = command.get_command(click.Context(command), words[0])
-        if found is None:
-            return f"no command {words[0]}"
-        command = found
-        words = words[1:]
-    known = {option for parameter in command.params for option in parameter.opts}
-    unknown = {word for word in words if re.match(r"--?[a-z]", word)} - known - {"--help"}
-    return f"no option {', '.join(sorted(unknown))}" if unknown else ""
-
-
 def test_commands_are_found():
     assert {where for where, _ in COMMANDS} >= {"docs/run-locally.md", "README.md", "remedies"}
     assert problem_with("resources verify --write FOLDER") == ""
+    assert problem_with("resources verify --write") != ""
+    assert problem_with("resources labels --prepare") == "no model is named"
+    assert problem_with("up -f FILE --log-level loud") != ""
+    assert problem_with("up --log-level info") == "no --file"
     assert problem_with("resources import") == "no command import"
-    assert problem_with("up --porrt 1") == "no option --porrt"
+    assert problem_with("up --porrt 1") != ""
 
 
 @pytest.mark.parametrize(("where", "line"), COMMANDS)
@@ -72,9 +62,3 @@ def test_every_link_leads_somewhere(page):
         target = page.parent / path if path else page
         assert target.exists(), path
         assert not heading or heading in headings(target), f"{path}#{heading}"
-
-
-def headings(page: Path) -> set[str]:
-    """The anchors of a page's headings, as they are made of them on the web."""
-    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in found}

@@ -1,4 +1,4 @@
-"""What `lumen resources verify --write` writes into a folder: digests, and a golden set."""
+"""What `lumen resources verify --write FOLDER` writes into a folder: digests, and a golden set."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,6 +1,6 @@
 """What happens in a run, as values: the supervisor tells them, and all who listen hear them.
 
-Every name here but EndpointChanged appears in `lumen up --output json`.
+Every name here but EndpointChanged appears in `lumen up -f FILE --output json`.
 """
 
 from dataclasses import dataclass, field

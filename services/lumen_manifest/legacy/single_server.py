@@ -141,7 +141,7 @@ def _chosen(document: KeyReader) -> tuple[str, KeyReader]:
     if len(wanted) > 1:
         raise ConfigError(
             f"{document.file}: Multiple services enabled: {', '.join(wanted)}. One process serves "
-            "one: disable the others, or describe them as manifests and use `lumen up -f`."
+            "one: disable the others, or describe them as manifests and use `lumen up -f FILE`."
         )
     chosen = services.section(wanted[0])
     chosen.ignore("enabled", *_OF_NO_MEANING)

@@ -51,7 +51,7 @@ from lumen_terms.modality import Modality
 SAFETENSORS = (".safetensors", ".safetensors.index.json")
 SPACE_OF_ONE_TOWER = (
     "only one tower's files are known, so its vectors count as another embedding space than the "
-    "whole model's: record all digests with `lumen resources verify --write` to have one"
+    "whole model's: record all digests with `lumen resources verify --write FOLDER` to have one"
 )
 
 

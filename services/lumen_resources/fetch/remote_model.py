@@ -155,7 +155,8 @@ def _refuse_contradiction(info: ModelInfo, digests: Mapping[str, FileDigest]) ->
                 f"{FILE_NAME} says that {path} is {promised.size:,} bytes with sha256 "
                 f"{promised.sha256[:12]}...; in the repository it is {digests[path].size:,} bytes "
                 f"with {digests[path].sha256[:12]}....",
-                remedy="Its owner must record the files anew (`lumen resources verify --write`), "
-                "or spec.model.source.revision must name the revision they belong to.",
+                remedy="Its owner must record the files anew "
+                "(`lumen resources verify --write FOLDER`), or spec.model.source.revision "
+                "must name the revision they belong to.",
                 file=path,
             )

@@ -178,8 +178,8 @@ def _checked(place: Path, path: str, target: str, dim: int) -> RknnFile:
     if target not in file.targets:
         raise RuntimeNotSupportedError(
             f"{path} was made for {', '.join(file.targets) or 'no chip'}, this device is {target}.",
-            remedy=f"Convert the model for {target}: `lumen export --to rknn`, or use the files "
-            "of that folder.",
+            remedy=f"Convert the model for {target}: `lumen export FOLDER --to rknn --out MADE`, "
+            "or use the files of that folder.",
             file=path,
         )
     batches = {each.shape[:1] for each in file.inputs}

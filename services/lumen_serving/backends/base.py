@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_manifest.spec.enums import Accelerator
+from lumen_manifest.spec.enums import Accelerator, Runtime
 from lumen_resources.model.layouts import ScoreRule, VerifiedModel
 from lumen_serving.errors import BackendUnavailable
 from lumen_serving.settings import ServerSettings
@@ -115,9 +115,9 @@ def load_backend(name: str, config: ServerConfig, settings: ServerSettings) -> B
 
     """
     if name not in BACKENDS:
-        known = ", ".join(sorted(BACKENDS))
         raise BackendUnavailable(
-            f"This server has no runtime '{name}'.", remedy=f"Set spec.model.runtime to: {known}."
+            f"This server has no runtime '{name}'.",
+            remedy=f"Set spec.model.runtime to one of: {', '.join(Runtime)}.",
         )
     path, package = BACKENDS[name]
     module_name, _, class_name = path.partition(":")

@@ -1,4 +1,4 @@
-"""Records a golden set in a folder that is being prepared: `lumen resources verify --write`.
+"""Records a golden set in a folder that is being prepared: `lumen resources verify --write FOLDER`.
 
 The reference is torch in fp32 where it is installed and the folder has the checkpoint, else the
 folder's own fp32 graphs on ONNX Runtime.
