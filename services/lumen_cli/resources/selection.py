@@ -126,7 +126,7 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
         **rest: Any,
     ) -> Result:
         form = {key: rest.pop(key) for key in _FORM}
-        if name is not None and name.lower().endswith((".yaml", ".yml")) and Path(name).is_file():
+        if name is not None and _is_a_file(name):
             files = (*files, Path(name))
             name = None
         models = from_files(files) if files else ()
@@ -145,6 +145,15 @@ def selection_options(function: Callable[..., Result]) -> Callable[..., Result]:
     for option in reversed(options):
         with_selection = option(with_selection)
     return with_selection
+
+
+def _is_a_file(name: str) -> bool:
+    """Tell whether the word for a model is a file of models; ends the command where it is amiss."""
+    if not name.lower().endswith((".yaml", ".yml", ".json")):
+        return False
+    if not Path(name).is_file():
+        fail(f"There is no file {name}. Name one, or a model without such an ending.", USAGE)
+    return True
 
 
 def _from_options(

@@ -22,6 +22,7 @@ from lumen_resources.errors import (
     ResourceError,
     ResourceValidationError,
     RuntimeNotSupportedError,
+    speaking,
 )
 from lumen_resources.sources.protocol import SourceAccess
 from lumen_terms.modality import Modality
@@ -62,7 +63,7 @@ def command(
 
     \b
     Examples:
-      lumen tune -f clip-service.yaml
+      lumen tune clip-service.yaml
       lumen tune -f clip-service.yaml --plot ways.png --output json
     """
     from lumen_cli.tune.ways import best_of, compared, ways_of
@@ -108,7 +109,8 @@ def _tried(
     source = selected.source_dir
     options = FetchOptions(access=SourceAccess.from_environment(os.environ))
     try:
-        shown(way.name, lambda at: fetch_and_verify(config, cache, source, at, options))
+        with speaking(selected.door):
+            shown(way.name, lambda at: fetch_and_verify(config, cache, source, at, options))
     except (RuntimeNotSupportedError, ResourceValidationError, FileMissingError) as error:
         return TrialRefused(error.message)
     except ResourceError as error:

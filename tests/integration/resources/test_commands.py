@@ -302,8 +302,8 @@ services: {{clip: {{models: {{default: {{model: tiny-clip, runtime: onnx}}}}}}}}
     run("list", tmp_path / "cache")
     words = ("tiny-clip", "--runtime", "onnx", "--region", "cn", "--dataset", "tiny-classes")
     assert rows_of("check", *words, "--cache-dir", tmp_path / "cache")[0]["model"] == "tiny-clip"
-    refused = run("check", "absent.yaml", "--cache-dir", tmp_path / "cache", code=1).stderr
-    assert "absent.yaml" in refused
+    refused = run("check", "absent.yaml", "--cache-dir", tmp_path / "cache", code=2).stderr
+    assert "There is no file absent.yaml." in refused
 
 
 def test_a_model_info_is_checked_alone_or_with_its_files(tmp_path):

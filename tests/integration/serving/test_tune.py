@@ -44,6 +44,33 @@ def test_every_way_of_this_machine_is_tried_and_lines_for_the_manifest_are_print
     assert (tmp_path / "ways.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_manifest_is_tuned_when_it_is_named_alone(tmp_path):
+    root = tiny_models.write_model(tmp_path / "source")
+    manifest = tmp_path / "tiny.yaml"
+    manifest.write_text(f"""\
+apiVersion: lumen.dev/v1alpha1
+kind: LumenModelService
+metadata: {{name: tiny}}
+spec:
+  family: clip
+  model: {{name: tiny-clip, runtime: onnx, source: {{uri: "file://{root}"}}}}
+  pool: cpu
+""")
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "lumen_cli", "tune", str(manifest)),
+            *("--cache-dir", str(tmp_path / "cache"), "--seconds", "0.1", "--output", "json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, "below `spec:`" in done.stderr) == (0, True)
+    assert {way["engine"] for way in json.loads(done.stdout)} == {"onnxruntime", "openvino"}
+
+
 def test_a_source_that_is_not_there_is_told_once_with_its_remedy(tmp_path):
     with ModelScopeServer(tmp_path / "hub") as hub:
         done = subprocess.run(
