@@ -42,14 +42,6 @@ def schema_at(path: tuple[str, ...]) -> dict[str, Any]:
 SECTIONS = list(sections(SCHEMA))
 
 
-@pytest.mark.parametrize("path", SECTIONS, ids=".".join)
-def test_a_typo_is_refused_wherever_it_is_made(helm3, path):
-    typo = ".".join([*path, "typo"])
-
-    with pytest.raises(ProgramFailed, match="'typo' not allowed"):
-        template(helm3, "--set", f"{typo}=1")
-
-
 def test_both_helms_refuse_a_typo_and_name_it(helm):
     with pytest.raises(ProgramFailed, match="'replcas' not allowed"):
         template(helm, "--set", "router.replcas=3")
