@@ -1,6 +1,7 @@
 """A model whose files are here: in its folder of the cache, or where they lie (file://, pvc://)."""
 
 import contextlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -220,14 +221,17 @@ def _proven_by_itself(
     check_revision(config, revision, str(root))
     with translated(root, "listing"):
         wanted = plan_files(info, config, local_files(root, info))
-    digests = {FILE_NAME: itself} | proven(wanted, info, info.digests(), str(root))
+    # The path of a claim's folder is that of a pod, where nobody types anything.
+    in_claim = (config.model.source.uri or "").startswith("pvc:")
+    folder = "FOLDER" if in_claim else shlex.quote(str(root))
+    promises = proven(wanted, info, info.digests(), str(root), folder)
     return UnverifiedModel(
         config=config,
         root=root,
         cache=cache,
         info=info,
         wanted=wanted,
-        digests=digests,
+        digests={FILE_NAME: itself} | promises,
         revision=revision,
         warnings=warnings,
         apart=apart,

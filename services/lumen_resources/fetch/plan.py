@@ -133,9 +133,16 @@ def _dataset(info: ModelInfo, spec: LabelSetSpec, available: Collection[str]) ->
 
 
 def proven(
-    wanted: WantedFile, info: ModelInfo, digests: Mapping[str, Proof], source: str
+    wanted: WantedFile,
+    info: ModelInfo,
+    digests: Mapping[str, Proof],
+    source: str,
+    folder: str = "FOLDER",
 ) -> dict[str, Proof]:
-    """Return what proves each wanted file; raises ModelInfoError when one has nothing."""
+    """Return what proves each wanted file; raises ModelInfoError when one has nothing.
+
+    `folder` is what to type for the folder of the files, where they can be written to.
+    """
     unproven = [path for path in wanted.paths() if path not in digests]
     if unproven:
         shown = ", ".join(unproven[:5]) + (" and others" if len(unproven) > 5 else "")
@@ -143,7 +150,7 @@ def proven(
             f"{source} proves no size and SHA-256 for {shown} (extra_metadata.lumen.files in "
             f"{info.name}'s {FILE_NAME}).",
             remedy="Record them where the files are known to be good: "
-            "`lumen resources verify --write FOLDER`.",
+            f"`lumen resources verify --write {folder}`.",
             file=FILE_NAME,
         )
     return {path: digests[path] for path in wanted.paths()}

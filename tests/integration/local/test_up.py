@@ -1,9 +1,13 @@
 """`lumen up` with real models, a real router and real calls."""
 
+import json
 import re
+import shlex
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -239,6 +243,29 @@ def test_an_older_configuration_of_one_model_listens_itself(lumen, tmp_path, tin
     assert record.model_ids == ("tiny-clip",)
     assert vectors.shape[0] == 1
     assert ["-m", "lumen_router"] not in commands
+
+
+def test_an_older_folder_without_digests_serves_once_the_command_that_is_named_was_run(
+    lumen, tmp_path
+):
+    root = tiny_models.write_model(tmp_path / "older cache")
+    info = json.loads((root / "model_info.json").read_text())
+    del info["extra_metadata"]["lumen"]["files"]
+    (root / "model_info.json").write_text(json.dumps(info))
+    path = a_config(tmp_path, tmp_path / "older cache", "clip", "clip")
+    serve = ("serve", "--config", str(path), "--bind", "127.0.0.1", *state(tmp_path))
+
+    refused = lumen(*serve)
+    failed = refused.until("failed")
+    assert refused.ended() == 1
+    (command,) = re.findall(r"`lumen ([^`]+)`", failed["remedy"])
+    assert command == f"resources verify --write {shlex.quote(str(root))}"
+    subprocess.run(
+        [sys.executable, "-m", "lumen_cli", *shlex.split(command)], check=True, cwd=tmp_path
+    )
+
+    with Client(f"grpc://{lumen(*serve).until_up()}") as client:
+        assert client.encode(["a cat"]).shape[0] == 1
 
 
 def test_the_unified_form_becomes_two_servers_and_a_router(lumen, tmp_path, tiny_cache):
