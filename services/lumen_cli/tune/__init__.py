@@ -16,6 +16,7 @@ from lumen_cli.output_file import PlotFile, whole_file
 from lumen_cli.resources.selection import Selected, Selection, selection_options
 from lumen_cli.resources.work import refuse, shown
 from lumen_cli.speech import FAILED, USAGE, Format, fail, say
+from lumen_local.pod.machine import gather_machine, why_absent
 from lumen_manifest.spec.enums import Accelerator
 from lumen_resources.errors import (
     FileMissingError,
@@ -72,7 +73,13 @@ def command(
         fail("Name one model: this file has several, and each is tuned by itself.", USAGE)
     (selected,) = selection.models
     device = Accelerator(accelerator)
-    ways = ways_of(selected.config.model.runtime, device)
+    runtime = selected.config.model.runtime
+    ways = ways_of(runtime, device)
+    if not ways:
+        fail(f"{runtime} does not compute on {device}. Choose another runtime or device.", USAGE)
+    if device not in gather_machine().accelerators:
+        why = why_absent(device)
+        fail(f"This machine has no {device}. {why}Choose another --accelerator.", USAGE)
     trials = {way: _tried(selected, selection.cache_dir, way, device, seconds) for way in ways}
     tried = compared(trials)
     best = best_of(tried)

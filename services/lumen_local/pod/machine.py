@@ -129,7 +129,7 @@ def _checked(
         raise PoolRefused(
             Reason.UNKNOWN_POOL,
             f"{service.name} asks for pool {name}, and this machine has {here}. "
-            f"{_why_absent(name if pool is None else pool.spec.accelerator.value)}"
+            f"{why_absent(name if pool is None else pool.spec.accelerator.value)}"
             f"Set spec.pool to one of these.",
         )
     if runtime not in pool.spec.runtimes:
@@ -148,7 +148,8 @@ def _checked(
     return pool
 
 
-def _why_absent(accelerator: str) -> str:
+def why_absent(accelerator: str) -> str:
+    """Say what this machine shows of an accelerator that it lacks, a space after it, or ""."""
     if accelerator in DEVICE_NODES:
         node = DEVICE_NODES[Accelerator(accelerator)][0]
         return f"There is no /{node}: is the driver loaded? "

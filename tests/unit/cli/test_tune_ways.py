@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from lumen_cli import tune
+from lumen_cli.main import cli
 from lumen_cli.tune.ways import Way, best_of, compared, ways_of
+from lumen_local.pod import machine
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.spec.enums import Accelerator, OnnxEngine, Precision, Runtime
 from lumen_serving.startup.trial import Speed, Trial, TrialRefused
@@ -89,3 +93,27 @@ def test_the_lines_of_every_way_are_a_manifests(runtime, device):
         )
         assert service.spec.model.precision is way.precision
         assert service.spec.model.engine is way.engine
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("rk3588", "onnx does not compute on rk3588. Choose another runtime or device.\n"),
+        (
+            "cuda",
+            (
+                "This machine has no cuda. There is no /dev/nvidia0: is the driver loaded? "
+                "Choose another --accelerator.\n"
+            ),
+        ),
+    ],
+)
+def test_a_device_that_is_not_here_is_said_once_before_anything_is_fetched(
+    tmp_path, monkeypatch, device, said
+):
+    here = machine.gather_machine(root=tmp_path)
+    monkeypatch.setattr(tune, "gather_machine", lambda: here)
+
+    done = CliRunner().invoke(cli, ["tune", "a-model", "--accelerator", device])
+
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", said)
