@@ -177,8 +177,8 @@ class ModelServiceSpec(Strict):
     )
     resources: ResourceRequirements = Field(
         default=ResourceRequirements(),
-        description="What the server's container asks of its node. "
-        "The pool's device is added to it.",
+        description="What the server's container asks of its node; docs/sizing.md has the "
+        "defaults. The pool's device is added to it.",
     )
     pod_template: PodTemplate = Field(default=PodTemplate(), description="What to add to the pods.")
     external: Annotated[str, Field(pattern=EXTERNAL_ADDRESS.regex, max_length=260)] | None = Field(

@@ -151,6 +151,26 @@ def test_one_of_two_pods_that_crashes_is_told_and_so_is_its_return(lab):
     lab.wait_until(lambda: lab.service("half")["status"]["reason"] == "", "all is well again")
 
 
+def test_a_limit_below_what_a_server_asks_for_by_itself_is_the_limit_range_s(lab):
+    limits = [{"type": "Container", "default": {"memory": "100Mi"}}]
+    path = f"{lab.path('limitranges')}/small"
+    lab.plane.create(
+        lab.path("limitranges"), {"metadata": {"name": "small"}, "spec": {"limits": limits}}
+    )
+    try:
+        lab.serve("roomy")
+        lab.wait_until(
+            lambda: lab.condition("Available", "roomy") == ("False", "PodsForbidden"),
+            "it says PodsForbidden",
+        )
+    finally:
+        lab.plane.delete(path)
+
+    message = lab.message("Available", "roomy")
+    assert "must be less than or equal to memory limit" in message
+    assert "Set spec.resources to what the namespace's LimitRange allows." in message
+
+
 @pytest.mark.parametrize(
     ("name", "pool", "template", "remedy"),
     [

@@ -67,7 +67,7 @@ CAUSES: Mapping[Reason, tuple[Cause, ...]] = {
         ),
         Cause("must specify", "Set in spec.resources what the quota asks for."),
         Cause(
-            "usage per (container|pod)|limit to request ratio",
+            "usage per (container|pod)|limit to request ratio|must be less than or equal to",
             "Set spec.resources to what the namespace's LimitRange allows.",
         ),
         Cause(
@@ -97,7 +97,8 @@ CAUSES: Mapping[Reason, tuple[Cause, ...]] = {
     Reason.UNSCHEDULABLE: (
         Cause(
             "insufficient |too many pods",
-            "Lower spec.resources.requests, free room on the nodes of pool {pool}, or add a node.",
+            "Lower spec.resources.requests (docs/sizing.md has the defaults), free room on the "
+            "nodes of pool {pool}, or add a node.",
         ),
         Cause(
             r"taint(\(s\))? \{node\.kubernetes\.io/unschedulable|were unschedulable",

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from lumen_manifest import names
 from lumen_manifest.render.context import Manifest, Rendering
+from lumen_manifest.render.sizing import default_requests
 from lumen_manifest.source_uri import further_claims, source_claim
 from lumen_manifest.spec.enums import CacheType, ProcMount
 from lumen_manifest.spec.field_types import amount_of
@@ -64,7 +65,7 @@ def server_container(rendering: Rendering) -> Manifest:
             _port("metrics", names.METRICS_PORT),
         ],
         "volumeMounts": mounts(rendering, cache_read_only=True),
-        "resources": _device_resources(rendering),
+        "resources": _server_resources(rendering),
         "securityContext": security_context(rendering.pool.spec.pod_security.proc_mount),
         # Loading takes as long as it takes: liveness begins when the startup probe has succeeded.
         "startupProbe": _probe(names.HEALTH_SERVICE, period_s=1, failures=deadline_s),
@@ -110,6 +111,16 @@ def _device_resources(rendering: Rendering) -> Manifest:
         return resources
     count = {device.resource: str(device.count)}
     return {key: {**resources.get(key, {}), **count} for key in ("limits", "requests")}
+
+
+def _server_resources(rendering: Rendering) -> Manifest:
+    """Add the requests that the service leaves open; those of init containers are not added up."""
+    spec, resources = rendering.service.spec, _device_resources(rendering)
+    requests = {
+        **resources.get("requests", {}),
+        **default_requests(spec.model, spec.resources),
+    }
+    return {**resources, "requests": requests} if requests else resources
 
 
 def _port(name: str, number: int) -> Manifest:

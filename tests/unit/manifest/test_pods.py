@@ -249,7 +249,7 @@ def test_a_pools_device_is_taken_by_the_containers_that_compute(rendered):
 
     assert container(children, "server")["resources"] == {
         "limits": {"cpu": "2", "nvidia.com/gpu": "1"},
-        "requests": {"nvidia.com/gpu": "1"},
+        "requests": {"memory": "576Mi", "nvidia.com/gpu": "1"},
     }
     assert container(children, "prepare")["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container(children, "resources")["resources"] == limits

@@ -62,6 +62,11 @@ SAID = [
     ),
     (
         Reason.PODS_FORBIDDEN,
+        'Pod "x" is invalid: Invalid value: "1Gi": must be less than or equal to memory limit',
+        "LimitRange",
+    ),
+    (
+        Reason.PODS_FORBIDDEN,
         'pods "x" is forbidden: violates PodSecurity "restricted:latest": procMount',
         "pod-security.kubernetes.io/enforce",
     ),
