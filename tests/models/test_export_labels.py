@@ -40,7 +40,7 @@ TEXTS = (
 
 
 def config_of(root, runtime):
-    spec = {"name": "bioclip", "runtime": runtime, "source": {"uri": root.as_uri()}}
+    spec = {"name": "tiny-bioclip", "runtime": runtime, "source": {"uri": root.as_uri()}}
     document = {"service": "x", "family": "bioclip", "model": spec}
     return ServerConfig.model_validate({**document, "labelSets": [{"name": "species"}]})
 

@@ -25,10 +25,14 @@ from lumen_terms.modality import Modality
 
 
 def config_of(folder: Path, **model: object) -> ServerConfig:
-    """Return the configuration of a server for the repository in `folder`, by torch."""
+    """Return the configuration of a server for the repository in `folder`, by torch.
+
+    The folders hold small models of all families: none is stated, and the name is nobody's.
+    """
     source = {"uri": f"file://{folder}"}
-    document = {"name": folder.name, "runtime": "torch", "source": source, **model}
-    return ServerConfig.model_validate({"service": "clip", "family": "clip", "model": document})
+    document = {"name": f"tiny-{folder.name}", "runtime": "torch", "source": source, **model}
+    config = {"service": "clip", "family": "clip", "family_stated": False, "model": document}
+    return ServerConfig.model_validate(config)
 
 
 def derived(folder: Path, **model: object) -> VerifiedModel:
