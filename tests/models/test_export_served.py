@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,10 +87,16 @@ def test_the_folder_serves_the_source_s_own_vectors(exported, precision, least):
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    rows = next(line for line in done.stdout.splitlines() if line.startswith("["))
-    (got,) = (np.array(row["vector"]) for row in json.loads(rows))
+    (got,) = vectors_in(done.stdout)
     wanted = reference.pictures(transformed(picture)[None])[0].numpy()
     assert got @ wanted > least
+
+
+def vectors_in(printed: str) -> list[np.ndarray]:
+    """Read the JSON of `embed` where `up` prints its own lines before and after it."""
+    start = 0 if printed.startswith("[") else printed.index("\n[") + 1
+    rows, _ = json.JSONDecoder().raw_decode(printed, start)
+    return [np.array(row["vector"]) for row in rows]
 
 
 def transformed(picture) -> torch.Tensor:
@@ -124,8 +131,18 @@ SOURCES = {
 }
 
 
+def as_large_as_its_name_says(row: repositories.Published) -> repositories.Published:
+    """Return the row with a ViT-B-32's vectors and pictures: others are refused under its name."""
+    vision = {**row.cfg["vision_cfg"], "image_size": 224}
+    cfg = {**row.cfg, "embed_dim": 512, "vision_cfg": vision}
+    return replace(row, cfg=cfg, picture={**row.picture, "size": [224, 224]})
+
+
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_repository_of_a_hub_is_fetched_verified_exported_and_served(source, tmp_path):
+def test_a_repository_of_a_hub_is_fetched_verified_exported_and_served(
+    source, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(repositories.ROWS, NAME, as_large_as_its_name_says(repositories.ROWS[NAME]))
     reference = repositories.write(tmp_path / "published", NAME)
     picture = tiny_models.a_picture(3, 200, 120)
     picture.save(tmp_path / "picture.png")
@@ -145,8 +162,7 @@ def test_a_repository_of_a_hub_is_fetched_verified_exported_and_served(source, t
         sys.executable, "-m", "lumen_cli", "embed", tmp_path / "picture.png", "--output", "json",
     )  # fmt: skip
     assert served.returncode == 0, served.stderr
-    rows = next(line for line in served.stdout.splitlines() if line.startswith("["))
-    (got,) = (np.array(row["vector"]) for row in json.loads(rows))
+    (got,) = vectors_in(served.stdout)
     assert got @ reference.pictures(transformed(picture)[None])[0].numpy() > 0.9999
 
 

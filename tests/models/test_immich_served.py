@@ -52,7 +52,7 @@ class Tower(nn.Module):
 @pytest.fixture(scope="module", params=["TorchScript", "dynamo"])
 def published(request, tmp_path_factory):
     """A repository in Immich's layout, and the model that it was exported from."""
-    folder = tmp_path_factory.mktemp("immich") / "ViT-B-32__tiny"
+    folder = tmp_path_factory.mktemp("immich") / "small-vit__tiny"
     text = {**CFG["text_cfg"], "vocab_size": tokenizer("clip").get_vocab_size()}
     torch.manual_seed(3)
     model = randomised(open_clip.CLIP(**{**CFG, "text_cfg": text})).requires_grad_(False)

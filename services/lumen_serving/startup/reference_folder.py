@@ -43,7 +43,9 @@ def record_in_folder(folder: Path, progress: Progress) -> str:
     """
     missing = []
     for spec in _REFERENCES:
-        config = ServerConfig(service="reference", family=Family.CLIP, model=spec)
+        config = ServerConfig(
+            service="reference", family=Family.CLIP, family_stated=False, model=spec
+        )
         with TemporaryDirectory() as cache:
             try:
                 model = InPlace(config, Path(cache), folder).verify(progress)
