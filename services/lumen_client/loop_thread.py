@@ -5,6 +5,7 @@ copies neither thread nor connections.
 """
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Coroutine
@@ -20,6 +21,13 @@ CLOSED_MEANWHILE = "the client was closed during this call. Close it after its l
 OTHER_PROCESS = "the client was opened in another process. Open one in each process that calls."
 
 
+def _left_of_grpc(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what fails in the background, but for gRPC's last look at a socket that it closed."""
+    error = context.get("exception")
+    if not (isinstance(error, OSError) and error.errno == errno.EBADF):
+        loop.default_exception_handler(context)
+
+
 class LoopThread:
     """Starts with its making; `stop` ends whatever still runs."""
 
@@ -27,6 +35,7 @@ class LoopThread:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_left_of_grpc)
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="lumen-client", daemon=True
         )

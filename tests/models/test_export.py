@@ -47,7 +47,9 @@ def verified_source(folder, name):
 def opened(folder, name, runtime, precision, labels=()):
     spec = ModelSpec(name=name, runtime=runtime, precision=precision)
     sets = tuple(LabelSetSpec(name=label) for label in labels)
-    config = ServerConfig(service="test", family=Family.CLIP, model=spec, label_sets=sets)
+    config = ServerConfig(
+        service="test", family=Family.CLIP, family_stated=False, model=spec, label_sets=sets
+    )
     return InPlace(config, folder.with_name("cache"), folder).verify(Progress())
 
 
