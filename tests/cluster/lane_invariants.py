@@ -26,6 +26,7 @@ from lumen_operator.observe.kinds import CHILD_KINDS, OBSERVED_KINDS, SERVICES
 Raw = Mapping[str, Any]
 
 REVISIONS_KEPT = 5
+REJECTED = ("RolledBack", "RolloutStalled")
 READY_NEEDS = ("Accepted", "ResourcesReady", "DeviceReady", "Available")
 
 
@@ -42,6 +43,13 @@ def untrue(seen: Seen) -> Iterator[str]:
             yield f"{name}: {said}"
 
 
+def _is_told(reason: str, conditions: Mapping[str, Raw], ready: bool) -> bool:
+    """Tell whether a status gives a reason where, and only where, not all is as asked."""
+    rejected = conditions.get("Progressing", {}).get("reason") in REJECTED
+    degraded = conditions["Available"].get("reason") == "Degraded"
+    return bool(reason) if rejected or degraded else (reason == "") == ready
+
+
 def _untrue_of(seen: Seen, raw: Raw, pods: tuple[Raw, ...]) -> Iterator[str]:
     """Compare a status with what is there."""
     status, generation = raw.get("status", {}), raw["metadata"]["generation"]
@@ -55,7 +63,7 @@ def _untrue_of(seen: Seen, raw: Raw, pods: tuple[Raw, ...]) -> Iterator[str]:
     ready = all(conditions[each]["status"] == "True" for each in READY_NEEDS)
     if (conditions["Ready"]["status"] == "True") != ready:
         yield "Ready is not what its conditions say"
-    if (status.get("reason", "") == "") != ready:
+    if not _is_told(status.get("reason", ""), conditions, ready):
         yield f"its reason is {status.get('reason')!r}"
     if "external" in raw["spec"]:
         return
