@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lumen_local.announce import announce, router_announcement
+from lumen_local.announce import announce
 from lumen_local.pod.machine import FreePorts, check_port
 from lumen_local.pod.plans import (
     LOOPBACK,
@@ -91,7 +91,9 @@ def launch(what: Launch, settings: LaunchSettings, display: Display) -> int:
             warnings=what.warnings,
             command=settings.command,
             door=what.door,
-            announced=None if what.direct else router_announcement(settings.mdns, bind, door.port),
+            announced=None
+            if what.direct or settings.mdns is None
+            else settings.mdns.announcement("lumen", "router", bind=bind, port=door.port),
         )
         return asyncio.run(_Run(plan, display).to_its_end())
 

@@ -7,10 +7,8 @@ Nothing that takes long to import is imported before the ports are open, pydanti
 
 import asyncio
 import importlib
-import importlib.metadata
 import os
 import sys
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,7 +18,7 @@ import structlog
 
 from lumen_process import lifetime
 from lumen_process.http_status import start_http_status
-from lumen_process.mdns import Announcement, Announcer, choose_address, unique_instance
+from lumen_process.mdns import Announcement, Announcer
 from lumen_resources import termination
 from lumen_resources.errors import ResourceError
 from lumen_serving.errors import StartError
@@ -206,23 +204,14 @@ def announcement(
     config: "ServerConfig", settings: ServerSettings, port: int
 ) -> Announcement | None:
     """Return what the configuration wants announced, None when it wants nothing."""
-    spec = config.mdns
-    if spec is None or not spec.enabled:
+    if config.mdns is None:
         return None
-    identity = spec.uuid or str(uuid.uuid4())
-    version = spec.version or importlib.metadata.version("lumen-serve")
-    return Announcement(
-        types=tuple(name.strip() for name in spec.type.split(",") if name.strip()),
-        instance=unique_instance(spec.name or config.service, identity),
-        address=choose_address(settings.advertise_ip or spec.advertise_ip, settings.bind),
+    return config.mdns.announcement(
+        config.service,
+        config.model.runtime.value,
+        bind=settings.bind,
         port=port,
-        properties={
-            "uuid": identity,
-            "status": spec.status,
-            "version": version,
-            "v": version,
-            "runtime": config.model.runtime.value,
-        },
+        advertise_ip=settings.advertise_ip,
     )
 
 
