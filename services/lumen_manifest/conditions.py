@@ -387,3 +387,6 @@ OUTCOMES: Mapping[ConditionType, Outcomes] = MappingProxyType(
     }
 )
 """Ready is not listed: it is true with Ready, else it repeats one of READY_NEEDS."""
+
+NOT_AS_ASKED = frozenset({Reason.ROLLED_BACK, Reason.ROLLOUT_STALLED})
+"""What Progressing says when the newest revision was given up; an earlier one may run on."""

@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from lumen_manifest.conditions import READY_NEEDS, ConditionType, Reason
+from lumen_manifest.conditions import NOT_AS_ASKED, READY_NEEDS, ConditionType, Reason
 from lumen_operator.diagnose.finding import Finding
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
-NOT_AS_ASKED = frozenset({Reason.ROLLED_BACK, Reason.ROLLOUT_STALLED})
-"""What Progressing says while something else runs than the manifest asks for."""
 _NO_CAUSE = frozenset({Reason.UNKNOWN, Reason.NO_REPLICA_READY})
 """What a condition says that waits for a pod, and does not know why there is none."""
 

@@ -11,11 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from lumen_cluster.kinds import Raw
-from lumen_manifest.conditions import READY_NEEDS, ConditionType, Reason
+from lumen_manifest.conditions import NOT_AS_ASKED, READY_NEEDS, ConditionType, Reason
 from lumen_manifest.spec.service_status import Condition, ModelServiceStatus
 
-REJECTED = frozenset({Reason.ROLLED_BACK, Reason.ROLLOUT_STALLED})
-"""What Progressing says when the operator has given the newest revision up."""
 _UNREAD = (
     "The operator has not read this manifest yet. If that stays so, see whether it runs: "
     "kubectl get pods -A -l app.kubernetes.io/part-of=lumen"
@@ -78,7 +76,7 @@ def _rejection(told: Told) -> Condition | None:
     progressing = told.get(ConditionType.PROGRESSING)
     if accepted is not None and accepted.status == "False":
         return accepted
-    if progressing is not None and progressing.reason in REJECTED:
+    if progressing is not None and progressing.reason in NOT_AS_ASKED:
         return progressing
     return ready if ready is not None and ready.reason == Reason.SCALED_TO_ZERO else None
 
