@@ -8,20 +8,13 @@ from typing import Any
 
 import click
 
-from lumen_cli.speech import USAGE, fail, fail_by
+from lumen_cli.speech import USAGE, fail, fail_by, output_choice
 
 PORT = click.IntRange(0, 65535)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 LEVELS = ("debug", "info", "warning", "error")
 
-events_option = click.option(
-    "--output",
-    "-o",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="json: one event per line on stdout.",
-)
+events_option = output_choice("text", "json", said="json: one event per line on stdout.")
 
 
 def bind_option(default: str, said: str) -> Callable[..., Any]:

@@ -11,25 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from lumen_cli.speech import Format, write, write_json
+from lumen_cli.speech import Format, output_choice, write, write_json
 from lumen_process.printable import printable
 
 WIDE = 10_000
 
-output_option = click.option(
-    "--output",
-    "-o",
-    type=click.Choice([f.value for f in Format]),
-    default=Format.TABLE.value,
-    show_default=True,
-    help="How results are printed on stdout.",
-)
+output_option = output_choice(*(f.value for f in Format))
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], output: str) -> None:

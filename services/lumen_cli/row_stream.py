@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from lumen_cli.output import csv_text
-from lumen_cli.speech import write
+from lumen_cli.speech import output_choice, write
 from lumen_process.printable import printable, printable_json
 
 Row = Mapping[str, Any]
@@ -28,13 +28,9 @@ class StreamFormat(StrEnum):
     CSV = "csv"
 
 
-stream_option = click.option(
-    "--output",
-    "-o",
-    type=click.Choice([f.value for f in StreamFormat]),
-    default=StreamFormat.TABLE.value,
-    show_default=True,
-    help="How results are printed on stdout, each as it comes; jsonl is one object a line.",
+stream_option = output_choice(
+    *(f.value for f in StreamFormat),
+    said="How results are printed on stdout, each as it comes; jsonl is one object a line.",
 )
 
 

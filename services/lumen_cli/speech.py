@@ -5,7 +5,7 @@ unless results were printed before: those hold their own errors. Imports nothing
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -23,6 +23,20 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+
+
+def output_choice(
+    *formats: str, said: str = "How results are printed on stdout."
+) -> Callable[..., Any]:
+    """Return `--output`, which takes one of these, the first unless told; `said` is its help."""
+    return click.option(
+        "--output",
+        "-o",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help=said,
+    )
 
 
 def say(*lines: str) -> None:

@@ -20,7 +20,7 @@ from lumen_cli.bench.report import Report, summarise
 from lumen_cli.output import write_rows
 from lumen_cli.output_file import PlotFile, whole_file
 from lumen_cli.server_option import read_token
-from lumen_cli.speech import FAILED, USAGE, Format, fail, say, write_json
+from lumen_cli.speech import FAILED, USAGE, Format, fail, output_choice, say, write_json
 from lumen_manifest.reading.regular_files import read_named
 from lumen_wire.pb import ml_service_pb2 as pb
 
@@ -56,13 +56,7 @@ MAX_PICTURE_BYTES = 50 * 1024 * 1024
 @click.option("--meta", multiple=True, help="Request meta as key=value; may be given again.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--plot", type=PlotFile(), help="Write a picture of the run.")
-@click.option(
-    "--output",
-    "-o",
-    type=click.Choice([Format.TABLE.value, Format.JSON.value]),
-    default=Format.TABLE.value,
-    show_default=True,
-)
+@output_choice(Format.TABLE.value, Format.JSON.value)
 def command(
     target: str,
     task: str,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lumen_cli.output import write_rows
-from lumen_cli.speech import FAILED, USAGE, Format, fail, say
+from lumen_cli.speech import FAILED, USAGE, Format, fail, output_choice, say
 from lumen_cli.status.judgement import Outlook, Standing, standing_of
 from lumen_cluster.errors import ApiError, NoServer, Transient
 from lumen_cluster.kinds import ObjectKind, Resource
@@ -62,14 +62,7 @@ def _namespace(context: click.Context, parameter: click.Parameter, value: str) -
 )
 @click.option("--kubeconfig", envvar="KUBECONFIG", default="", help="Default: ~/.kube/config.")
 @click.option("--context", default="", help="A context of the kubeconfig other than its current.")
-@click.option(
-    "--output",
-    "-o",
-    type=click.Choice([Format.TABLE.value, Format.JSON.value]),
-    default=Format.TABLE.value,
-    show_default=True,
-    help="How results are printed on stdout.",
-)
+@output_choice(Format.TABLE.value, Format.JSON.value)
 def command(
     names: tuple[str, ...],
     namespace: str,
