@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
 from typing import Any, Self
 
 import numpy as np
@@ -108,7 +107,7 @@ class AsyncClient:
             matrix.take(answer)
         return matrix.result()
 
-    async def encode_each(
+    def encode_each(
         self,
         content: Contents = (),
         *,
@@ -125,10 +124,7 @@ class AsyncClient:
         async def ask(item: Any) -> Embedding:
             return await self.embed(item, service=service, parameters=parameters)
 
-        items = each_of(with_texts(content, texts))
-        async with aclosing(in_order(items, ask, prefetch)) as answers:
-            async for answer in answers:
-                yield answer
+        return in_order(each_of(with_texts(content, texts)), ask, prefetch)
 
     async def embed(
         self,
@@ -179,7 +175,7 @@ class AsyncClient:
         """
         return await self._classify("smart_classify", image, top_k, None, parameters)
 
-    async def classify_each(
+    def classify_each(
         self,
         images: Contents,
         *,
@@ -193,11 +189,9 @@ class AsyncClient:
         async def ask(image: Any) -> Classification:
             return await self.classify(image, top_k=top_k, service=service, parameters=parameters)
 
-        async with aclosing(in_order(each_of(checked(images)), ask, prefetch)) as answers:
-            async for answer in answers:
-                yield answer
+        return in_order(each_of(checked(images)), ask, prefetch)
 
-    async def smart_classify_each(
+    def smart_classify_each(
         self,
         images: Contents,
         *,
@@ -210,9 +204,7 @@ class AsyncClient:
         async def ask(image: Any) -> Classification:
             return await self.smart_classify(image, top_k=top_k, parameters=parameters)
 
-        async with aclosing(in_order(each_of(checked(images)), ask, prefetch)) as answers:
-            async for answer in answers:
-                yield answer
+        return in_order(each_of(checked(images)), ask, prefetch)
 
     async def capabilities(self) -> tuple[ServiceCapabilities, ...]:
         """Return what each service behind the address can do."""
