@@ -109,6 +109,16 @@ class ServerConfig(BackendOverrides):
     pinned_label_sets: str | None = None
 
     @classmethod
+    def of_model(
+        cls, service: str, model: ModelSpec, label_sets: tuple[LabelSetSpec, ...] = ()
+    ) -> Self:
+        """Return what serves a model of which no family was told; its name is taken for a hint."""
+        family = Family.BIOCLIP if "bioclip" in model.name.lower() else Family.CLIP
+        return cls(
+            service=service, family=family, family_stated=False, model=model, label_sets=label_sets
+        )
+
+    @classmethod
     def load(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Self:
         """Read the file that LUMEN_CONFIG names; pins in the environment are newer than its own.
 

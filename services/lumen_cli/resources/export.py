@@ -17,7 +17,7 @@ from lumen_local.state_dir import default_cache_dir
 from lumen_manifest.reading.doors import Door
 from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.server_config import ServerConfig
-from lumen_manifest.spec.enums import Family, Precision, Runtime
+from lumen_manifest.spec.enums import Precision, Runtime
 from lumen_manifest.spec.model_spec import ModelSpec, SourceSpec
 from lumen_process.device_tree import ROCKCHIP
 from lumen_process.wording import size
@@ -248,16 +248,9 @@ def _config(source: str, revision: str | None) -> ServerConfig:
     if uri is not None:
         name = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-._+")[:100] or "model"
     try:
-        return ServerConfig(
-            service="export",
-            family=Family.BIOCLIP if "bioclip" in name.lower() else Family.CLIP,
-            family_stated=False,
-            model=ModelSpec(
-                name=name,
-                runtime=Runtime.TORCH,
-                source=SourceSpec(uri=uri, revision=revision),
-            ),
-        )
+        told = SourceSpec(uri=uri, revision=revision)
+        model = ModelSpec(name=name, runtime=Runtime.TORCH, source=told)
+        return ServerConfig.of_model("export", model)
     except ValidationError as error:
         fail(f"{source}: {first_problem(error)}", USAGE)
 

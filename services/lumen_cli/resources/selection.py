@@ -20,7 +20,7 @@ from lumen_manifest.reading.problems import first_problem
 from lumen_manifest.reading.regular_files import read_bounded
 from lumen_manifest.reading.yaml_tree import BYTES_MAX
 from lumen_manifest.server_config import ConfigError, ServerConfig
-from lumen_manifest.spec.enums import Family, Precision, Region, Runtime
+from lumen_manifest.spec.enums import Precision, Region, Runtime
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec, SourceSpec
 
 if TYPE_CHECKING:
@@ -179,18 +179,14 @@ def _from_options(
     runtime = runtime or Runtime.ONNX
     usual = Precision.FP16 if runtime == Runtime.RKNN else Precision.FP32
     try:
-        config = ServerConfig(
-            service="download",
-            family=Family.BIOCLIP if "bioclip" in name.lower() else Family.CLIP,
-            family_stated=False,
-            model=ModelSpec(
-                name=name,
-                runtime=Runtime(runtime),
-                precision=Precision(precision) if precision else usual,
-                source=SourceSpec(uri=uri, revision=revision, region=Region(region)),
-            ),
-            label_sets=tuple(LabelSetSpec(name=label) for label in labels),
+        model = ModelSpec(
+            name=name,
+            runtime=Runtime(runtime),
+            precision=Precision(precision) if precision else usual,
+            source=SourceSpec(uri=uri, revision=revision, region=Region(region)),
         )
+        sets = tuple(LabelSetSpec(name=label) for label in labels)
+        config = ServerConfig.of_model("download", model, sets)
     except ValidationError as error:
         fail(OPTIONS.says(first_problem(error)), USAGE)
     return Selected(config, Path.cwd(), door=OPTIONS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lumen_manifest.server_config import ServerConfig
-from lumen_manifest.spec.enums import Family, OnnxEngine, Precision, Runtime
+from lumen_manifest.spec.enums import OnnxEngine, Precision, Runtime
 from lumen_manifest.spec.model_spec import ModelSpec
 from lumen_resources.errors import FileMissingError, RuntimeNotSupportedError
 from lumen_resources.fetch.local_model import InPlace
@@ -43,9 +43,7 @@ def record_in_folder(folder: Path, progress: Progress) -> str:
     """
     missing = []
     for spec in _REFERENCES:
-        config = ServerConfig(
-            service="reference", family=Family.CLIP, family_stated=False, model=spec
-        )
+        config = ServerConfig.of_model("reference", spec)
         with TemporaryDirectory() as cache:
             try:
                 model = InPlace(config, Path(cache), folder).verify(progress)
