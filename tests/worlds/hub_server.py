@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+import pytest
 from fault_server import FaultServer
+from huggingface_hub import constants
 from loopback_server import LoopbackServer
 
 # What a hub's repositories keep as large files, whatever their size.
@@ -36,6 +38,13 @@ class Published:
     gated: bool = False
     private: bool = False
     moved_to: str = ""
+
+
+def make_it_the_hub(server: "HubServer", home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let huggingface_hub's own settings name this server, and nothing of whoever runs tests."""
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hf-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "no-token"))
 
 
 class HubServer(LoopbackServer):

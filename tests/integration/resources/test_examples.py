@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hub_server import HubServer
-from huggingface_hub import constants
+from hub_server import HubServer, make_it_the_hub
 from tiny_models import END, TinyModel, a_tokenizer, text_graph, vision_graph
 
 from lumen_cli.resources.selection import config_of
@@ -104,9 +103,7 @@ def hub(tmp_path, monkeypatch):
         server.publish("models/timm/ViT-B-16-SigLIP2", tmp_path / "siglip")
         server.publish("models/immich-app/ViT-B-32__openai", tmp_path / "immich")
         server.publish("datasets/imageomics/TreeOfLife-200M", tmp_path / "tree")
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        make_it_the_hub(server, tmp_path, monkeypatch)
         yield server
 
 

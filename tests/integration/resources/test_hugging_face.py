@@ -10,7 +10,7 @@ import signal
 import huggingface_hub
 import pytest
 from fault_server import BLOCK
-from hub_server import SIGNATURE, HubServer, files, git_blob
+from hub_server import SIGNATURE, HubServer, files, git_blob, make_it_the_hub
 from huggingface_hub import constants
 from init_containers import InitContainer, until
 from model_sources import TEXT, VISION, a_config, bent, edited_info
@@ -35,9 +35,7 @@ def hub(tmp_path, monkeypatch):
     folder = write_model(tmp_path / "source")
     with HubServer(tmp_path / "hub") as server:
         server.publish(NAME, folder)
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        make_it_the_hub(server, tmp_path, monkeypatch)
         monkeypatch.delenv("HF_TOKEN", raising=False)
         yield server
 

@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from fault_server import FaultServer
-from hub_server import HubServer
-from huggingface_hub import constants
+from hub_server import HubServer, make_it_the_hub
 from model_sources import a_config, bent
 from tiny_models import CLASSES, TinyModel, write_model
 
@@ -44,9 +43,7 @@ def hub(tmp_path, monkeypatch):
     with HubServer(tmp_path / "hub") as server:
         server.publish("models/me/tiny-clip", folder)
         server.publish(TREE, tree)
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        make_it_the_hub(server, tmp_path, monkeypatch)
         yield server
 
 

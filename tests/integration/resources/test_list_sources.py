@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from fault_server import FaultServer
-from hub_server import HubServer
-from huggingface_hub import constants
+from hub_server import HubServer, make_it_the_hub
 from model_sources import a_config, bent
 from tiny_models import CLASSES, TinyModel, write_model
 
@@ -44,9 +43,7 @@ def web(folder):
 def hub(folder, tmp_path, monkeypatch):
     with HubServer(tmp_path / "hub") as server:
         server.publish("datasets/me/parks", folder, "spring")
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        make_it_the_hub(server, tmp_path, monkeypatch)
         yield server
 
 

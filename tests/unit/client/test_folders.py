@@ -90,16 +90,21 @@ def test_names_that_are_not_utf_8_are_given_as_they_are(tmp_path):
     assert os.fsencode(found) == raw
 
 
-def test_a_folder_that_cannot_be_listed_is_named_and_the_others_go_on(tmp_path, monkeypatch):
-    lay(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg")
+def refuse_to_list(name, monkeypatch):
+    """Let a folder of that name be one that may not be read; root may read any."""
     scandir = os.scandir
 
     def refusing(path):
-        if Path(path).name == "b":
+        if Path(path).name == name:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     monkeypatch.setattr(folders.os, "scandir", refusing)
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_the_others_go_on(tmp_path, monkeypatch):
+    lay(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg")
+    refuse_to_list("b", monkeypatch)
     folder = PictureFolder(tmp_path)
 
     assert names_in(folder) == ["a/1.jpg", "c/3.jpg"]
@@ -109,14 +114,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_go_on(tmp_path, 
 def test_a_client_gets_all_pictures_before_it_hears_of_what_cannot_be_listed(tmp_path, monkeypatch):
     lay(tmp_path, "a/1.jpg", "c/3.jpg")
     (tmp_path / "b").mkdir()
-    scandir = os.scandir
-
-    def refusing(path):
-        if Path(path).name == "b":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(folders.os, "scandir", refusing)
+    refuse_to_list("b", monkeypatch)
     given = pictures_in(tmp_path)
 
     assert [next(given).name, next(given).name] == ["1.jpg", "3.jpg"]
