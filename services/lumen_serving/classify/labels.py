@@ -19,12 +19,7 @@ from numpy.typing import NDArray
 from lumen_resources.labels import prepared_labels
 from lumen_resources.labels.checks import wrong_row
 from lumen_resources.labels.filters import Kept, kept
-from lumen_resources.labels.label_sets import (
-    Labels,
-    Lineage,
-    load_labels,
-    load_matrix,
-)
+from lumen_resources.labels.label_sets import Labels, Lineage, load_labels, load_matrix
 from lumen_resources.labels.rows import WrongRowError
 from lumen_resources.model.layouts import LabelSetFiles, ScoreRule, VerifiedModel
 from lumen_serving.classify.protocol import Result

@@ -46,10 +46,7 @@ class LabelIndex:
     """A label set's vectors, ready to be compared with unit queries."""
 
     def __init__(
-        self,
-        candidates: CandidateRows,
-        scorer: Scorer,
-        narrowing: Narrowing | None = None,
+        self, candidates: CandidateRows, scorer: Scorer, narrowing: Narrowing | None = None
     ) -> None:
         self._candidates = candidates
         self._scorer = scorer
