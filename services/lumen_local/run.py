@@ -36,6 +36,7 @@ from lumen_local.state_dir import RunFolders, open_run
 from lumen_local.supervise.orphan_reaper import OrphanReaper
 from lumen_local.supervise.service_run import RunServices
 from lumen_local.supervise.supervisor import RunOutcome, Supervisor
+from lumen_manifest.announcement import announcement_of
 from lumen_manifest.model_service import LumenModelService
 from lumen_manifest.reading.doors import MANIFEST, Door
 from lumen_manifest.server_config import MdnsSpec
@@ -92,8 +93,8 @@ def launch(what: Launch, settings: LaunchSettings, display: Display) -> int:
             command=settings.command,
             door=what.door,
             announced=None
-            if what.direct or settings.mdns is None
-            else settings.mdns.announcement("lumen", "router", bind=bind, port=door.port),
+            if what.direct
+            else announcement_of(settings.mdns, "lumen", "router", (bind, door.port)),
         )
         return asyncio.run(_Run(plan, display).to_its_end())
 

@@ -5,10 +5,8 @@ containers and the model server from LUMEN_CONFIG.
 """
 
 import codecs
-import importlib.metadata
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -23,7 +21,6 @@ from lumen_manifest.spec.enums import Accelerator, Family
 from lumen_manifest.spec.field_types import Strict
 from lumen_manifest.spec.model_spec import LabelSetSpec, ModelSpec, ScenesSpec
 from lumen_manifest.spec.service_settings import ServerSpec
-from lumen_process.mdns import Announcement, choose_address, unique_instance
 
 CONFIG_KEY = "server.json"
 
@@ -49,31 +46,6 @@ class MdnsSpec(Strict):
     status: str = "ready"
     version: str = ""
     advertise_ip: str = ""
-
-    def announcement(
-        self, name: str, runtime: str, *, bind: str, port: int, advertise_ip: str = ""
-    ) -> Announcement | None:
-        """Return what is announced of who listens at `bind` and `port`, None when nothing is.
-
-        `name` is taken where the configuration has none; `advertise_ip` goes before its own.
-        """
-        if not self.enabled:
-            return None
-        identity = self.uuid or str(uuid.uuid4())
-        version = self.version or importlib.metadata.version("lumen-serve")
-        return Announcement(
-            types=tuple(kind.strip() for kind in self.type.split(",") if kind.strip()),
-            instance=unique_instance(self.name or name, identity),
-            address=choose_address(advertise_ip or self.advertise_ip, bind),
-            port=port,
-            properties={
-                "uuid": identity,
-                "status": self.status,
-                "version": version,
-                "v": version,
-                "runtime": runtime,
-            },
-        )
 
 
 class BackendOverrides(Strict):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
+from lumen_manifest.announcement import announcement_of
 from lumen_process import lifetime
 from lumen_process.http_status import start_http_status
 from lumen_process.mdns import Announcement, Announcer
@@ -204,15 +205,9 @@ def announcement(
     config: "ServerConfig", settings: ServerSettings, port: int
 ) -> Announcement | None:
     """Return what the configuration wants announced, None when it wants nothing."""
-    if config.mdns is None:
-        return None
-    return config.mdns.announcement(
-        config.service,
-        config.model.runtime.value,
-        bind=settings.bind,
-        port=port,
-        advertise_ip=settings.advertise_ip,
-    )
+    name, runtime = config.service, config.model.runtime.value
+    listens = (settings.bind, port)
+    return announcement_of(config.mdns, name, runtime, listens, settings.advertise_ip)
 
 
 def main() -> None:
